@@ -1,0 +1,142 @@
+"""Tasks and a tokenizer to batches: encoding, grouping by length, padding to the longest row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from hyperadapters.errors import InputError
+from hyperadapters.metrics import Metric
+from hyperadapters.tasks import task_named
+from hyperadapters.tasks.task import Example, Form, Task, permutation
+
+IGNORED = -100
+"""Label of a padded position, as in PyTorch's cross entropy."""
+
+SORTED_TOGETHER = 64
+"""Batches whose rows are sorted by length together: many enough for little padding, few enough for random order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """How rows become tokens."""
+
+    source_length: int = 128
+    """Longest source, in tokens; longer ones are cut, and counted."""
+    target_length: int = 16
+    """Longest target, in tokens, in training and in generation."""
+    prefix: bool = False
+    """Write the task's name before the source."""
+    train_rows: int | None = None
+    """Train on so many rows, drawn by the run's seed; None: on all."""
+
+
+class Encoded(NamedTuple):
+    """One example in tokens, both texts ended by the end-of-sequence token."""
+
+    source: list[int]
+    target: list[int]
+
+
+@dataclass(frozen=True)
+class Data:
+    """A task's rows in tokens, with what is needed to read answers back."""
+
+    form: Form
+    metrics: tuple[Metric, ...]
+    tokenizer: Any
+    text: Text
+    splits: dict[str, list[Encoded]]
+    references: dict[str, list[str]]
+    truncated: dict[str, int] = field(default_factory=dict)
+    """Rows whose source was cut to the limit, by split."""
+
+
+def load_data(
+    task: str | Task, tokenizer: Any, folder: str | Path | None = None, text: Text | None = None, *, seed: int = 42
+) -> Data:
+    """A task's rows in tokens, ready for `fit` and `evaluate`.
+
+    Args:
+        task: a name out of `TASKS`, or a task such as `own_task` makes.
+        tokenizer: the backbone's.
+        folder: where the official files lie; without one the Hugging Face Hub is asked (demo tasks need neither).
+        text: lengths and form; `Text()` by default.
+        seed: draws the training rows where `text.train_rows` asks for fewer than all.
+
+    Raises:
+        InputError: no such task, files missing or damaged, answers that are none, an empty split.
+    """
+    text = text or Text()
+    if text.source_length < 2 or text.target_length < 2:
+        raise InputError("text.source_length and text.target_length are 2 tokens at least.")
+    task = task_named(task) if isinstance(task, str) else task
+    examples = task.examples(Path(folder) if folder else None, prefix=text.prefix)
+    if text.train_rows is not None:
+        if not 1 <= text.train_rows <= len(examples["train"]):
+            raise InputError(f"text.train_rows={text.train_rows}: there are {len(examples['train'])} training rows.")
+        order = permutation(len(examples["train"]), seed)
+        examples["train"] = [examples["train"][i] for i in order[: text.train_rows]]
+    encoded, truncated = {}, {}
+    for split, rows in examples.items():
+        encoded[split], truncated[split] = encode(rows, tokenizer, text)
+    references = {split: [row.target for row in rows] for split, rows in examples.items()}
+    return Data(task.form, task.metrics, tokenizer, text, encoded, references, truncated)
+
+
+def encode(rows: Sequence[Example], tokenizer: Any, text: Text) -> tuple[list[Encoded], int]:
+    """Rows in tokens, and how many sources were cut."""
+    sources = tokenizer([row.source for row in rows], verbose=False).input_ids
+    targets = tokenizer([row.target for row in rows], verbose=False).input_ids
+    end = tokenizer.eos_token_id
+    cut = sum(len(source) > text.source_length for source in sources)
+    return [
+        Encoded(clipped(source, text.source_length, end), clipped(target, text.target_length, end))
+        for source, target in zip(sources, targets, strict=True)
+    ], cut
+
+
+def clipped(tokens: list[int], limit: int, end: int) -> list[int]:
+    """The first `limit` tokens, the last of them the end of the sequence."""
+    return tokens if len(tokens) <= limit else [*tokens[: limit - 1], end]
+
+
+def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Row numbers in batches of like length, the longest first, so that running out of memory shows at once."""
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """One epoch's batches of row numbers: random, yet of like length; a pure function of its arguments.
+
+    Rows are shuffled, sorted by length within groups of 64 batches, cut into batches, and the batches shuffled.
+    """
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+    order: list[int] = torch.randperm(len(lengths), generator=generator).tolist()
+    group = SORTED_TOGETHER * batch_size
+    batches = []
+    for start in range(0, len(order), group):
+        rows = sorted(order[start : start + group], key=lambda i: lengths[i])
+        batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def padded(rows: Sequence[Sequence[int]], value: int) -> Int[Tensor, "batch seq"]:
+    """Rows as one tensor, filled up on the right with `value`."""
+    tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
+    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
+
+
+def collate(rows: Sequence[Encoded], pad: int) -> dict[str, Int[Tensor, "batch _"]]:
+    """A batch: `input_ids`, `attention_mask`, and `labels` with -100 where padded."""
+    mask = [[1] * len(row.source) for row in rows]
+    return {
+        "input_ids": padded([row.source for row in rows], pad),
+        "attention_mask": padded(mask, 0),
+        "labels": padded([row.target for row in rows], IGNORED),
+    }

@@ -1,0 +1,189 @@
+"""What a run is, as data: frozen dataclasses, strict JSON both ways."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from hyperadapters import settings
+from hyperadapters.backbone import EMBEDDED, Precision
+from hyperadapters.data import Text
+from hyperadapters.errors import InputError, neighbours
+from hyperadapters.methods import METHODS, method_from_json
+from hyperadapters.methods.method import Method, method_to_json
+from hyperadapters.tasks import own_task, task_named
+from hyperadapters.tasks.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a Delta is trained: AdamW, linear warm-up and decay, the best evaluation kept (Compacter, appendix A)."""
+
+    lr: float
+    """Peak learning rate."""
+    epochs: int = 3
+    """Passes over the training rows."""
+    batch_size: int = 32
+    """Rows a step, over all processes and accumulated parts."""
+    accumulation: int = 1
+    """Parts in which a batch is computed, to save memory; the result is the same."""
+    warmup_steps: int = 0
+    """Steps of linear warm-up; the rate then falls linearly to 0."""
+    weight_decay: float = 0.0
+    """AdamW's decay."""
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this norm."""
+    precision: Precision = "fp32"
+    """`bf16` computes the backbone under autocast; the Delta stays in float32."""
+    evaluate_steps: int | None = None
+    """Evaluate every so many steps; None: after every epoch."""
+    patience: int | None = None
+    """Stop after so many evaluations without a better one; None: never."""
+    checkpoint_seconds: float = 60.0
+    """Write a checkpoint at least so often, besides after every evaluation."""
+    seed: int = 42
+    """Of initialisation, order and dropout."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no sense, all in one error."""
+        positive = ("lr", "epochs", "batch_size", "accumulation", "max_grad_norm", "evaluate_steps", "patience")
+        bad = [f"training.{n}={getattr(self, n)}: more than 0" for n in positive if _below(getattr(self, n), 1e-300)]
+        least = ("warmup_steps", "weight_decay", "checkpoint_seconds", "seed")
+        bad += [f"training.{n}={getattr(self, n)}: 0 or more" for n in least if _below(getattr(self, n), 0)]
+        if bad:
+            raise InputError("\n  ".join(bad))
+
+
+def _below(value: float | None, limit: float) -> bool:
+    return value is not None and not value >= limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How answers are obtained."""
+
+    decode: Literal["auto", "score", "generate"] = "auto"
+    """`score`: the likeliest label string, always valid; `generate`: greedy decoding, as in the papers;
+    `auto`: score where the answers are labels, else generate."""
+    batch_size: int = 128
+    """Rows evaluated together."""
+    beams: int = 1
+    """Beams of generation; 1 is greedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedTask:
+    """A task of the package."""
+
+    name: str
+    """As `hyperadapters tasks` lists it."""
+    data: str = ""
+    """Folder with the official files; empty: from the Hub."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilesTask:
+    """A user's own files."""
+
+    train: str
+    validation: str
+    test: str = ""
+    text: tuple[str, ...]
+    """Columns of the source."""
+    answer: str
+    """Column of the answer."""
+    classify: bool
+    """Whether the answers are classes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One run, whole: the same experiment gives the same result."""
+
+    method: Method
+    task: NamedTask | FilesTask
+    training: Training
+    backbone: str = EMBEDDED
+    text: Text = field(default_factory=Text)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON."""
+        kind = "named" if isinstance(self.task, NamedTask) else "files"
+        return {
+            "method": method_to_json(self.method),
+            "task": {"type": kind, **settings.dump(self.task)},
+            "training": settings.dump(self.training),
+            "backbone": self.backbone,
+            "text": settings.dump(self.text),
+            "evaluation": settings.dump(self.evaluation),
+        }
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "Experiment":
+        """The experiment that `to_json` wrote.
+
+        Raises:
+            InputError: fields missing, unknown or of a wrong type.
+        """
+        known = {f.name for f in fields(Experiment)}
+        if set(values) != known:
+            raise InputError(f"an experiment has the fields {', '.join(sorted(known))}; found {', '.join(values)}.")
+        task = dict(values["task"])
+        task_type = {"named": NamedTask, "files": FilesTask}.get(task.pop("type", ""))
+        if task_type is None:
+            raise InputError(f"an experiment's task is of type named or files; found {values['task']}.")
+        return Experiment(
+            method=method_from_json(values["method"]),
+            task=settings.parse(task_type, task, "task"),
+            training=settings.parse(Training, values["training"], "training"),
+            backbone=str(values["backbone"]),
+            text=settings.parse(Text, values["text"], "text"),
+            evaluation=settings.parse(Evaluation, values["evaluation"], "evaluation"),
+        )
+
+
+def with_changes(experiment: Experiment, changes: Mapping[str, str]) -> Experiment:
+    """An experiment with some settings changed, as `--set section.key=value` names them.
+
+    Raises:
+        InputError: unknown sections or keys (names their neighbours) or wrong types, all in one error.
+    """
+    sections: dict[str, dict[str, str]] = {"method": {}, "training": {}, "text": {}, "evaluation": {}}
+    problems = []
+    for path, value in changes.items():
+        section, _, key = path.partition(".")
+        if section not in sections or not key:
+            every = [f"{s}.{f.name}" for s in sections for f in fields(getattr(experiment, s))]
+            problems.append(f"{path}: no such setting. {neighbours(path, every)}")
+        else:
+            sections[section][key] = value
+    changed = {}
+    for section, values in sections.items():
+        try:
+            changed[section] = settings.updated(getattr(experiment, section), values, section)
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        raise InputError("\n  ".join(problems))
+    return replace(experiment, **changed)
+
+
+def method_name(method: Method) -> str:
+    """The preset's name of a method, or its class where its fields are others."""
+    return next((name for name, preset in METHODS.items() if preset == method), type(method).__name__)
+
+
+def resolve_task(task: NamedTask | FilesTask) -> tuple[Task, Path | None]:
+    """The task itself, and the folder of its official files.
+
+    Raises:
+        InputError: no such task or files.
+    """
+    if isinstance(task, NamedTask):
+        return task_named(task.name), Path(task.data) if task.data else None
+    files = {"train": Path(task.train), "validation": Path(task.validation)}
+    if task.test:
+        files["test"] = Path(task.test)
+    name = Path(task.train).name.split(".")[0]
+    return own_task(files, task.text, task.answer, classify=task.classify, name=name), None

@@ -1,0 +1,131 @@
+"""Files that are either whole or not there, and tensors whose sizes are known before memory is taken."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hyperadapters.errors import InputError, listed
+
+LARGEST_JSON = 16 * 2**20
+FLOATS = {"F64", "F32", "F16", "BF16"}
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a crash leaves the old one or the new one."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    _replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a crash leaves the old file or the new one."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a sane size.
+
+    Raises:
+        InputError: no such file, too large, or no JSON object.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist.")
+    if path.stat().st_size > LARGEST_JSON:
+        raise InputError(f"{path} has {path.stat().st_size:,} bytes; such a file has {LARGEST_JSON:,} at most.")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds a {type(value).__name__}, not a JSON object.")
+    return value
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file so that a crash leaves the old one or the new one."""
+    temporary = path.with_name(path.name + ".tmp")
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(plain, temporary, metadata={"format": "pt", **(metadata or {})})
+    _replace(temporary, path)
+
+
+def open_tensors(path: Path) -> Any:
+    """Open a safetensors file; its header is checked against its length, nothing is read yet.
+
+    Raises:
+        InputError: no such file, truncated, too long, or of another format.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist.")
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path} is not a whole safetensors file ({error}). Copy it again from where it came from."
+        ) from error
+
+
+def check_tensors(path: Path, expected: Mapping[str, Tensor]) -> None:
+    """Compare the header of a file with the tensors it should hold; nothing is read.
+
+    Raises:
+        InputError: names, shapes or types differ; lists every bad tensor.
+    """
+    with open_tensors(path) as file:
+        problems = [f"{name}: missing" for name in expected if name not in set(file.keys())]
+        for name in file.keys():  # noqa: SIM118 (not a dict)
+            found = file.get_slice(name)
+            if name not in expected:
+                problems.append(f"{name}: not part of this method")
+            elif list(found.get_shape()) != list(expected[name].shape):
+                problems.append(f"{name}: shape {found.get_shape()}, expected {list(expected[name].shape)}")
+            elif found.get_dtype() not in FLOATS:
+                problems.append(f"{name}: type {found.get_dtype()}, expected floating point")
+    if problems:
+        raise InputError(f"{path} does not fit:\n  {listed(problems, most=50)}")
+
+
+@torch.no_grad()
+def read_into(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Copy the tensors of a file, already checked, into `tensors`, in place."""
+    with open_tensors(path) as file:
+        for name, tensor in tensors.items():
+            tensor.copy_(file.get_tensor(name))
+
+
+def prepare_output(folder: Path, *, resume: bool, marker: str) -> None:
+    """Make an output folder, or accept an existing one if it is empty or, to resume, holds `marker`.
+
+    Raises:
+        InputError: it holds something else, or cannot be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"the output {folder} is a file: name a folder.")
+    present = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if present and not (resume and marker in present):
+        hint = (
+            "Add --resume to go on with the run in it, or name another folder."
+            if marker in present
+            else "Name an empty or a new folder."
+        )
+        raise InputError(f"the output folder {folder} is not empty ({', '.join(present[:4])}). {hint}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"the output folder {folder} cannot be written: {error.strerror or error}.") from error

@@ -1,0 +1,1 @@
+"""Pure tensor code that knows no transformer: how the matrices of adapters are made and applied."""

@@ -1,0 +1,152 @@
+"""How the matrices of adapters are made: the *weights* axis.
+
+Each class holds what is trained for all sites of all adapters at once and yields their matrices,
+(adapters, sites, d_model, bottleneck) down and (adapters, sites, bottleneck, d_model) up, in one contraction.
+"""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hyperadapters.layers.kronecker import kron_sum, kron_sum_pair
+
+Matrices = tuple[Float[Tensor, "adapters sites d_model bottleneck"], Float[Tensor, "adapters sites bottleneck d_model"]]
+
+
+def normal(*shape: int, std: float) -> nn.Parameter:
+    """A parameter drawn from N(0, std²)."""
+    return nn.Parameter(torch.randn(shape) * std)
+
+
+def glorot(*shape: int, gain: float = math.sqrt(2)) -> nn.Parameter:
+    """A parameter drawn from Glorot's uniform distribution, the last two axes being those of each matrix."""
+    bound = gain * math.sqrt(6 / (shape[-2] + shape[-1]))
+    return nn.Parameter(torch.rand(shape) * (2 * bound) - bound)
+
+
+class AdapterMatrices(nn.Module, ABC):
+    """What all sites' down- and up-projections are made from."""
+
+    @abstractmethod
+    def forward(self) -> Matrices:
+        """The down- and up-projections of all sites of all adapters."""
+
+
+class Dense(AdapterMatrices):
+    """Every matrix is its own, drawn from N(0, 0.01²) (Compacter, arXiv:2106.04647v2, published code)."""
+
+    def __init__(self, adapters: int, sites: int, d_model: int, bottleneck: int) -> None:
+        super().__init__()
+        self.down = normal(adapters, sites, d_model, bottleneck, std=0.01)
+        self.up = normal(adapters, sites, bottleneck, d_model, std=0.01)
+
+    def forward(self) -> Matrices:
+        return self.down, self.up
+
+
+class LowRank(AdapterMatrices):
+    """Every matrix is a product L·R of rank `rank`; Glorot-uniform factors, gain √2 (Compacter, §4.2)."""
+
+    def __init__(self, adapters: int, sites: int, d_model: int, bottleneck: int, rank: int) -> None:
+        super().__init__()
+        self.down_left = glorot(adapters, sites, d_model, rank)
+        self.down_right = glorot(adapters, sites, rank, bottleneck)
+        self.up_left = glorot(adapters, sites, bottleneck, rank)
+        self.up_right = glorot(adapters, sites, rank, d_model)
+
+    def forward(self) -> Matrices:
+        return self.down_left @ self.down_right, self.up_left @ self.up_right
+
+
+class PHM(AdapterMatrices):
+    """W = Σᵢ Aᵢ ⊗ Bᵢ, each projection with its own A ~ N(0, 0.01²) (PHM-Adapter; Compacter, §4.2)."""
+
+    def __init__(self, adapters: int, sites: int, d_model: int, bottleneck: int, n: int) -> None:
+        super().__init__()
+        self.down_slow = normal(adapters, sites, n, n, n, std=0.01)
+        self.up_slow = normal(adapters, sites, n, n, n, std=0.01)
+        self.down_fast = glorot(adapters, sites, n, d_model // n, bottleneck // n)
+        self.up_fast = glorot(adapters, sites, n, bottleneck // n, d_model // n)
+
+    def forward(self) -> Matrices:
+        return kron_sum(self.down_slow, self.down_fast), kron_sum(self.up_slow, self.up_fast)
+
+
+class LowRankPHM(AdapterMatrices):
+    """W = Σᵢ Aᵢ ⊗ (sᵢ·tᵢ): slow weights A and rank-`rank` fast weights s, t (LPHM; Compacter, §3).
+
+    With `shared` one A serves every site and both projections, and the matrices of all sites come from
+    one contraction with it. Without it each projection has its own, as in a PHM-Adapter.
+    """
+
+    def __init__(
+        self,
+        adapters: int,
+        sites: int,
+        d_model: int,
+        bottleneck: int,
+        n: int,
+        rank: int,
+        *,
+        shared: bool,
+        factorized: bool,
+        trained: bool,
+    ) -> None:
+        super().__init__()
+        slow = FactorizedSlow if factorized else Slow
+        if shared:
+            self.slow = slow(adapters, 1, n, trained=trained)
+        else:
+            self.down_slow = slow(adapters, sites, n, trained=trained)
+            self.up_slow = slow(adapters, sites, n, trained=trained)
+        self.shared = shared
+        self.down_left = glorot(adapters, sites, n, d_model // n, rank)
+        self.down_right = glorot(adapters, sites, n, rank, bottleneck // n)
+        self.up_left = glorot(adapters, sites, n, bottleneck // n, rank)
+        self.up_right = glorot(adapters, sites, n, rank, d_model // n)
+
+    def forward(self) -> Matrices:
+        down = self.down_left @ self.down_right
+        up = self.up_left @ self.up_right
+        if self.shared:
+            return kron_sum_pair(self.slow(), down, up)
+        return kron_sum(self.down_slow(), down), kron_sum(self.up_slow(), up)
+
+
+def hold(module: nn.Module, name: str, parameter: nn.Parameter, *, trained: bool) -> None:
+    """Keep a parameter, or the same numbers as a buffer: saved with the rest, never trained."""
+    if trained:
+        module.register_parameter(name, parameter)
+    else:
+        module.register_buffer(name, parameter.detach())
+
+
+class Slow(nn.Module):
+    """The slow weights A ~ N(0, (1e-4)²) (Compacter, §4.1 and published code)."""
+
+    weight: Tensor
+
+    def __init__(self, adapters: int, sites: int, n: int, *, trained: bool) -> None:
+        super().__init__()
+        hold(self, "weight", normal(adapters, sites, n, n, n, std=1e-4), trained=trained)
+
+    def forward(self) -> Float[Tensor, "adapters sites n n n"]:
+        return self.weight
+
+
+class FactorizedSlow(nn.Module):
+    """Slow weights of rank one, Aᵢ = lᵢ·rᵢ, each factor N(0, (1e-2)²) so that A has the spread of `Slow`."""
+
+    left: Tensor
+    right: Tensor
+
+    def __init__(self, adapters: int, sites: int, n: int, *, trained: bool) -> None:
+        super().__init__()
+        hold(self, "left", normal(adapters, sites, n, n, 1, std=1e-2), trained=trained)
+        hold(self, "right", normal(adapters, sites, n, 1, n, std=1e-2), trained=trained)
+
+    def forward(self) -> Float[Tensor, "adapters sites n n n"]:
+        return self.left @ self.right

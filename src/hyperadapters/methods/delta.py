@@ -1,0 +1,257 @@
+"""The Delta: the only thing that is trained, measured, saved, mixed and shared."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hyperadapters import files
+from hyperadapters.backbone import CONTAINER, Anatomy, Fingerprint, anatomy, fingerprint
+from hyperadapters.card import model_card
+from hyperadapters.errors import InputError
+from hyperadapters.methods.method import Method, method_to_json
+from hyperadapters.methods.parts import KINDS, Handle, Kind, Part
+from hyperadapters.versions import versions
+
+FORMAT = 1
+"""Version of the layout on disk; a reader refuses newer ones."""
+CONFIG = "adapter_config.json"
+TENSORS = "adapter_model.safetensors"
+
+
+class Pass:
+    """What the parts generated for the pass under way. A copy of a Delta starts with an empty one."""
+
+    def __init__(self) -> None:
+        self.generated: dict[str, Any] = {}
+        self.key: tuple[Any, ...] | None = None
+        self.served: tuple[str, ...] = ()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Pass":
+        return Pass()
+
+
+class Delta(nn.Module):
+    """A method attached to a backbone under a name: all that it trains, and the hooks that put it to work.
+
+    It is a submodule of the backbone (`backbone.hyperadapters.<name>`), so `.to()`, `.train()`, DDP, FSDP and
+    `Trainer` see it; the backbone's own tensors and keys do not change. Any number may be attached; one is in use.
+    """
+
+    def __init__(self, backbone: nn.Module, method: Method, name: str, anatomy: Anatomy, parts: dict[str, Part]):
+        super().__init__()
+        object.__setattr__(self, "backbone", backbone)  # not a submodule: it is the parent
+        self.method = method
+        self.name = name
+        self.anatomy = anatomy
+        self.parts = nn.ModuleDict(parts)
+        self.handles: list[Handle] = []
+        self.current = Pass()
+        self.about: dict[str, Any] = {}
+        """What is saved beside the weights: task, scores. Plain JSON."""
+
+    backbone: nn.Module
+
+    # -- what it holds -------------------------------------------------------------------------------------------
+
+    def part_items(self) -> Iterator[tuple[str, Part]]:
+        """The parts by name."""
+        yield from self.parts.items()  # type: ignore[misc]
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """Every tensor that trains, by the name it has on disk; a shared one once."""
+        return {
+            f"{name}.{key}": tensor
+            for name, part in self.part_items()
+            for key, tensor in part.trained(self.backbone).items()
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor that is saved: what trains, and what a method holds fixed."""
+        fixed = dict(self.parts.named_buffers())
+        return {**self.trained(), **fixed}
+
+    def count(self) -> dict[Kind, int]:
+        """Trained parameters by kind."""
+        totals = dict.fromkeys(KINDS, 0)
+        for _, part in self.part_items():
+            for key, tensor in part.trained(self.backbone).items():
+                totals[part.kind(key)] += tensor.numel()
+        return {kind: total for kind, total in totals.items() if total}
+
+    def fingerprint(self) -> Fingerprint:
+        """The fingerprint of the backbone as it was before any training."""
+        for _, part in self.part_items():
+            if part.original() is not None:
+                return fingerprint(self.backbone, part.original())
+        return fingerprint(self.backbone)
+
+    def bytes(self) -> int:
+        """Size of all saved tensors, in bytes."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors().values())
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `adapter_config.json`, `adapter_model.safetensors` and `README.md`, each whole or not at all.
+
+        Returns the folder. Nothing of the backbone is written but its name and fingerprint.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = self.describe()
+        files.write_tensors(folder / TENSORS, self.tensors())
+        files.write_json(folder / CONFIG, config)
+        files.write_text(folder / "README.md", model_card(config))
+        return folder
+
+    def describe(self) -> dict[str, Any]:
+        """What `adapter_config.json` says: the whole method, the backbone's fingerprint, sizes, versions."""
+        mark = self.fingerprint()
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "method": method_to_json(self.method),
+            "backbone": {
+                "name": self.backbone.config._name_or_path,  # type: ignore[union-attr]
+                "architecture": mark.architecture,
+                "weights": mark.weights,
+            },
+            "trained": sum(self.count().values()),
+            "bytes": self.bytes(),
+            "versions": versions(),
+            **self.about,
+        }
+
+    # -- one in use ----------------------------------------------------------------------------------------------
+
+    @property
+    def in_use(self) -> bool:
+        """Whether this is the Delta that the backbone computes with."""
+        return bool(self.handles)
+
+    def use(self) -> "Delta":
+        """Make this the Delta that the backbone computes with, norms included; the others rest. Returns itself."""
+        if not self.in_use:
+            for other in attached(self.backbone):
+                other.rest()
+            for name, part in self.part_items():
+                self.handles += part.install(self.backbone, partial(self.generated, name))
+            for stack in self.anatomy.stacks:
+                module = self.backbone.get_submodule(stack)
+                self.handles.append(module.register_forward_pre_hook(partial(self.begin, stack)))
+            for tensor in self.trained().values():
+                tensor.requires_grad_(True)
+        return self
+
+    def rest(self) -> None:
+        """Let the backbone compute without this Delta; it stays attached."""
+        for tensor in self.trained().values():
+            tensor.requires_grad_(False)
+        while self.handles:
+            self.handles.pop().remove()
+        self.current = Pass()
+
+    @contextmanager
+    def disabled(self) -> Iterator[nn.Module]:
+        """Inside this context the backbone is what it was before `attach`, bit for bit."""
+        was_in_use = self.in_use
+        self.rest()
+        try:
+            yield self.backbone
+        finally:
+            if was_in_use:
+                self.use()
+
+    def detach(self) -> nn.Module:
+        """Take the Delta out of the backbone, which is then what it was, bit for bit. Returns the backbone."""
+        self.rest()
+        container = getattr(self.backbone, CONTAINER, None)
+        if container is not None and self.name in container:
+            del container[self.name]
+            if not len(container):
+                delattr(self.backbone, CONTAINER)
+        return self.backbone
+
+    # -- one pass ------------------------------------------------------------------------------------------------
+
+    def begin(self, stack: str, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """Generate all weights when a pass begins; the stacks after the first use the same ones.
+
+        A pass begins at the first stack. With gradients, what was generated serves each stack once, because its
+        graph is consumed by the backward pass; without, it serves until a parameter changes, so decoding
+        generates once and not once a token.
+        """
+        first = stack == self.anatomy.stacks[0]
+        used_up = torch.is_grad_enabled() and stack in self.current.served
+        if first or used_up or self.current.key != self.key():
+            self.regenerate()
+        self.current.served = (*self.current.served, stack) if torch.is_grad_enabled() else ()
+
+    def regenerate(self) -> None:
+        """Make what every part's hooks use from the parameters as they are now."""
+        self.current.generated = {name: part.generate() for name, part in self.part_items()}
+        self.current.key = self.key()
+        self.current.served = ()
+
+    def generated(self, part: str) -> Any:
+        """What a part generated for this pass."""
+        if part not in self.current.generated:  # a layer called by itself, outside any stack
+            self.regenerate()
+        return self.current.generated[part]
+
+    def key(self) -> tuple[Any, ...]:
+        """What generated weights depend on: parameter versions and the modes of PyTorch. Constant while compiling."""
+        if torch.compiler.is_compiling():
+            return ()
+        modes = (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled())
+        return (*modes, *((id(tensor), tensor.data_ptr(), tensor._version) for tensor in self.parts.parameters()))
+
+    def extra_repr(self) -> str:
+        """Name and method."""
+        return f"{self.name!r}, {self.method}"
+
+
+def attached(backbone: nn.Module) -> list[Delta]:
+    """The Deltas of a backbone, in the order they were attached."""
+    container = getattr(backbone, CONTAINER, None)
+    return list(container.values()) if container is not None else []  # type: ignore[operator]
+
+
+def attach(backbone: nn.Module, method: Method, name: str = "default") -> Delta:
+    """Attach a method to a backbone and put it in use.
+
+    Args:
+        backbone: a frozen pretrained transformer; its parameters are frozen here if they are not.
+        method: one of the method dataclasses, or an entry of `METHODS`.
+        name: the Delta's name, a Python identifier or words joined by `-`, unique on this backbone.
+
+    Returns:
+        The Delta, freshly initialised from torch's global generator, in use.
+
+    Raises:
+        InputError: the method does not fit the backbone, or the name is taken; nothing has changed then.
+    """
+    shape = anatomy(backbone)
+    method.check(shape)
+    check_name(backbone, name)
+    device = next(backbone.parameters()).device
+    with torch.device("meta" if device.type == "meta" else "cpu"):
+        parts = method.build(backbone, shape)
+    delta = Delta(backbone, method, name, shape, parts).to(device)
+    backbone.requires_grad_(False)
+    if not hasattr(backbone, CONTAINER):
+        backbone.add_module(CONTAINER, nn.ModuleDict())
+    getattr(backbone, CONTAINER)[name] = delta
+    delta.train(backbone.training)
+    return delta.use()
+
+
+def check_name(backbone: nn.Module, name: str) -> None:
+    """Raise InputError if a Delta cannot be called so."""
+    if not name or "." in name:
+        raise InputError(f"a Delta cannot be called {name!r}: use a name without dots, such as {'mrpc'!r}.")
+    if name in {delta.name for delta in attached(backbone)}:
+        raise InputError(f"the backbone has a Delta {name!r} already: use another name, or detach that one first.")

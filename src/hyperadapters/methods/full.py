@@ -1,0 +1,27 @@
+"""Full fine-tuning, the baseline of every paper."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from hyperadapters.backbone import Anatomy
+from hyperadapters.methods.method import Method
+from hyperadapters.methods.parts import Part, WholeBackbone
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullFineTuning(Method):
+    """Every parameter of the backbone trains; tied embeddings count once."""
+
+    learning_rate: ClassVar[float] = 3e-4
+
+    def check(self, anatomy: Anatomy) -> None:
+        """Every backbone will do."""
+
+    def build(self, backbone: nn.Module, anatomy: Anatomy) -> dict[str, Part]:
+        """One part: the backbone itself."""
+        return {"backbone": WholeBackbone(backbone)}
+
+
+PRESETS: dict[str, Method] = {"full": FullFineTuning()}

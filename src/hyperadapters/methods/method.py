@@ -1,0 +1,32 @@
+"""What a method is: a frozen dataclass that, given a backbone, builds the parts of a Delta."""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import nn
+
+from hyperadapters import settings
+from hyperadapters.backbone import Anatomy
+
+if TYPE_CHECKING:
+    from hyperadapters.methods.parts import Part
+
+
+class Method(ABC):
+    """A way to adapt a backbone. Concrete methods are frozen dataclasses of their own knobs."""
+
+    learning_rate: ClassVar[float]
+    """The rate to start from: what Compacter (arXiv:2106.04647v2, appendix A) chose for it on GLUE at T5-base."""
+
+    @abstractmethod
+    def check(self, anatomy: Anatomy) -> None:
+        """Raise InputError, naming what would do, if the method's fields do not fit the backbone."""
+
+    @abstractmethod
+    def build(self, backbone: nn.Module, anatomy: Anatomy) -> "dict[str, Part]":
+        """The parts of a fresh Delta, initialised as the paper says, by name. Changes nothing in the backbone."""
+
+
+def method_to_json(method: Method) -> dict[str, Any]:
+    """The whole method as plain JSON."""
+    return {"type": type(method).__name__, **settings.dump(method)}

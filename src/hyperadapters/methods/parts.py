@@ -1,0 +1,215 @@
+"""Parts: what a Delta is made of, and how each touches the backbone.
+
+A part holds parameters, makes from them once a pass what the backbone needs (`generate`), and puts it in place
+with forward hooks (`install`). Every tensor has a leading adapter axis.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hyperadapters.backbone import Site, own_parameters
+from hyperadapters.layers.bottleneck import Activation, AdapterWeights, bottleneck_adapter
+from hyperadapters.layers.matrices import AdapterMatrices
+
+Kind = Literal["adapter", "shared", "norm", "bias", "head", "backbone"]
+KINDS: tuple[Kind, ...] = ("adapter", "shared", "norm", "bias", "head", "backbone")
+"""Kinds of trained parameters, as tables and files name them."""
+
+
+class Handle(Protocol):
+    """Something that can be taken back, as torch's handles of hooks can."""
+
+    def remove(self) -> None:
+        """Undo what was installed."""
+
+
+class Part(nn.Module, ABC):
+    """One group of trained tensors of a Delta and the way it reaches the backbone."""
+
+    @abstractmethod
+    def kind(self, tensor: str) -> Kind:
+        """The kind of one of this part's tensors, by its name."""
+
+    @abstractmethod
+    def generate(self) -> Any:
+        """What the hooks use during one pass, made from the parameters; called once a pass."""
+
+    @abstractmethod
+    def install(self, backbone: nn.Module, generated: Callable[[], Any]) -> list[Handle]:
+        """Hook into the backbone; `generated` returns what `generate` made for the current pass."""
+
+    def trained(self, backbone: nn.Module) -> dict[str, nn.Parameter]:
+        """The tensors that train, by name."""
+        return dict(self.named_parameters())
+
+    def original(self) -> dict[str, Tensor] | None:
+        """The backbone's tensors as they were, where this part writes them in place; else None."""
+        return None
+
+
+class SiteAdapters(Part):
+    """Bottleneck adapters at the backbone's sites (SPEC of where: Compacter, arXiv:2106.04647v2, §4.1)."""
+
+    def __init__(
+        self,
+        sites: Sequence[Site],
+        matrices: AdapterMatrices,
+        d_model: int,
+        bottleneck: int,
+        activation: Activation,
+        adapters: int = 1,
+    ) -> None:
+        super().__init__()
+        self.sites = tuple(sites)
+        self.activation: Activation = activation
+        self.matrices = matrices
+        self.down_bias = nn.Parameter(torch.zeros(adapters, len(sites), bottleneck))
+        self.up_bias = nn.Parameter(torch.zeros(adapters, len(sites), d_model))
+
+    def kind(self, tensor: str) -> Kind:
+        """Slow weights that all sites share are "shared", the rest is "adapter"."""
+        return "shared" if tensor.startswith("matrices.slow.") else "adapter"
+
+    def generate(self) -> list[AdapterWeights]:
+        """Each site's weights of the first adapter, all made in one contraction."""
+        down, up = self.matrices()
+        columns = (down, self.down_bias, up, self.up_bias)
+        return [AdapterWeights(*row) for row in zip(*(c[0].unbind(0) for c in columns), strict=True)]
+
+    def install(self, backbone: nn.Module, generated: Callable[[], list[AdapterWeights]]) -> list[Handle]:
+        """A forward hook on the output of every site."""
+        return [
+            backbone.get_submodule(site.module).register_forward_hook(partial(self.adapt, generated, index))
+            for index, site in enumerate(self.sites)
+        ]
+
+    def adapt(
+        self,
+        generated: Callable[[], list[AdapterWeights]],
+        index: int,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        output: Float[Tensor, "*tokens d_model"],
+    ) -> Float[Tensor, "*tokens d_model"]:
+        """The hook: y -> A(y) + y."""
+        return bottleneck_adapter(output, generated()[index], self.activation)
+
+
+class OwnedTensors(Part):
+    """The Delta's own copies of some weights of the backbone, all of one shape, used in their place.
+
+    The backbone's tensors stay where they are and as they are: while one of the modules runs, its attribute
+    `weight` is shadowed by the Delta's. This costs no operation, and `state_dict` does not see it.
+    """
+
+    def __init__(self, kind: Kind, backbone: nn.Module, tensors: Sequence[tuple[str, ...]], adapters: int = 1) -> None:
+        """`tensors` lists, for every tensor to own, the paths of the modules that use it as their `weight`."""
+        super().__init__()
+        self.owned_kind: Kind = kind
+        self.tensors = tuple(tensors)
+        originals = [backbone.get_submodule(paths[0]).weight.detach() for paths in tensors]
+        stacked = torch.stack(originals).float()
+        self.weight = nn.Parameter(stacked.expand(adapters, *stacked.shape).clone())
+
+    def kind(self, tensor: str) -> Kind:
+        """The kind given at construction."""
+        return self.owned_kind
+
+    def generate(self) -> tuple[Tensor, ...]:
+        """The first adapter's tensors, in order."""
+        return self.weight[0].unbind(0)
+
+    def install(self, backbone: nn.Module, generated: Callable[[], tuple[Tensor, ...]]) -> list[Handle]:
+        """Hooks around every module that uses one of the tensors."""
+        handles: list[Handle] = []
+        for index, paths in enumerate(self.tensors):
+            for path in paths:
+                module = backbone.get_submodule(path)
+                handles.append(module.register_forward_pre_hook(partial(self.shadow, generated, index)))
+                handles.append(module.register_forward_hook(self.unshadow))
+                handles.append(Unshadow(module))
+        return handles
+
+    @staticmethod
+    def shadow(
+        generated: Callable[[], tuple[Tensor, ...]], index: int, module: nn.Module, args: tuple[Any, ...]
+    ) -> None:
+        """The hook before: an instance attribute is found before a registered parameter of the same name."""
+        weight = generated()[index]
+        object.__setattr__(module, "weight", weight.type_as(module._parameters["weight"]))  # type: ignore[arg-type]
+
+    @staticmethod
+    def unshadow(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """The hook after."""
+        module.__dict__.pop("weight", None)
+
+
+class Unshadow:
+    """Clears a shadow that a pass cut short by an exception may have left."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def remove(self) -> None:
+        """Let the module see its own weight again."""
+        self.module.__dict__.pop("weight", None)
+
+
+class WholeBackbone(Part):
+    """Full fine-tuning: every parameter of the backbone trains in place; what it was is kept in host memory."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.parked = {name: _host_copy(tensor) for name, tensor in own_parameters(backbone).items()}
+        self.installed = False
+
+    def kind(self, tensor: str) -> Kind:
+        """All of it is the backbone."""
+        return "backbone"
+
+    def generate(self) -> None:
+        """Nothing: the backbone computes with its own tensors."""
+
+    def install(self, backbone: nn.Module, generated: Callable[[], Any]) -> list[Handle]:
+        """Put the trained values in the backbone, and the original ones aside."""
+        self.exchange(backbone)
+        self.installed = True
+        return [Restore(self, backbone)]
+
+    @torch.no_grad()
+    def exchange(self, backbone: nn.Module) -> None:
+        """Swap the parked values with the backbone's."""
+        for name, parameter in own_parameters(backbone).items():
+            other = self.parked[name]
+            self.parked[name] = _host_copy(parameter)
+            parameter.copy_(other)
+
+    def trained(self, backbone: nn.Module) -> dict[str, nn.Parameter]:
+        """Every parameter of the backbone, a tied one once."""
+        return own_parameters(backbone)
+
+    def original(self) -> dict[str, Tensor] | None:
+        """The values before training, while the trained ones are in place."""
+        return self.parked if self.installed else None
+
+
+def _host_copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone() if tensor.is_meta else tensor.detach().to("cpu", copy=True)
+
+
+class Restore:
+    """Takes full fine-tuning out of a backbone again."""
+
+    def __init__(self, part: WholeBackbone, backbone: nn.Module) -> None:
+        self.part, self.backbone = part, backbone
+
+    def remove(self) -> None:
+        """Swap back."""
+        self.part.exchange(self.backbone)
+        self.part.installed = False

@@ -1,0 +1,98 @@
+"""The tasks' metrics, from answers as class numbers, as numbers or as text; all in [0, 1] or [-1, 1].
+
+Invalid answers follow Compacter's evaluation (arXiv:2106.04647v2, §4.2 and published code): wrong for accuracy,
+the other class for F1, a class of their own for Matthews' correlation, the worst score for a correlation.
+"""
+
+import re
+import string
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from sklearn import metrics
+
+INVALID = -1
+"""The class number of an answer that is none of the labels."""
+
+Metric = Callable[[Sequence[Any], Sequence[Any]], float]
+"""(predictions, references) -> score, higher is better. Its name is the column in tables."""
+
+
+def accuracy(predictions: Sequence[int], references: Sequence[int]) -> float:
+    """Share of right answers."""
+    return float(np.mean(np.asarray(predictions) == np.asarray(references)))
+
+
+def f1(predictions: Sequence[int], references: Sequence[int]) -> float:
+    """F1 of class 1 of two; an invalid answer counts as the class that is wrong."""
+    answers = [1 - r if p == INVALID else p for p, r in zip(predictions, references, strict=True)]
+    return float(metrics.f1_score(references, answers, zero_division=0.0))
+
+
+def macro_f1(predictions: Sequence[int], references: Sequence[int]) -> float:
+    """Mean of the F1 of every class that occurs in the references."""
+    labels = sorted(set(references))
+    return float(metrics.f1_score(references, predictions, labels=labels, average="macro", zero_division=0.0))
+
+
+def matthews(predictions: Sequence[int], references: Sequence[int]) -> float:
+    """Matthews' correlation coefficient; invalid answers are a class of their own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one class only: the coefficient is then defined as 0
+        return float(metrics.matthews_corrcoef(references, predictions))
+
+
+def _correlation(
+    function: Callable[..., Any], predictions: Sequence[float | None], references: Sequence[float]
+) -> float:
+    low, high = min(references), max(references)
+    worst = [low if reference > (low + high) / 2 else high for reference in references]
+    values = [w if p is None else p for p, w in zip(predictions, worst, strict=True)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # constant answers: no correlation, reported as 0
+        coefficient = float(function(values, references)[0]) if len(values) > 1 else 0.0
+    return coefficient if np.isfinite(coefficient) else 0.0
+
+
+def pearson(predictions: Sequence[float | None], references: Sequence[float]) -> float:
+    """Pearson's correlation; an invalid answer is the score farthest from the reference, NaN counts 0."""
+    return _correlation(stats.pearsonr, predictions, references)
+
+
+def spearman(predictions: Sequence[float | None], references: Sequence[float]) -> float:
+    """Spearman's rank correlation; invalid answers and NaN as for `pearson`."""
+    return _correlation(stats.spearmanr, predictions, references)
+
+
+def normalized(text: str) -> str:
+    """SQuAD's normalisation (Rajpurkar et al., arXiv:1606.05250): lower case, no punctuation, no articles."""
+    text = "".join(character for character in text.lower() if character not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def exact_match(predictions: Sequence[str], references: Sequence[str]) -> float:
+    """Share of answers equal to the reference after normalisation."""
+    return float(np.mean([normalized(p) == normalized(r) for p, r in zip(predictions, references, strict=True)]))
+
+
+def token_f1(predictions: Sequence[str], references: Sequence[str]) -> float:
+    """Mean over rows of the F1 between the words of answer and reference, after normalisation."""
+    return float(np.mean([_word_f1(p, r) for p, r in zip(predictions, references, strict=True)]))
+
+
+def _word_f1(prediction: str, reference: str) -> float:
+    predicted, expected = normalized(prediction).split(), normalized(reference).split()
+    common = sum((Counter(predicted) & Counter(expected)).values())
+    if not predicted or not expected:
+        return float(predicted == expected)
+    return 2 * common / (len(predicted) + len(expected))
+
+
+METRICS: dict[str, Metric] = {
+    metric.__name__: metric for metric in (accuracy, f1, macro_f1, matthews, pearson, spearman, exact_match, token_f1)
+}
+"""By the name in tables and files."""

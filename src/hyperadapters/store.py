@@ -1,0 +1,91 @@
+"""Deltas from disk, checked against the backbone before anything is touched."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hyperadapters import files
+from hyperadapters.backbone import Fingerprint, anatomy, load_backbone
+from hyperadapters.errors import InputError
+from hyperadapters.methods import method_from_json
+from hyperadapters.methods.delta import CONFIG, FORMAT, TENSORS, Delta, attach, check_name
+from hyperadapters.methods.method import Method
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The `adapter_config.json` of a saved adapter.
+
+    Raises:
+        InputError: there is none, it is damaged, or a newer version wrote it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"there is no adapter at {folder}: no such folder.")
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"there is no adapter at {folder}: it has no {CONFIG}. Name the folder that `train` wrote.")
+    config = files.read_json(folder / CONFIG)
+    written = config.get("format")
+    if not isinstance(written, int):
+        raise InputError(f"{folder / CONFIG} does not say its format: it is not an adapter of hyperadapters.")
+    if written > FORMAT:
+        raise InputError(
+            f"{folder / CONFIG} has format {written}; this version reads up to {FORMAT}. "
+            "Update: pip install -U hyperadapters."
+        )
+    wanted: dict[str, type] = {"name": str, "method": dict, "backbone": dict}
+    bad = [key for key, kind in wanted.items() if not isinstance(config.get(key), kind)]
+    if bad:
+        raise InputError(f"{folder / CONFIG} is damaged: {', '.join(bad)} missing or of a wrong type.")
+    for key, kind in {"name": str, "architecture": dict, "weights": str}.items():
+        if not isinstance(config["backbone"].get(key), kind):
+            raise InputError(f"{folder / CONFIG} is damaged: backbone.{key} missing or of a wrong type.")
+    return config
+
+
+def load(folder: str | Path, backbone: nn.Module | None = None, *, name: str | None = None) -> Delta:
+    """Load a saved Delta onto a backbone and put it in use.
+
+    Args:
+        folder: what `Delta.save` or `hyperadapters train` wrote.
+        backbone: where to attach it; without one, the backbone named in the file is loaded.
+        name: attach it under another name than the saved one.
+
+    Raises:
+        InputError: it was trained on another backbone (says what differs), or its files are damaged, truncated,
+            of a newer version or of other shapes (every bad tensor at once). The backbone is unchanged then.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    method = method_from_json(config["method"])
+    if backbone is None:
+        backbone, _ = load_backbone(config["backbone"]["name"])
+    name = config["name"] if name is None else name
+    check_name(backbone, name)
+    draft = outline(backbone, method, name, folder)
+    trained_on = Fingerprint(config["backbone"]["architecture"], config["backbone"]["weights"])
+    differences = trained_on.differences(draft.fingerprint())
+    if differences:
+        raise InputError(
+            f"the adapter at {folder} was trained on another backbone ({config['backbone']['name']}): "
+            f"{'; '.join(differences)}. Load it on the one it was trained on."
+        )
+    files.check_tensors(folder / TENSORS, draft.tensors())
+    with torch.random.fork_rng(devices=[]):
+        delta = attach(backbone, method, name)
+    files.read_into(folder / TENSORS, delta.tensors())
+    delta.about = {key: config[key] for key in config if key not in delta.describe()}
+    return delta
+
+
+def outline(backbone: nn.Module, method: Method, name: str, folder: Path) -> Delta:
+    """The Delta in shape alone: no memory is taken for what a damaged file may ask for."""
+    shape = anatomy(backbone)
+    method.check(shape)
+    try:
+        with torch.device("meta"):
+            parts = method.build(backbone, shape)
+    except (RuntimeError, OverflowError) as error:
+        raise InputError(f"{folder / CONFIG} asks for impossible sizes: {method}.") from error
+    return Delta(backbone, method, name, shape, parts)

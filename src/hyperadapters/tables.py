@@ -1,0 +1,166 @@
+"""Rows from JSONL, CSV, TSV and Parquet files; every bad line is reported with its file and number."""
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hyperadapters.errors import InputError, listed
+
+FORMATS = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
+
+
+class Row(NamedTuple):
+    """One row and where it stands, for errors."""
+
+    values: dict[str, str]
+    place: str
+
+
+class Problems:
+    """Collects what is wrong with a file, to raise it all at once."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def add(self, place: str, what: str) -> None:
+        self.found.append(f"{place}: {what}")
+
+    def raise_any(self, path: Path) -> None:
+        if self.found:
+            raise InputError(f"{path} has {len(self.found)} bad row(s):\n  {listed(self.found)}")
+
+
+def read_rows(path: Path, columns: Mapping[str, str | int], *, header: bool = True) -> list[Row]:
+    """Read some columns of a file.
+
+    Args:
+        path: JSONL (plain or .gz), CSV, TSV (read without quoting, as GLUE's are) or Parquet, by its ending.
+        columns: our name -> the file's column, by name, or by number (from 0) where there is no header.
+        header: whether the first line of a CSV or TSV names the columns.
+
+    Raises:
+        InputError: no such file, a missing column, or bad lines (ragged, not UTF-8, no JSON object, empty or
+            non-text values): the first ten, each with file and line number.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist (looked in {path.parent.resolve()}).")
+    problems = Problems()
+    rows: list[Row] = []
+    seen = False
+    for number, record in _records(path, problems, header=header):
+        if not seen:
+            seen = True
+            _check_columns(path, columns, record)
+        place = f"{path.name}:{number}"
+        values = {}
+        for name, column in columns.items():
+            value = record.get(column)
+            if value is None or not str(value).strip():
+                problems.add(place, f"column {column!r} is {'missing' if value is None else 'empty'}")
+            elif isinstance(value, (dict, list)):
+                problems.add(place, f"column {column!r} holds a {type(value).__name__}, not text")
+            else:
+                values[name] = _text(value)
+        rows.append(Row(values, place))
+    problems.raise_any(path)
+    return rows
+
+
+def _text(value: Any) -> str:
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def _check_columns(path: Path, columns: Mapping[str, str | int], record: Mapping[str | int, Any]) -> None:
+    missing = [repr(column) for column in columns.values() if column not in record]
+    if missing:
+        present = ", ".join(str(column) for column in record)
+        raise InputError(f"{path} has no column {', '.join(missing)}. Its columns: {present}.")
+
+
+def _records(path: Path, problems: Problems, *, header: bool) -> Iterator[tuple[int, dict[str | int, Any]]]:
+    name = path.name
+    if name.endswith((".jsonl", ".jsonl.gz", ".json")):
+        yield from _json_lines(path, problems)
+    elif name.endswith(".parquet"):
+        yield from _parquet(path)
+    elif name.endswith((".csv", ".tsv", ".txt")):
+        yield from _delimited(path, problems, header=header)
+    else:
+        raise InputError(f"{path}: cannot tell its format. Use a name that ends in {', '.join(FORMATS)}.")
+
+
+def _lines(path: Path, problems: Problems) -> Iterator[tuple[int, str]]:
+    opener = gzip.open if path.name.endswith(".gz") else open
+    try:
+        with opener(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                except UnicodeDecodeError as error:
+                    problems.add(f"{path.name}:{number}", f"not UTF-8 (byte {error.start})")
+                    continue
+                if text.strip():
+                    yield number, text
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise InputError(f"{path} is not a whole gzip file: {error}.") from error
+
+
+def _json_lines(path: Path, problems: Problems) -> Iterator[tuple[int, dict[str | int, Any]]]:
+    for number, line in _lines(path, problems):
+        try:
+            record = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            problems.add(f"{path.name}:{number}", f"not JSON ({error})")
+            continue
+        if isinstance(record, dict):
+            yield number, record
+        else:
+            problems.add(f"{path.name}:{number}", f"a {type(record).__name__}, not a JSON object")
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, dict[str | int, Any]]]:
+    import pyarrow  # noqa: PLC0415 (slow to import, seldom needed)
+    import pyarrow.parquet  # noqa: PLC0415
+
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+        number = 0
+        for batch in file.iter_batches():
+            for record in batch.to_pylist():
+                number += 1
+                yield number, record
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(f"{path} is not a readable Parquet file: {error}.") from error
+
+
+def _delimited(path: Path, problems: Problems, *, header: bool) -> Iterator[tuple[int, dict[str | int, Any]]]:
+    if path.name.endswith(".csv"):
+        cells = _csv_cells(path, problems)
+    else:
+        cells = ((number, line.split("\t")) for number, line in _lines(path, problems))
+    names: list[str] | None = None
+    width = 0
+    for number, row in cells:
+        if not width:
+            width = len(row)
+            if header:
+                names = [cell.strip() for cell in row]
+                continue
+        if len(row) != width:
+            problems.add(f"{path.name}:{number}", f"{len(row)} cells, expected {width}")
+        else:
+            yield number, dict(zip(names or range(width), row, strict=True))
+
+
+def _csv_cells(path: Path, problems: Problems) -> Iterator[tuple[int, list[str]]]:
+    text = "\n".join(line for _, line in _lines(path, problems))
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        problems.add(f"{path.name}:{reader.line_num}", f"not CSV ({error})")

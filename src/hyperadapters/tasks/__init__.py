@@ -1,0 +1,53 @@
+"""Tasks by name. Every module of this package that defines `TASKS` adds its own; the directory is the index."""
+
+import importlib
+import pkgutil
+from pathlib import Path
+
+from hyperadapters.errors import InputError, neighbours
+from hyperadapters.metrics import accuracy, exact_match, macro_f1, token_f1
+from hyperadapters.tables import read_rows
+from hyperadapters.tasks.sources import OwnFiles
+from hyperadapters.tasks.task import Form, FreeText, Labels, Task, as_given
+
+_modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
+
+TASKS: dict[str, Task] = {name: task for module in _modules for name, task in getattr(module, "TASKS", {}).items()}
+"""Every task that has a name."""
+
+
+def task_named(name: str) -> Task:
+    """A task by name.
+
+    Raises:
+        InputError: there is none; names the nearest.
+    """
+    if name not in TASKS:
+        raise InputError(f"there is no task {name!r}. {neighbours(name, TASKS)}")
+    return TASKS[name]
+
+
+def own_task(files: dict[str, Path], fields: tuple[str, ...], answer: str, *, classify: bool, name: str) -> Task:
+    """A task from a user's own files.
+
+    Args:
+        files: train, validation and perhaps test.
+        fields: the columns of the source text, in order.
+        answer: the column of the answer.
+        classify: the answers are classes, whose set is that of the training rows; otherwise any text.
+        name: what results and the saved adapter call it.
+
+    Raises:
+        InputError: files or columns missing, bad rows, or a single class.
+    """
+    columns: dict[str, str | int] = {**{field: field for field in fields}, "label": answer}
+    if not classify:
+        return Task(Form(name, fields, FreeText()), (exact_match, token_f1), OwnFiles(files, columns), as_given)
+    classes = sorted({row.values["label"].strip() for row in read_rows(files["train"], {"label": answer})})
+    if len(classes) < 2:
+        raise InputError(
+            f"{files['train']}: column {answer!r} holds {len(classes)} class(es) ({', '.join(classes) or 'no rows'}); "
+            "classification needs two. For free text use --target instead of --label."
+        )
+    form = Form(name, fields, Labels(tuple(classes)))
+    return Task(form, (accuracy, macro_f1), OwnFiles(files, columns), as_given)

@@ -1,0 +1,19 @@
+"""IMDB reviews (Maas et al., ACL 2011), a transfer task of HyperFormer."""
+
+from hyperadapters.metrics import accuracy
+from hyperadapters.tasks.sources import Hub, Official
+from hyperadapters.tasks.task import Form, Labels, Task, hold_out_thousand
+
+TASKS = {
+    "imdb": Task(
+        form=Form("imdb", ("sentence",), Labels(("0", "1"), ("neg", "pos"))),
+        metrics=(accuracy,),
+        source=Official(
+            folder="imdb",
+            files={"train": "train.jsonl.gz", "test": "test.jsonl.gz"},
+            columns={"sentence": "text", "label": "label"},
+            hub=Hub("stanfordnlp/imdb", "plain_text", {"train": "train", "test": "test"}, {"sentence": "text"}),
+        ),
+        split=hold_out_thousand,
+    )
+}

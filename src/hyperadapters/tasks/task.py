@@ -1,0 +1,236 @@
+"""What a task is, as data: where its rows come from, their text, their answers, metrics and split."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from hyperadapters.errors import InputError, listed, neighbours
+from hyperadapters.metrics import METRICS, Metric
+from hyperadapters.tables import Row
+
+Splits = dict[str, list[Row]]
+"""Rows by the name of their split."""
+
+
+class Example(NamedTuple):
+    """One row in text-to-text form."""
+
+    source: str
+    target: str
+
+
+class Target(ABC):
+    """How an answer is written and read back. Concrete targets are frozen dataclasses."""
+
+    @abstractmethod
+    def encode(self, raw: str) -> str | None:
+        """The target text of a raw answer, or None if it is not a valid one."""
+
+    @abstractmethod
+    def decode(self, text: str) -> Any:
+        """The value that metrics compare, from the text of an answer."""
+
+    @abstractmethod
+    def expected(self) -> str:
+        """In words, what a valid raw answer is."""
+
+
+@dataclass(frozen=True)
+class Labels(Target):
+    """A class out of a closed set; metrics see its number, or -1 for an invalid answer."""
+
+    texts: tuple[str, ...]
+    """The target text of each class."""
+    names: tuple[str, ...] = ()
+    """What raw data may call each class, besides its number and its text."""
+
+    def encode(self, raw: str) -> str | None:
+        raw = raw.strip()
+        if raw in self.texts:
+            return raw
+        if raw in self.names:
+            return self.texts[self.names.index(raw)]
+        return None
+
+    def decode(self, text: str) -> int:
+        return self.texts.index(text.strip()) if text.strip() in self.texts else -1
+
+    def expected(self) -> str:
+        return f"one of {', '.join((*self.names, *self.texts))}"
+
+
+@dataclass(frozen=True)
+class Score(Target):
+    """A number rounded to a step and written as text, as T5 does for STS-B; metrics see the number or None."""
+
+    low: float
+    high: float
+    step: float
+
+    def encode(self, raw: str) -> str | None:
+        try:
+            value = float(raw)
+        except ValueError:
+            return None
+        return f"{round(value / self.step) * self.step:.1f}" if self.low <= value <= self.high else None
+
+    def decode(self, text: str) -> float | None:
+        try:
+            value = float(text)
+        except ValueError:
+            return None
+        return value if self.low <= value <= self.high else None
+
+    def expected(self) -> str:
+        return f"a number from {self.low} to {self.high}"
+
+
+@dataclass(frozen=True)
+class FreeText(Target):
+    """Any text; metrics compare strings."""
+
+    def encode(self, raw: str) -> str | None:
+        return raw.strip() or None
+
+    def decode(self, text: str) -> str:
+        return text.strip()
+
+    def expected(self) -> str:
+        return "a text"
+
+
+TARGETS: dict[str, type[Target]] = {"labels": Labels, "score": Score, "text": FreeText}
+
+
+@dataclass(frozen=True)
+class Form:
+    """The text-to-text form of a task: all that prediction needs, saved with every adapter."""
+
+    name: str
+    fields: tuple[str, ...]
+    """Columns of the source, in order; each is written `column: value` (Compacter, §4.1)."""
+    target: Target
+
+    def source(self, values: Mapping[str, str], *, prefix: bool = False) -> str:
+        """The source text of a row; with `prefix` the task's name stands before it."""
+        parts = [f"{field}: {values[field].strip()}" for field in self.fields]
+        return " ".join([self.name.split("/")[-1], *parts] if prefix else parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON."""
+        kind = next(name for name, cls in TARGETS.items() if cls is type(self.target))
+        return {"name": self.name, "fields": list(self.fields), "target": {"type": kind, **vars(self.target)}}
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "Form":
+        """The form that `to_json` wrote.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        try:
+            target = dict(values["target"])
+            cls = TARGETS[target.pop("type")]
+            arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in target.items()}
+            return Form(str(values["name"]), tuple(map(str, values["fields"])), cls(**arguments))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"the task in adapter_config.json is damaged: {error!r}.") from error
+
+
+class Source(ABC):
+    """Where rows come from."""
+
+    @abstractmethod
+    def read(self, data: Path | None) -> Splits:
+        """All rows by the official name of their split, columns named as the task's fields and `label`."""
+
+
+Split = Callable[[Splits], Splits]
+"""Official splits -> train, validation, test."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task as data."""
+
+    form: Form
+    metrics: tuple[Metric, ...]
+    source: Source
+    split: Split
+
+    def examples(self, data: Path | None, *, prefix: bool = False) -> dict[str, list[Example]]:
+        """The task's examples by split: train, validation, test.
+
+        Raises:
+            InputError: files missing or damaged, invalid answers (the first ten, with file and line), empty splits.
+        """
+        rows = self.split(self.source.read(data))
+        empty = [name for name, found in rows.items() if not found]
+        if empty:
+            raise InputError(f"task {self.form.name}: no rows in {' and '.join(empty)}.")
+        return {name: [*examples_of(found, self.form, prefix=prefix)] for name, found in rows.items()}
+
+
+def examples_of(rows: Sequence[Row], form: Form, *, prefix: bool) -> list[Example]:
+    """Rows in text-to-text form.
+
+    Raises:
+        InputError: answers that are none; the first ten, with file and line.
+    """
+    targets = [form.target.encode(row.values["label"]) for row in rows]
+    bad = [f"{row.place}: label {row.values['label']!r}" for row, t in zip(rows, targets, strict=True) if t is None]
+    if bad:
+        raise InputError(f"task {form.name}: {len(bad)} label(s) are not {form.target.expected()}:\n  {listed(bad)}")
+    return [
+        Example(form.source(row.values, prefix=prefix), target or "") for row, target in zip(rows, targets, strict=True)
+    ]
+
+
+def permutation(rows: int, seed: int = 42) -> list[int]:
+    """The papers' permutation (Compacter and HyperFormer, published code)."""
+    order: list[int] = torch.randperm(rows, generator=torch.Generator().manual_seed(seed)).tolist()
+    return order
+
+
+def halve_validation(splits: Splits) -> Splits:
+    """Small sets: half of the official validation set is the test set (Compacter, §4.1)."""
+    rows = splits["validation"]
+    order = permutation(len(rows))
+    half = len(rows) // 2
+    return {
+        "train": splits["train"],
+        "validation": [rows[i] for i in order[:half]],
+        "test": [rows[i] for i in order[half:]],
+    }
+
+
+def hold_out_thousand(splits: Splits) -> Splits:
+    """Large sets: 1,000 training rows validate; the official validation set, or the test set, tests."""
+    rows = splits["train"]
+    order = permutation(len(rows))
+    return {
+        "train": [rows[i] for i in order[1000:]],
+        "validation": [rows[i] for i in order[:1000]],
+        "test": splits["validation"] if "validation" in splits else splits["test"],
+    }
+
+
+def as_given(splits: Splits) -> Splits:
+    """Splits that already are train, validation and perhaps test."""
+    return splits
+
+
+def metrics_named(names: Sequence[str]) -> tuple[Metric, ...]:
+    """Metrics by name.
+
+    Raises:
+        InputError: there is no such metric.
+    """
+    unknown = [name for name in names if name not in METRICS]
+    if unknown:
+        raise InputError(f"there is no metric {unknown[0]!r}. {neighbours(unknown[0], METRICS)}")
+    return tuple(METRICS[name] for name in names)
