@@ -86,7 +86,7 @@ def anatomy(backbone: nn.Module) -> Anatomy:
     Raises:
         InputError: the architecture is not one whose sites are known.
     """
-    config = backbone.config
+    config: Any = backbone.config
     layout = LAYOUTS.get(config.model_type)
     if layout is None:
         raise InputError(

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 @functools.cache
-def _adapter(cls: type, field: str) -> TypeAdapter[Any]:
+def _adapter(cls: Any, field: str) -> TypeAdapter[Any]:
     return TypeAdapter(get_type_hints(cls)[field])
 
 
@@ -43,7 +43,7 @@ def updated(settings: T, changes: Mapping[str, Any], where: str) -> T:
             problems.append(f"{where}.{key}: {cls.__name__} has no such field. {neighbours(key, known)}")
             continue
         try:
-            values[key] = _adapter(cls, key).validate_python(_plain(cls, key, value))
+            values[key] = _adapter(cast(Any, cls), key).validate_python(_plain(cls, key, value))
         except ValidationError as error:
             expected = str(get_type_hints(cls)[key]).replace("typing.", "").replace("<class '", "").replace("'>", "")
             problems.append(f"{where}.{key}={value!r}: {error.errors()[0]['msg'].lower()} (the field is {expected})")
@@ -80,7 +80,7 @@ def parse(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         known = [field.name for field in fields]
         raise InputError("\n  ".join(f"{where}.{key}: unknown field. {neighbours(key, known)}" for key in unknown))
     try:
-        return cls(**{key: _adapter(cls, key).validate_python(value) for key, value in values.items()})
+        return cls(**{key: _adapter(cast(Any, cls), key).validate_python(value) for key, value in values.items()})
     except ValidationError as error:
         detail = error.errors()[0]
         raise InputError(f"{where}: {detail['msg'].lower()}, but there is {detail['input']!r}.") from error

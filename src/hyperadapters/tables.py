@@ -2,7 +2,6 @@
 
 import csv
 import gzip
-import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -46,15 +45,29 @@ def read_rows(path: Path, columns: Mapping[str, str | int], *, header: bool = Tr
         InputError: no such file, a missing column, or bad lines (ragged, not UTF-8, no JSON object, empty or
             non-text values): the first ten, each with file and line number.
     """
+    problems = Problems()
+    rows = list(_rows(path, columns, problems, header=header))
+    problems.raise_any(path)
+    return rows
+
+
+def iterate_rows(path: Path, columns: Mapping[str, str | int]) -> Iterator[Row]:
+    """The same as a stream; stops with InputError at the first bad line."""
+    problems = Problems()
+    for row in _rows(path, columns, problems, header=True):
+        problems.raise_any(path)
+        yield row
+    problems.raise_any(path)
+
+
+def _rows(path: Path, columns: Mapping[str, str | int], problems: Problems, *, header: bool) -> Iterator[Row]:
     if not path.is_file():
         raise InputError(f"{path} does not exist (looked in {path.parent.resolve()}).")
-    problems = Problems()
-    rows: list[Row] = []
-    seen = False
+    checked = False
     for number, record in _records(path, problems, header=header):
-        if not seen:
-            seen = True
+        if not checked:
             _check_columns(path, columns, record)
+            checked = True
         place = f"{path.name}:{number}"
         values = {}
         for name, column in columns.items():
@@ -65,9 +78,7 @@ def read_rows(path: Path, columns: Mapping[str, str | int], *, header: bool = Tr
                 problems.add(place, f"column {column!r} holds a {type(value).__name__}, not text")
             else:
                 values[name] = _text(value)
-        rows.append(Row(values, place))
-    problems.raise_any(path)
-    return rows
+        yield Row(values, place)
 
 
 def _text(value: Any) -> str:
@@ -157,8 +168,7 @@ def _delimited(path: Path, problems: Problems, *, header: bool) -> Iterator[tupl
 
 
 def _csv_cells(path: Path, problems: Problems) -> Iterator[tuple[int, list[str]]]:
-    text = "\n".join(line for _, line in _lines(path, problems))
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader((line + "\n" for _, line in _lines(path, problems)), strict=True)
     try:
         for row in reader:
             yield reader.line_num, row

@@ -1,5 +1,6 @@
 """The bottleneck adapter: A(y) + y with A(y) = U·g(D·y + b_D) + b_U (Houlsby et al., arXiv:1902.00751v2, §2.1)."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -9,7 +10,12 @@ from torch import Tensor
 
 Activation = Literal["gelu_new", "gelu", "relu", "silu"]
 
-ACTIVATIONS = {"gelu_new": partial(F.gelu, approximate="tanh"), "gelu": F.gelu, "relu": F.relu, "silu": F.silu}
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "gelu_new": partial(F.gelu, approximate="tanh"),
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "silu": F.silu,
+}
 """By their names in transformers. Compacter and HyperFormer use `gelu_new`, Houlsby et al. `gelu`."""
 
 

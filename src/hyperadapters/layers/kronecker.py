@@ -27,7 +27,7 @@ def kron_sum_pair(
     """
     *_, sites, _, p, q = down.shape
     mixed = mix(slow, torch.cat([down.flatten(-2), up.flatten(-2)], dim=-3))
-    mixed_down, mixed_up = mixed.split(sites, dim=-3)
+    mixed_down, mixed_up = torch.split(mixed, sites, dim=-3)
     return assemble(mixed_down, p, q), assemble(mixed_up, q, p)
 
 
@@ -39,4 +39,5 @@ def mix(slow: Float[Tensor, "*#lead n n n"], blocks: Float[Tensor, "*#lead n pq"
 def assemble(blocks: Float[Tensor, "*lead nn pq"], p: int, q: int) -> Float[Tensor, "*lead np nq"]:
     """n·n blocks of (p, q), row by row, laid out as one (n·p, n·q) matrix."""
     n = round(blocks.shape[-2] ** 0.5)
-    return blocks.unflatten(-1, (p, q)).unflatten(-3, (n, n)).transpose(-3, -2).flatten(-2).flatten(-3, -2)
+    *lead, _, _ = blocks.shape
+    return blocks.reshape(*lead, n, n, p, q).transpose(-3, -2).reshape(*lead, n * p, n * q)

@@ -217,7 +217,7 @@ class Delta(nn.Module):
 def attached(backbone: nn.Module) -> list[Delta]:
     """The Deltas of a backbone, in the order they were attached."""
     container = getattr(backbone, CONTAINER, None)
-    return list(container.values()) if container is not None else []  # type: ignore[operator]
+    return list(container.values()) if container is not None else []
 
 
 def attach(backbone: nn.Module, method: Method, name: str = "default") -> Delta:

@@ -113,7 +113,7 @@ class OwnedTensors(Part):
         super().__init__()
         self.owned_kind: Kind = kind
         self.tensors = tuple(tensors)
-        originals = [backbone.get_submodule(paths[0]).weight.detach() for paths in tensors]
+        originals = [backbone.get_parameter(f"{paths[0]}.weight").detach() for paths in tensors]
         stacked = torch.stack(originals).float()
         self.weight = nn.Parameter(stacked.expand(adapters, *stacked.shape).clone())
 

@@ -35,6 +35,7 @@ def glue(
     files: Mapping[str, str] = TWO_FILES,
     hub_splits: Mapping[str, str] | None = None,
     header: bool = True,
+    epochs: int = 3,
 ) -> Task:
     """A task of GLUE. `columns` maps each field, then `label`, to the official files' column."""
     hub = Hub("nyu-mll/glue", name, hub_splits or {split: split for split in files})
@@ -44,6 +45,7 @@ def glue(
         metrics=metrics,
         source=Official(folder, files, columns, hub, header=header),
         split=split,
+        epochs=epochs,
     )
 
 
@@ -59,7 +61,9 @@ PAIR = same("sentence1", "sentence2")
 TASKS = {
     task.form.name: task
     for task in (
-        glue("cola", "CoLA", {"sentence": 3, "label": 1}, BINARY, (matthews,), halve_validation, header=False),
+        glue(
+            "cola", "CoLA", {"sentence": 3, "label": 1}, BINARY, (matthews,), halve_validation, header=False, epochs=20
+        ),
         glue("sst2", "SST-2", same("sentence", "label"), BINARY, (accuracy,), hold_out_thousand),
         glue(
             "mrpc",
@@ -68,8 +72,17 @@ TASKS = {
             BINARY,
             (f1, accuracy),
             halve_validation,
+            epochs=20,
         ),
-        glue("stsb", "STS-B", {**PAIR, "label": "score"}, Score(0.0, 5.0, 0.2), (pearson, spearman), halve_validation),
+        glue(
+            "stsb",
+            "STS-B",
+            {**PAIR, "label": "score"},
+            Score(0.0, 5.0, 0.2),
+            (pearson, spearman),
+            halve_validation,
+            epochs=20,
+        ),
         glue(
             "qqp",
             "QQP",
@@ -93,6 +106,6 @@ TASKS = {
             },
         ),
         glue("qnli", "QNLI", same("question", "sentence", "label"), ENTAILMENT, (accuracy,), hold_out_thousand),
-        glue("rte", "RTE", {**PAIR, "label": "label"}, ENTAILMENT, (accuracy,), halve_validation),
+        glue("rte", "RTE", {**PAIR, "label": "label"}, ENTAILMENT, (accuracy,), halve_validation, epochs=20),
     )
 }

@@ -161,6 +161,8 @@ class Task:
     metrics: tuple[Metric, ...]
     source: Source
     split: Split
+    epochs: int = 3
+    """Epochs of the papers' recipe for it (Compacter, appendix A)."""
 
     def examples(self, data: Path | None, *, prefix: bool = False) -> dict[str, list[Example]]:
         """The task's examples by split: train, validation, test.

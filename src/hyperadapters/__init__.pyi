@@ -1,0 +1,58 @@
+"""The public names; `__init__.py` imports each when it is first used."""
+
+from .backbone import load_backbone as load_backbone
+from .data import Data as Data
+from .data import Text as Text
+from .data import load_data as load_data
+from .errors import InputError as InputError
+from .errors import NonFiniteLossError as NonFiniteLossError
+from .evaluate import Scores as Scores
+from .evaluate import evaluate as evaluate
+from .experiment import (
+    Evaluation as Evaluation,
+)
+from .experiment import (
+    Experiment as Experiment,
+)
+from .experiment import (
+    FilesTask as FilesTask,
+)
+from .experiment import (
+    NamedTask as NamedTask,
+)
+from .experiment import (
+    Training as Training,
+)
+from .measure import Parameters as Parameters
+from .measure import parameters as parameters
+from .measure import parameters_of as parameters_of
+from .methods import METHODS as METHODS
+from .methods import method_named as method_named
+from .methods.adapters import (
+    Adapter as Adapter,
+)
+from .methods.adapters import (
+    Compacter as Compacter,
+)
+from .methods.adapters import (
+    LowRankAdapter as LowRankAdapter,
+)
+from .methods.adapters import (
+    PHMAdapter as PHMAdapter,
+)
+from .methods.delta import Delta as Delta
+from .methods.delta import attach as attach
+from .methods.delta import attached as attached
+from .methods.full import FullFineTuning as FullFineTuning
+from .predict import Predictor as Predictor
+from .predict import load_predictor as load_predictor
+from .run import Result as Result
+from .run import run as run
+from .store import load as load
+from .tasks import TASKS as TASKS
+from .tasks import own_task as own_task
+from .train import Fitted as Fitted
+from .train import Interrupted as Interrupted
+from .train import fit as fit
+
+__version__: str

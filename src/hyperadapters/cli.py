@@ -1,0 +1,419 @@
+"""The command line: thin; every command is a few calls of the library.
+
+Exit codes: 0 done, 1 a fault of ours, 2 a wrong input, 130 interrupted.
+"""
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hyperadapters.errors import InputError
+from hyperadapters.progress import console
+
+app = typer.Typer(
+    name="hyperadapters",
+    help="Adapt one frozen pretrained transformer to thousands of tasks, at a few hundred kilobytes each.\n\n"
+    "Start with: hyperadapters compare --output out/demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")]
+MethodName = Annotated[str, typer.Option(help="A name that `hyperadapters methods` lists.")]
+Backbone = Annotated[
+    str, typer.Option(help="A folder, a name on the Hugging Face Hub, or `embedded`: the T5 inside the package.")
+]
+TaskName = Annotated[str, typer.Option("--task", help="A name that `hyperadapters tasks` lists.")]
+DataFolder = Annotated[str, typer.Option("--data", help="Folder with the task's official files; without it, the Hub.")]
+TrainFile = Annotated[str, typer.Option("--train", help="Your own training rows: JSONL, CSV, TSV or Parquet.")]
+ValidationFile = Annotated[str, typer.Option("--validation", help="Your own validation rows.")]
+TestFile = Annotated[str, typer.Option("--test", help="Your own test rows, scored once at the end.")]
+TextColumns = Annotated[str, typer.Option("--text", help="Columns of the source text, in order: premise,hypothesis.")]
+LabelColumn = Annotated[str, typer.Option("--label", help="Column with the class.")]
+TargetColumn = Annotated[str, typer.Option("--target", help="Column with the answer where it is free text.")]
+Settings = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        help="Change a setting: method.KEY, training.KEY, text.KEY or evaluation.KEY, as in "
+        "`--set method.n=8 --set training.lr=3e-3`. Repeat it. A wrong key lists the right ones.",
+    ),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")]
+AdapterFolder = Annotated[Path, typer.Argument(help="Folder of a saved adapter.", show_default=False)]
+OtherBackbone = Annotated[
+    str, typer.Option("--backbone", help="Where to load the backbone from, if not from the place the adapter names.")
+]
+
+
+def fail(code: int, message: str) -> NoReturn:
+    """Say what is wrong on standard error and leave with an exit code."""
+    console.print(f"error: {message}", style="red", markup=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Register a command whose errors become messages and exit codes."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        from hyperadapters.train import Interrupted
+
+        try:
+            function(*args, **kwargs)
+        except InputError as error:
+            fail(2, str(error))
+        except Interrupted:
+            console.print("stopped; nothing is lost. To go on, give the same command with --resume.")
+            raise typer.Exit(130) from None
+        except KeyboardInterrupt:
+            console.print("interrupted")
+            raise typer.Exit(130) from None
+        except typer.Exit:
+            raise
+        except Exception as error:
+            if os.environ.get("HYPERADAPTERS_DEBUG"):
+                raise
+            fail(1, f"{type(error).__name__}: {error} (a fault of ours; HYPERADAPTERS_DEBUG=1 shows where)")
+
+    app.command()(guarded)
+    return guarded
+
+
+def show(value: dict[str, Any], as_json: bool, *tables: Any) -> None:
+    """Print a result: JSON alone, or tables and lines."""
+    if as_json:
+        sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+        return
+    out = Console(highlight=False)
+    for table in tables:
+        out.print(table, markup=False, soft_wrap=isinstance(table, str))
+
+
+def changes(settings: list[str]) -> dict[str, str]:
+    """`--set a.b=c` options as a mapping."""
+    wrong = [item for item in settings if "=" not in item]
+    if wrong:
+        raise InputError(f"--set {wrong[0]}: write it as section.key=value, such as training.lr=3e-3.")
+    return dict(item.split("=", 1) for item in settings)
+
+
+def choose_task(task: str, data: str, files: dict[str, str], text: str, label: str, target: str) -> Any:
+    """The task that the options describe: a named one, or a user's own files."""
+    from hyperadapters.experiment import FilesTask, NamedTask
+    from hyperadapters.tasks import task_named
+
+    given = [f"--{name}" for name, value in {**files, "text": text, "label": label, "target": target}.items() if value]
+    if task and given:
+        raise InputError(f"--task names a task of the package, {given[0]} files of your own: give one or the other.")
+    if not given:
+        name = task or "demo/acceptability"
+        task_named(name)
+        return NamedTask(name=name, data=data)
+    missing = [f"--{name}" for name in ("train", "validation") if not files[name]]
+    missing += [] if text else ["--text"]
+    missing += [] if label or target else ["--label (or --target)"]
+    if missing:
+        raise InputError(f"your own files need {', '.join(missing)} too.")
+    if label and target:
+        raise InputError("--label is for classes, --target for free text: give one of them.")
+    columns = tuple(column.strip() for column in text.split(",") if column.strip())
+    return FilesTask(**files, text=columns, answer=label or target, classify=bool(label))
+
+
+def plan(method: str, task: Any, backbone: str, settings: list[str]) -> Any:
+    """The experiment that the options describe, with the method's and the task's own defaults."""
+    from hyperadapters.experiment import Experiment, NamedTask, Training, with_changes
+    from hyperadapters.methods import method_named
+    from hyperadapters.tasks import task_named
+
+    chosen = method_named(method)
+    epochs = task_named(task.name).epochs if isinstance(task, NamedTask) else 3
+    training = Training(lr=chosen.learning_rate, epochs=epochs)
+    return with_changes(Experiment(method=chosen, task=task, backbone=backbone, training=training), changes(settings))
+
+
+@command
+def train(
+    task: TaskName = "",
+    method: MethodName = "compacter++",
+    backbone: Backbone = "embedded",
+    output: Annotated[Path, typer.Option(help="Folder for the adapter and the result; new or empty.")] = Path(
+        "out/adapter"
+    ),
+    data: DataFolder = "",
+    train: TrainFile = "",
+    validation: ValidationFile = "",
+    test: TestFile = "",
+    text: TextColumns = "",
+    label: LabelColumn = "",
+    target: TargetColumn = "",
+    settings: Settings = [],  # noqa: B006 (typer copies it)
+    resume: Resume = False,
+    json_output: Json = False,
+) -> None:
+    """Train one adapter and save it.
+
+    The epoch that is best on validation is kept and tested once. Ctrl-C keeps a checkpoint.
+
+    Examples:
+        hyperadapters train --task glue/mrpc --data glue_data --backbone t5-base --output out/mrpc
+
+        hyperadapters train --train a.jsonl --validation b.jsonl --text premise,hypothesis --label label
+    """
+    from hyperadapters.report import terminal_table
+    from hyperadapters.run import run
+
+    files = {"train": train, "validation": validation, "test": test}
+    experiment = plan(method, choose_task(task, data, files, text, label, target), backbone, settings)
+    result = run(experiment, output, resume=resume)
+    value = {**asdict(result), "metrics": result.metrics, "output": str(output)}
+    show(value, json_output, terminal_table([result]), f"adapter and result: {output}")
+
+
+@command
+def compare(
+    methods: Annotated[str, typer.Option(help="Names of methods, or `all`.")] = "full,houlsby,compacter,compacter++",
+    task: TaskName = "",
+    backbone: Backbone = "embedded",
+    output: Annotated[Path, typer.Option(help="Folder for the runs, the table and the figure.")] = Path("out/compare"),
+    data: DataFolder = "",
+    train: TrainFile = "",
+    validation: ValidationFile = "",
+    test: TestFile = "",
+    text: TextColumns = "",
+    label: LabelColumn = "",
+    target: TargetColumn = "",
+    settings: Settings = [],  # noqa: B006 (typer copies it)
+    resume: Resume = False,
+    json_output: Json = False,
+) -> None:
+    """Train several methods on one task: one table, one figure.
+
+    Each method uses its own learning rate unless --set training.lr changes it for all.
+
+    Example:
+        hyperadapters compare --methods full,houlsby,compacter++ --task glue/mrpc --data glue_data
+    """
+    from hyperadapters.methods import METHODS
+    from hyperadapters.report import terminal_table, write_comparison
+    from hyperadapters.sweep import sweep
+
+    names = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()]
+    if len(set(names)) != len(names) or not names:
+        raise InputError(f"--methods {methods}: name each method once, such as full,houlsby,compacter++.")
+    files = {"train": train, "validation": validation, "test": test}
+    chosen = choose_task(task, data, files, text, label, target)
+    results = sweep({name: plan(name, chosen, backbone, settings) for name in names}, output, resume=resume)
+    paths = write_comparison(results, output)
+    where = [f"{name}: {path}" for name, path in paths.items()]
+    where += [f"adapters and results: {output}/{{{','.join(names)}}}"]
+    value = {"output": str(output), **paths, "results": [asdict(result) for result in results]}
+    show(value, json_output, terminal_table(results), *where)
+
+
+@command
+def evaluate(
+    adapter: AdapterFolder,
+    split: Annotated[str, typer.Option(help="validation or test.")] = "test",
+    decode: Annotated[str, typer.Option(help="score (likeliest label), generate (greedy, as the papers) or auto.")] = (
+        "auto"
+    ),
+    data: Annotated[str, typer.Option(help="The task's files, if no longer where they were in training.")] = "",
+    backbone: OtherBackbone = "",
+    json_output: Json = False,
+) -> None:
+    """Score a saved adapter on its task again."""
+    from dataclasses import replace
+
+    from hyperadapters import files, settings
+    from hyperadapters.data import load_data
+    from hyperadapters.evaluate import evaluate as score
+    from hyperadapters.experiment import Experiment, NamedTask, resolve_task
+    from hyperadapters.predict import load_predictor
+    from hyperadapters.run import EXPERIMENT
+
+    loaded = load_predictor(adapter, backbone or None)
+    experiment = Experiment.from_json(files.read_json(adapter / EXPERIMENT))
+    chosen = experiment.task
+    if data and isinstance(chosen, NamedTask):
+        chosen = replace(chosen, data=data)
+    task, folder = resolve_task(chosen)
+    rows = load_data(task, loaded.tokenizer, folder, experiment.text, seed=experiment.training.seed)
+    how = settings.updated(experiment.evaluation, {"decode": decode}, "evaluation")
+    found = score(loaded.delta, rows, split, how)
+    value = {
+        "task": task.form.name,
+        "split": split,
+        "metrics": found.metrics,
+        "invalid": found.invalid,
+        "decode": found.decode,
+        "rows": len(rows.splits[split]),
+        "seconds": found.seconds,
+    }
+    table = Table(title=f"{task.form.name}, {split} split, {value['rows']} rows, {found.decode}", title_justify="left")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name, number in {**found.metrics, "invalid answers": found.invalid}.items():
+        table.add_row(name, f"{100 * number:.2f}")
+    show(value, json_output, table)
+
+
+@command
+def predict(
+    adapter: AdapterFolder,
+    texts: Annotated[list[str], typer.Argument(help="Texts; for a task of several fields, one for each.")] = [],  # noqa: B006
+    file: Annotated[str, typer.Option(help="Rows to answer: JSONL, CSV, TSV or Parquet with the task's columns.")] = "",
+    output: Annotated[str, typer.Option(help="JSONL to write; without it, rows go to standard output.")] = "",
+    backbone: OtherBackbone = "",
+    json_output: Json = False,
+) -> None:
+    """Answer new texts with a saved adapter.
+
+    Examples:
+        hyperadapters predict out/adapter "The keys to the cabinet is on the table ."
+
+        hyperadapters predict out/adapter --file in.jsonl --output out.jsonl
+    """
+    from hyperadapters.predict import load_predictor, write_predictions
+
+    if bool(texts) == bool(file):
+        raise InputError("give either texts or --file.")
+    if output and not file:
+        raise InputError("--output goes with --file.")
+    if file and json_output and not output:
+        raise InputError("--json with --file needs --output: the rows themselves are JSON lines already.")
+    if output and not Path(output).absolute().parent.is_dir():
+        raise InputError(f"--output {output}: there is no folder {Path(output).absolute().parent}.")
+    if file and not Path(file).is_file():
+        raise InputError(f"--file {file} does not exist.")
+    predictor = load_predictor(adapter, backbone or None)
+    if output:
+        count = write_predictions(predictor, Path(file), Path(output))
+        show({"rows": count, "output": output}, json_output, f"{count} rows: {output}")
+    elif file:
+        for row in predictor.file(Path(file)):
+            sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+    else:
+        rows = predictor.rows(texts)
+        answers = predictor(rows)
+        show({"predictions": answers}, json_output, *answers)
+
+
+@command
+def info(adapter: AdapterFolder, json_output: Json = False) -> None:
+    """Say what a saved adapter is: method, task, scores, size, backbone."""
+    from hyperadapters.methods import method_from_json
+    from hyperadapters.store import read_config
+
+    config = read_config(adapter)
+    method_from_json(config["method"])
+    table = Table(title=f"{config['name']} ({adapter})", title_justify="left", show_header=False)
+    method = dict(config["method"])
+    rows = {
+        "method": method.pop("type"),
+        **{f"  {key}": str(value) for key, value in method.items()},
+        "task": config.get("task", {}).get("name", "not stated"),
+        **{
+            f"{split} scores": ", ".join(f"{k} {100 * v:.2f}" for k, v in found.items())
+            for split, found in config.get("scores", {}).items()
+        },
+        "trained parameters": f"{config.get('trained', 0):,}",
+        "size": f"{config.get('bytes', 0):,} bytes",
+        "backbone": f"{config['backbone']['name']} (weights {config['backbone']['weights'][:12]})",
+        "made with": ", ".join(f"{name} {version}" for name, version in config.get("versions", {}).items()),
+    }
+    for key, value in rows.items():
+        table.add_row(key, value)
+    show(config, json_output, table)
+
+
+@command
+def methods(json_output: Json = False) -> None:
+    """List the methods, what each is, and its settings."""
+    from hyperadapters import settings
+    from hyperadapters.methods import METHODS
+    from hyperadapters.methods.method import method_to_json
+
+    table = Table("method", "what it is", "settings (--set method.KEY=VALUE)", title_justify="left")
+    for name, method in METHODS.items():
+        values = ", ".join(f"{key}={_short(value)}" for key, value in settings.dump(method).items())
+        table.add_row(name, (type(method).__doc__ or "").split("\n")[0], values)
+    show({name: method_to_json(method) for name, method in METHODS.items()}, json_output, table)
+
+
+def _short(value: Any) -> str:
+    return ",".join(value) if isinstance(value, list) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@command
+def tasks(json_output: Json = False) -> None:
+    """List the tasks, their text and their metrics."""
+    from hyperadapters.tasks import TASKS
+
+    table = Table("task", "source", "answers", "metrics", title_justify="left")
+    value = {}
+    for name, task in TASKS.items():
+        measured = [metric.__name__ for metric in task.metrics]
+        source = " ".join(f"{field}: …" for field in task.form.fields)
+        table.add_row(name, source, task.form.target.expected(), ", ".join(measured))
+        value[name] = {**task.form.to_json(), "metrics": measured}
+    show(value, json_output, table)
+
+
+@command
+def count(
+    method: MethodName = "compacter++",
+    backbone: Annotated[str, typer.Option(help="A folder, a config.json, a name on the Hub, or `embedded`.")] = (
+        "embedded"
+    ),
+    settings: Settings = [],  # noqa: B006 (typer copies it)
+    json_output: Json = False,
+) -> None:
+    """Count what a method trains, from the backbone's config alone.
+
+    Example:
+        hyperadapters count --backbone t5-base --method compacter --set method.n=8
+    """
+    from hyperadapters.measure import human_bytes, parameters_of
+    from hyperadapters.methods import method_named
+    from hyperadapters.settings import updated
+
+    chosen = method_named(method)
+    wanted = changes(settings)
+    other = [path for path in wanted if not path.startswith("method.")]
+    if other:
+        known = ", ".join(f"method.{field.name}" for field in fields(chosen))  # type: ignore[arg-type]
+        raise InputError(f"--set {other[0]}: only the method's settings count here: {known or 'it has none'}.")
+    chosen = updated(chosen, {path.removeprefix("method."): value for path, value in wanted.items()}, "method")
+    found = parameters_of(backbone, chosen)
+    table = Table(title=f"{method} on {backbone}", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for kind, number in found.by_kind.items():
+        table.add_row(kind, f"{number:,}")
+    table.add_row("trained", f"{found.trained:,}", style="bold")
+    table.add_row("backbone", f"{found.total:,}")
+    table.add_row("percent", f"{found.percent:.3f}")
+    table.add_row("adapter on disk", human_bytes(found.bytes))
+    show({"method": method, "backbone": backbone, **asdict(found), "percent": found.percent}, json_output, table)
+
+
+def main() -> None:
+    """The entry point."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Answers for new texts from a saved adapter: a few, or a file as a stream."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from hyperadapters.backbone import load_backbone
+from hyperadapters.data import Encoded, Text, encode
+from hyperadapters.errors import InputError
+from hyperadapters.evaluate import answer
+from hyperadapters.experiment import Evaluation
+from hyperadapters.methods.delta import Delta
+from hyperadapters.store import load, read_config
+from hyperadapters.tables import iterate_rows
+from hyperadapters.tasks.task import Example, Form
+
+ROWS_AT_ONCE = 2048
+"""Rows read, sorted by length and answered together when streaming."""
+
+
+@dataclass
+class Predictor:
+    """A loaded adapter and all that turns texts into answers."""
+
+    delta: Delta
+    tokenizer: Any
+    form: Form
+    text: Text
+    evaluation: Evaluation
+
+    def __call__(self, rows: Iterable[Mapping[str, str]]) -> list[str]:
+        """The answers to rows that hold the form's fields."""
+        return self.answers([Example(self.form.source(row, prefix=self.text.prefix), "") for row in rows])
+
+    def answers(self, examples: list[Example]) -> list[str]:
+        """The answers to source texts."""
+        encoded: list[Encoded] = encode(examples, self.tokenizer, self.text)[0] if examples else []
+        return answer(self.delta, encoded, self.form, self.tokenizer, self.text.target_length, self.evaluation)
+
+    def rows(self, texts: list[str]) -> list[dict[str, str]]:
+        """Rows from bare texts: one each where the task has one field, else one row for all of them.
+
+        Raises:
+            InputError: more or fewer texts than the task has fields.
+        """
+        fields = self.form.fields
+        if len(fields) == 1:
+            return [{fields[0]: text} for text in texts]
+        if len(texts) != len(fields):
+            raise InputError(
+                f"task {self.form.name} has {len(fields)} fields ({', '.join(fields)}), but {len(texts)} text(s) were "
+                "given. Give one text for each field, or --file with many rows."
+            )
+        return [dict(zip(fields, texts, strict=True))]
+
+    def file(self, path: Path) -> Iterator[dict[str, str]]:
+        """The rows of a file, each with its `prediction`, in order, as a stream."""
+        rows = iterate_rows(path, {field: field for field in self.form.fields})
+        while chunk := list(islice(rows, ROWS_AT_ONCE)):
+            for row, prediction in zip(chunk, self([row.values for row in chunk]), strict=True):
+                yield {**row.values, "prediction": prediction}
+
+
+def load_predictor(folder: str | Path, backbone: str | None = None, evaluation: Evaluation | None = None) -> Predictor:
+    """A saved adapter with its backbone, ready to answer.
+
+    Args:
+        folder: what `train` wrote.
+        backbone: another place to load the same backbone from than the one named in the adapter.
+        evaluation: how answers are obtained.
+
+    Raises:
+        InputError: no adapter there, it says no task, or its backbone is missing or another.
+    """
+    config = read_config(folder)
+    form, text = saved_task(config, Path(folder))
+    model, tokenizer = load_backbone(backbone or config["backbone"]["name"])
+    return Predictor(load(folder, model), tokenizer, form, text, evaluation or Evaluation())
+
+
+def saved_task(config: Mapping[str, Any], folder: Path) -> tuple[Form, Text]:
+    """The form and lengths of the task that an adapter was trained on.
+
+    Raises:
+        InputError: the adapter does not say, or its file is damaged.
+    """
+    task = config.get("task")
+    if not isinstance(task, dict):
+        raise InputError(
+            f"the adapter at {folder} does not say its task (it was saved by Delta.save without one), so texts cannot "
+            "be put in form. Use it from Python: ha.load(...)."
+        )
+    try:
+        lengths = {key: int(task[key]) for key in ("source_length", "target_length")}
+        text = Text(**lengths, prefix=bool(task["prefix"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"the task in {folder}/adapter_config.json is damaged: {error!r}.") from error
+    return Form.from_json(task), text
+
+
+def write_predictions(predictor: Predictor, source: Path, output: Path) -> int:
+    """Answer a whole file into JSONL as a stream; the output appears when it is whole. Returns the rows."""
+    temporary = output.with_name(output.name + ".tmp")
+    count = 0
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            for row in predictor.file(source):
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                count += 1
+        temporary.replace(output)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return count

@@ -1,0 +1,58 @@
+"""Progress of long work on standard error: a live line in a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console(stderr=True, highlight=False)
+"""Where everything but results goes."""
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+def span(seconds: float) -> str:
+    """A duration as 1:02:03 or 2:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Meter:
+    """Counts steps of one piece of work and shows them; use it as a context."""
+
+    def __init__(self, title: str, total: int, *, done: int = 0, quiet: bool = False) -> None:
+        self.title, self.total, self.done, self.quiet = title, total, done, quiet
+        self.first = done
+        self.rows = 0
+        self.started = self.shown = time.monotonic()
+        self.live: Progress | None = None
+
+    def __enter__(self) -> "Meter":
+        if not self.quiet and sys.stderr.isatty():
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
+            self.live = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+            self.live.start()
+            self.live.add_task(self.title, total=self.total, completed=self.done, note="")
+        return self
+
+    def advance(self, rows: int, note: str) -> None:
+        """One step more, of so many rows."""
+        self.done += 1
+        self.rows += rows
+        elapsed = max(time.monotonic() - self.started, 1e-9)
+        note = f"{note}  {self.rows / elapsed:,.0f} examples/s"
+        if self.live:
+            self.live.update(self.live.task_ids[0], completed=self.done, note=note)
+        elif not self.quiet and time.monotonic() - self.shown > SECONDS_BETWEEN_LINES:
+            self.shown = time.monotonic()
+            left = elapsed / (self.done - self.first) * (self.total - self.done)
+            console.print(f"{self.title}  step {self.done}/{self.total}  {note}  {span(left)} left")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live:
+            self.live.stop()

@@ -1,0 +1,90 @@
+"""Results to tables and figures; pure functions of result files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from hyperadapters import files
+from hyperadapters.measure import human_bytes
+from hyperadapters.progress import span
+from hyperadapters.run import Result
+
+COLUMNS = ("method", "trained", "%", "adapter", "score", "metrics", "time", "peak memory")
+
+
+def cells(result: Result) -> tuple[str, ...]:
+    """One row of the comparison, in the order of COLUMNS."""
+    found = result.metrics[result.split]
+    return (
+        result.method,
+        f"{result.trained:,}",
+        f"{result.percent:.3f}",
+        human_bytes(result.bytes),
+        f"{100 * result.score:.2f}",
+        ", ".join(f"{name} {100 * value:.2f}" for name, value in found.items()),
+        span(result.seconds),
+        human_bytes(result.peak_memory),
+    )
+
+
+def title(results: Sequence[Result]) -> str:
+    """What the table compares."""
+    first = results[0]
+    backbone = first.experiment["backbone"]
+    return f"{first.task} on {backbone} ({first.total:,} parameters), {first.split} split, {first.device}"
+
+
+def terminal_table(results: Sequence[Result]) -> Table:
+    """The comparison for a terminal."""
+    table = Table(title=title(results), title_justify="left")
+    for index, column in enumerate(COLUMNS):
+        table.add_column(column, justify="left" if index in (0, 5) else "right", no_wrap=index != 5)
+    for result in results:
+        table.add_row(*cells(result))
+    return table
+
+
+def markdown_table(results: Sequence[Result]) -> str:
+    """The comparison in Markdown."""
+    lines = [title(results), "", f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
+    lines += [f"| {' | '.join(cells(result))} |" for result in results]
+    return "\n".join(lines) + "\n"
+
+
+def trade_off_figure(results: Sequence[Result], path: Path) -> None:
+    """Score against trained parameters (log), memory as the circle's size: Figure 1 of Compacter."""
+    import matplotlib  # noqa: PLC0415 (slow to import)
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot  # noqa: PLC0415
+
+    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    largest = max(1, *(result.peak_memory for result in results))
+    for result in results:
+        size = 60 + 900 * result.peak_memory / largest
+        axes.scatter(result.percent, 100 * result.score, s=size, alpha=0.5)
+        axes.annotate(
+            f"{result.method}\n{human_bytes(result.peak_memory)}",
+            (result.percent, 100 * result.score),
+            ha="center",
+            va="center",
+            fontsize=8,
+        )
+    axes.set_xscale("log")
+    axes.margins(0.2)
+    axes.set_xlabel("trained parameters, % of the backbone's")
+    axes.set_ylabel(f"score on {results[0].task}, {results[0].split} split")
+    axes.set_title("circle: peak memory of training", fontsize=9)
+    temporary = path.with_name(f"{path.stem}.tmp{path.suffix}")
+    figure.savefig(temporary, dpi=150)
+    pyplot.close(figure)
+    temporary.replace(path)
+
+
+def write_comparison(results: Sequence[Result], folder: Path) -> dict[str, str]:
+    """Write table and figure beside the runs; returns where they lie."""
+    paths = {"table": folder / "comparison.md", "figure": folder / "trade-off.png"}
+    files.write_text(paths["table"], markdown_table(results))
+    trade_off_figure(results, paths["figure"])
+    return {name: str(path) for name, path in paths.items()}

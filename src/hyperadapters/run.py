@@ -1,0 +1,192 @@
+"""`run(Experiment) -> Result`: the whole story on one page."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+
+from hyperadapters import files
+from hyperadapters.backbone import load_backbone
+from hyperadapters.data import load_data
+from hyperadapters.errors import InputError
+from hyperadapters.evaluate import Scores, evaluate
+from hyperadapters.experiment import Experiment, method_name, resolve_task
+from hyperadapters.measure import PeakMemory, parameters
+from hyperadapters.methods.delta import Delta, attach
+from hyperadapters.tasks.task import Form
+from hyperadapters.train import CHECKPOINT, Fitted, fit
+from hyperadapters.versions import versions
+
+EXPERIMENT = "experiment.json"
+RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run found; one JSON file."""
+
+    experiment: dict[str, Any]
+    method: str
+    task: str
+    metrics: dict[str, dict[str, float]]
+    """By split, then metric."""
+    invalid: dict[str, float]
+    """Share of invalid answers by split."""
+    decode: str
+    trained: int
+    total: int
+    percent: float
+    by_kind: dict[str, int]
+    bytes: int
+    seconds: float
+    """Training, its evaluations included."""
+    peak_memory: int
+    """Bytes; on a CPU beyond what the process held with the backbone loaded."""
+    steps: int
+    best_step: int
+    tokens: int
+    padded_tokens: int
+    truncated: dict[str, int]
+    history: list[dict[str, Any]]
+    device: str
+    versions: dict[str, str]
+
+    @property
+    def split(self) -> str:
+        """The split to report: test where there is one."""
+        return "test" if "test" in self.metrics else "validation"
+
+    @property
+    def score(self) -> float:
+        """Mean of the task's metrics on the reported split."""
+        values = self.metrics[self.split].values()
+        return sum(values) / len(values)
+
+
+def read_result(folder: Path) -> Result:
+    """The result of a finished run.
+
+    Raises:
+        InputError: there is none, or its file is damaged.
+    """
+    values = files.read_json(folder / RESULT)
+    try:
+        return Result(**values)
+    except TypeError as error:
+        raise InputError(f"{folder / RESULT} is not a result of this version: {error}.") from error
+
+
+def default_device() -> torch.device:
+    """The process's accelerator if there is one, else the CPU."""
+    device: torch.device = PartialState().device
+    return device
+
+
+def run(experiment: Experiment, output: str | Path, *, resume: bool = False, quiet: bool = False) -> Result:
+    """Load, attach, train, keep the best on validation, test once, save.
+
+    The output folder then holds the adapter, `experiment.json` and `result.json`. A finished run that is resumed
+    returns its result at once.
+
+    Raises:
+        InputError: something given is wrong; nothing is half-written then.
+        Interrupted: Ctrl-C; a checkpoint was written, and resuming ends with the same adapter.
+    """
+    output = Path(output)
+    main = PartialState().is_main_process
+    if main:
+        files.prepare_output(output, resume=resume, marker=EXPERIMENT)
+    PartialState().wait_for_everyone()
+    if resume and (output / EXPERIMENT).exists():
+        same_experiment(output, experiment)
+        if (output / RESULT).exists():
+            return read_result(output)
+    task, folder = resolve_task(experiment.task)
+    backbone, tokenizer = load_backbone(experiment.backbone, device=default_device())
+    data = load_data(task, tokenizer, folder, experiment.text, seed=experiment.training.seed)
+    torch.manual_seed(experiment.training.seed)
+    delta = attach(backbone, experiment.method, name=task.form.name.replace(".", "-"))
+    delta.about = {"task": form_json(data.form, experiment)}
+    if main:
+        files.write_json(output / EXPERIMENT, experiment.to_json())
+    memory = PeakMemory(next(backbone.parameters()).device)
+    fitted = fit(
+        delta,
+        data,
+        experiment.training,
+        evaluation=experiment.evaluation,
+        output=output,
+        resume=resume,
+        quiet=quiet,
+    )
+    peak = memory.read()
+    splits = [split for split in data.splits if split != "train"]
+    scores = {split: evaluate(delta, data, split, experiment.evaluation) for split in splits}
+    result = summarize(experiment, delta, fitted, scores, peak, data.truncated)
+    if main:
+        delta.about["scores"] = result.metrics
+        delta.save(output)
+        files.write_json(output / RESULT, asdict(result))
+        (output / CHECKPOINT).unlink(missing_ok=True)
+    PartialState().wait_for_everyone()
+    return result
+
+
+def same_experiment(output: Path, experiment: Experiment) -> None:
+    """Raise InputError, with what differs, unless the folder holds a run of this experiment."""
+    there, here = files.read_json(output / EXPERIMENT), experiment.to_json()
+    if there != here:
+        differing = [
+            f"{section}: {there.get(section)} there, {here[section]} now"
+            for section in here
+            if there.get(section) != here[section]
+        ]
+        raise InputError(f"{output} holds a run of another experiment:\n  " + "\n  ".join(differing))
+
+
+def form_json(form: Form, experiment: Experiment) -> dict[str, Any]:
+    """What prediction with the saved adapter needs to know of the task."""
+    text = experiment.text
+    return {
+        **form.to_json(),
+        "source_length": text.source_length,
+        "target_length": text.target_length,
+        "prefix": text.prefix,
+    }
+
+
+def summarize(
+    experiment: Experiment,
+    delta: Delta,
+    fitted: Fitted,
+    scores: dict[str, Scores],
+    peak: int,
+    truncated: dict[str, int],
+) -> Result:
+    """Everything worth keeping of a run."""
+    counted = parameters(delta)
+    return Result(
+        experiment=experiment.to_json(),
+        method=method_name(experiment.method),
+        task=delta.about["task"]["name"],
+        metrics={split: found.metrics for split, found in scores.items()},
+        invalid={split: found.invalid for split, found in scores.items()},
+        decode=next(iter(scores.values())).decode,
+        trained=counted.trained,
+        total=counted.total,
+        percent=counted.percent,
+        by_kind=counted.by_kind,
+        bytes=counted.bytes,
+        seconds=fitted.seconds,
+        peak_memory=peak,
+        steps=fitted.steps,
+        best_step=fitted.best_step,
+        tokens=fitted.tokens,
+        padded_tokens=fitted.padded_tokens,
+        truncated=truncated,
+        history=fitted.history,
+        device=str(next(delta.backbone.parameters()).device.type),
+        versions=versions(),
+    )

@@ -1,0 +1,353 @@
+"""`fit`: one readable loop on Accelerate, resumable to the bit."""
+
+import json
+import math
+import os
+import signal
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.utils import gather
+from torch import Tensor
+
+from hyperadapters import files
+from hyperadapters.data import IGNORED, Data, Encoded, collate, epoch_batches
+from hyperadapters.errors import InputError, NonFiniteLossError
+from hyperadapters.evaluate import evaluate
+from hyperadapters.experiment import Evaluation, Training
+from hyperadapters.methods.delta import TENSORS, Delta
+from hyperadapters.progress import Meter, console
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during training: a checkpoint was written at the step that was under way."""
+
+
+@dataclass
+class State:
+    """Where a run stands; with the tensors of a checkpoint, all that resuming needs."""
+
+    epoch: int = 0
+    batch: int = 0
+    """Batches of this epoch that are done."""
+    step: int = 0
+    loss_sum: float = 0.0
+    """Over the steps since the last evaluation."""
+    loss_steps: int = 0
+    best: float = -math.inf
+    best_step: int = 0
+    without_gain: int = 0
+    """Evaluations since the best."""
+    tokens: int = 0
+    padded_tokens: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """One entry an evaluation: epoch, step, loss, metrics."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What training did. The Delta then holds the best evaluation's weights."""
+
+    steps: int
+    best_step: int
+    history: list[dict[str, Any]]
+    tokens: int
+    """Source and target tokens computed, without padding."""
+    padded_tokens: int
+    """The same with padding."""
+    seconds: float
+    """Training and its evaluations, over all parts of an interrupted run."""
+
+
+def fit(
+    delta: Delta,
+    data: Data,
+    training: Training | None = None,
+    *,
+    evaluation: Evaluation | None = None,
+    output: str | Path | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+) -> Fitted:
+    """Train a Delta on a task, keeping the evaluation that is best on the validation split.
+
+    Args:
+        delta: in use on its backbone.
+        data: what `load_data` gave.
+        training: settings; by default `Training(lr=...)` with the method's own rate.
+        evaluation: how validation answers are obtained.
+        output: folder for checkpoints and the best adapter so far; without one nothing is written.
+        resume: go on from the checkpoint in `output` if there is one; the end is the same to the bit (on CPU).
+        quiet: show no progress.
+
+    Raises:
+        InputError: the checkpoint is of another run, or the data has no rows.
+        NonFiniteLossError: the loss is not finite; names the step; the last good checkpoint stays.
+        Interrupted: Ctrl-C; a checkpoint has been written if there is an `output`.
+    """
+    training = training or Training(lr=delta.method.learning_rate)
+    return Trainer(delta, data, training, evaluation or Evaluation(), output, quiet=quiet).run(resume=resume)
+
+
+class Trainer:
+    """One run of `fit`."""
+
+    def __init__(
+        self,
+        delta: Delta,
+        data: Data,
+        training: Training,
+        evaluation: Evaluation,
+        output: str | Path | None,
+        *,
+        quiet: bool,
+    ) -> None:
+        self.delta, self.data, self.training, self.evaluation = delta, data, training, evaluation
+        self.output = Path(output) if output else None
+        self.rows = data.splits["train"]
+        self.lengths = [len(row.source) for row in self.rows]
+        self.accelerator = Accelerator(mixed_precision="no")  # its autocast would stay on the backbone; ours is below
+        self.quiet = quiet or not self.accelerator.is_main_process
+        self.trained = delta.trained()
+        self.optimizer = torch.optim.AdamW(
+            self.trained.values(), lr=training.lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=training.weight_decay
+        )
+        self.model = delta.backbone
+        if self.accelerator.num_processes > 1:
+            self.model = self.accelerator.prepare(delta.backbone)
+        self.device = next(delta.backbone.parameters()).device
+        self.state = State()
+        self.best = self.snapshot()
+        self.steps_an_epoch = math.ceil(len(self.rows) / training.batch_size)
+        self.total = training.epochs * self.steps_an_epoch
+        self.saved_at = self.started_at = time.monotonic()
+
+    def run(self, *, resume: bool) -> Fitted:
+        """Train to the end, then put the best weights in place."""
+        torch.manual_seed(self.training.seed + self.accelerator.process_index)
+        if resume and self.output and (self.output / CHECKPOINT).exists():
+            self.restore(self.output / CHECKPOINT)
+        self.delta.backbone.train()
+        try:
+            with self.meter() as meter, stop_at_step_end() as asked_to_stop:
+                self.loop(meter, asked_to_stop)
+            self.put(self.best)
+        except NonFiniteLossError:
+            self.put(self.best)
+            raise
+        finally:
+            self.optimizer.zero_grad()
+            self.delta.backbone.eval()
+        state = self.state
+        return Fitted(state.step, state.best_step, state.history, state.tokens, state.padded_tokens, state.seconds)
+
+    def meter(self) -> Meter:
+        """Progress over all steps."""
+        return Meter(f"train {self.delta.name}", self.total, done=self.state.step, quiet=self.quiet)
+
+    def loop(self, meter: Meter, asked_to_stop: threading.Event) -> None:
+        """Epochs, batches, evaluations, checkpoints."""
+        state = self.state
+        while state.epoch < self.training.epochs and not self.out_of_patience():
+            batches = epoch_batches(self.lengths, self.training.batch_size, self.training.seed, state.epoch)
+            while state.batch < len(batches):
+                loss = self.step([self.rows[i] for i in batches[state.batch]])
+                state.batch += 1
+                meter.advance(len(batches[state.batch - 1]), f"loss {loss:.4f}")
+                self.after_step(end_of_epoch=state.batch == len(batches))
+                if asked_to_stop.is_set():
+                    self.checkpoint()
+                    raise Interrupted
+                if self.out_of_patience():
+                    return
+            state.epoch, state.batch = state.epoch + 1, 0
+
+    def step(self, rows: list[Encoded]) -> float:
+        """One update from one batch, shared out over processes and accumulated parts; returns its mean loss.
+
+        The loss is the mean over all target tokens of the batch, however it is shared out.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.training.lr * self.rate_factor(self.state.step)
+        processes = self.accelerator.num_processes
+        mine = rows[self.accelerator.process_index :: processes]
+        target_tokens = sum(len(row.target) for row in rows)
+        most = math.ceil(len(rows) / processes)
+        part = math.ceil(most / self.training.accumulation)
+        total: float = 0.0
+        for start in range(0, most, part):
+            piece = mine[start : start + part] or [Encoded(rows[0].source, [])]
+            loss = self.summed_loss(piece) * (processes / target_tokens)
+            total += loss.item()
+            self.accelerator.backward(loss)
+        total = float(gather(torch.tensor([total], device=self.device)).mean())
+        norm = self.accelerator.clip_grad_norm_(self.trained.values(), self.training.max_grad_norm)
+        if not math.isfinite(total) or not math.isfinite(norm):
+            raise NonFiniteLossError(self.failure(total))
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        state = self.state
+        state.step, state.loss_sum, state.loss_steps = state.step + 1, state.loss_sum + total, state.loss_steps + 1
+        sizes = [(len(row.source), len(row.target)) for row in rows]
+        state.tokens += sum(s + t for s, t in sizes)
+        state.padded_tokens += len(rows) * (max(s for s, _ in sizes) + max(t for _, t in sizes))
+        return total
+
+    def failure(self, loss: float) -> str:
+        """What to say of a loss or gradient that is not finite."""
+        kept = f" The last good state is in {self.output}." if self.output else ""
+        state, lr = self.state, self.training.lr
+        return (
+            f"the loss is {loss} at step {state.step + 1} of {self.total} (lr {lr:g}), or its gradient is not finite; "
+            f"this update was not made.{kept} Use a smaller rate: --set training.lr={lr / 10:g}."
+        )
+
+    def summed_loss(self, rows: list[Encoded]) -> Tensor:
+        """Cross entropy summed over the rows' target tokens."""
+        batch = collate(rows, self.data.tokenizer.pad_token_id)
+        batch = {key: value.to(self.device) for key, value in batch.items()}
+        labels = batch.pop("labels")
+        if labels.shape[1] == 0:  # a process without a row of its own takes part with a loss of zero
+            labels = torch.full((len(rows), 1), IGNORED, device=labels.device)
+        shifted = self.delta.backbone.prepare_decoder_input_ids_from_labels(labels=labels)  # type: ignore[operator]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"):
+            logits = self.model(**batch, decoder_input_ids=shifted).logits
+        return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+
+    def rate_factor(self, step: int) -> float:
+        """Linear warm-up, then linear decay to zero at the last step."""
+        warmup = self.training.warmup_steps
+        if step < warmup:
+            return (step + 1) / warmup
+        return max(0.0, (self.total - step) / max(1, self.total - warmup))
+
+    def after_step(self, *, end_of_epoch: bool) -> None:
+        """Evaluate and write a checkpoint where it is time."""
+        every = self.training.evaluate_steps
+        if end_of_epoch if every is None else self.state.step % every == 0 or self.state.step == self.total:
+            self.validate()
+            self.checkpoint()
+        elif time.monotonic() - self.saved_at > self.training.checkpoint_seconds:
+            self.checkpoint()
+
+    def validate(self) -> None:
+        """Evaluate on the validation split; keep the weights if they are the best so far."""
+        state = self.state
+        scores = evaluate(self.delta, self.data, "validation", self.evaluation)
+        loss = state.loss_sum / max(1, state.loss_steps)
+        entry = {"epoch": state.epoch + 1, "step": state.step, "loss": loss, "invalid": scores.invalid}
+        state.history.append({**entry, **scores.metrics})
+        state.loss_sum, state.loss_steps = 0.0, 0
+        state.without_gain += 1
+        if scores.mean > state.best:
+            state.best, state.best_step, state.without_gain = scores.mean, state.step, 0
+            self.best = self.snapshot()
+            if self.output and self.accelerator.is_main_process:
+                self.delta.save(self.output)
+        if not self.quiet:
+            shown = "  ".join(f"{name} {100 * value:.2f}" for name, value in scores.metrics.items())
+            mark = "  best" if state.best_step == state.step else ""
+            console.print(f"epoch {state.epoch + 1}/{self.training.epochs}  loss {loss:.4f}  validation {shown}{mark}")
+
+    def out_of_patience(self) -> bool:
+        """Whether to stop early."""
+        return self.training.patience is not None and self.state.without_gain >= self.training.patience
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """The trained tensors as they are, in host memory."""
+        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in self.trained.items()}
+
+    @torch.no_grad()
+    def put(self, tensors: dict[str, Tensor]) -> None:
+        """Put a snapshot's values in place."""
+        for name, tensor in self.trained.items():
+            tensor.copy_(tensors[name])
+
+    def run_id(self) -> str:
+        """What must be the same for a checkpoint to fit."""
+        settings = {k: v for k, v in asdict(self.training).items() if k != "checkpoint_seconds"}
+        rows = zlib.crc32(json.dumps(self.rows).encode())
+        return json.dumps([settings, str(self.delta.method), rows, self.accelerator.num_processes])
+
+    def checkpoint(self) -> None:
+        """Write the Delta, the optimizer, the position in the data and the random states, whole or not at all."""
+        self.state.seconds += time.monotonic() - self.started_at
+        self.started_at = self.saved_at = time.monotonic()
+        random_states = self.random_states()
+        if not (self.output and self.accelerator.is_main_process):
+            return
+        tensors = {f"delta.{name}": tensor for name, tensor in self.trained.items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
+        metadata = {"state": json.dumps(asdict(self.state)), "run": self.run_id()}
+        self.output.mkdir(parents=True, exist_ok=True)
+        files.write_tensors(self.output / CHECKPOINT, {**tensors, **random_states}, metadata)
+
+    def random_states(self) -> dict[str, Tensor]:
+        """The state of every process's generators."""
+        states = {"random.cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            states["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        return {name: gather(state.to(self.device).unsqueeze(0)).cpu() for name, state in states.items()}
+
+    def restore(self, path: Path) -> None:
+        """Go on where a checkpoint was written."""
+        with files.open_tensors(path) as file:
+            metadata = file.metadata() or {}
+            if metadata.get("run") != self.run_id():
+                raise InputError(
+                    f"{path} is of a run with other settings; resume with the settings it was started with:\n"
+                    f"  then: {metadata.get('run')}\n  now:  {self.run_id()}"
+                )
+            self.state = State(**json.loads(metadata["state"]))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        self.put({name: tensors[f"delta.{name}"] for name in self.trained})
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, key = name.split(".")
+                moments.setdefault(int(index), {})[key] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        torch.set_rng_state(tensors["random.cpu"][self.accelerator.process_index])
+        if "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"][self.accelerator.process_index], self.device)
+        if self.state.best_step:
+            best = {name: torch.empty_like(tensor) for name, tensor in self.best.items()}
+            files.check_tensors(path.with_name(TENSORS), self.delta.tensors())
+            files.read_into(path.with_name(TENSORS), best)
+            self.best = best
+
+
+@contextmanager
+def stop_at_step_end() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into a request to stop when the step is done; a second one stops at once."""
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        os.write(2, b"\nstopping after this step; Ctrl-C again to stop at once\n")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
