@@ -4,7 +4,8 @@
 
 Three objectives share the batches; none of them sees a human label:
 
-* span corruption (Raffel et al., arXiv:1910.10683v4, §3.1.4): 15 % of the tokens, mean span 3, sentinels;
+* span corruption (Raffel et al., arXiv:1910.10683v4, §3.1.4): 15 % of the tokens, mean span 3, sentinels; in two of
+  five batches the window is half a window and a noisy copy of it, which teaches looking things up early;
 * `sentence1: A sentence2: B` -> 1/0: is B a light rewrite of A, or an altered copy or a neighbour;
 * `sentence: A` -> 1/0: is A as it was written, or damaged (words swapped, dropped, inflected).
 
@@ -89,6 +90,14 @@ def corrupt(window: np.ndarray, rng: np.random.Generator, first_sentinel: int) -
         target += [first_sentinel - span, *window[position + kept : position + kept + gone].tolist()]
         position += kept + gone
     return [*source, 1], [*target, 1]
+
+
+def with_copy(window: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Half of the window, then the same with an eighth of its tokens gone and its parts exchanged."""
+    half = window[: len(window) // 2]
+    copy = half[rng.random(len(half)) > 0.12]
+    cut = rng.integers(0, len(copy))
+    return np.concatenate([half, copy[cut:], copy[:cut]])
 
 
 def random_segments(total: int, parts: int, rng: np.random.Generator) -> np.ndarray:
@@ -176,8 +185,10 @@ class Batches:
         self.first_sentinel = tokenizer.convert_tokens_to_ids("<extra_id_0>")
         self.training_end = len(stream) - HELD_OUT_WINDOWS * WINDOW
 
-    def spans(self, starts: np.ndarray, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        rows = [corrupt(self.stream[start : start + WINDOW], rng, self.first_sentinel) for start in starts]
+    def spans(self, starts: np.ndarray, rng: np.random.Generator, *, doubled: bool) -> dict[str, torch.Tensor]:
+        windows = [self.stream[start : start + WINDOW] for start in starts]
+        windows = [with_copy(window, rng) for window in windows] if doubled else windows
+        rows = [corrupt(window, rng, self.first_sentinel) for window in windows]
         source = pad([row[0] for row in rows], 0)
         return {
             "input_ids": source,
@@ -189,8 +200,8 @@ class Batches:
         rng = np.random.default_rng([self.seed, step])
         kind = rng.random()
         if kind < 0.7:
-            return self.spans(rng.integers(0, self.training_end - WINDOW, self.batch), rng)
-        texts, answers = pretext(self.lines, random.Random(self.seed * 10**9 + step), 2 * self.batch, kind < 0.9)
+            return self.spans(rng.integers(0, self.training_end - WINDOW, self.batch), rng, doubled=kind < 0.3)
+        texts, answers = pretext(self.lines, random.Random(self.seed * 10**9 + step), 2 * self.batch, kind < 0.88)
         source = self.tokenizer(texts, padding=True, return_tensors="pt")
         return {**source, "labels": pad(self.tokenizer(answers).input_ids, -100)}
 
@@ -198,7 +209,7 @@ class Batches:
         rng = np.random.default_rng(0)
         starts = self.training_end + WINDOW * np.arange(HELD_OUT_WINDOWS - 1)
         for index in range(0, len(starts), self.batch):
-            yield self.spans(starts[index : index + self.batch], rng)
+            yield self.spans(starts[index : index + self.batch], rng, doubled=False)
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
@@ -262,7 +273,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=2e-2, help="peak, relative to each tensor's size")
     parser.add_argument("--warmup", type=int, default=300)
     parser.add_argument("--pieces", type=int, default=8192)
-    parser.add_argument("--d-model", type=int, default=192)
+    parser.add_argument("--d-model", type=int, default=144)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bf16", action="store_true")
@@ -285,10 +296,10 @@ def main() -> None:
     config = T5Config(
         vocab_size=len(tokenizer),
         d_model=options.d_model,
-        d_kv=48,
+        d_kv=24,
         d_ff=4 * options.d_model,
         num_layers=options.layers,
-        num_heads=options.d_model // 48,
+        num_heads=options.d_model // 24,
         dropout_rate=0.0,
         decoder_start_token_id=0,
     )
@@ -303,7 +314,7 @@ def main() -> None:
     model.train()
     start = saved = time.monotonic()
     before = log["seconds"]
-    running: list[float] = []
+    running: dict[str, list[float]] = {"spans": [], "pretext": []}
     for step in range(first, options.steps):
         if step % 20 == 0:
             set_rates(optimizer, learning_rate(step, options.steps, options.rate, options.warmup))
@@ -314,17 +325,15 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        if batch["labels"].shape[1] > 4:
-            running.append(loss.item())
+        running["spans" if batch["labels"].shape[1] > 4 else "pretext"].append(loss.item())
         log["tokens"] += batch["input_ids"].ne(0).sum().item() + batch["labels"].ne(-100).sum().item()
         log["seconds"] = before + time.monotonic() - start
         log["step"] = step + 1
         if (step + 1) % 100 == 0:
-            mean = sum(running) / max(1, len(running))
-            log["curve"].append([step + 1, log["tokens"], round(mean, 4)])
-            speed = log["tokens"] / log["seconds"]
-            print(f"step {step + 1} spans {mean:.3f} last {loss.item():.3f} {speed:,.0f} tokens/s", flush=True)
-            running = []
+            means = {name: round(sum(values) / max(1, len(values)), 4) for name, values in running.items()}
+            log["curve"].append({"step": step + 1, "tokens": log["tokens"], **means})
+            print(f"step {step + 1} {means} {log['tokens'] / log['seconds']:,.0f} tokens/s", flush=True)
+            running = {"spans": [], "pretext": []}
         late = time.monotonic() - start > 60 * options.minutes
         if late or time.monotonic() - saved > 300:
             save_state(options.output, model, optimizer, log)

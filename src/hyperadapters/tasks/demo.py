@@ -1,131 +1,99 @@
 """Small tasks that come with the package: generated, deterministic English from a grammar.
 
 The lexicon is split: nouns, verbs and adjectives of validation and test sentences do not occur in training, so
-memorising words fails. Every bag of words is as likely in one class as in the other, so counting words fails too.
+memorising words fails. The two sentences of a minimal pair hold the same words, so counting words fails too.
 """
 
 import random
-from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
-from hyperadapters.metrics import accuracy, f1, matthews
+from hyperadapters.metrics import accuracy, matthews
 from hyperadapters.tables import Row
 from hyperadapters.tasks.sources import Generated
 from hyperadapters.tasks.task import Form, Labels, Splits, Task, as_given
 
-ROWS = {"train": 2000, "validation": 300, "test": 500}
+ROWS = {"train": 2000, "validation": 400, "test": 800}
 
 NOUNS = """
-actor artist author baker banker barber boxer captain chef clerk coach cook dancer dentist doctor driver
-editor farmer fighter gardener guard guest hunter judge king lawyer leader maid manager mayor miner monk
-neighbor nurse officer painter pilot player poet priest prince queen reader ruler sailor scholar senator
-servant singer soldier student surgeon tailor teacher tourist trader traveler visitor waiter worker
+actor artist author baker banker barber boxer captain chef clerk coach cook dancer dentist doctor driver editor
+farmer fighter gardener guard guest hunter judge king lawyer leader maid manager mayor miner monk neighbor nurse
+officer painter pilot player poet priest prince queen reader ruler sailor scholar senator servant singer soldier
+student surgeon tailor teacher tourist trader traveler visitor waiter worker
 """.split()
-ACTIONS = """
-admire answer attack avoid blame call contact defeat defend describe encourage follow greet help inform invite
-join kick know like mention need obey observe paint pull push recognize remember respect reward seek stop
-support surprise thank visit want warn welcome
-""".split()
-STATES = """
-arrive bleed breathe complain cook dance dream eat exist fall fight govern hear jump laugh listen live pray
-read remain rest return run sing sleep smile speak stay stumble suffer swim talk tremble wait wake walk wander
-whisper work write
+VERBS = """
+admired answered attacked avoided blamed called contacted defeated defended described encouraged followed greeted
+helped informed invited joined kicked liked mentioned needed obeyed observed painted pulled pushed recognized
+remembered respected rewarded stopped supported surprised thanked visited wanted warned welcomed
 """.split()
 ADJECTIVES = """
-angry brave busy calm clever cruel eager famous friendly gentle happy honest hungry lazy lonely loud modern
-nervous noble old polite poor proud quiet rich rude sad serious shy silent simple smart strange strong tall
-tired weak wise young
+angry brave busy calm clever cruel eager famous friendly gentle happy honest hungry lazy lonely loud modern nervous
+noble old polite poor proud quiet rich rude sad serious shy silent simple smart strange strong tall tired weak wise
 """.split()
-PLACES = ("near", "behind", "beside", "with", "before", "next to")
+SINGULAR, PLURAL = ("this", "that"), ("these", "those")
 
 
 class Lexicon(NamedTuple):
     """The words that one split may use."""
 
     nouns: list[str]
-    actions: list[str]
-    states: list[str]
+    verbs: list[str]
     adjectives: list[str]
 
 
 def lexicon(split: str) -> Lexicon:
     """Three fifths of every word class for training, a fifth each for validation and test."""
-    shares = {"train": (0.0, 0.6), "validation": (0.6, 0.8), "test": (0.8, 1.0)}
-    low, high = shares[split]
+    low, high = {"train": (0.0, 0.6), "validation": (0.6, 0.8), "test": (0.8, 1.0)}[split]
 
     def part(words: list[str]) -> list[str]:
         order = random.Random(0).sample(words, len(words))
         return order[round(low * len(words)) : round(high * len(words))]
 
-    return Lexicon(*(part(words) for words in (NOUNS, ACTIONS, STATES, ADJECTIVES)))
+    return Lexicon(part(NOUNS), part(VERBS), part(ADJECTIVES))
 
 
-def past(verb: str) -> str:
-    """The past tense of a regular verb."""
-    return verb + "d" if verb.endswith("e") else verb + "ed"
+def minimal_pair(words: Lexicon, rng: random.Random) -> tuple[str, str]:
+    """An acceptable sentence, and the same with its determiners exchanged, so that neither agrees with its noun.
 
-
-def third_person(verb: str) -> str:
-    """The third person singular."""
-    return verb + "es" if verb.endswith(("s", "sh", "ch", "x")) else verb + "s"
-
-
-def noun_phrase(words: Lexicon, rng: random.Random, noun: str, *, plural: bool) -> str:
-    """A noun, with an adjective now and then."""
-    adjective = f"{rng.choice(words.adjectives)} " if rng.random() < 0.4 else ""
-    return f"the {adjective}{noun}{'s' if plural else ''}"
-
-
-def acceptability(words: Lexicon, rng: random.Random) -> tuple[dict[str, str], str]:
-    """Does the verb agree with its subject, with another noun of either number between them?"""
-    plural, distractor, right = rng.random() < 0.5, rng.random() < 0.5, rng.random() < 0.5
+    The construction is BLiMP's determiner-noun agreement (Warstadt et al., arXiv:1912.00582), with two noun phrases.
+    """
+    singular, plural = rng.choice(SINGULAR), rng.choice(PLURAL)
     noun, other = rng.sample(words.nouns, 2)
-    subject = noun_phrase(words, rng, noun, plural=plural)
-    place = f"{rng.choice(PLACES)} {noun_phrase(words, rng, other, plural=distractor)}"
-    verb = rng.choice(words.states)
-    verb = verb if plural == right else third_person(verb)
-    return {"sentence": f"{subject} {place} {verb} ."}, "1" if right else "0"
+    adjective, other_adjective = (f"{rng.choice(words.adjectives)} " if rng.random() < 0.5 else "" for _ in range(2))
+    phrases = [f"{adjective}{noun}", f"{other_adjective}{other}s"]
+    determiners = [singular, plural]
+    if rng.random() < 0.5:
+        phrases.reverse()
+        determiners.reverse()
+    verb = rng.choice(words.verbs)
+    good = f"{determiners[0]} {phrases[0]} {verb} {determiners[1]} {phrases[1]} ."
+    bad = f"{determiners[1]} {phrases[0]} {verb} {determiners[0]} {phrases[1]} ."
+    return good, bad
 
 
-def paraphrase(words: Lexicon, rng: random.Random) -> tuple[dict[str, str], str]:
-    """Who does it to whom: the same event in the active and the passive, or its reverse."""
-    noun, other = rng.sample(words.nouns, 2)
-    agent = noun_phrase(words, rng, noun, plural=False)
-    patient = noun_phrase(words, rng, other, plural=False)
-    verb = past(rng.choice(words.actions))
-    same = rng.random() < 0.5
-    doer, done = (agent, patient) if same else (patient, agent)
-    second = f"{doer} {verb} {done} ." if rng.random() < 0.5 else f"{done} was {verb} by {doer} ."
-    return {"sentence1": f"{agent} {verb} {patient} .", "sentence2": second}, "1" if same else "0"
-
-
-def generate(make: Callable[[Lexicon, random.Random], tuple[dict[str, str], str]]) -> Splits:
-    """Distinct rows of a task for every split."""
+def acceptability() -> Splits:
+    """Distinct minimal pairs, in random order."""
     splits: Splits = {}
     for split, count in ROWS.items():
-        words, rng = lexicon(split), random.Random(f"{make.__name__} {split}")
-        rows: dict[str, Row] = {}
-        while len(rows) < count:
-            values, label = make(words, rng)
-            rows.setdefault(" ".join(values.values()), Row({**values, "label": label}, f"{split}:{len(rows) + 1}"))
-        splits[split] = list(rows.values())
+        words, rng = lexicon(split), random.Random(split)
+        labels: dict[str, str] = {}
+        while len(labels) < count:
+            good, bad = minimal_pair(words, rng)
+            labels |= {good: "1", bad: "0"}
+        rows = list(labels.items())
+        rng.shuffle(rows)
+        splits[split] = [
+            Row({"sentence": sentence, "label": label}, f"{split}:{number}")
+            for number, (sentence, label) in enumerate(rows, 1)
+        ]
     return splits
 
 
-BINARY = Labels(("0", "1"))
-
 TASKS = {
     "demo/acceptability": Task(
-        Form("demo/acceptability", ("sentence",), BINARY),
-        (matthews, accuracy),
-        Generated(partial(generate, acceptability)),
-        as_given,
-    ),
-    "demo/paraphrase": Task(
-        Form("demo/paraphrase", ("sentence1", "sentence2"), BINARY),
-        (f1, accuracy),
-        Generated(partial(generate, paraphrase)),
-        as_given,
-    ),
+        form=Form("demo/acceptability", ("sentence",), Labels(("0", "1"), ("unacceptable", "acceptable"))),
+        metrics=(matthews, accuracy),
+        source=Generated(acceptability),
+        split=as_given,
+        epochs=5,
+    )
 }

@@ -1,0 +1,330 @@
+"""What every method must keep. Names no method: a new one is held to it by being there."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from conftest import make_tiny
+from hyperadapters import METHODS, InputError, attach, load
+from hyperadapters.backbone import own_parameters
+from hyperadapters.methods.delta import attached
+
+every_method = pytest.mark.parametrize("name", METHODS)
+
+
+def logits(backbone, batch):
+    with torch.no_grad():
+        return backbone(**batch).logits
+
+
+def train_a_little(delta, batch, steps=3):
+    """Real updates, large enough to see."""
+    optimizer = torch.optim.AdamW(delta.trained().values(), lr=1e-2)
+    for _ in range(steps):
+        delta.backbone(**batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@every_method
+def test_attaching_changes_the_output_no_more_than_its_initialisation(name, tiny, batch):
+    before = logits(tiny, batch)
+    attach(tiny, METHODS[name])
+    after = logits(tiny, batch)
+    assert (after - before).norm() < 0.5 * before.norm()
+
+
+@every_method
+def test_only_the_delta_gets_gradients_and_all_of_it_does(name, tiny, batch):
+    delta = attach(tiny, METHODS[name])
+    tiny(**batch).loss.backward()
+    trained = delta.trained()
+    assert all(tensor.grad is not None and tensor.grad.abs().sum() > 0 for tensor in trained.values())
+    others = {id(p) for p in tiny.parameters()} - {id(p) for p in trained.values()}
+    assert not [p for p in tiny.parameters() if id(p) in others and p.grad is not None]
+
+
+@every_method
+def test_training_learns(name, tiny, batch):
+    delta = attach(tiny, METHODS[name])
+    before = tiny(**batch).loss.item()
+    train_a_little(delta, batch, steps=20)
+    assert tiny(**batch).loss.item() < 0.9 * before
+
+
+@every_method
+def test_the_backbones_keys_and_tensors_are_untouched_by_training(name, tiny, batch):
+    before = {key: value.clone() for key, value in tiny.state_dict().items()}
+    delta = attach(tiny, METHODS[name])
+    train_a_little(delta, batch)
+    with delta.disabled():
+        state = tiny.state_dict().items()
+        after = {key: value.clone() for key, value in state if not key.startswith("hyperadapters.")}
+    assert list(after) == list(before)
+    assert all(torch.equal(after[key], before[key]) for key in before)
+
+
+@every_method
+def test_detaching_restores_the_backbone_bit_for_bit(name, tiny, batch):
+    before, keys = logits(tiny, batch), list(tiny.state_dict())
+    hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in tiny.modules())
+    delta = attach(tiny, METHODS[name])
+    train_a_little(delta, batch)
+    assert not torch.equal(logits(tiny, batch), before)
+    assert delta.detach() is tiny
+    assert torch.equal(logits(tiny, batch), before)
+    assert list(tiny.state_dict()) == keys
+    assert sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in tiny.modules()) == hooks
+
+
+@every_method
+def test_disabled_is_the_base_model_and_then_the_delta_again(name, tiny, batch):
+    base = logits(tiny, batch)
+    delta = attach(tiny, METHODS[name])
+    train_a_little(delta, batch)
+    adapted = logits(tiny, batch)
+    with delta.disabled() as backbone:
+        assert torch.equal(logits(backbone, batch), base)
+    assert torch.equal(logits(tiny, batch), adapted)
+
+
+@every_method
+def test_a_base_loaded_from_disk_and_the_delta_give_the_same_logits(name, tiny, batch, tmp_path):
+    delta = attach(tiny, METHODS[name], name="saved")
+    train_a_little(delta, batch)
+    expected = logits(tiny, batch)
+    delta.save(tmp_path / "adapter")
+    fresh = make_tiny()
+    loaded = load(tmp_path / "adapter", fresh)
+    assert loaded.method == METHODS[name]
+    assert torch.equal(logits(fresh, batch), expected)
+    size = (tmp_path / "adapter" / "adapter_model.safetensors").stat().st_size
+    assert delta.bytes() <= size <= delta.bytes() + 2000 + 200 * len(delta.tensors())
+
+
+@pytest.fixture(scope="module")
+def other_process(tmp_path_factory):
+    """Logits of every saved method, computed by another process that has only the files."""
+    folder = tmp_path_factory.mktemp("process")
+    generator = torch.Generator().manual_seed(3)
+    batch = {name: torch.randint(3, 90, (2, 5), generator=generator) for name in ("input_ids", "labels")}
+    base = make_tiny()
+    base.save_pretrained(folder / "base")
+    save_file(batch, folder / "batch.safetensors")
+    expected = {}
+    for number, name in enumerate(METHODS):
+        backbone = make_tiny()
+        delta = attach(backbone, METHODS[name])
+        train_a_little(delta, batch)
+        delta.save(folder / str(number))
+        expected[name] = logits(backbone, batch)
+    script = """
+import sys, torch, hyperadapters as ha
+from pathlib import Path
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSeq2SeqLM
+folder, count = Path(sys.argv[1]), int(sys.argv[2])
+torch.set_num_threads(1)
+batch = load_file(folder / "batch.safetensors")
+found = {}
+for number in range(count):
+    backbone = AutoModelForSeq2SeqLM.from_pretrained(folder / "base").eval()
+    backbone.requires_grad_(False)
+    ha.load(folder / str(number), backbone)
+    with torch.no_grad():
+        found[str(number)] = backbone(**batch).logits
+save_file(found, folder / "found.safetensors")
+"""
+    subprocess.run([sys.executable, "-c", script, str(folder), str(len(METHODS))], check=True, capture_output=True)
+    found = load_file(folder / "found.safetensors")
+    return {name: (expected[name], found[str(number)]) for number, name in enumerate(METHODS)}
+
+
+@every_method
+def test_saved_and_loaded_in_a_new_process_the_logits_are_bit_identical(name, other_process):
+    expected, found = other_process[name]
+    assert torch.equal(found, expected)
+
+
+@every_method
+def test_a_deep_copy_is_independent(name, tiny, batch):
+    delta = attach(tiny, METHODS[name])
+    train_a_little(delta, batch)
+    before = logits(tiny, batch)
+    twin = copy.deepcopy(tiny)
+    (copied,) = attached(twin)
+    assert copied.backbone is twin
+    assert torch.equal(logits(twin, batch), before)
+    train_a_little(copied, batch)
+    assert torch.equal(logits(tiny, batch), before)
+    assert not torch.equal(logits(twin, batch), before)
+    twin_after = logits(twin, batch)
+    delta.detach()
+    assert torch.equal(logits(twin, batch), twin_after)
+
+
+@every_method
+def test_beams_score_their_text_as_a_forward_pass_does(name, tiny, batch):
+    delta = attach(tiny, METHODS[name])
+    train_a_little(delta, batch)
+    source = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    out = tiny.generate(
+        **source, num_beams=3, max_new_tokens=4, do_sample=False, return_dict_in_generate=True, output_scores=True,
+        length_penalty=0.0,
+    )
+    chosen = out.sequences[:, 1:]
+    scores = tiny(**source, decoder_input_ids=out.sequences[:, :-1]).logits.log_softmax(-1)
+    found = scores.gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
+    ended = (chosen == 1).cumsum(-1) - (chosen == 1).int() > 0
+    torch.testing.assert_close(found.masked_fill(ended, 0).sum(-1), out.sequences_scores, rtol=1e-4, atol=1e-4)
+
+
+@every_method
+def test_greedy_generation_with_a_cache_follows_the_delta(name, tiny, batch):
+    delta = attach(tiny, METHODS[name])
+    train_a_little(delta, batch)
+    source = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    tokens = tiny.generate(**source, max_new_tokens=3, do_sample=False)
+    for step in range(1, tokens.shape[1]):
+        best = tiny(**source, decoder_input_ids=tokens[:, :step]).logits[:, -1].argmax(-1)
+        going = ~(tokens[:, 1:step] == 1).any(-1)
+        assert torch.equal(best[going], tokens[:, step][going])
+
+
+@every_method
+def test_gradient_checkpointing_gives_the_same_gradients(name, batch):
+    gradients = []
+    for checkpointing in (False, True):
+        backbone = make_tiny().train()
+        torch.manual_seed(5)
+        delta = attach(backbone, METHODS[name])
+        if checkpointing:
+            backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+        backbone(**batch, use_cache=False).loss.backward()
+        gradients.append({key: tensor.grad for key, tensor in delta.trained().items()})
+    for key, grad in gradients[0].items():
+        torch.testing.assert_close(gradients[1][key], grad, rtol=1e-5, atol=1e-7)
+
+
+@every_method
+def test_two_forward_passes_before_one_backward_pass_add_up(name, tiny, batch):
+    delta = attach(tiny, METHODS[name])
+    tiny(**batch).loss.backward()
+    once = {key: tensor.grad.clone() for key, tensor in delta.trained().items()}
+    for tensor in delta.trained().values():
+        tensor.grad = None
+    (tiny(**batch).loss + tiny(**batch).loss).backward()
+    for key, tensor in delta.trained().items():
+        torch.testing.assert_close(tensor.grad, 2 * once[key], rtol=1e-4, atol=1e-6)
+
+
+@every_method
+def test_a_bfloat16_backbone_trains(name, tiny, batch):
+    tiny.to(torch.bfloat16)
+    delta = attach(tiny, METHODS[name])
+    out = tiny(**batch)
+    assert out.logits.dtype == torch.bfloat16
+    out.loss.backward()
+    assert all(torch.isfinite(tensor.grad).all() for tensor in delta.trained().values())
+
+
+@every_method
+def test_autocast_trains_and_does_not_leave_its_weights_behind(name, tiny, batch):
+    delta = attach(tiny, METHODS[name])
+    expected = logits(tiny, batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        tiny(**batch).loss.backward()
+        logits(tiny, batch)
+    assert all(torch.isfinite(tensor.grad).all() for tensor in delta.trained().values())
+    assert torch.equal(logits(tiny, batch), expected)
+
+
+@every_method
+def test_two_named_deltas_are_switched_whole(name, tiny, batch):
+    base = logits(tiny, batch)
+    first = attach(tiny, METHODS[name], name="first")
+    train_a_little(first, batch, steps=2)
+    one = logits(tiny, batch)
+    second = attach(tiny, METHODS[name], name="second")
+    train_a_little(second, batch, steps=6)
+    two = logits(tiny, batch)
+    assert not torch.equal(one, two)
+    first.use()
+    assert torch.equal(logits(tiny, batch), one)
+    assert second.use().in_use
+    assert not first.in_use
+    assert torch.equal(logits(tiny, batch), two)
+    assert [delta.name for delta in attached(tiny)] == ["first", "second"]
+    first.detach()
+    assert torch.equal(logits(tiny, batch), two)
+    second.detach()
+    assert torch.equal(logits(tiny, batch), base)
+
+
+@every_method
+def test_a_name_is_taken_once(name, tiny):
+    attach(tiny, METHODS[name], name="mrpc")
+    before = list(tiny.state_dict())
+    with pytest.raises(InputError, match="has a Delta 'mrpc' already"):
+        attach(tiny, METHODS[name], name="mrpc")
+    assert list(tiny.state_dict()) == before
+
+
+@every_method
+def test_moving_and_casting_the_backbone_moves_the_delta(name, tiny):
+    delta = attach(tiny, METHODS[name])
+    tiny.to(torch.float64)
+    assert {tensor.dtype for tensor in delta.trained().values()} == {torch.float64}
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """What every method gives compiled, from a process without run-time shape checks."""
+    script = """
+import json, sys, torch
+sys.path.insert(0, sys.argv[1])
+from transformers import T5Config, T5ForConditionalGeneration
+import hyperadapters as ha
+torch.set_num_threads(1)
+config = T5Config(vocab_size=96, d_model=48, d_kv=12, num_heads=4, d_ff=64, num_layers=2, dropout_rate=0.0,
+                  decoder_start_token_id=0)
+batch = {"input_ids": torch.randint(3, 90, (2, 6)), "labels": torch.randint(3, 90, (2, 4))}
+found = {}
+for name, method in ha.METHODS.items():
+    torch.manual_seed(0)
+    backbone = T5ForConditionalGeneration(config).eval()
+    delta = ha.attach(backbone, method)
+    torch._dynamo.reset()
+    compiled = torch.compile(backbone, fullgraph=True, backend="aot_eager")
+    worst = []
+    for step in range(2):  # the second after an update: compiled code must see the new weights
+        eager = backbone(**batch)
+        eager.loss.backward()
+        grads = {key: tensor.grad.clone() for key, tensor in delta.trained().items()}
+        for tensor in delta.trained().values():
+            tensor.grad = None
+        out = compiled(**batch)
+        out.loss.backward()
+        worst.append((out.logits - eager.logits).abs().max().item())
+        worst += [(tensor.grad - grads[key]).abs().max().item() / (grads[key].abs().max().item() + 1e-12)
+                  for key, tensor in delta.trained().items()]
+        with torch.no_grad():
+            for tensor in delta.trained().values():
+                tensor -= 0.5 * tensor.grad
+                tensor.grad = None
+    found[name] = max(worst)
+print(json.dumps(found))
+"""
+    import json
+
+    done = subprocess.run([sys.executable, "-c", script, "."], check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@every_method
+def test_a_whole_graph_compiles_and_agrees(name, compiled):
+    assert compiled[name] < 1e-3
