@@ -155,7 +155,8 @@ def with_changes(experiment: Experiment, changes: Mapping[str, str]) -> Experime
         section, _, key = path.partition(".")
         if section not in sections or not key:
             every = [f"{s}.{f.name}" for s in sections for f in fields(getattr(experiment, s))]
-            problems.append(f"{path}: no such setting. {neighbours(path, every)}")
+            same = [name for name in every if name.endswith(f".{key or section}")]
+            problems.append(f"{path}: no such setting. {neighbours(path, same or every)}")
         else:
             sections[section][key] = value
     changed = {}

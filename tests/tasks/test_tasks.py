@@ -1,0 +1,196 @@
+"""Tasks: text, answers, the papers' splits, the demo grammar, and a user's own files."""
+
+import json
+
+import pytest
+
+from hyperadapters import TASKS, InputError, own_task
+from hyperadapters.tasks import task_named
+from hyperadapters.tasks.demo import ROWS, lexicon
+from hyperadapters.tasks.task import Form, FreeText, Labels, Score, halve_validation, hold_out_thousand, permutation
+
+
+@pytest.mark.parametrize(
+    ("rows", "first"),
+    [
+        (408, [30, 63, 342, 322, 6]),
+        (1043, [911, 408, 813, 657, 710]),
+        (277, [207, 84, 253, 243, 190]),
+        (67_349, [6677, 49_712, 38_268, 32_909, 23_395]),
+    ],
+)
+def test_the_permutations_are_the_papers(rows, first):
+    assert permutation(rows)[:5] == first
+
+
+def test_small_sets_halve_their_validation_set():
+    splits = halve_validation({"train": [1], "validation": list(range(277))})
+    assert splits["train"] == [1]
+    assert splits["validation"][:5] == [207, 84, 253, 243, 190]
+    assert (len(splits["validation"]), len(splits["test"])) == (138, 139)
+    assert sorted(splits["validation"] + splits["test"]) == list(range(277))
+
+
+def test_large_sets_hold_out_a_thousand_training_rows():
+    splits = hold_out_thousand({"train": list(range(67_349)), "validation": ["v"]})
+    assert splits["validation"][:3] == [6677, 49_712, 38_268]
+    assert (len(splits["validation"]), len(splits["train"]), splits["test"]) == (1000, 66_349, ["v"])
+    assert not set(splits["validation"]) & set(splits["train"])
+
+
+GOLDEN = {
+    "glue/cola": "sentence: a b",
+    "glue/mrpc": "sentence1: a b sentence2: c",
+    "glue/sst2": "sentence: a b",
+    "glue/stsb": "sentence1: a b sentence2: c",
+    "glue/qqp": "question1: a b question2: c",
+    "glue/mnli": "premise: a b hypothesis: c",
+    "glue/qnli": "question: a b sentence: c",
+    "glue/rte": "sentence1: a b sentence2: c",
+    "imdb": "sentence: a b",
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_source_is_the_papers_text(name):
+    form = TASKS[name].form
+    values = dict(zip(form.fields, ("a b ", "c"), strict=False))
+    assert form.source(values) == GOLDEN[name]
+    assert form.source(values, prefix=True) == f"{name.split('/')[-1]} {GOLDEN[name]}"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_form_survives_json(name):
+    form = TASKS[name].form
+    assert Form.from_json(json.loads(json.dumps(form.to_json()))) == form
+
+
+def test_scores_are_rounded_to_a_fifth():
+    target = Score(0.0, 5.0, 0.2)
+    assert [target.encode(raw) for raw in ("3.8", "2.97", "4.45", "5.000", "0", "5.1", "x")] == [
+        "3.8",
+        "3.0",
+        "4.4",
+        "5.0",
+        "0.0",
+        None,
+        None,
+    ]
+    assert (target.decode("3.8"), target.decode("x"), target.decode("9")) == (3.8, None, None)
+
+
+def test_labels_are_known_by_number_and_name():
+    target = Labels(("0", "1"), ("entailment", "not_entailment"))
+    assert [target.encode(raw) for raw in ("entailment", "1", " 0 ", "2")] == ["0", "1", "0", None]
+    assert [target.decode(text) for text in (" 1", "0", "maybe")] == [1, 0, -1]
+
+
+def glue_folder(folder, dev_rows=8, label="entailment"):
+    (folder / "RTE").mkdir(parents=True)
+    for name, rows in (("train.tsv", 4), ("dev.tsv", dev_rows)):
+        lines = ["index\tsentence1\tsentence2\tlabel", *(f"{i}\tp {i}\th {i}\t{label}" for i in range(rows))]
+        (folder / "RTE" / name).write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_the_official_folder_is_read_from_inside_or_above(tmp_path):
+    folder = glue_folder(tmp_path)
+    inside = TASKS["glue/rte"].examples(folder / "RTE")
+    assert inside == TASKS["glue/rte"].examples(folder)
+    assert inside["train"][0] == ("sentence1: p 0 sentence2: h 0", "0")
+
+
+def test_a_label_outside_the_set_is_named_with_its_line(tmp_path):
+    with pytest.raises(InputError, match=r"(?s)4 label.*not one of entailment.*train.tsv:2: label 'yes'"):
+        TASKS["glue/rte"].examples(glue_folder(tmp_path, label="yes"))
+
+
+def test_missing_official_files_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"lacks train.tsv, dev.tsv. Expected the official RTE folder"):
+        TASKS["glue/rte"].examples(tmp_path)
+
+
+def test_an_empty_split_is_named(tmp_path):
+    with pytest.raises(InputError, match="no rows in validation"):
+        TASKS["glue/rte"].examples(glue_folder(tmp_path, dev_rows=1))
+
+
+def test_without_files_or_network_the_error_says_what_to_do():
+    with pytest.raises(InputError, match=r"nyu-mll/glue \(rte\) could not be had.*--data a folder"):
+        TASKS["glue/rte"].examples(None)
+
+
+def test_an_unknown_task_names_the_nearest():
+    with pytest.raises(InputError, match="Did you mean glue/mrpc"):
+        task_named("glue/mprc")
+
+
+def test_the_real_glue_files_are_read(shared):
+    sizes = {
+        "glue/cola": (8551, 521, 522),
+        "glue/sst2": (66_349, 1000, 872),
+        "glue/mrpc": (3668, 204, 204),
+        "glue/stsb": (5749, 750, 750),
+        "glue/rte": (2490, 138, 139),
+    }
+    for name, size in sizes.items():
+        examples = TASKS[name].examples(shared / "glue")
+        assert tuple(len(examples[split]) for split in ("train", "validation", "test")) == size
+    assert len(TASKS["imdb"].examples(shared)["test"]) == 25_000
+
+
+def test_the_demo_task_is_deterministic_and_splits_its_words():
+    first, second = TASKS["demo/acceptability"].examples(None), TASKS["demo/acceptability"].examples(None)
+    assert first == second
+    assert {split: len(rows) for split, rows in first.items()} == ROWS
+    words = {split: {w for part in lexicon(split) for w in part} for split in ROWS}
+    assert not words["train"] & words["test"]
+    assert not words["train"] & words["validation"]
+    for rows in first.values():
+        assert sum(row.target == "1" for row in rows) == len(rows) // 2
+
+
+def test_counting_words_does_not_solve_the_demo_task():
+    """Logistic regression on bags of words stays at chance."""
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    examples = TASKS["demo/acceptability"].examples(None)
+    bag = CountVectorizer(token_pattern=r"\S+")
+    model = LogisticRegression(max_iter=500)
+    model.fit(bag.fit_transform([row.source for row in examples["train"]]), [r.target for r in examples["train"]])
+    test = examples["test"]
+    assert model.score(bag.transform([row.source for row in test]), [row.target for row in test]) < 0.55
+
+
+def own_files(folder, labels=("yes", "no", "yes")):
+    files = {}
+    for split in ("train", "validation"):
+        files[split] = folder / f"{split}.jsonl"
+        rows = [{"premise": f"p{i}", "hypothesis": f"h{i}", "gold": label} for i, label in enumerate(labels)]
+        files[split].write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return files
+
+
+def test_own_files_with_classes_become_a_task(tmp_path):
+    task = own_task(own_files(tmp_path), ("premise", "hypothesis"), "gold", classify=True, name="mine")
+    assert task.form.target == Labels(("no", "yes"))
+    assert task.examples(None)["train"][0] == ("premise: p0 hypothesis: h0", "yes")
+
+
+def test_own_files_with_text_answers_become_a_task(tmp_path):
+    task = own_task(own_files(tmp_path), ("premise",), "hypothesis", classify=False, name="mine")
+    assert task.form.target == FreeText()
+    assert [metric.__name__ for metric in task.metrics] == ["exact_match", "token_f1"]
+
+
+def test_a_single_class_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"holds 1 class.*classification needs two. For free text use --target"):
+        own_task(own_files(tmp_path, labels=("a", "a")), ("premise",), "gold", classify=True, name="mine")
+
+
+def test_a_validation_label_that_training_lacks_is_refused(tmp_path):
+    files = own_files(tmp_path)
+    files["validation"].write_text('{"premise": "p", "hypothesis": "h", "gold": "perhaps"}\n')
+    with pytest.raises(InputError, match="validation.jsonl:1: label 'perhaps'"):
+        own_task(files, ("premise",), "gold", classify=True, name="mine").examples(None)

@@ -1,0 +1,127 @@
+"""Each part knows only those to its left (docs/decisions.md)."""
+
+import ast
+from pathlib import Path
+
+import hyperadapters
+
+PACKAGE = Path(hyperadapters.__file__).parent
+
+ORDER = [
+    "errors",
+    "versions",
+    "settings",
+    "progress",
+    "files",
+    "card",
+    "layers",
+    "backbone",
+    "methods",
+    "tables",
+    "metrics",
+    "tasks",
+    "data",
+    "experiment",
+    "evaluate",
+    "measure",
+    "store",
+    "predict",
+    "train",
+    "run",
+    "sweep",
+    "report",
+    "cli",
+]
+
+
+def imports(path: Path) -> set[str]:
+    """Parts of the package that a file imports, function-local imports too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "hyperadapters":
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("hyperadapters."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {n.name.split(".")[1] for n in node.names if n.name.startswith("hyperadapters.")}
+    return found
+
+
+def parts() -> dict[str, list[Path]]:
+    named: dict[str, list[Path]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if part != "__init__":
+            named.setdefault(part, []).append(path)
+    return named
+
+
+def test_every_part_has_its_place_in_the_order():
+    assert sorted(parts()) == sorted(ORDER)
+
+
+def test_no_part_imports_one_to_its_right():
+    back = {
+        f"{part} imports {other}"
+        for part, paths in parts().items()
+        for path in paths
+        for other in imports(path)
+        if other != part and ORDER.index(other) > ORDER.index(part)
+    }
+    assert not back
+
+
+def test_the_tensor_code_knows_no_transformer():
+    for path in (PACKAGE / "layers").glob("*.py"):
+        assert "import transformers" not in path.read_text(encoding="utf-8")
+        assert "from transformers" not in path.read_text(encoding="utf-8")
+
+
+def test_no_file_names_a_layer_of_t5_outside_the_table_of_sites():
+    for path in PACKAGE.rglob("*.py"):
+        if path.name != "backbone.py":
+            text = path.read_text(encoding="utf-8")
+            assert not any(word in text for word in ("SelfAttention", "DenseReluDense", "layer_norm")), path
+
+
+def test_the_public_names_are_these():
+    assert sorted(hyperadapters.__all__) == [
+        "Adapter",
+        "Compacter",
+        "Data",
+        "Delta",
+        "Evaluation",
+        "Experiment",
+        "FilesTask",
+        "Fitted",
+        "FullFineTuning",
+        "InputError",
+        "Interrupted",
+        "LowRankAdapter",
+        "METHODS",
+        "NamedTask",
+        "NonFiniteLossError",
+        "PHMAdapter",
+        "Parameters",
+        "Predictor",
+        "Result",
+        "Scores",
+        "TASKS",
+        "Text",
+        "Training",
+        "attach",
+        "attached",
+        "evaluate",
+        "fit",
+        "load",
+        "load_backbone",
+        "load_data",
+        "load_predictor",
+        "method_named",
+        "own_task",
+        "parameters",
+        "parameters_of",
+        "run",
+    ]
+    for name in hyperadapters.__all__:
+        assert getattr(hyperadapters, name).__doc__ or name in ("METHODS", "TASKS")
