@@ -82,7 +82,9 @@ def test_the_first_ten_bad_lines_are_in_one_error(tmp_path):
 
 def test_bad_json_lines_are_named(tmp_path):
     path = tmp_path / "a.jsonl"
-    path.write_text('{"text": "a", "label": 1}\n{"text"\n[1]\n{"text": null, "label": 1}\n{"text": ["a"], "label": 1}\n')
+    path.write_text(
+        '{"text": "a", "label": 1}\n{"text"\n[1]\n{"text": null, "label": 1}\n{"text": ["a"], "label": 1}\n'
+    )
     with pytest.raises(InputError) as caught:
         read_rows(path, COLUMNS)
     message = str(caught.value)

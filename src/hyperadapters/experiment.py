@@ -156,7 +156,8 @@ def with_changes(experiment: Experiment, changes: Mapping[str, str]) -> Experime
         if section not in sections or not key:
             every = [f"{s}.{f.name}" for s in sections for f in fields(getattr(experiment, s))]
             same = [name for name in every if name.endswith(f".{key or section}")]
-            problems.append(f"{path}: no such setting. {neighbours(path, same or every)}")
+            hint = f"Did you mean {' or '.join(same)}?" if same else neighbours(path, every)
+            problems.append(f"{path}: no such setting. {hint}")
         else:
             sections[section][key] = value
     changed = {}
@@ -186,5 +187,7 @@ def resolve_task(task: NamedTask | FilesTask) -> tuple[Task, Path | None]:
     files = {"train": Path(task.train), "validation": Path(task.validation)}
     if task.test:
         files["test"] = Path(task.test)
-    name = Path(task.train).name.split(".")[0]
+    train = Path(task.train).absolute()
+    stem = train.name.split(".")[0]
+    name = train.parent.name if stem == "train" else stem
     return own_task(files, task.text, task.answer, classify=task.classify, name=name), None

@@ -173,7 +173,12 @@ def test_beams_score_their_text_as_a_forward_pass_does(name, tiny, batch):
     train_a_little(delta, batch)
     source = {key: batch[key] for key in ("input_ids", "attention_mask")}
     out = tiny.generate(
-        **source, num_beams=3, max_new_tokens=4, do_sample=False, return_dict_in_generate=True, output_scores=True,
+        **source,
+        num_beams=3,
+        max_new_tokens=4,
+        do_sample=False,
+        return_dict_in_generate=True,
+        output_scores=True,
         length_penalty=0.0,
     )
     chosen = out.sequences[:, 1:]
@@ -246,7 +251,7 @@ def test_autocast_trains_and_does_not_leave_its_weights_behind(name, tiny, batch
 @every_method
 def test_two_named_deltas_are_switched_whole(name, tiny, batch):
     base = logits(tiny, batch)
-    first = attach(tiny, METHODS[name], name="first")
+    first = attach(tiny, METHODS[name], name="train")  # also the name of a method of modules
     train_a_little(first, batch, steps=2)
     one = logits(tiny, batch)
     second = attach(tiny, METHODS[name], name="second")
@@ -258,7 +263,7 @@ def test_two_named_deltas_are_switched_whole(name, tiny, batch):
     assert second.use().in_use
     assert not first.in_use
     assert torch.equal(logits(tiny, batch), two)
-    assert [delta.name for delta in attached(tiny)] == ["first", "second"]
+    assert [delta.name for delta in attached(tiny)] == ["train", "second"]
     first.detach()
     assert torch.equal(logits(tiny, batch), two)
     second.detach()

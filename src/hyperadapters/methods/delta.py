@@ -38,7 +38,7 @@ class Pass:
 class Delta(nn.Module):
     """A method attached to a backbone under a name: all that it trains, and the hooks that put it to work.
 
-    It is a submodule of the backbone (`backbone.hyperadapters.<name>`), so `.to()`, `.train()`, DDP, FSDP and
+    It is a submodule of the backbone (`backbone.hyperadapters["delta:<name>"]`), so `.to()`, `.train()`, DDP, FSDP and
     `Trainer` see it; the backbone's own tensors and keys do not change. Any number may be attached; one is in use.
     """
 
@@ -169,8 +169,8 @@ class Delta(nn.Module):
         """Take the Delta out of the backbone, which is then what it was, bit for bit. Returns the backbone."""
         self.rest()
         container = getattr(self.backbone, CONTAINER, None)
-        if container is not None and self.name in container:
-            del container[self.name]
+        if container is not None and key_of(self.name) in container:
+            del container[key_of(self.name)]
             if not len(container):
                 delattr(self.backbone, CONTAINER)
         return self.backbone
@@ -244,9 +244,14 @@ def attach(backbone: nn.Module, method: Method, name: str = "default") -> Delta:
     backbone.requires_grad_(False)
     if not hasattr(backbone, CONTAINER):
         backbone.add_module(CONTAINER, nn.ModuleDict())
-    getattr(backbone, CONTAINER)[name] = delta
+    getattr(backbone, CONTAINER)[key_of(name)] = delta
     delta.train(backbone.training)
     return delta.use()
+
+
+def key_of(name: str) -> str:
+    """The key of a Delta in its container: bare names such as "train" are attributes of modules."""
+    return f"delta:{name}"
 
 
 def check_name(backbone: nn.Module, name: str) -> None:
