@@ -5,11 +5,13 @@
 Three objectives share the batches; none of them sees a human label:
 
 * span corruption (Raffel et al., arXiv:1910.10683v4, §3.1.4): 15 % of the tokens, mean span 3, sentinels; in two of
-  five batches the window is half a window and a noisy copy of it, which teaches looking things up early;
+  ten batches the window is half a window and a noisy copy of it, which teaches looking things up early;
 * `sentence1: A sentence2: B` -> 1/0: is B a light rewrite of A, or an altered copy or a neighbour;
 * `sentence: A` -> 1/0: is A as it was written, or damaged (words swapped, dropped, inflected).
 
-The last two teach the comparison of sentences and the answer format, as T5's own supervised mixture did.
+The last two teach the comparison of sentences and the answer format, as T5's own supervised mixture did. In them the
+encoder also learns to tell which words were changed, with a linear head that is thrown away at the end (replaced-token
+detection; Clark et al., arXiv:2003.10555): a signal for every word, without which so small a model stays at chance.
 Every batch is a pure function of (seed, step), so a run that was stopped goes on where it was.
 """
 
@@ -22,9 +24,11 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
@@ -32,6 +36,8 @@ from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
 SENTINELS = 100
 WINDOW = 128
 HELD_OUT_WINDOWS = 256
+SPAN_SHARE = 0.5
+DETECTION_WEIGHT = 5.0
 
 
 def read_lines(corpus: list[Path], excluded: list[Path]) -> list[str]:
@@ -127,50 +133,65 @@ def rewritten(words: list[str], rng: random.Random) -> list[str]:
     return words
 
 
-def altered(words: list[str], other: list[str], rng: random.Random) -> list[str]:
-    """Another content: some words taken from another sentence, so that overlap alone does not tell."""
+def altered(words: list[str], other: list[str], rng: random.Random) -> tuple[list[str], list[bool]]:
+    """Another content: some words taken from another sentence, so that overlap alone does not tell; and which."""
     words = rewritten(words, rng)
     share = rng.choice((0.15, 0.3, 0.5))
-    return [rng.choice(other) if rng.random() < share else word for word in words]
+    foreign = [rng.random() < share for _ in words]
+    return [rng.choice(other) if new else word for word, new in zip(words, foreign, strict=True)], foreign
 
 
-def damaged(words: list[str], rng: random.Random) -> list[str]:
-    """One sentence made ungrammatical: two words swapped, one dropped or doubled, or an ending changed."""
+def damaged(words: list[str], rng: random.Random) -> tuple[list[str], list[bool]]:
+    """One sentence made ungrammatical: words swapped, dropped, doubled or inflected; and where."""
     words = list(words)
-    index = rng.randrange(len(words) - 1)
+    index, other = rng.sample(range(len(words)), 2)
+    wrong = {index}
     match rng.randrange(4):
         case 0:
-            other = rng.randrange(len(words))
             words[index], words[other] = words[other], words[index]
+            wrong.add(other)
         case 1:
             del words[index]
         case 2:
             word = words[index]
             words[index] = word[:-1] if word.endswith("s") else word + "s"
         case _:
-            words.insert(index, words[rng.randrange(len(words))])
-    return words
+            words.insert(index, words[other])
+    return words, [position in wrong for position in range(len(words))]
 
 
-def pretext(lines: list[str], rng: random.Random, rows: int, pairs: bool) -> tuple[list[str], list[str]]:
-    """Rows of one of the two sentence objectives, as texts and the answers "0" and "1"."""
-    texts, answers = [], []
+class Pretext(NamedTuple):
+    """Rows of a sentence objective: words, which of them were changed, and the answer."""
+
+    words: list[list[str]]
+    changed: list[list[bool]]
+    answers: list[str]
+
+
+def pretext(lines: list[str], rng: random.Random, rows: int, *, pairs: bool) -> Pretext:
+    """Rows of one of the two sentence objectives."""
+    found = Pretext([], [], [])
     stream = sentences(lines, rng)
     for _ in range(rows):
         first, second = next(stream)
         true = rng.random() < 0.5
-        answers.append("1" if true else "0")
+        same = [False] * len(first)
         if pairs:
-            foreign = second if rng.random() < 0.5 else next(stream)[0]
-            other = rewritten(first, rng) if true else altered(first, foreign, rng)
+            other = rewritten(first, rng)
+            changed = [False] * len(other)
             if not true and rng.random() < 0.25:
-                other = second
-            if rng.random() < 0.5:
-                first, other = other, first
-            texts.append(f"sentence1: {' '.join(first)} sentence2: {' '.join(other)}")
+                other, changed = second, [True] * len(second)
+            elif not true:
+                other, changed = altered(first, second if rng.random() < 0.5 else next(stream)[0], rng)
+            words = ["sentence1:", *first, "sentence2:", *other]
+            flags = [False, *same, False, *changed]
         else:
-            texts.append("sentence: " + " ".join(first if true else damaged(first, rng)))
-    return texts, answers
+            sentence, changed = (first, same) if true else damaged(first, rng)
+            words, flags = ["sentence:", *sentence], [False, *changed]
+        found.words.append(words)
+        found.changed.append(flags)
+        found.answers.append("1" if true else "0")
+    return found
 
 
 def pad(rows: list[list[int]], value: int) -> torch.Tensor:
@@ -199,11 +220,16 @@ class Batches:
     def __call__(self, step: int) -> dict[str, torch.Tensor]:
         rng = np.random.default_rng([self.seed, step])
         kind = rng.random()
-        if kind < 0.7:
-            return self.spans(rng.integers(0, self.training_end - WINDOW, self.batch), rng, doubled=kind < 0.3)
-        texts, answers = pretext(self.lines, random.Random(self.seed * 10**9 + step), 2 * self.batch, kind < 0.88)
-        source = self.tokenizer(texts, padding=True, return_tensors="pt")
-        return {**source, "labels": pad(self.tokenizer(answers).input_ids, -100)}
+        if kind < SPAN_SHARE:
+            return self.spans(rng.integers(0, self.training_end - WINDOW, self.batch), rng, doubled=kind < 0.2)
+        rows = pretext(self.lines, random.Random(self.seed * 10**9 + step), 2 * self.batch, pairs=kind < 0.8)
+        source = self.tokenizer(rows.words, is_split_into_words=True, padding=True, return_tensors="pt")
+        changed = torch.full(source["input_ids"].shape, -1.0)
+        for row, flags in enumerate(rows.changed):
+            for position, word in enumerate(source.word_ids(row)):
+                if word is not None:
+                    changed[row, position] = float(flags[word])
+        return {**source, "labels": pad(self.tokenizer(rows.answers).input_ids, -100), "changed": changed}
 
     def held_out(self) -> Iterator[dict[str, torch.Tensor]]:
         rng = np.random.default_rng(0)
@@ -257,7 +283,7 @@ def load_state(folder: Path, model: T5ForConditionalGeneration, optimizer: torch
 def export(folder: Path, model: T5ForConditionalGeneration, tokenizer: T5Tokenizer) -> None:
     """The backbone in the Hub's own layout, half precision."""
     half = T5ForConditionalGeneration(model.config)
-    half.load_state_dict(model.state_dict())
+    half.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith("detector.")})
     half.half().save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
 
@@ -280,21 +306,21 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    options = arguments()
-    options.output.mkdir(parents=True, exist_ok=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def prepare(options: argparse.Namespace) -> tuple[T5Tokenizer, Batches]:
+    """The tokenizer and the stream of batches; both are kept in the output folder."""
     lines = read_lines(options.corpus, options.exclude)
     print(f"{len(lines):,} paragraphs", flush=True)
     if not (options.output / "model" / "tokenizer.json").exists():
         train_tokenizer(lines, options.pieces).save_pretrained(options.output / "model")
     tokenizer = T5Tokenizer.from_pretrained(options.output / "model")
-    batches = Batches(
-        lines, encode(lines, tokenizer, options.output / "stream.npy"), tokenizer, options.batch, options.seed
-    )
-    torch.manual_seed(options.seed)
+    stream = encode(lines, tokenizer, options.output / "stream.npy")
+    return tokenizer, Batches(lines, stream, tokenizer, options.batch, options.seed)
+
+
+def build(options: argparse.Namespace, vocabulary: int) -> T5ForConditionalGeneration:
+    """The network, v1.0 layout, with the detector that is thrown away at the end."""
     config = T5Config(
-        vocab_size=len(tokenizer),
+        vocab_size=vocabulary,
         d_model=options.d_model,
         d_kv=24,
         d_ff=4 * options.d_model,
@@ -303,49 +329,99 @@ def main() -> None:
         dropout_rate=0.0,
         decoder_start_token_id=0,
     )
-    model = T5ForConditionalGeneration(config).to(device)
+    torch.manual_seed(options.seed)
+    model = T5ForConditionalGeneration(config)
+    model.add_module("detector", torch.nn.Linear(config.d_model, 1))
+    return model
+
+
+def losses(model: T5ForConditionalGeneration, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The losses of a batch by name; their sum is trained on."""
+    changed = batch.pop("changed", None)
+    out = model(**batch)
+    if changed is None:
+        return {"spans": out.loss}
+    found = model.detector(out.encoder_last_hidden_state).squeeze(-1)
+    known = changed >= 0
+    detection = F.binary_cross_entropy_with_logits(found[known], changed[known])
+    return {"pretext": out.loss, "detection": DETECTION_WEIGHT * detection}
+
+
+class Log:
+    """What is recorded of a run: arguments, tokens, seconds, the loss curve."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.values = {
+            "arguments": {key: str(value) for key, value in vars(options).items()},
+            "step": 0,
+            "tokens": 0,
+            "seconds": 0.0,
+            "curve": [],
+        }
+        self.running: dict[str, list[float]] = {}
+        self.last = time.monotonic()
+
+    def add(self, batch: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> None:
+        """One step more."""
+        values, now = self.values, time.monotonic()
+        values["tokens"] += batch["input_ids"].ne(0).sum().item() + batch["labels"].ne(-100).sum().item()
+        values["seconds"] += now - self.last
+        values["step"] += 1
+        self.last = now
+        for name, loss in found.items():
+            self.running.setdefault(name, []).append(loss.item())
+        if values["step"] % 100 == 0:
+            means = {name: round(sum(kept) / len(kept), 4) for name, kept in self.running.items()}
+            values["curve"].append({"step": values["step"], "tokens": values["tokens"], **means})
+            speed = values["tokens"] / values["seconds"]
+            print(f"step {values['step']} {means} {speed:,.0f} tokens/s", flush=True)
+            self.running = {}
+
+
+def train(options: argparse.Namespace, model: T5ForConditionalGeneration, batches: Batches, log: Log) -> None:
+    """Train from where the log stands until --steps or --minutes, saving every five minutes."""
+    device = next(model.parameters()).device
     optimizer = torch.optim.AdamW([{"params": [tensor]} for tensor in model.parameters()], weight_decay=0.0)
-    log = {"arguments": {k: str(v) for k, v in vars(options).items()}, "tokens": 0, "seconds": 0.0, "curve": []}
-    first = 0
     if (options.output / "state.safetensors").exists():
         load_state(options.output, model, optimizer)
-        log = json.loads((options.output / "log.json").read_text())
-        first = log["step"]
+        log.values = json.loads((options.output / "log.json").read_text())
     model.train()
-    start = saved = time.monotonic()
-    before = log["seconds"]
-    running: dict[str, list[float]] = {"spans": [], "pretext": []}
-    for step in range(first, options.steps):
+    start = saved = log.last = time.monotonic()
+    for step in range(log.values["step"], options.steps):
         if step % 20 == 0:
             set_rates(optimizer, learning_rate(step, options.steps, options.rate, options.warmup))
         batch = {key: value.to(device) for key, value in batches(step).items()}
         with torch.autocast(device.type, torch.bfloat16, enabled=options.bf16):
-            loss = model(**batch).loss
-        loss.backward()
+            found = losses(model, batch)
+        sum(found.values()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        running["spans" if batch["labels"].shape[1] > 4 else "pretext"].append(loss.item())
-        log["tokens"] += batch["input_ids"].ne(0).sum().item() + batch["labels"].ne(-100).sum().item()
-        log["seconds"] = before + time.monotonic() - start
-        log["step"] = step + 1
-        if (step + 1) % 100 == 0:
-            means = {name: round(sum(values) / max(1, len(values)), 4) for name, values in running.items()}
-            log["curve"].append({"step": step + 1, "tokens": log["tokens"], **means})
-            print(f"step {step + 1} {means} {log['tokens'] / log['seconds']:,.0f} tokens/s", flush=True)
-            running = {"spans": [], "pretext": []}
+        log.add(batch, found)
         late = time.monotonic() - start > 60 * options.minutes
         if late or time.monotonic() - saved > 300:
-            save_state(options.output, model, optimizer, log)
+            save_state(options.output, model, optimizer, log.values)
             saved = time.monotonic()
         if late:
             print("stopped by --minutes; the same command goes on", flush=True)
-            break
-    log["held_out_loss"] = held_out_loss(model, batches, device)
+            return
+    save_state(options.output, model, optimizer, log.values)
+
+
+def main() -> None:
+    options = arguments()
+    options.output.mkdir(parents=True, exist_ok=True)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    tokenizer, batches = prepare(options)
+    model = build(options, len(tokenizer)).to(device)
+    log = Log(options)
+    train(options, model, batches, log)
+    held_out = held_out_loss(model, batches, device)
     model.config.dropout_rate = 0.1
-    save_state(options.output, model, optimizer, log)
     export(options.output, model, tokenizer)
-    print(f"held-out loss {log['held_out_loss']:.3f}, {log['tokens']:,} tokens; {options.output / 'model'}")
+    summary = {**log.values, "held_out_loss": held_out}
+    (options.output / "result.json").write_text(json.dumps(summary, indent=1))
+    print(f"held-out loss {held_out:.3f}, {log.values['tokens']:,} tokens; {options.output / 'model'}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich import box
 from rich.table import Table
 
 from hyperadapters import files
@@ -10,22 +11,20 @@ from hyperadapters.measure import human_bytes
 from hyperadapters.progress import span
 from hyperadapters.run import Result
 
-COLUMNS = ("method", "trained", "%", "adapter", "score", "metrics", "time", "peak memory")
 
-
-def cells(result: Result) -> tuple[str, ...]:
-    """One row of the comparison, in the order of COLUMNS."""
-    found = result.metrics[result.split]
-    return (
-        result.method,
-        f"{result.trained:,}",
-        f"{result.percent:.3f}",
-        human_bytes(result.bytes),
-        f"{100 * result.score:.2f}",
-        ", ".join(f"{name} {100 * value:.2f}" for name, value in found.items()),
-        span(result.seconds),
-        human_bytes(result.peak_memory),
-    )
+def row(result: Result) -> dict[str, str]:
+    """One row of the comparison; score is the mean of the metrics behind it."""
+    metrics = result.metrics[result.split]
+    return {
+        "method": result.method,
+        "trained": f"{result.trained:,}",
+        "%": f"{result.percent:.3f}",
+        "adapter": human_bytes(result.bytes),
+        "score": f"{100 * result.score:.2f}",
+        **{name: f"{100 * value:.2f}" for name, value in metrics.items() if len(metrics) > 1},
+        "time": span(result.seconds),
+        "peak memory": human_bytes(result.peak_memory),
+    }
 
 
 def title(results: Sequence[Result]) -> str:
@@ -37,18 +36,19 @@ def title(results: Sequence[Result]) -> str:
 
 def terminal_table(results: Sequence[Result]) -> Table:
     """The comparison for a terminal."""
-    table = Table(title=title(results), title_justify="left")
-    for index, column in enumerate(COLUMNS):
-        table.add_column(column, justify="left" if index in (0, 5) else "right", no_wrap=index != 5)
+    table = Table(title=title(results), title_justify="left", box=box.SIMPLE_HEAD)
+    for column in row(results[0]):
+        table.add_column(column, justify="left" if column == "method" else "right")
     for result in results:
-        table.add_row(*cells(result))
+        table.add_row(*row(result).values())
     return table
 
 
 def markdown_table(results: Sequence[Result]) -> str:
     """The comparison in Markdown."""
-    lines = [title(results), "", f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
-    lines += [f"| {' | '.join(cells(result))} |" for result in results]
+    columns = list(row(results[0]))
+    lines = [title(results), "", f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    lines += [f"| {' | '.join(row(result).values())} |" for result in results]
     return "\n".join(lines) + "\n"
 
 

@@ -10,7 +10,6 @@ from safetensors.torch import load_file, save_file
 
 from conftest import make_tiny
 from hyperadapters import METHODS, InputError, attach, load
-from hyperadapters.backbone import own_parameters
 from hyperadapters.methods.delta import attached
 
 every_method = pytest.mark.parametrize("name", METHODS)

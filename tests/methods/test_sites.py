@@ -20,7 +20,7 @@ def sublayers(backbone):
 
 
 def by_hand(layer, kind, weights, hidden, memory):
-    """x + dropout(A(F(LN(x))) + F(LN(x))), with A = 0 where there is no adapter."""
+    """X + dropout(A(F(LN(x))) + F(LN(x))), with A = 0 where there is no adapter."""
     normed = layer.layer_norm(hidden)
     if kind == "FF":
         y = layer.DenseReluDense(normed)
@@ -205,7 +205,7 @@ def test_every_field_changes_behaviour(name, tiny, batch):
         delta = attach(tiny, method)
         with torch.no_grad():
             for tensor in delta.trained().values():
-                tensor += 0.1
+                tensor.add_(0.1)
         shapes = {key: tuple(tensor.shape) for key, tensor in delta.trained().items()}
         found = shapes, tiny(**batch).logits.detach()
         delta.detach()

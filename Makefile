@@ -1,0 +1,34 @@
+# make run: the main job on the embedded default. make test: every test. make check: what CI runs.
+PYTHON ?= python3
+BIN := .venv/bin
+SETTINGS ?=
+
+.PHONY: run test check format install clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hyperadapters needs Python 3.11 or newer; set PYTHON=python3.11")'
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+run: install
+	rm -rf out/demo
+	$(BIN)/hyperadapters compare --output out/demo $(SETTINGS)
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv out build dist

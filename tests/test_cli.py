@@ -1,0 +1,258 @@
+"""The command line: what it prints, its exit codes, and wrong inputs."""
+
+import json
+import re
+
+import pytest
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from hyperadapters import METHODS, TASKS
+from hyperadapters.cli import app
+
+QUICK = ("--set", "training.epochs=1", "--set", "text.train_rows=32")
+
+
+def call(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def works(*words):
+    result = call(*words)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def one_json(result):
+    """Standard output is one JSON object and nothing else."""
+    return json.loads(result.stdout)
+
+
+def refuses(*words):
+    """A wrong input: exit code 2, no traceback, nothing on standard output."""
+    result = call(*words)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    return " ".join(result.stderr.split())
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mine")
+    rows = [{"premise": f"a {i}", "hypothesis": f"b {i}", "label": "no" if i % 3 else "yes"} for i in range(24)]
+    return [write(folder / f"{split}.jsonl", rows) for split in ("train", "validation", "test")]
+
+
+def own(files):
+    return ("--train", files[0], "--validation", files[1], "--text", "premise,hypothesis", "--label", "label")
+
+
+@pytest.fixture(scope="module")
+def trained(files, tmp_path_factory):
+    output = tmp_path_factory.mktemp("run") / "pair"
+    return output, works("train", *own(files), "--test", files[2], "--output", output, "--json", *QUICK[:2])
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    output = tmp_path_factory.mktemp("run") / "demo"
+    works("train", "--task", "demo/acceptability", "--output", output, *QUICK)
+    return output
+
+
+def test_help_teaches_without_importing_torch():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, hyperadapters.cli as c\ntry: c.app(['--help'])\nexcept SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    for command in ("train", "compare", "evaluate", "predict", "info", "methods", "tasks", "count"):
+        assert command in done.stdout
+
+
+def test_train_ends_with_its_result(trained):
+    output, result = trained
+    value = one_json(result)
+    assert {"metrics", "trained", "bytes", "seconds", "output"} <= set(value)
+    assert value["output"] == str(output)
+    assert set(value["metrics"]) == {"validation", "test"}
+    assert set(value["metrics"]["test"]) == {"accuracy", "macro_f1"}
+    assert value["task"] == "mine0" or value["task"].startswith("mine")
+    names = {path.name for path in output.iterdir()}
+    assert names == {"README.md", "adapter_config.json", "adapter_model.safetensors", "experiment.json", "result.json"}
+    assert value["tokens"] <= value["padded_tokens"]
+    assert "epoch 1/1" in result.stderr
+
+
+def test_a_finished_run_is_not_run_again(trained, files):
+    output, result = trained
+    words = ("train", *own(files), "--test", files[2], "--output", output, "--json", *QUICK[:2])
+    again = works(*words, "--resume")
+    assert one_json(again)["seconds"] == one_json(result)["seconds"]
+    assert "is not empty" in refuses(*words)
+    assert "another experiment" in refuses(*words, "--resume", "--set", "training.lr=1")
+
+
+def test_evaluate_scores_as_training_did(trained):
+    output, result = trained
+    found = one_json(works("evaluate", output, "--json"))
+    assert found["metrics"] == one_json(result)["metrics"]["test"]
+    assert one_json(works("evaluate", output, "--split", "validation", "--decode", "generate", "--json"))["rows"] == 24
+    assert "no dev split" in refuses("evaluate", output, "--split", "dev")
+    assert "evaluation.decode='guess'" in refuses("evaluate", output, "--decode", "guess")
+
+
+def test_predict_answers_texts(trained, demo):
+    answers = one_json(works("predict", demo, "this farmer liked these kings .", "x", "--json"))["predictions"]
+    assert len(answers) == 2
+    assert set(answers) <= {"0", "1"}
+    output, _ = trained
+    assert one_json(works("predict", output, "a premise", "a hypothesis", "--json"))["predictions"][0] in {"yes", "no"}
+    assert "2 fields (premise, hypothesis), but 1 text(s)" in refuses("predict", output, "alone")
+
+
+def test_predict_answers_a_file_row_by_row(trained, files, tmp_path):
+    output, _ = trained
+    done = one_json(works("predict", output, "--file", files[2], "--output", tmp_path / "o.jsonl", "--json"))
+    rows = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert done["rows"] == len(rows) == 24
+    assert [row["premise"] for row in rows] == [f"a {i}" for i in range(24)]
+    streamed = works("predict", output, "--file", files[2]).stdout.splitlines()
+    assert [json.loads(line) for line in streamed] == rows
+
+
+def test_predict_leaves_nothing_half_written(trained, tmp_path):
+    output, _ = trained
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"premise": "a", "hypothesis": "b"}\n{"premise": "a"}\n')
+    assert "bad.jsonl:2" in refuses("predict", output, "--file", bad, "--output", tmp_path / "o.jsonl")
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "give either texts or --file"),
+        (("a", "--file", "b.jsonl"), "give either texts or --file"),
+        (("a", "--output", "b.jsonl"), "--output goes with --file"),
+        (("--file", "absent.jsonl"), "absent.jsonl does not exist"),
+        (("--file", "absent.jsonl", "--json"), "needs --output"),
+        (("--file", "x", "--output", "no/such/folder/o.jsonl"), "there is no folder"),
+    ],
+)
+def test_predict_refuses_what_makes_no_sense(words, message, trained):
+    assert message in refuses("predict", trained[0], *words)
+
+
+def test_info_says_what_an_adapter_is(demo):
+    config = one_json(works("info", demo, "--json"))
+    assert config["method"]["type"] == "Compacter"
+    shown = works("info", demo).stdout
+    for part in ("Compacter", "demo/acceptability", "embedded", "trained parameters", "test scores"):
+        assert part in shown
+    assert "no such folder" in refuses("info", demo / "absent")
+
+
+def test_methods_and_tasks_list_everything():
+    assert set(one_json(works("methods", "--json"))) == set(METHODS)
+    assert set(one_json(works("tasks", "--json"))) == set(TASKS)
+    assert all(name in works("tasks").stdout for name in TASKS)
+    assert "compacter++" in works("methods").stdout
+
+
+def test_count_counts_by_kind():
+    found = one_json(works("count", "--method", "compacter", "--set", "method.n=8", "--json"))
+    assert found["trained"] == sum(found["by_kind"].values())
+    assert found["percent"] == pytest.approx(100 * found["trained"] / found["total"])
+    assert set(found["by_kind"]) == {"adapter", "shared", "norm"}
+    assert f"{found['trained']:,}" in works("count", "--method", "compacter", "--set", "method.n=8").stdout
+
+
+def test_compare_writes_one_table_and_one_figure(tmp_path):
+    words = ("compare", "--methods", "pfeiffer,compacter++", "--output", tmp_path / "c", *QUICK)
+    result = works(*words)
+    assert all(re.search(rf"{re.escape(name)}\s", result.stdout) for name in ("pfeiffer", "compacter++"))
+    assert (tmp_path / "c" / "trade-off.png").read_bytes().startswith(b"\x89PNG")
+    table = (tmp_path / "c" / "comparison.md").read_text()
+    assert table.count("\n| ") == 3
+    assert load_file(tmp_path / "c" / "pfeiffer" / "adapter_model.safetensors")
+    again = one_json(works(*words, "--resume", "--json"))
+    assert [run["method"] for run in again["results"]] == ["pfeiffer", "compacter++"]
+    assert "is not empty" in refuses(*words)
+
+
+def test_full_fine_tuning_runs_from_the_command_line(tmp_path):
+    value = one_json(works("train", "--method", "full", "--output", tmp_path / "f", "--json", *QUICK))
+    assert value["percent"] == 100
+    found = one_json(works("evaluate", tmp_path / "f", "--json"))
+    assert found["metrics"] == value["metrics"]["test"]
+
+
+WRONG = [
+    (("--method", "compactor"), "no method 'compactor'. Did you mean compacter"),
+    (("--task", "glue/mprc"), "no task 'glue/mprc'. Did you mean glue/mrpc"),
+    (("--backbone", "no/such"), "backbone 'no/such' could not be loaded"),
+    (("--set", "method.nn=8"), "method.nn: Compacter has no such field. Did you mean n"),
+    (("--set", "method.n=x"), "method.n='x'"),
+    (("--set", "method.n=5"), "n must divide both widths"),
+    (("--set", "method.positions=middle"), "method.positions"),
+    (("--set", "training"), "write it as section.key=value"),
+    (("--set", "trainng.lr=1"), "no such setting. Did you mean training.lr"),
+    (("--set", "training.lr=0"), "training.lr=0"),
+    (("--task", "glue/rte", "--data", "absent"), "lacks train.tsv"),
+    (("--task", "glue/rte"), "could not be had"),
+    (("--task", "glue/rte", "--train", "a.jsonl"), "give one or the other"),
+    (("--train", "a.jsonl"), "your own files need --validation, --text, --label"),
+    (("--train", "a", "--validation", "b", "--text", "c", "--label", "d", "--target", "e"), "give one of them"),
+    (("--train", "a.jsonl", "--validation", "b", "--text", "c", "--label", "d"), "a.jsonl does not exist"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG)
+def test_train_refuses_with_one_message_and_leaves_nothing(words, message, tmp_path):
+    assert message in refuses("train", *words, "--output", tmp_path / "out" / "run")
+    assert not (tmp_path / "out" / "run").exists() or not list((tmp_path / "out" / "run").iterdir())
+
+
+def test_compare_and_count_refuse_too(tmp_path):
+    assert "name each method once" in refuses("compare", "--methods", "full,full", "--output", tmp_path / "c")
+    assert "Did you mean" in refuses("compare", "--methods", "ful", "--output", tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+    assert "only the method's settings count" in refuses("count", "--set", "training.lr=1")
+    assert "no config.json" in refuses("count", "--backbone", tmp_path)
+
+
+def test_an_output_that_is_a_file_or_is_not_empty_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "is a file: name a folder" in refuses("train", "--output", tmp_path / "file", *QUICK)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("")
+    assert "is not empty (thesis.tex). Name an empty or a new folder" in refuses("train", "--output", tmp_path / "full")
+    assert "is not empty" in refuses("train", "--output", tmp_path / "full", "--resume")
+
+
+def test_an_output_that_cannot_be_written_is_refused():
+    assert "cannot be written" in refuses("train", "--output", "/proc/hyperadapters")
+
+
+def test_a_loss_that_is_not_finite_names_its_step(tmp_path):
+    words = ("--output", tmp_path / "run", *QUICK, "--set", "training.lr=1e30", "--set", "training.epochs=3")
+    assert "is not finite; this update was not made" in refuses("train", "--method", "full", *words)
+
+
+def test_an_adapter_saved_without_a_task_says_how_to_use_it(tmp_path):
+    from hyperadapters import attach, load_backbone
+
+    backbone, _ = load_backbone()
+    attach(backbone, METHODS["compacter"]).save(tmp_path / "a")
+    assert "does not say its task" in refuses("predict", tmp_path / "a", "text")
