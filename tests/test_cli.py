@@ -221,12 +221,14 @@ WRONG = [
 @pytest.mark.parametrize(("words", "message"), WRONG)
 def test_train_refuses_with_one_message_and_leaves_nothing(words, message, tmp_path):
     assert message in refuses("train", *words, "--output", tmp_path / "out" / "run")
-    assert not (tmp_path / "out" / "run").exists() or not list((tmp_path / "out" / "run").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 def test_compare_and_count_refuse_too(tmp_path):
     assert "name each method once" in refuses("compare", "--methods", "full,full", "--output", tmp_path / "c")
     assert "Did you mean" in refuses("compare", "--methods", "ful", "--output", tmp_path / "c")
+    late = ("compare", "--methods", "compacter++,phm", "--set", "method.n=9", "--output", tmp_path / "c")
+    assert "n must divide both widths" in refuses(*late)
     assert not (tmp_path / "c").exists()
     assert "only the method's settings count" in refuses("count", "--set", "training.lr=1")
     assert "no config.json" in refuses("count", "--backbone", tmp_path)
@@ -250,9 +252,16 @@ def test_a_loss_that_is_not_finite_names_its_step(tmp_path):
     assert "is not finite; this update was not made" in refuses("train", "--method", "full", *words)
 
 
+def test_texts_beyond_the_limit_are_counted(demo, tmp_path):
+    words = ("--output", tmp_path / "run", *QUICK, "--set", "text.source_length=8")
+    assert "sources longer than 8 tokens were cut: 32 of 32 in train" in works("train", *words).stderr
+    assert "1 text(s) longer than 128 tokens" in works("predict", demo, "word " * 200).stderr
+
+
 def test_an_adapter_saved_without_a_task_says_how_to_use_it(tmp_path):
     from hyperadapters import attach, load_backbone
 
     backbone, _ = load_backbone()
     attach(backbone, METHODS["compacter"]).save(tmp_path / "a")
     assert "does not say its task" in refuses("predict", tmp_path / "a", "text")
+    assert "has no experiment.json" in refuses("evaluate", tmp_path / "a")

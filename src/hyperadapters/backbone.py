@@ -18,6 +18,7 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    T5Config,
 )
 
 from hyperadapters.errors import InputError
@@ -219,9 +220,28 @@ def load_backbone(
     return backbone.to(device), tokenizer
 
 
+T5_SIZES = {
+    "t5-small": (512, 64, 2048, 6, 8),
+    "t5-base": (768, 64, 3072, 12, 12),
+    "t5-large": (1024, 64, 4096, 24, 16),
+    "t5-3b": (1024, 128, 16_384, 24, 32),
+    "t5-11b": (1024, 128, 65_536, 24, 128),
+}
+"""d_model, d_kv, d_ff, layers, heads of T5 v1.0 (Raffel et al., arXiv:1910.10683v4, §3.7), to count without a hub."""
+
+
+def shape_config(name: str) -> PretrainedConfig:
+    """The configuration to count with; T5's own sizes are known, everything else is looked up."""
+    size = T5_SIZES.get(name.removeprefix("google-t5/"))
+    if size is None or Path(name).exists():
+        return load_config(name)
+    d_model, d_kv, d_ff, layers, heads = size
+    return T5Config(d_model=d_model, d_kv=d_kv, d_ff=d_ff, num_layers=layers, num_heads=heads)
+
+
 def meta_backbone(name: str) -> PreTrainedModel:
     """The backbone without its weights: shapes alone, of any size at once."""
-    config = load_config(name)
+    config = shape_config(name)
     with torch.device("meta"):
         try:
             backbone: PreTrainedModel = AutoModelForSeq2SeqLM.from_config(config)

@@ -101,6 +101,13 @@ def show(value: dict[str, Any], as_json: bool, *tables: Any) -> None:
         out.print(table, markup=False, soft_wrap=isinstance(table, str))
 
 
+def quiet_libraries() -> None:
+    """No progress bars but ours."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
 def changes(settings: list[str]) -> dict[str, str]:
     """`--set a.b=c` options as a mapping."""
     wrong = [item for item in settings if "=" not in item]
@@ -177,9 +184,11 @@ def train(
 
     files = {"train": train, "validation": validation, "test": test}
     experiment = plan(method, choose_task(task, data, files, text, label, target), backbone, settings)
+    quiet_libraries()
     result = run(experiment, output, resume=resume)
-    value = {**asdict(result), "metrics": result.metrics, "output": str(output)}
-    show(value, json_output, terminal_table([result]), f"adapter and result: {output}")
+    tokens = f"tokens: {result.tokens:,}, with padding {result.padded_tokens:,}"
+    value = {**asdict(result), "output": str(output)}
+    show(value, json_output, terminal_table([result]), tokens, f"adapter and result: {output}")
 
 
 @command
@@ -215,6 +224,7 @@ def compare(
         raise InputError(f"--methods {methods}: name each method once, such as full,houlsby,compacter++.")
     files = {"train": train, "validation": validation, "test": test}
     chosen = choose_task(task, data, files, text, label, target)
+    quiet_libraries()
     results = sweep({name: plan(name, chosen, backbone, settings) for name in names}, output, resume=resume)
     paths = write_comparison(results, output)
     where = [f"{name}: {path}" for name, path in paths.items()]
@@ -244,6 +254,9 @@ def evaluate(
     from hyperadapters.predict import load_predictor
     from hyperadapters.run import EXPERIMENT
 
+    if not (adapter / EXPERIMENT).is_file():
+        raise InputError(f"{adapter} has no {EXPERIMENT}: name the folder that `hyperadapters train` wrote.")
+    quiet_libraries()
     loaded = load_predictor(adapter, backbone or None)
     experiment = Experiment.from_json(files.read_json(adapter / EXPERIMENT))
     chosen = experiment.task
@@ -252,7 +265,7 @@ def evaluate(
     task, folder = resolve_task(chosen)
     rows = load_data(task, loaded.tokenizer, folder, experiment.text, seed=experiment.training.seed)
     how = settings.updated(experiment.evaluation, {"decode": decode}, "evaluation")
-    found = score(loaded.delta, rows, split, how)
+    found = score(loaded.delta, rows, split, how, quiet=False)
     value = {
         "task": task.form.name,
         "split": split,
@@ -298,6 +311,7 @@ def predict(
         raise InputError(f"--output {output}: there is no folder {Path(output).absolute().parent}.")
     if file and not Path(file).is_file():
         raise InputError(f"--file {file} does not exist.")
+    quiet_libraries()
     predictor = load_predictor(adapter, backbone or None)
     if output:
         count = write_predictions(predictor, Path(file), Path(output))
@@ -309,6 +323,9 @@ def predict(
         rows = predictor.rows(texts)
         answers = predictor(rows)
         show({"predictions": answers}, json_output, *answers)
+    if predictor.truncated:
+        limit = predictor.text.source_length
+        console.print(f"{predictor.truncated} text(s) longer than {limit} tokens, the limit of training, were cut")
 
 
 @command

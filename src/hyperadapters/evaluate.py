@@ -1,5 +1,6 @@
 """Answers and their scores: by the likeliest label string in one decoder pass, or by generation."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from hyperadapters.errors import InputError
 from hyperadapters.experiment import Evaluation
 from hyperadapters.methods.delta import Delta
 from hyperadapters.metrics import INVALID
+from hyperadapters.progress import Meter
 from hyperadapters.tasks.task import Form, Labels
 
 
@@ -51,8 +53,10 @@ def evaluating(backbone: nn.Module) -> Iterator[torch.device]:
         backbone.train(was_training)
 
 
-def evaluate(delta: Delta, data: Data, split: str = "test", evaluation: Evaluation | None = None) -> Scores:
-    """Score a Delta on one split of a task.
+def evaluate(
+    delta: Delta, data: Data, split: str = "test", evaluation: Evaluation | None = None, *, quiet: bool = True
+) -> Scores:
+    """Score a Delta on one split of a task; unless `quiet`, progress is shown.
 
     Raises:
         InputError: the data has no such split, or label strings cannot be scored for this task.
@@ -61,7 +65,10 @@ def evaluate(delta: Delta, data: Data, split: str = "test", evaluation: Evaluati
         raise InputError(f"the data has no {split} split; it has {', '.join(data.splits)}.")
     start = time.perf_counter()
     evaluation = evaluation or Evaluation()
-    answers = answer(delta, data.splits[split], data.form, data.tokenizer, data.text.target_length, evaluation)
+    rows = data.splits[split]
+    batches = math.ceil(len(rows) / evaluation.batch_size)
+    with Meter(f"evaluate {split}", batches, quiet=quiet) as meter:
+        answers = answer(delta, rows, data.form, data.tokenizer, data.text.target_length, evaluation, meter)
     decode = data.form.target.decode
     predictions = [decode(text) for text in answers]
     references = [decode(text) for text in data.references[split]]
@@ -92,7 +99,13 @@ def decoding(evaluation: Evaluation, form: Form) -> str:
 
 
 def answer(
-    delta: Delta, rows: Sequence[Encoded], form: Form, tokenizer: Any, target_length: int, evaluation: Evaluation
+    delta: Delta,
+    rows: Sequence[Encoded],
+    form: Form,
+    tokenizer: Any,
+    target_length: int,
+    evaluation: Evaluation,
+    meter: Meter,
 ) -> list[str]:
     """The answer to every row, in order. Rows of like length are computed together, on all processes."""
     mode = decoding(evaluation, form)
@@ -110,6 +123,7 @@ def answer(
             else:
                 texts = generate(delta.backbone, source, tokenizer, target_length, evaluation.beams)
             found += zip(numbers, texts, strict=True)
+            meter.advance(len(numbers), "")
     if state.num_processes > 1:
         found = gather_object(found)
     return [text for _, text in sorted(found)]

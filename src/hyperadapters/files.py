@@ -106,11 +106,11 @@ def read_into(path: Path, tensors: Mapping[str, Tensor]) -> None:
             tensor.copy_(file.get_tensor(name))
 
 
-def prepare_output(folder: Path, *, resume: bool, marker: str) -> None:
-    """Make an output folder, or accept an existing one if it is empty or, to resume, holds `marker`.
+def check_output(folder: Path, *, resume: bool, marker: str) -> None:
+    """Accept a folder to write to if it is new, empty or, to resume, holds `marker`. Nothing is written.
 
     Raises:
-        InputError: it holds something else, or cannot be written.
+        InputError: it is a file, or holds something else.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"the output {folder} is a file: name a folder.")
@@ -122,6 +122,17 @@ def prepare_output(folder: Path, *, resume: bool, marker: str) -> None:
             else "Name an empty or a new folder."
         )
         raise InputError(f"the output folder {folder} is not empty ({', '.join(present[:4])}). {hint}")
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(above, os.W_OK):
+        raise InputError(f"the output folder {folder} cannot be written: no permission in {above}.")
+
+
+def make_output(folder: Path) -> None:
+    """Make the folder.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"

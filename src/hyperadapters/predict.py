@@ -1,6 +1,7 @@
 """Answers for new texts from a saved adapter: a few, or a file as a stream."""
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -8,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from hyperadapters.backbone import load_backbone
-from hyperadapters.data import Encoded, Text, encode
+from hyperadapters.data import Text, encode
 from hyperadapters.errors import InputError
 from hyperadapters.evaluate import answer
 from hyperadapters.experiment import Evaluation
 from hyperadapters.methods.delta import Delta
+from hyperadapters.progress import SECONDS_BETWEEN_LINES, Meter, console
 from hyperadapters.store import load, read_config
 from hyperadapters.tables import iterate_rows
 from hyperadapters.tasks.task import Example, Form
@@ -30,6 +32,8 @@ class Predictor:
     form: Form
     text: Text
     evaluation: Evaluation
+    truncated: int = 0
+    """Texts so far that were cut to the length of training."""
 
     def __call__(self, rows: Iterable[Mapping[str, str]]) -> list[str]:
         """The answers to rows that hold the form's fields."""
@@ -37,8 +41,14 @@ class Predictor:
 
     def answers(self, examples: list[Example]) -> list[str]:
         """The answers to source texts."""
-        encoded: list[Encoded] = encode(examples, self.tokenizer, self.text)[0] if examples else []
-        return answer(self.delta, encoded, self.form, self.tokenizer, self.text.target_length, self.evaluation)
+        if not examples:
+            return []
+        encoded, cut = encode(examples, self.tokenizer, self.text)
+        self.truncated += cut
+        with Meter("predict", 0, quiet=True) as meter:
+            return answer(
+                self.delta, encoded, self.form, self.tokenizer, self.text.target_length, self.evaluation, meter
+            )
 
     def rows(self, texts: list[str]) -> list[dict[str, str]]:
         """Rows from bare texts: one each where the task has one field, else one row for all of them.
@@ -104,12 +114,15 @@ def saved_task(config: Mapping[str, Any], folder: Path) -> tuple[Form, Text]:
 def write_predictions(predictor: Predictor, source: Path, output: Path) -> int:
     """Answer a whole file into JSONL as a stream; the output appears when it is whole. Returns the rows."""
     temporary = output.with_name(output.name + ".tmp")
-    count = 0
+    count, shown = 0, time.monotonic()
     try:
         with temporary.open("w", encoding="utf-8") as file:
             for row in predictor.file(source):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 count += 1
+                if time.monotonic() - shown > SECONDS_BETWEEN_LINES:
+                    console.print(f"predict  {count:,} rows")
+                    shown = time.monotonic()
         temporary.replace(output)
     finally:
         temporary.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from hyperadapters.run import Result
 
 
 def row(result: Result) -> dict[str, str]:
-    """One row of the comparison; score is the mean of the metrics behind it."""
+    """One row of the comparison; score is the mean of the metrics behind it, invalid the % of such answers."""
     metrics = result.metrics[result.split]
     return {
         "method": result.method,
@@ -22,6 +22,7 @@ def row(result: Result) -> dict[str, str]:
         "adapter": human_bytes(result.bytes),
         "score": f"{100 * result.score:.2f}",
         **{name: f"{100 * value:.2f}" for name, value in metrics.items() if len(metrics) > 1},
+        **({"invalid": f"{100 * result.invalid[result.split]:.2f}"} if result.decode == "generate" else {}),
         "time": span(result.seconds),
         "peak memory": human_bytes(result.peak_memory),
     }

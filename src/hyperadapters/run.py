@@ -9,12 +9,13 @@ from accelerate import PartialState
 
 from hyperadapters import files
 from hyperadapters.backbone import load_backbone
-from hyperadapters.data import load_data
+from hyperadapters.data import Data, load_data
 from hyperadapters.errors import InputError
 from hyperadapters.evaluate import Scores, evaluate
 from hyperadapters.experiment import Experiment, method_name, resolve_task
 from hyperadapters.measure import PeakMemory, parameters
 from hyperadapters.methods.delta import Delta, attach
+from hyperadapters.progress import console
 from hyperadapters.tasks.task import Form
 from hyperadapters.train import CHECKPOINT, Fitted, fit
 from hyperadapters.versions import versions
@@ -96,8 +97,7 @@ def run(experiment: Experiment, output: str | Path, *, resume: bool = False, qui
     """
     output = Path(output)
     main = PartialState().is_main_process
-    if main:
-        files.prepare_output(output, resume=resume, marker=EXPERIMENT)
+    files.check_output(output, resume=resume, marker=EXPERIMENT)
     PartialState().wait_for_everyone()
     if resume and (output / EXPERIMENT).exists():
         same_experiment(output, experiment)
@@ -110,7 +110,9 @@ def run(experiment: Experiment, output: str | Path, *, resume: bool = False, qui
     delta = attach(backbone, experiment.method, name=task.form.name.replace(".", "-"))
     delta.about = {"task": form_json(data.form, experiment)}
     if main:
+        files.make_output(output)
         files.write_json(output / EXPERIMENT, experiment.to_json())
+        say_truncated(data, quiet=quiet)
     memory = PeakMemory(next(backbone.parameters()).device)
     fitted = fit(
         delta,
@@ -123,7 +125,8 @@ def run(experiment: Experiment, output: str | Path, *, resume: bool = False, qui
     )
     peak = memory.read()
     splits = [split for split in data.splits if split != "train"]
-    scores = {split: evaluate(delta, data, split, experiment.evaluation) for split in splits}
+    silent = quiet or not main
+    scores = {split: evaluate(delta, data, split, experiment.evaluation, quiet=silent) for split in splits}
     result = summarize(experiment, delta, fitted, scores, peak, data.truncated)
     if main:
         delta.about["scores"] = result.metrics
@@ -132,6 +135,15 @@ def run(experiment: Experiment, output: str | Path, *, resume: bool = False, qui
         (output / CHECKPOINT).unlink(missing_ok=True)
     PartialState().wait_for_everyone()
     return result
+
+
+def say_truncated(data: Data, *, quiet: bool) -> None:
+    """Report sources that were cut."""
+    cut = {split: count for split, count in data.truncated.items() if count}
+    if cut and not quiet:
+        parts = ", ".join(f"{count} of {len(data.splits[split])} in {split}" for split, count in cut.items())
+        limit = data.text.source_length
+        console.print(f"sources longer than {limit} tokens were cut: {parts} (--set text.source_length={2 * limit})")
 
 
 def same_experiment(output: Path, experiment: Experiment) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hyperadapters import files
 from hyperadapters.experiment import Experiment
+from hyperadapters.measure import parameters_of
 from hyperadapters.progress import console
 from hyperadapters.run import EXPERIMENT, RESULT, Result, run
 
@@ -21,7 +22,10 @@ def sweep(
     Raises:
         InputError: the folder holds something else, or one of the experiments is wrong.
     """
-    files.prepare_output(folder, resume=resume, marker=SWEEP)
+    files.check_output(folder, resume=resume, marker=SWEEP)
+    for experiment in experiments.values():
+        parameters_of(experiment.backbone, experiment.method)  # refuses a method that does not fit, before any run
+    files.make_output(folder)
     files.write_json(folder / SWEEP, {name: experiment.to_json() for name, experiment in experiments.items()})
     results = []
     for number, (name, experiment) in enumerate(experiments.items(), 1):

@@ -134,6 +134,8 @@ class Trainer:
         self.steps_an_epoch = math.ceil(len(self.rows) / training.batch_size)
         self.total = training.epochs * self.steps_an_epoch
         self.saved_at = self.started_at = time.monotonic()
+        self.asked_to_stop = threading.Event()
+        self.stop = self.checkpoint_due = False
 
     def run(self, *, resume: bool) -> Fitted:
         """Train to the end, then put the best weights in place."""
@@ -142,8 +144,8 @@ class Trainer:
             self.restore(self.output / CHECKPOINT)
         self.delta.backbone.train()
         try:
-            with self.meter() as meter, stop_at_step_end() as asked_to_stop:
-                self.loop(meter, asked_to_stop)
+            with self.meter() as meter, stop_at_step_end(self.asked_to_stop):
+                self.loop(meter)
             self.put(self.best)
         except NonFiniteLossError:
             self.put(self.best)
@@ -158,7 +160,7 @@ class Trainer:
         """Progress over all steps."""
         return Meter(f"train {self.delta.name}", self.total, done=self.state.step, quiet=self.quiet)
 
-    def loop(self, meter: Meter, asked_to_stop: threading.Event) -> None:
+    def loop(self, meter: Meter) -> None:
         """Epochs, batches, evaluations, checkpoints."""
         state = self.state
         while state.epoch < self.training.epochs and not self.out_of_patience():
@@ -168,7 +170,7 @@ class Trainer:
                 state.batch += 1
                 meter.advance(len(batches[state.batch - 1]), f"loss {loss:.4f}")
                 self.after_step(end_of_epoch=state.batch == len(batches))
-                if asked_to_stop.is_set():
+                if self.stop:
                     self.checkpoint()
                     raise Interrupted
                 if self.out_of_patience():
@@ -193,7 +195,7 @@ class Trainer:
             loss = self.summed_loss(piece) * (processes / target_tokens)
             total += loss.item()
             self.accelerator.backward(loss)
-        total = float(gather(torch.tensor([total], device=self.device)).mean())
+        total = self.agree(total)
         norm = self.accelerator.clip_grad_norm_(self.trained.values(), self.training.max_grad_norm)
         if not math.isfinite(total) or not math.isfinite(norm):
             raise NonFiniteLossError(self.failure(total))
@@ -205,6 +207,14 @@ class Trainer:
         state.tokens += sum(s + t for s, t in sizes)
         state.padded_tokens += len(rows) * (max(s for s, _ in sizes) + max(t for _, t in sizes))
         return total
+
+    def agree(self, loss: float) -> float:
+        """The mean loss of all processes; they also agree on whether to stop and to write a checkpoint."""
+        due = time.monotonic() - self.saved_at > self.training.checkpoint_seconds
+        mine = torch.tensor([[loss, self.asked_to_stop.is_set(), due]], dtype=torch.float64, device=self.device)
+        losses, stops, dues = gather(mine).unbind(1)
+        self.stop, self.checkpoint_due = bool(stops.any()), bool(dues.any())
+        return float(losses.mean())
 
     def failure(self, loss: float) -> str:
         """What to say of a loss or gradient that is not finite."""
@@ -240,7 +250,7 @@ class Trainer:
         if end_of_epoch if every is None else self.state.step % every == 0 or self.state.step == self.total:
             self.validate()
             self.checkpoint()
-        elif time.monotonic() - self.saved_at > self.training.checkpoint_seconds:
+        elif self.checkpoint_due:
             self.checkpoint()
 
     def validate(self) -> None:
@@ -333,9 +343,8 @@ class Trainer:
 
 
 @contextmanager
-def stop_at_step_end() -> Iterator[threading.Event]:
+def stop_at_step_end(asked: threading.Event) -> Iterator[None]:
     """Turn the first Ctrl-C into a request to stop when the step is done; a second one stops at once."""
-    asked = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:
         if asked.is_set():
@@ -344,10 +353,10 @@ def stop_at_step_end() -> Iterator[threading.Event]:
         os.write(2, b"\nstopping after this step; Ctrl-C again to stop at once\n")
 
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield
         return
     before = signal.signal(signal.SIGINT, ask)
     try:
-        yield asked
+        yield
     finally:
         signal.signal(signal.SIGINT, before)

@@ -111,6 +111,12 @@ def test_a_gated_t5_with_its_own_head_counts_too():
     assert found.by_kind == {"adapter": 57_024, "shared": 64, "norm": 47_616, "head": 32_128 * 768}
 
 
+def test_the_sizes_of_t5_are_counted_by_name():
+    assert parameters_of("t5-base", METHODS["compacter"]).trained == 161_728
+    assert parameters_of("google-t5/t5-small", METHODS["full"]).total == 60_506_624
+    assert parameters_of("t5-3b", METHODS["compacter"]).total == 2_851_598_336
+
+
 def test_eleven_billion_parameters_are_counted_from_a_config_file(tmp_path):
     huge = {"model_type": "t5", "d_model": 1024, "d_kv": 128, "d_ff": 65_536, "num_layers": 24, "num_heads": 128}
     (tmp_path / "config.json").write_text(json.dumps({**huge, "vocab_size": 32_128, "decoder_start_token_id": 0}))
