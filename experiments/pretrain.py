@@ -1,6 +1,6 @@
 """Pre-train the T5 that ships inside the package, from plain text, resumable at any moment.
 
-    python experiments/pretrain.py --corpus wiki.txt.xz --corpus books.txt.xz --output build/pretrain --steps 12000
+    python experiments/pretrain.py --corpus wiki.txt.xz --corpus books.txt.xz --output build/pretrain
 
 Three objectives share the batches; none of them sees a human label:
 
@@ -37,7 +37,8 @@ SENTINELS = 100
 WINDOW = 128
 HELD_OUT_WINDOWS = 256
 SPAN_SHARE = 0.5
-DETECTION_WEIGHT = 5.0
+PRETEXT_WEIGHT = 5.0
+"""Of both losses of the sentence objectives; beside the many tokens of a span target, one answer is soon drowned."""
 
 
 def read_lines(corpus: list[Path], excluded: list[Path]) -> list[str]:
@@ -293,10 +294,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--corpus", type=Path, action="append", required=True, help="xz text, a paragraph a line")
     parser.add_argument("--exclude", type=Path, action="append", default=[], help="JSONL whose `passage`s are left out")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--steps", type=int, default=7300)
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop, resumable, after so long")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=2e-2, help="peak, relative to each tensor's size")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rate", type=float, default=5e-3, help="peak, relative to each tensor's size")
     parser.add_argument("--warmup", type=int, default=300)
     parser.add_argument("--pieces", type=int, default=8192)
     parser.add_argument("--d-model", type=int, default=144)
@@ -344,7 +345,14 @@ def losses(model: T5ForConditionalGeneration, batch: dict[str, torch.Tensor]) ->
     found = model.detector(out.encoder_last_hidden_state).squeeze(-1)
     known = changed >= 0
     detection = F.binary_cross_entropy_with_logits(found[known], changed[known])
-    return {"pretext": out.loss, "detection": DETECTION_WEIGHT * detection}
+    return {"pretext": PRETEXT_WEIGHT * out.loss, "detection": PRETEXT_WEIGHT * detection}
+
+
+def plain(value: object) -> object:
+    """A command-line value as JSON; of files the name alone."""
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return value.name if isinstance(value, Path) else value
 
 
 class Log:
@@ -352,7 +360,7 @@ class Log:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.values = {
-            "arguments": {key: str(value) for key, value in vars(options).items()},
+            "arguments": {key: plain(value) for key, value in vars(options).items()},
             "step": 0,
             "tokens": 0,
             "seconds": 0.0,

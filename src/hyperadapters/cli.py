@@ -141,13 +141,13 @@ def choose_task(task: str, data: str, files: dict[str, str], text: str, label: s
 
 def plan(method: str, task: Any, backbone: str, settings: list[str]) -> Any:
     """The experiment that the options describe, with the method's and the task's own defaults."""
-    from hyperadapters.experiment import Experiment, NamedTask, Training, with_changes
+    from hyperadapters.experiment import Experiment, NamedTask, Training, suggested_rate, with_changes
     from hyperadapters.methods import method_named
     from hyperadapters.tasks import task_named
 
     chosen = method_named(method)
     epochs = task_named(task.name).epochs if isinstance(task, NamedTask) else 3
-    training = Training(lr=chosen.learning_rate, epochs=epochs)
+    training = Training(lr=suggested_rate(chosen, backbone), epochs=epochs)
     return with_changes(Experiment(method=chosen, task=task, backbone=backbone, training=training), changes(settings))
 
 

@@ -10,6 +10,8 @@ from hyperadapters.backbone import EMBEDDED, Precision
 from hyperadapters.data import Text
 from hyperadapters.errors import InputError, neighbours
 from hyperadapters.methods import METHODS, method_from_json
+from hyperadapters.methods.adapters import Adapter, Compacter, LowRankAdapter, PHMAdapter
+from hyperadapters.methods.full import FullFineTuning
 from hyperadapters.methods.method import Method, method_to_json
 from hyperadapters.tasks import own_task, task_named
 from hyperadapters.tasks.task import Task
@@ -141,6 +143,16 @@ class Experiment:
             text=settings.parse(Text, values["text"], "text"),
             evaluation=settings.parse(Evaluation, values["evaluation"], "evaluation"),
         )
+
+
+EMBEDDED_RATES = {FullFineTuning: 3e-3, Adapter: 3e-2, LowRankAdapter: 3e-2, PHMAdapter: 3e-2, Compacter: 3e-2}
+"""For the T5 inside the package, a sixtieth of T5-base: the best of the papers' five rates on the validation split of
+the demo task (docs/embedded.md)."""
+
+
+def suggested_rate(method: Method, backbone: str) -> float:
+    """The learning rate to start from: the method's own, found at T5-base, or what suits the embedded T5."""
+    return EMBEDDED_RATES.get(type(method), method.learning_rate) if backbone == EMBEDDED else method.learning_rate
 
 
 def with_changes(experiment: Experiment, changes: Mapping[str, str]) -> Experiment:

@@ -24,7 +24,7 @@ from hyperadapters import files
 from hyperadapters.data import IGNORED, Data, Encoded, collate, epoch_batches
 from hyperadapters.errors import InputError, NonFiniteLossError
 from hyperadapters.evaluate import evaluate
-from hyperadapters.experiment import Evaluation, Training
+from hyperadapters.experiment import Evaluation, Training, suggested_rate
 from hyperadapters.methods.delta import TENSORS, Delta
 from hyperadapters.progress import Meter, console
 
@@ -87,7 +87,7 @@ def fit(
     Args:
         delta: in use on its backbone.
         data: what `load_data` gave.
-        training: settings; by default `Training(lr=...)` with the method's own rate.
+        training: settings; by default `Training(lr=suggested_rate(...))`.
         evaluation: how validation answers are obtained.
         output: folder for checkpoints and the best adapter so far; without one nothing is written.
         resume: go on from the checkpoint in `output` if there is one; the end is the same to the bit (on CPU).
@@ -98,7 +98,8 @@ def fit(
         NonFiniteLossError: the loss is not finite; names the step; the last good checkpoint stays.
         Interrupted: Ctrl-C; a checkpoint has been written if there is an `output`.
     """
-    training = training or Training(lr=delta.method.learning_rate)
+    backbone = str(delta.backbone.config._name_or_path)  # type: ignore[union-attr]
+    training = training or Training(lr=suggested_rate(delta.method, backbone))
     return Trainer(delta, data, training, evaluation or Evaluation(), output, quiet=quiet).run(resume=resume)
 
 
