@@ -294,7 +294,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--corpus", type=Path, action="append", required=True, help="xz text, a paragraph a line")
     parser.add_argument("--exclude", type=Path, action="append", default=[], help="JSONL whose `passage`s are left out")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=7300)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop, resumable, after so long")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=5e-3, help="peak, relative to each tensor's size")
