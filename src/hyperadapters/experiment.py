@@ -145,7 +145,7 @@ class Experiment:
         )
 
 
-EMBEDDED_RATES = {FullFineTuning: 3e-4, Adapter: 1e-3, LowRankAdapter: 1e-2, PHMAdapter: 1e-2, Compacter: 1e-2}
+EMBEDDED_RATES = {FullFineTuning: 3e-4, Adapter: 3e-3, LowRankAdapter: 1e-2, PHMAdapter: 1e-2, Compacter: 1e-2}
 """For the T5 inside the package, a sixtieth of T5-base, by validation on the demo task (docs/embedded.md)."""
 
 

@@ -66,10 +66,11 @@ def trade_off_figure(results: Sequence[Result], path: Path) -> None:
         size = 60 + 900 * result.peak_memory / largest
         axes.scatter(result.percent, 100 * result.score, s=size, alpha=0.5)
         axes.annotate(
-            f"{result.method}\n{human_bytes(result.peak_memory)}",
+            f"{result.method}, {human_bytes(result.peak_memory)}",
             (result.percent, 100 * result.score),
+            xytext=(0, 4 + size**0.5 / 2),
+            textcoords="offset points",
             ha="center",
-            va="center",
             fontsize=8,
         )
     axes.set_xscale("log")

@@ -94,6 +94,6 @@ TASKS = {
         metrics=(matthews, accuracy),
         source=Generated(acceptability),
         split=as_given,
-        epochs=10,
+        epochs=12,
     )
 }
