@@ -92,7 +92,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def show(value: dict[str, Any], as_json: bool, *tables: Any) -> None:
-    """Print a result: JSON alone, or tables and lines."""
+    """Print a result: JSON alone, or tables and lines. Of several processes only the first prints."""
+    if os.environ.get("RANK", "0") != "0":
+        return
     if as_json:
         sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
         return
