@@ -5,9 +5,14 @@ import torch
 
 from hyperadapters import InputError, Text, load_backbone, load_data
 from hyperadapters.data import Encoded, batches_by_length, collate, epoch_batches
-from hyperadapters.measure import tokens_of
 
 LENGTHS = torch.randint(3, 100, (1000,), generator=torch.Generator().manual_seed(0)).tolist()
+
+
+def tokens_of(batches: list[list[int]], lengths: list[int]) -> tuple[int, int]:
+    """Real and padded tokens of batches of row numbers, each padded to its longest row."""
+    real = sum(lengths[i] for batch in batches for i in batch)
+    return real, sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
 
 
 def test_an_epoch_takes_every_row_once_and_depends_on_seed_and_epoch_alone():

@@ -74,7 +74,7 @@ def evaluate(
     references = [decode(text) for text in data.references[split]]
     return Scores(
         metrics={metric.__name__: metric(predictions, references) for metric in data.metrics},
-        invalid=sum(p is None or p is INVALID or p == INVALID for p in predictions) / len(predictions),
+        invalid=sum(p is None or p == INVALID for p in predictions) / len(predictions),
         decode=decoding(evaluation, data.form),
         seconds=time.perf_counter() - start,
         answers=answers,

@@ -5,7 +5,6 @@ import resource
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -98,10 +97,3 @@ def human_bytes(count: int | float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.2f} GB"
-
-
-def tokens_of(batches: Any, lengths: Any) -> tuple[int, int]:
-    """Real and padded tokens of batches of row numbers, each padded to its longest row."""
-    real = sum(lengths[i] for batch in batches for i in batch)
-    full = sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
-    return real, full
