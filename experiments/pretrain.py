@@ -1,21 +1,26 @@
-"""Pre-train the T5 that ships inside the package, from plain text, resumable at any moment.
+r"""Pre-train the T5 that ships inside the package, from plain text, resumable at any moment.
 
-    python experiments/pretrain.py --corpus wiki.txt.xz --corpus books.txt.xz --output build/pretrain
+    python experiments/pretrain.py --corpus wiki.txt.xz --corpus books.txt.xz --teacher MINILM --mixture DATA \
+        --output build/pretrain
 
-Three objectives share the batches; none of them sees a human label:
+Four kinds of batches take turns (`SHARES`):
 
-* span corruption (Raffel et al., arXiv:1910.10683v4, §3.1.4): 15 % of the tokens, mean span 3, sentinels; in two of
-  ten batches the window is half a window and a noisy copy of it, which teaches looking things up early;
-* `sentence1: A sentence2: B` -> 1/0: is B a light rewrite of A, or an altered copy or a neighbour;
-* `sentence: A` -> 1/0: is A as it was written, or damaged (words swapped, dropped, inflected).
+* spans: span corruption (Raffel et al., arXiv:1910.10683v4, §3.1.4): 15 % of the tokens, mean span 3, sentinels; in
+  some the window is half a window and a noisy copy of it, which teaches looking things up early;
+* sentences: `sentence1: A sentence2: B` -> 1/0: is B a light rewrite of A, or an altered copy or a neighbour; and
+  `sentence: A` -> 1/0: is A as it was written, or damaged (words swapped, dropped, inflected). Here the encoder also
+  learns to tell which words were changed (replaced-token detection; Clark et al., arXiv:2003.10555): a signal for
+  every word, without which so small a model stays at chance;
+* taught: the encoder's states, word by word, are drawn to those of a pretrained encoder (distillation of hidden
+  states; Jiao et al., TinyBERT, arXiv:1909.10351v5, §3). The word embeddings start from its word vectors too;
+* mixture: labelled sentence pairs (QQP, MNLI, SNLI, ANLI), as T5 itself had. No figure is reported on those tasks.
 
-The last two teach the comparison of sentences and the answer format, as T5's own supervised mixture did. In them the
-encoder also learns to tell which words were changed, with a linear head that is thrown away at the end (replaced-token
-detection; Clark et al., arXiv:2003.10555): a signal for every word, without which so small a model stays at chance.
-Every batch is a pure function of (seed, step), so a run that was stopped goes on where it was.
+The heads of detection and distillation are thrown away at the end. Without --teacher or --mixture their batches are
+spans. Every batch is a pure function of (seed, step), so a run that was stopped goes on where it was.
 """
 
 import argparse
+import csv
 import json
 import lzma
 import math
@@ -31,14 +36,18 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
+from transformers import AutoModel, AutoTokenizer, T5Config, T5ForConditionalGeneration, T5Tokenizer
 
 SENTINELS = 100
 WINDOW = 128
 HELD_OUT_WINDOWS = 256
-SPAN_SHARE = 0.5
-PRETEXT_WEIGHT = 5.0
-"""Of both losses of the sentence objectives; beside the many tokens of a span target, one answer is soon drowned."""
+SHARES = {"doubled": 0.1, "pairs": 0.2, "single": 0.1, "taught": 0.15, "mixture": 0.2}
+"""Of the batches, by kind; the rest are spans."""
+ANSWER_WEIGHT = 5.0
+"""Of the losses of sentence answers; beside the many tokens of a span target, one answer is soon drowned."""
+TAUGHT_WEIGHT = 5.0
+NLI = {"entailment": "0", "neutral": "1", "contradiction": "2"}
+MIXTURE = ("glue/MNLI/dev_matched.jsonl", "nli/snli-dev.jsonl", "nli/anli-test.jsonl")
 
 
 def read_lines(corpus: list[Path], excluded: list[Path]) -> list[str]:
@@ -161,6 +170,67 @@ def damaged(words: list[str], rng: random.Random) -> tuple[list[str], list[bool]
     return words, [position in wrong for position in range(len(words))]
 
 
+def read_mixture(folder: Path) -> list[tuple[list[str], str]]:
+    """Labelled pairs as (source words, answer)."""
+    rows = []
+    with (folder / "glue/QQP-subset/train_subset.tsv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
+            text = f"question1: {row['question1']} question2: {row['question2']}"
+            rows.append((text.split()[:160], row["is_duplicate"]))
+    for name in MIXTURE:
+        for row in map(json.loads, (folder / name).open(encoding="utf-8")):
+            text = f"premise: {row['premise']} hypothesis: {row['hypothesis']}"
+            rows.append((text.split()[:160], NLI[row["label"]]))
+    return rows
+
+
+class Teacher(torch.nn.Module):
+    """A pretrained encoder whose states ours are drawn to."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.encoder = AutoModel.from_pretrained(folder).eval().requires_grad_(False)
+
+    @property
+    def width(self) -> int:
+        return self.encoder.config.hidden_size
+
+    def states(self, words: list[list[str]], device: torch.device) -> torch.Tensor:
+        """Mean state of each word: (rows, words, width)."""
+        inputs = self.tokenizer(words, is_split_into_words=True, padding=True, truncation=True, return_tensors="pt")
+        index = word_index(inputs, len(words))
+        with torch.no_grad():
+            found = self.encoder(**inputs.to(device)).last_hidden_state
+        return word_means(found, index.to(device), max(map(len, words)))
+
+    def word_vectors(self, pieces: list[str], width: int) -> torch.Tensor:
+        """A vector for each piece of our vocabulary: its state alone, principal components, root mean square 1.
+
+        Half of each component's spread is evened out, and noise keeps pieces apart that the teacher does not tell.
+        """
+        rows = [[piece.replace("▁", "") or "."] for piece in pieces]
+        vectors = torch.cat(
+            [self.states(rows[i : i + 512], torch.device("cpu"))[:, 0] for i in range(0, len(rows), 512)]
+        )
+        vectors -= vectors.mean(0)
+        _, spread, directions = torch.linalg.svd(vectors, full_matrices=False)
+        vectors = vectors @ directions[:width].mT / spread[:width].sqrt()
+        vectors /= vectors.pow(2).mean(-1, keepdim=True).sqrt()
+        return (vectors + 0.3 * torch.randn_like(vectors)) / 1.09**0.5
+
+
+def word_index(inputs: object, rows: int) -> torch.Tensor:
+    """For each piece the word it belongs to; -1 for none."""
+    return torch.tensor([[-1 if word is None else word for word in inputs.word_ids(row)] for row in range(rows)])
+
+
+def word_means(states: torch.Tensor, index: torch.Tensor, words: int) -> torch.Tensor:
+    """Mean over each word's pieces; zero where a word has none."""
+    member = torch.nn.functional.one_hot(index + 1, words + 1)[..., 1:].to(states.dtype)
+    return member.mT @ states / member.sum(1).clamp(min=1).unsqueeze(-1)
+
+
 class Pretext(NamedTuple):
     """Rows of a sentence objective: words, which of them were changed, and the answer."""
 
@@ -195,19 +265,41 @@ def pretext(lines: list[str], rng: random.Random, rows: int, *, pairs: bool) -> 
     return found
 
 
-def pad(rows: list[list[int]], value: int) -> torch.Tensor:
+def pad(rows: list[list], value: float) -> torch.Tensor:
     return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], True, value)
 
 
 class Batches:
     """step -> batch, a pure function of the seed and the step."""
 
-    def __init__(self, lines: list[str], stream: np.ndarray, tokenizer: T5Tokenizer, batch: int, seed: int) -> None:
-        self.lines, self.stream, self.tokenizer, self.batch, self.seed = lines, stream, tokenizer, batch, seed
+    def __init__(
+        self, options: argparse.Namespace, lines: list[str], stream: np.ndarray, tokenizer: T5Tokenizer
+    ) -> None:
+        self.lines, self.stream, self.tokenizer = lines, stream, tokenizer
+        self.batch, self.seed = options.batch, options.seed
         self.first_sentinel = tokenizer.convert_tokens_to_ids("<extra_id_0>")
         self.training_end = len(stream) - HELD_OUT_WINDOWS * WINDOW
+        self.labelled = read_mixture(options.mixture) if options.mixture else []
+        have = {"taught": bool(options.teacher), "mixture": bool(options.mixture)}
+        self.kinds = [kind for kind in SHARES if have.get(kind, True)]
 
-    def spans(self, starts: np.ndarray, rng: np.random.Generator, *, doubled: bool) -> dict[str, torch.Tensor]:
+    def __call__(self, step: int) -> dict:
+        rng = np.random.default_rng([self.seed, step])
+        chance = random.Random(self.seed * 10**9 + step)
+        shares = [SHARES[kind] for kind in self.kinds]
+        (kind,) = chance.choices([*self.kinds, "spans"], [*shares, 1 - sum(shares)])
+        match kind:
+            case "pairs" | "single":
+                return self.pretext(chance, pairs=kind == "pairs")
+            case "taught":
+                return self.taught(chance)
+            case "mixture":
+                rows = chance.sample(self.labelled, 2 * self.batch)
+                return self.answers([words for words, _ in rows], [answer for _, answer in rows])
+        starts = rng.integers(0, self.training_end - WINDOW, self.batch)
+        return self.spans(starts, rng, doubled=kind == "doubled")
+
+    def spans(self, starts: np.ndarray, rng: np.random.Generator, *, doubled: bool) -> dict:
         windows = [self.stream[start : start + WINDOW] for start in starts]
         windows = [with_copy(window, rng) for window in windows] if doubled else windows
         rows = [corrupt(window, rng, self.first_sentinel) for window in windows]
@@ -218,21 +310,24 @@ class Batches:
             "labels": pad([row[1] for row in rows], -100),
         }
 
-    def __call__(self, step: int) -> dict[str, torch.Tensor]:
-        rng = np.random.default_rng([self.seed, step])
-        kind = rng.random()
-        if kind < SPAN_SHARE:
-            return self.spans(rng.integers(0, self.training_end - WINDOW, self.batch), rng, doubled=kind < 0.2)
-        rows = pretext(self.lines, random.Random(self.seed * 10**9 + step), 2 * self.batch, pairs=kind < 0.8)
-        source = self.tokenizer(rows.words, is_split_into_words=True, padding=True, return_tensors="pt")
-        changed = torch.full(source["input_ids"].shape, -1.0)
-        for row, flags in enumerate(rows.changed):
-            for position, word in enumerate(source.word_ids(row)):
-                if word is not None:
-                    changed[row, position] = float(flags[word])
-        return {**source, "labels": pad(self.tokenizer(rows.answers).input_ids, -100), "changed": changed}
+    def words(self, rows: list[list[str]]) -> dict:
+        source = self.tokenizer(rows, is_split_into_words=True, padding=True, return_tensors="pt")
+        return {**source, "words": word_index(source, len(rows))}
 
-    def held_out(self) -> Iterator[dict[str, torch.Tensor]]:
+    def answers(self, rows: list[list[str]], answers: list[str]) -> dict:
+        return {**self.words(rows), "labels": pad(self.tokenizer(answers).input_ids, -100)}
+
+    def pretext(self, chance: random.Random, *, pairs: bool) -> dict:
+        rows = pretext(self.lines, chance, 2 * self.batch, pairs=pairs)
+        flags = pad([[float(flag) for flag in changed] for changed in rows.changed], -1.0)
+        return {**self.answers(rows.words, rows.answers), "changed": flags}
+
+    def taught(self, chance: random.Random) -> dict:
+        stream = sentences(self.lines, chance)
+        rows = [next(stream)[0] for _ in range(2 * self.batch)]
+        return {**self.words([["sentence:", *row] for row in rows]), "taught": rows}
+
+    def held_out(self) -> Iterator[dict]:
         rng = np.random.default_rng(0)
         starts = self.training_end + WINDOW * np.arange(HELD_OUT_WINDOWS - 1)
         for index in range(0, len(starts), self.batch):
@@ -284,7 +379,7 @@ def load_state(folder: Path, model: T5ForConditionalGeneration, optimizer: torch
 def export(folder: Path, model: T5ForConditionalGeneration, tokenizer: T5Tokenizer) -> None:
     """The backbone in the Hub's own layout, half precision."""
     half = T5ForConditionalGeneration(model.config)
-    half.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith("detector.")})
+    half.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith("heads.")})
     half.half().save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
 
@@ -293,6 +388,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, action="append", required=True, help="xz text, a paragraph a line")
     parser.add_argument("--exclude", type=Path, action="append", default=[], help="JSONL whose `passage`s are left out")
+    parser.add_argument("--teacher", type=Path, help="folder of a pretrained encoder to learn from (all-MiniLM-L6-v2)")
+    parser.add_argument("--mixture", type=Path, help="folder with the labelled pairs")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop, resumable, after so long")
@@ -315,13 +412,13 @@ def prepare(options: argparse.Namespace) -> tuple[T5Tokenizer, Batches]:
         train_tokenizer(lines, options.pieces).save_pretrained(options.output / "model")
     tokenizer = T5Tokenizer.from_pretrained(options.output / "model")
     stream = encode(lines, tokenizer, options.output / "stream.npy")
-    return tokenizer, Batches(lines, stream, tokenizer, options.batch, options.seed)
+    return tokenizer, Batches(options, lines, stream, tokenizer)
 
 
-def build(options: argparse.Namespace, vocabulary: int) -> T5ForConditionalGeneration:
-    """The network, v1.0 layout, with the detector that is thrown away at the end."""
+def build(options: argparse.Namespace, tokenizer: T5Tokenizer, teacher: Teacher | None) -> T5ForConditionalGeneration:
+    """The network, v1.0 layout, with the heads that are thrown away at the end."""
     config = T5Config(
-        vocab_size=vocabulary,
+        vocab_size=len(tokenizer),
         d_model=options.d_model,
         d_kv=24,
         d_ff=4 * options.d_model,
@@ -332,20 +429,42 @@ def build(options: argparse.Namespace, vocabulary: int) -> T5ForConditionalGener
     )
     torch.manual_seed(options.seed)
     model = T5ForConditionalGeneration(config)
-    model.add_module("detector", torch.nn.Linear(config.d_model, 1))
+    heads = {"detector": torch.nn.Linear(config.d_model, 1)}
+    if teacher is not None:
+        heads["pupil"] = torch.nn.Linear(config.d_model, teacher.width)
+        pieces = tokenizer.convert_ids_to_tokens(range(3, len(tokenizer) - SENTINELS))
+        model.shared.weight.data[3 : 3 + len(pieces)] = teacher.word_vectors(pieces, config.d_model)
+    model.add_module("heads", torch.nn.ModuleDict(heads))
     return model
 
 
-def losses(model: T5ForConditionalGeneration, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def losses(model: T5ForConditionalGeneration, teacher: Teacher | None, batch: dict) -> dict[str, torch.Tensor]:
     """The losses of a batch by name; their sum is trained on."""
-    changed = batch.pop("changed", None)
+    words, changed, taught = (batch.pop(key, None) for key in ("words", "changed", "taught"))
+    if taught is not None:
+        states = model.encoder(**batch).last_hidden_state
+        return {"taught": TAUGHT_WEIGHT * taught_loss(model.heads["pupil"](states), words - 1, teacher, taught)}
     out = model(**batch)
-    if changed is None:
+    if words is None:
         return {"spans": out.loss}
-    found = model.detector(out.encoder_last_hidden_state).squeeze(-1)
+    if changed is None:
+        return {"mixture": ANSWER_WEIGHT * out.loss}
+    states = word_means(out.encoder_last_hidden_state, words, changed.shape[1])
     known = changed >= 0
-    detection = F.binary_cross_entropy_with_logits(found[known], changed[known])
-    return {"pretext": PRETEXT_WEIGHT * out.loss, "detection": PRETEXT_WEIGHT * detection}
+    found = model.heads["detector"](states).squeeze(-1)[known]
+    detection = F.binary_cross_entropy_with_logits(found, changed[known])
+    return {"pretext": ANSWER_WEIGHT * out.loss, "detection": ANSWER_WEIGHT * detection}
+
+
+def taught_loss(states: torch.Tensor, index: torch.Tensor, teacher: Teacher, rows: list[list[str]]) -> torch.Tensor:
+    """1 - cosine of our states and the teacher's, for each word and for the mean of each sentence."""
+    target = teacher.states(rows, states.device)
+    found = word_means(states, index.clamp(min=-1), target.shape[1])
+    known = torch.tensor([[word < len(row) for word in range(target.shape[1])] for row in rows], device=states.device)
+    each = 1 - F.cosine_similarity(found[known], target[known])
+    size = known.sum(1, keepdim=True)
+    whole = 1 - F.cosine_similarity(found.sum(1) / size, target.sum(1) / size)
+    return each.mean() + whole.mean()
 
 
 def plain(value: object) -> object:
@@ -372,7 +491,8 @@ class Log:
     def add(self, batch: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> None:
         """One step more."""
         values, now = self.values, time.monotonic()
-        values["tokens"] += batch["input_ids"].ne(0).sum().item() + batch["labels"].ne(-100).sum().item()
+        values["tokens"] += batch["input_ids"].ne(0).sum().item()
+        values["tokens"] += batch["labels"].ne(-100).sum().item() if "labels" in batch else 0
         values["seconds"] += now - self.last
         values["step"] += 1
         self.last = now
@@ -386,7 +506,13 @@ class Log:
             self.running = {}
 
 
-def train(options: argparse.Namespace, model: T5ForConditionalGeneration, batches: Batches, log: Log) -> None:
+def train(
+    options: argparse.Namespace,
+    model: T5ForConditionalGeneration,
+    teacher: Teacher | None,
+    batches: Batches,
+    log: Log,
+) -> None:
     """Train from where the log stands until --steps or --minutes, saving every five minutes."""
     device = next(model.parameters()).device
     optimizer = torch.optim.AdamW([{"params": [tensor]} for tensor in model.parameters()], weight_decay=0.0)
@@ -398,9 +524,9 @@ def train(options: argparse.Namespace, model: T5ForConditionalGeneration, batche
     for step in range(log.values["step"], options.steps):
         if step % 20 == 0:
             set_rates(optimizer, learning_rate(step, options.steps, options.rate, options.warmup))
-        batch = {key: value.to(device) for key, value in batches(step).items()}
+        batch = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batches(step).items()}
         with torch.autocast(device.type, torch.bfloat16, enabled=options.bf16):
-            found = losses(model, batch)
+            found = losses(model, teacher, batch)
         sum(found.values()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -421,9 +547,11 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer, batches = prepare(options)
-    model = build(options, len(tokenizer)).to(device)
+    teacher = Teacher(options.teacher) if options.teacher else None
+    model = build(options, tokenizer, teacher).to(device)
+    teacher = teacher.to(device) if teacher else None
     log = Log(options)
-    train(options, model, batches, log)
+    train(options, model, teacher, batches, log)
     held_out = held_out_loss(model, batches, device)
     model.config.dropout_rate = 0.1
     export(options.output, model, tokenizer)

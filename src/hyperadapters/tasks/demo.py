@@ -1,10 +1,13 @@
 """Small tasks that come with the package: generated, deterministic English from a grammar.
 
 The lexicon is split: nouns, verbs and adjectives of validation and test sentences do not occur in training, so
-memorising words fails. The two sentences of a minimal pair hold the same words, so counting words fails too.
+memorising words fails. Rows come in groups of opposite answers that hold (nearly) the same words, so counting words
+fails too: what decides is agreement, who did what to whom, which words were added, and what a negation stands before.
 """
 
 import random
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from hyperadapters.metrics import accuracy, matthews
@@ -29,7 +32,25 @@ ADJECTIVES = """
 angry brave busy calm clever cruel eager famous friendly gentle happy honest hungry lazy lonely loud modern nervous
 noble old polite poor proud quiet rich rude sad serious shy silent simple smart strange strong tall tired weak wise
 """.split()
+THINGS = """
+album article band book cake camera car chair comedy concert dinner drama dress essay exhibition film food game garden
+holiday hotel house journey lecture lesson meal menu music novel party performance phone picture play poem program
+restaurant room scene screen script service show song soup speech story toy trip voice
+""".split()
+PRAISE = """
+amazing attractive beautiful brilliant charming comfortable convincing creative delicious delightful elegant excellent
+exciting fantastic fascinating fine fresh fun funny glorious good gorgeous graceful great impressive inspiring
+interesting lovely magnificent memorable perfect pleasant remarkable stunning superb sweet terrific thrilling
+touching witty wonderful worthy
+""".split()
+BLAME = """
+absurd annoying awful bad boring broken careless cheap clumsy confusing dirty disappointing disgusting dreadful
+dreary dull empty false flawed foolish hollow horrible lame lifeless mediocre messy miserable noisy offensive painful
+pathetic predictable ridiculous rotten shallow stupid terrible tedious tasteless ugly unpleasant worthless wretched
+""".split()
 SINGULAR, PLURAL = ("this", "that"), ("these", "those")
+EMPHASIS, NEGATION = ("very", "really", "quite", "truly"), ("not", "never", "hardly", "not really")
+ADVERBS = ("yesterday", "today", "recently", "again", "later")
 
 
 class Lexicon(NamedTuple):
@@ -38,6 +59,9 @@ class Lexicon(NamedTuple):
     nouns: list[str]
     verbs: list[str]
     adjectives: list[str]
+    things: list[str]
+    praise: list[str]
+    blame: list[str]
 
 
 def lexicon(split: str) -> Lexicon:
@@ -48,10 +72,14 @@ def lexicon(split: str) -> Lexicon:
         order = random.Random(0).sample(words, len(words))
         return order[round(low * len(words)) : round(high * len(words))]
 
-    return Lexicon(part(NOUNS), part(VERBS), part(ADJECTIVES))
+    return Lexicon(*map(part, (NOUNS, VERBS, ADJECTIVES, THINGS, PRAISE, BLAME)))
 
 
-def minimal_pair(words: Lexicon, rng: random.Random) -> tuple[str, str]:
+Draw = Callable[[Lexicon, random.Random], dict[tuple[str, ...], str]]
+"""A few rows that belong together: the texts of their fields, and the answer."""
+
+
+def minimal_pair(words: Lexicon, rng: random.Random) -> dict[tuple[str, ...], str]:
     """An acceptable sentence, and the same with its determiners exchanged, so that neither agrees with its noun.
 
     The construction is BLiMP's determiner-noun agreement (Warstadt et al., arXiv:1912.00582), with two noun phrases.
@@ -67,33 +95,90 @@ def minimal_pair(words: Lexicon, rng: random.Random) -> tuple[str, str]:
     verb = rng.choice(words.verbs)
     good = f"{determiners[0]} {phrases[0]} {verb} {determiners[1]} {phrases[1]} ."
     bad = f"{determiners[1]} {phrases[0]} {verb} {determiners[0]} {phrases[1]} ."
-    return good, bad
+    return {(good,): "1", (bad,): "0"}
 
 
-def acceptability() -> Splits:
-    """Distinct minimal pairs, in random order."""
+def opinions(words: Lexicon, rng: random.Random) -> dict[tuple[str, ...], str]:
+    """Praise and blame of one thing in one form; in a third of the forms a negation turns it round."""
+    negated = rng.random() < 1 / 3
+    before = f"{rng.choice(NEGATION if negated else EMPHASIS)} " if negated or rng.random() < 0.5 else ""
+    thing = rng.choice(words.things)
+    form = rng.choice(("the {thing} was {view} .", "their {thing} is {view} .", "to me this {thing} seemed {view} ."))
+    views = {rng.choice(words.praise): not negated, rng.choice(words.blame): negated}
+    return {(form.format(thing=thing, view=before + view),): str(int(good)) for view, good in views.items()}
+
+
+def event(subject: str, verb: str, thing: str, *, passive: bool, never: bool = False) -> str:
+    """Who did what to whom, in the active or the passive voice."""
+    not_once = "never " if never else ""
+    return f"{thing} was {not_once}{verb} by {subject}" if passive else f"{subject} {not_once}{verb} {thing}"
+
+
+def rewritten(words: Lexicon, rng: random.Random) -> dict[tuple[str, ...], str]:
+    """A sentence with itself in the other voice, and with the same where the two who took part have changed places."""
+    subject, thing = (f"the {rng.choice(words.adjectives)} {noun}" for noun in rng.sample(words.nouns, 2))
+    verb, adverb, passive = rng.choice(words.verbs), rng.choice(ADVERBS), rng.random() < 0.5
+    first = f"{event(subject, verb, thing, passive=passive)} {adverb} ."
+    same = f"{adverb} {event(subject, verb, thing, passive=not passive)} ."
+    other = f"{adverb} {event(thing, verb, subject, passive=not passive)} ."
+    return {(first, same): "1", (first, other): "0"}
+
+
+def inferences(words: Lexicon, rng: random.Random) -> dict[tuple[str, ...], str]:
+    """Hypotheses that follow (less is said), that may or may not be (something else is said), and that cannot be."""
+    first, second = rng.sample(words.nouns, 2)
+    said, added = rng.sample(words.adjectives, 2)
+    verb, never = rng.choice(words.verbs), rng.random() < 0.5
+    passive, turned = rng.random() < 0.5, rng.random() < 0.5
+
+    def sentence(adjective: str, *, never: bool, passive: bool) -> str:
+        return event(f"the {adjective} {first}".replace("  ", " "), verb, f"the {second}", passive=passive, never=never)
+
+    premise = f"{sentence(said, never=never, passive=passive)} ."
+    return {
+        (premise, f"{sentence('', never=never, passive=turned)} ."): "0",
+        (premise, f"{sentence(added, never=never, passive=turned)} ."): "1",
+        (premise, f"{sentence(rng.choice((said, '')), never=not never, passive=turned)} ."): "2",
+    }
+
+
+def generated(draw: Draw, fields: tuple[str, ...]) -> Splits:
+    """Distinct rows of a grammar, in random order; the same on every machine."""
     splits: Splits = {}
     for split, count in ROWS.items():
         words, rng = lexicon(split), random.Random(split)
-        labels: dict[str, str] = {}
-        while len(labels) < count:
-            good, bad = minimal_pair(words, rng)
-            labels |= {good: "1", bad: "0"}
-        rows = list(labels.items())
+        answers: dict[tuple[str, ...], str] = {}
+        while len(answers) < count:
+            answers |= draw(words, rng)
+        rows = list(answers.items())[:count]
         rng.shuffle(rows)
         splits[split] = [
-            Row({"sentence": sentence, "label": label}, f"{split}:{number}")
-            for number, (sentence, label) in enumerate(rows, 1)
+            Row({**dict(zip(fields, texts, strict=True)), "label": answer}, f"{split}:{number}")
+            for number, (texts, answer) in enumerate(rows, 1)
         ]
     return splits
 
 
-TASKS = {
-    "demo/acceptability": Task(
-        form=Form("demo/acceptability", ("sentence",), Labels(("0", "1"), ("unacceptable", "acceptable"))),
-        metrics=(matthews, accuracy),
-        source=Generated(acceptability),
+def demo(name: str, draw: Draw, fields: tuple[str, ...], classes: tuple[str, ...]) -> Task:
+    """A demo task: a grammar, the fields of its rows, the names of the answers 0, 1, …"""
+    answers = tuple(str(number) for number in range(len(classes)))
+    return Task(
+        form=Form(f"demo/{name}", fields, Labels(answers, classes)),
+        metrics=(matthews, accuracy) if name == "acceptability" else (accuracy,),
+        source=Generated(partial(generated, draw, fields)),
         split=as_given,
         epochs=12,
+    )
+
+
+PAIR = ("sentence1", "sentence2")
+
+TASKS = {
+    task.form.name: task
+    for task in (
+        demo("acceptability", minimal_pair, ("sentence",), ("unacceptable", "acceptable")),
+        demo("sentiment", opinions, ("sentence",), ("negative", "positive")),
+        demo("paraphrase", rewritten, PAIR, ("different", "paraphrase")),
+        demo("entailment", inferences, ("premise", "hypothesis"), ("entailment", "neutral", "contradiction")),
     )
 }
