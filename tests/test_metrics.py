@@ -2,7 +2,18 @@
 
 import pytest
 
-from hyperadapters.metrics import accuracy, exact_match, f1, macro_f1, matthews, pearson, spearman, token_f1
+from hyperadapters.metrics import (
+    accuracy,
+    answer_f1,
+    exact_match,
+    f1,
+    macro_f1,
+    matthews,
+    pearson,
+    question_exact_match,
+    spearman,
+    token_f1,
+)
 
 
 def test_accuracy_counts_an_invalid_answer_as_wrong():
@@ -58,3 +69,28 @@ def test_a_correlation_that_is_no_number_counts_zero():
 def test_text_is_compared_as_squad_does():
     assert exact_match(["The  Cat!", "dog"], ["cat", "a dog house"]) == 0.5
     assert token_f1(["the cat sat", ""], ["a cat ran", ""]) == pytest.approx((0.5 + 1) / 2)
+
+
+def test_of_several_answers_the_best_counts():
+    """An article aside, "red car" is the first answer; "blue bus" shares one word with the second."""
+    references = [("the red car", "a bus"), ("the red car", "a bus")]
+    assert exact_match(["red car", "blue bus"], references) == 0.5
+    assert token_f1(["red car", "blue bus"], references) == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_a_question_counts_if_all_its_answers_are_judged_right():
+    """Question a: both right; question b: one of two; question c: an invalid answer."""
+    predictions = [1, 0, 1, 1, -1]
+    references = [(1, "a"), (0, "a"), (1, "b"), (0, "b"), (0, "c")]
+    assert question_exact_match(predictions, references) == pytest.approx(1 / 3)
+
+
+def test_the_f1_over_answers_ignores_questions():
+    """2 true positives, 1 false positive, and the invalid answer to a wrong one is another."""
+    predictions = [1, 0, 1, 1, -1]
+    references = [(1, "a"), (0, "a"), (1, "b"), (0, "b"), (0, "c")]
+    assert answer_f1(predictions, references) == pytest.approx(2 * 2 / (2 * 2 + 2 + 0))
+
+
+def test_interleaved_answers_still_belong_to_their_question():
+    assert question_exact_match([1, 0, 0], [(1, "a"), (0, "b"), (1, "a")]) == 0.5

@@ -378,16 +378,16 @@ def _short(value: Any) -> str:
 
 @command
 def tasks(json_output: Json = False) -> None:
-    """List the tasks, their text and their metrics."""
+    """List the tasks, their text, their metrics, and where one is not the benchmark's own."""
     from hyperadapters.tasks import TASKS
 
-    table = Table("task", "source", "answers", "metrics", title_justify="left")
+    table = Table("task", "source", "answers", "metrics", "note", title_justify="left")
     value = {}
     for name, task in TASKS.items():
         measured = [metric.__name__ for metric in task.metrics]
         source = " ".join(f"{field}: …" for field in task.form.fields)
-        table.add_row(name, source, task.form.target.expected(), ", ".join(measured))
-        value[name] = {**task.form.to_json(), "metrics": measured}
+        table.add_row(name, source, task.form.target.expected(), ", ".join(measured), task.description)
+        value[name] = {**task.form.to_json(), "metrics": measured, "description": task.description}
     show(value, json_output, table)
 
 

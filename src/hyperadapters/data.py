@@ -51,7 +51,8 @@ class Data:
     tokenizer: Any
     text: Text
     splits: dict[str, list[Encoded]]
-    references: dict[str, list[str]]
+    references: dict[str, list[Any]]
+    """What metrics compare the answers with, by split."""
     truncated: dict[str, int] = field(default_factory=dict)
     """Rows whose source was cut to the limit, by split."""
 
@@ -84,7 +85,7 @@ def load_data(
     encoded, truncated = {}, {}
     for split, rows in examples.items():
         encoded[split], truncated[split] = encode(rows, tokenizer, text)
-    references = {split: [row.target for row in rows] for split, rows in examples.items()}
+    references = {split: [row.reference for row in rows] for split, rows in examples.items()}
     return Data(task.form, task.metrics, tokenizer, text, encoded, references, truncated)
 
 

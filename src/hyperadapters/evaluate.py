@@ -71,9 +71,8 @@ def evaluate(
         answers = answer(delta, rows, data.form, data.tokenizer, data.text.target_length, evaluation, meter)
     decode = data.form.target.decode
     predictions = [decode(text) for text in answers]
-    references = [decode(text) for text in data.references[split]]
     return Scores(
-        metrics={metric.__name__: metric(predictions, references) for metric in data.metrics},
+        metrics={metric.__name__: metric(predictions, data.references[split]) for metric in data.metrics},
         invalid=sum(p is None or p == INVALID for p in predictions) / len(predictions),
         decode=decoding(evaluation, data.form),
         seconds=time.perf_counter() - start,

@@ -74,14 +74,21 @@ def normalized(text: str) -> str:
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 
-def exact_match(predictions: Sequence[str], references: Sequence[str]) -> float:
-    """Share of answers equal to the reference after normalisation."""
-    return float(np.mean([normalized(p) == normalized(r) for p, r in zip(predictions, references, strict=True)]))
+def exact_match(predictions: Sequence[str], references: Sequence[str | tuple[str, ...]]) -> float:
+    """Share of answers equal to a reference after normalisation; where a row has several, to any of them."""
+    return _best(lambda p, r: float(normalized(p) == normalized(r)), predictions, references)
 
 
-def token_f1(predictions: Sequence[str], references: Sequence[str]) -> float:
-    """Mean over rows of the F1 between the words of answer and reference, after normalisation."""
-    return float(np.mean([_word_f1(p, r) for p, r in zip(predictions, references, strict=True)]))
+def token_f1(predictions: Sequence[str], references: Sequence[str | tuple[str, ...]]) -> float:
+    """Mean over rows of the F1 between the words of answer and reference, after normalisation; the best of several."""
+    return _best(_word_f1, predictions, references)
+
+
+def _best(
+    score: Callable[[str, str], float], predictions: Sequence[str], references: Sequence[str | tuple[str, ...]]
+) -> float:
+    several = [(r,) if isinstance(r, str) else r for r in references]
+    return float(np.mean([max(score(p, r) for r in rs) for p, rs in zip(predictions, several, strict=True)]))
 
 
 def _word_f1(prediction: str, reference: str) -> float:
@@ -92,7 +99,37 @@ def _word_f1(prediction: str, reference: str) -> float:
     return 2 * common / (len(predicted) + len(expected))
 
 
+def answer_f1(predictions: Sequence[int], references: Sequence[tuple[int, str]]) -> float:
+    """F1 over all answers of all questions: MultiRC's F1a (Khashabi et al., NAACL 2018).
+
+    Args:
+        predictions: 1 for an answer taken as right.
+        references: (1 for a right answer, its question) for each answer.
+    """
+    return f1(predictions, [right for right, _ in references])
+
+
+def question_exact_match(predictions: Sequence[int], references: Sequence[tuple[int, str]]) -> float:
+    """Share of questions of which every answer was judged right: MultiRC's EM, as SuperGLUE reports it."""
+    whole: dict[str, bool] = {}
+    for prediction, (right, question) in zip(predictions, references, strict=True):
+        whole[question] = whole.get(question, True) and prediction == right
+    return sum(whole.values()) / len(whole)
+
+
 METRICS: dict[str, Metric] = {
-    metric.__name__: metric for metric in (accuracy, f1, macro_f1, matthews, pearson, spearman, exact_match, token_f1)
+    metric.__name__: metric
+    for metric in (
+        accuracy,
+        f1,
+        macro_f1,
+        matthews,
+        pearson,
+        spearman,
+        exact_match,
+        token_f1,
+        answer_f1,
+        question_exact_match,
+    )
 }
 """By the name in tables and files."""

@@ -3,7 +3,7 @@
 import csv
 import gzip
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,10 @@ class Row(NamedTuple):
 
     values: dict[str, str]
     place: str
+
+
+Unfold = Callable[[Mapping[Any, Any]], Iterable[dict[str, str]]]
+"""One record of a file, nested as it may be -> its rows. Any KeyError, TypeError or ValueError: the record is bad."""
 
 
 class Problems:
@@ -33,13 +37,16 @@ class Problems:
             raise InputError(f"{path} has {len(self.found)} bad row(s):\n  {listed(self.found)}")
 
 
-def read_rows(path: Path, columns: Mapping[str, str | int], *, header: bool = True) -> list[Row]:
+def read_rows(
+    path: Path, columns: Mapping[str, str | int], *, header: bool = True, whole_rows_only: bool = False
+) -> list[Row]:
     """Read some columns of a file.
 
     Args:
         path: JSONL (plain or .gz), CSV, TSV (read without quoting, as GLUE's are) or Parquet, by its ending.
         columns: our name -> the file's column, by name, or by number (from 0) where there is no header.
         header: whether the first line of a CSV or TSV names the columns.
+        whole_rows_only: leave out rows that lack cells or values instead of refusing the file.
 
     Raises:
         InputError: no such file, a missing column, or bad lines (ragged, not UTF-8, no JSON object, empty or
@@ -47,6 +54,27 @@ def read_rows(path: Path, columns: Mapping[str, str | int], *, header: bool = Tr
     """
     problems = Problems()
     rows = list(_rows(path, columns, problems, header=header))
+    if whole_rows_only:
+        return [row for row in rows if len(row.values) == len(columns)]
+    problems.raise_any(path)
+    return rows
+
+
+def read_unfolded(path: Path, unfold: Unfold, *, header: bool = True) -> list[Row]:
+    """Read a file whose records are nested or hold several rows.
+
+    Raises:
+        InputError: as for `read_rows`, or a record is not made as `unfold` expects.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist (looked in {path.parent.resolve()}).")
+    problems, rows = Problems(), []
+    for number, record in _records(path, problems, header=header):
+        place = f"{path.name}:{number}"
+        try:
+            rows += [Row(values, place) for values in unfold(record)]
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            problems.add(place, f"not made as expected ({type(error).__name__}: {error})")
     problems.raise_any(path)
     return rows
 

@@ -41,24 +41,68 @@ def test_large_sets_hold_out_a_thousand_training_rows():
 
 
 GOLDEN = {
-    "glue/cola": "sentence: a b",
-    "glue/mrpc": "sentence1: a b sentence2: c",
-    "glue/sst2": "sentence: a b",
-    "glue/stsb": "sentence1: a b sentence2: c",
-    "glue/qqp": "question1: a b question2: c",
-    "glue/mnli": "premise: a b hypothesis: c",
-    "glue/qnli": "question: a b sentence: c",
-    "glue/rte": "sentence1: a b sentence2: c",
-    "imdb": "sentence: a b",
+    "glue/cola": "cola sentence: a",
+    "glue/mrpc": "mrpc sentence1: a sentence2: b c",
+    "glue/sst2": "sst2 sentence: a",
+    "glue/stsb": "stsb sentence1: a sentence2: b c",
+    "glue/stsb-published": "stsb sentence1: a sentence2: b c",
+    "glue/qqp": "qqp question1: a question2: b c",
+    "glue/mnli": "mnli premise: a hypothesis: b c",
+    "glue/mnli-published": "mnli premise: a hypothesis b c",
+    "glue/qnli": "qnli question: a sentence: b c",
+    "glue/rte": "rte sentence1: a sentence2: b c",
+    "glue/wnli": "wnli sentence1: a sentence2: b c",
+    "superglue/boolq": "superglue-boolq question: a passage: b c",
+    "superglue/cb": "superglue-cb premise: a hypothesis: b c",
+    "superglue/copa": "superglue-copa premise: a choice1: b c choice2: d question: e",
+    "superglue/copa-published": "superglue-copa premise: a choice1: b c choice2: d",
+    "superglue/multirc": "superglue-multirc question: a answer: b c paragraph: d",
+    "superglue/record": "superglue-record query: a entities: b c passage: d",
+    "superglue/rte": "superglue-rte premise: a hypothesis: b c",
+    "superglue/wic": "superglue-wic sentence1: a sentence2: b c word: d",
+    "superglue/wsc": "superglue-wsc text: a",
+    "scitail": "scitail sentence1: a sentence2: b c",
+    "imdb": "imdb sentence: a",
+    "yelp_polarity": "yelp_polarity sentence: a",
 }
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_the_source_is_the_papers_text(name):
     form = TASKS[name].form
-    values = dict(zip(form.fields, ("a b ", "c"), strict=False))
-    assert form.source(values) == GOLDEN[name]
-    assert form.source(values, prefix=True) == f"{name.split('/')[-1]} {GOLDEN[name]}"
+    values = dict(zip(form.fields, ("a ", "b c", " d", "e"), strict=False))
+    assert form.source(values, prefix=True) == GOLDEN[name]
+    assert form.source(values) == GOLDEN[name].split(" ", 1)[1]
+
+
+METRICS_OF = {
+    "glue/cola": ["matthews"],
+    "glue/mrpc": ["f1", "accuracy"],
+    "glue/qqp": ["f1", "accuracy"],
+    "glue/stsb": ["pearson", "spearman"],
+    "superglue/cb": ["macro_f1", "accuracy"],
+    "superglue/multirc": ["answer_f1", "question_exact_match"],
+    "superglue/record": ["token_f1", "exact_match"],
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_metrics_are_the_papers(name):
+    expected = METRICS_OF.get(name.removesuffix("-published"), ["accuracy"])
+    assert [metric.__name__ for metric in TASKS[name].metrics] == expected
+
+
+def test_the_papers_averages_have_eleven_and_nine_columns():
+    glue = ("cola", "mrpc", "sst2", "stsb", "qqp", "mnli", "qnli", "rte")
+    superglue = ("boolq", "cb", "copa", "multirc", "record", "wic")
+    assert sum(len(TASKS[f"glue/{name}"].metrics) for name in glue) == 11
+    assert sum(len(TASKS[f"superglue/{name}"].metrics) for name in superglue) == 9
+
+
+def test_a_task_that_is_not_the_benchmarks_own_says_so():
+    for name, task in TASKS.items():
+        own = name in GOLDEN and not name.endswith("-published")
+        assert bool(task.description) != (own or name.startswith("demo/")), name
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -99,7 +143,7 @@ def test_the_official_folder_is_read_from_inside_or_above(tmp_path):
     folder = glue_folder(tmp_path)
     inside = TASKS["glue/rte"].examples(folder / "RTE")
     assert inside == TASKS["glue/rte"].examples(folder)
-    assert inside["train"][0] == ("sentence1: p 0 sentence2: h 0", "0")
+    assert inside["train"][0] == ("sentence1: p 0 sentence2: h 0", "0", 0)
 
 
 def test_a_label_outside_the_set_is_named_with_its_line(tmp_path):
@@ -127,18 +171,32 @@ def test_an_unknown_task_names_the_nearest():
         task_named("glue/mprc")
 
 
-def test_the_real_glue_files_are_read(shared):
-    sizes = {
-        "glue/cola": (8551, 521, 522),
-        "glue/sst2": (66_349, 1000, 872),
-        "glue/mrpc": (3668, 204, 204),
-        "glue/stsb": (5749, 750, 750),
-        "glue/rte": (2490, 138, 139),
-    }
-    for name, size in sizes.items():
-        examples = TASKS[name].examples(shared / "glue")
-        assert tuple(len(examples[split]) for split in ("train", "validation", "test")) == size
-    assert len(TASKS["imdb"].examples(shared)["test"]) == 25_000
+REAL_SIZES = {
+    "glue/cola": (8551, 521, 522),
+    "glue/sst2": (66_349, 1000, 872),
+    "glue/mrpc": (3668, 204, 204),
+    "glue/stsb": (5749, 750, 750),
+    "glue/rte": (2490, 138, 139),
+    "glue/qnli-dev": (3463, 1000, 1000),
+    "glue/mnli-dev-matched": (7815, 1000, 1000),
+    "glue/qqp-subset": (21_496, 1000, 1000),
+    "superglue/boolq-1886": (1886, 1635, 1635),
+    "superglue/cb": (250, 28, 28),
+    "superglue/copa": (400, 50, 50),
+    "superglue/multirc": (27_243, 2410, 2438),
+    "superglue/rte": (2490, 138, 139),
+    "superglue/wic": (5428, 319, 319),
+    "superglue/wsc": (554, 52, 52),
+    "scitail-test": (826, 300, 1000),
+    "imdb": (24_000, 1000, 25_000),
+}
+
+
+@pytest.mark.parametrize("name", REAL_SIZES)
+def test_the_real_files_are_read(name, shared):
+    examples = TASKS[name].examples(shared)
+    assert tuple(len(examples[split]) for split in ("train", "validation", "test")) == REAL_SIZES[name]
+    assert all(row.source and row.target for rows in examples.values() for row in rows)
 
 
 DEMOS = sorted(name for name in TASKS if name.startswith("demo/"))
@@ -192,7 +250,7 @@ def own_files(folder, labels=("yes", "no", "yes")):
 def test_own_files_with_classes_become_a_task(tmp_path):
     task = own_task(own_files(tmp_path), ("premise", "hypothesis"), "gold", classify=True, name="mine")
     assert task.form.target == Labels(("no", "yes"))
-    assert task.examples(None)["train"][0] == ("premise: p0 hypothesis: h0", "yes")
+    assert task.examples(None)["train"][0] == ("premise: p0 hypothesis: h0", "yes", 1)
 
 
 def test_own_files_with_text_answers_become_a_task(tmp_path):

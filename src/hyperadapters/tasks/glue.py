@@ -1,10 +1,12 @@
 """GLUE (Wang et al., arXiv:1804.07461) in text-to-text form, with the papers' splits (Compacter, §4.1)."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from hyperadapters.metrics import Metric, accuracy, f1, matthews, pearson, spearman
 from hyperadapters.tasks.sources import Hub, Official
 from hyperadapters.tasks.task import (
+    PUBLISHED,
     Form,
     Labels,
     Score,
@@ -14,6 +16,7 @@ from hyperadapters.tasks.task import (
     Task,
     halve_validation,
     hold_out_thousand,
+    parts_of,
 )
 
 TWO_FILES = {"train": "train.tsv", "validation": "dev.tsv"}
@@ -35,17 +38,37 @@ def glue(
     files: Mapping[str, str] = TWO_FILES,
     hub_splits: Mapping[str, str] | None = None,
     header: bool = True,
+    whole_rows_only: bool = False,
     epochs: int = 3,
 ) -> Task:
     """A task of GLUE. `columns` maps each field, then `label`, to the official files' column."""
-    hub = Hub("nyu-mll/glue", name, hub_splits or {split: split for split in files})
-    fields = tuple(column for column in columns if column != "label")
     return Task(
-        form=Form(f"glue/{name}", fields, target),
+        form=Form(f"glue/{name}", tuple(column for column in columns if column != "label"), target),
         metrics=metrics,
-        source=Official(folder, files, columns, hub, header=header),
+        source=Official(
+            benchmark="glue",
+            folder=folder,
+            files=files,
+            columns=columns,
+            hub=Hub("nyu-mll/glue", name, hub_splits or {split: split for split in files}),
+            header=header,
+            whole_rows_only=whole_rows_only,
+        ),
         split=split,
         epochs=epochs,
+    )
+
+
+def part(whole: Task, name: str, folder: str, files: Mapping[str, str], columns: Mapping[str, str | int]) -> Task:
+    """A stand-in for a task of which one split alone is at hand, divided anew and named as such."""
+    (split,) = files
+    return replace(
+        whole,
+        form=replace(whole.form, name=f"glue/{name}"),
+        source=Official(benchmark="glue", folder=folder, files=files, columns=columns),
+        split=parts_of(split, 1000, 1000),
+        description=f"not the official split: {folder}/{files[split]} alone, 1,000 of its permuted rows for "
+        "validation, 1,000 for test, the rest for training",
     )
 
 
@@ -58,7 +81,7 @@ BINARY = Labels(("0", "1"))
 ENTAILMENT = Labels(("0", "1"), ("entailment", "not_entailment"))
 PAIR = same("sentence1", "sentence2")
 
-TASKS = {
+OFFICIAL = {
     task.form.name: task
     for task in (
         glue(
@@ -90,6 +113,7 @@ TASKS = {
             BINARY,
             (f1, accuracy),
             hold_out_thousand,
+            whole_rows_only=True,
         ),
         glue(
             "mnli",
@@ -107,5 +131,47 @@ TASKS = {
         ),
         glue("qnli", "QNLI", same("question", "sentence", "label"), ENTAILMENT, (accuracy,), hold_out_thousand),
         glue("rte", "RTE", {**PAIR, "label": "label"}, ENTAILMENT, (accuracy,), halve_validation, epochs=20),
+        glue("wnli", "WNLI", {**PAIR, "label": "label"}, BINARY, (accuracy,), halve_validation, epochs=20),
     )
 }
+
+MNLI, STSB = OFFICIAL["glue/mnli"], OFFICIAL["glue/stsb"]
+
+PUBLISHED_FORMS = (
+    replace(
+        MNLI,
+        form=replace(MNLI.form, name=f"glue/mnli{PUBLISHED}", without_colon=("hypothesis",)),
+        description="as the published code has it: no colon after 'hypothesis'",
+    ),
+    replace(
+        STSB,
+        form=replace(STSB.form, name=f"glue/stsb{PUBLISHED}", target=Score(0.0, 5.0, 0.1)),
+        description="as the published code has it: scores rounded to 0.1, not to 0.2",
+    ),
+)
+
+PARTS = (
+    part(
+        OFFICIAL["glue/qnli"],
+        "qnli-dev",
+        "QNLI",
+        {"validation": "dev.tsv"},
+        same("question", "sentence", "label"),
+    ),
+    part(
+        MNLI,
+        "mnli-dev-matched",
+        "MNLI",
+        {"matched": "dev_matched.jsonl"},
+        same("premise", "hypothesis", "label"),
+    ),
+    part(
+        OFFICIAL["glue/qqp"],
+        "qqp-subset",
+        "QQP-subset",
+        {"train": "train_subset.tsv"},
+        {**same("question1", "question2"), "label": "is_duplicate"},
+    ),
+)
+
+TASKS = {**OFFICIAL, **{task.form.name: task for task in (*PUBLISHED_FORMS, *PARTS)}}

@@ -21,6 +21,9 @@ class Example(NamedTuple):
 
     source: str
     target: str
+    """What training teaches."""
+    reference: Any = None
+    """What metrics compare an answer with: the target's value, or what `Task.reference` makes of the row."""
 
 
 class Target(ABC):
@@ -103,6 +106,9 @@ class FreeText(Target):
         return "a text"
 
 
+PUBLISHED = "-published"
+"""Ends the name of a variant that is exactly what the papers' code computed, where that is wrong."""
+
 TARGETS: dict[str, type[Target]] = {"labels": Labels, "score": Score, "text": FreeText}
 
 
@@ -114,16 +120,29 @@ class Form:
     fields: tuple[str, ...]
     """Columns of the source, in order; each is written `column: value` (Compacter, §4.1)."""
     target: Target
+    without_colon: tuple[str, ...] = ()
+    """Columns after whose name no colon stands."""
+
+    @property
+    def prefix(self) -> str:
+        """The task's name as the published code writes it: mrpc, superglue-copa."""
+        return self.name.removeprefix("glue/").replace("/", "-").removesuffix(PUBLISHED)
 
     def source(self, values: Mapping[str, str], *, prefix: bool = False) -> str:
         """The source text of a row; with `prefix` the task's name stands before it."""
-        parts = [f"{field}: {values[field].strip()}" for field in self.fields]
-        return " ".join([self.name.split("/")[-1], *parts] if prefix else parts)
+        names = [field if field in self.without_colon else f"{field}:" for field in self.fields]
+        parts = [f"{name} {values[field].strip()}" for name, field in zip(names, self.fields, strict=True)]
+        return " ".join([self.prefix, *parts] if prefix else parts)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
         kind = next(name for name, cls in TARGETS.items() if cls is type(self.target))
-        return {"name": self.name, "fields": list(self.fields), "target": {"type": kind, **vars(self.target)}}
+        return {
+            "name": self.name,
+            "fields": list(self.fields),
+            "without_colon": list(self.without_colon),
+            "target": {"type": kind, **vars(self.target)},
+        }
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "Form":
@@ -136,7 +155,8 @@ class Form:
             target = dict(values["target"])
             cls = TARGETS[target.pop("type")]
             arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in target.items()}
-            return Form(str(values["name"]), tuple(map(str, values["fields"])), cls(**arguments))
+            fields, bare = (tuple(map(str, found)) for found in (values["fields"], values.get("without_colon", ())))
+            return Form(str(values["name"]), fields, cls(**arguments), bare)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"the task in adapter_config.json is damaged: {error!r}.") from error
 
@@ -152,6 +172,14 @@ class Source(ABC):
 Split = Callable[[Splits], Splits]
 """Official splits -> train, validation, test."""
 
+Reference = Callable[[Form, Row], Any]
+"""What metrics compare the answer to a row with."""
+
+
+def target_value(form: Form, row: Row) -> Any:
+    """The value of the target: a class, a number or a text."""
+    return form.target.decode(form.target.encode(row.values["label"]) or "")
+
 
 @dataclass(frozen=True)
 class Task:
@@ -163,6 +191,9 @@ class Task:
     split: Split
     epochs: int = 3
     """Epochs of the papers' recipe for it (Compacter, appendix A)."""
+    reference: Reference = target_value
+    description: str = ""
+    """What to know before comparing a score with another's: where rows or text are not the benchmark's own."""
 
     def examples(self, data: Path | None, *, prefix: bool = False) -> dict[str, list[Example]]:
         """The task's examples by split: train, validation, test.
@@ -174,10 +205,10 @@ class Task:
         empty = [name for name, found in rows.items() if not found]
         if empty:
             raise InputError(f"task {self.form.name}: no rows in {' and '.join(empty)}.")
-        return {name: [*examples_of(found, self.form, prefix=prefix)] for name, found in rows.items()}
+        return {name: examples_of(found, self.form, self.reference, prefix=prefix) for name, found in rows.items()}
 
 
-def examples_of(rows: Sequence[Row], form: Form, *, prefix: bool) -> list[Example]:
+def examples_of(rows: Sequence[Row], form: Form, reference: Reference, *, prefix: bool) -> list[Example]:
     """Rows in text-to-text form.
 
     Raises:
@@ -188,7 +219,8 @@ def examples_of(rows: Sequence[Row], form: Form, *, prefix: bool) -> list[Exampl
     if bad:
         raise InputError(f"task {form.name}: {len(bad)} label(s) are not {form.target.expected()}:\n  {listed(bad)}")
     return [
-        Example(form.source(row.values, prefix=prefix), target or "") for row, target in zip(rows, targets, strict=True)
+        Example(form.source(row.values, prefix=prefix), target or "", reference(form, row))
+        for row, target in zip(rows, targets, strict=True)
     ]
 
 
@@ -219,6 +251,18 @@ def hold_out_thousand(splits: Splits) -> Splits:
         "validation": [rows[i] for i in order[:1000]],
         "test": splits["validation"] if "validation" in splits else splits["test"],
     }
+
+
+def parts_of(split: str, validation: int, test: int) -> Split:
+    """Where one official split alone is at hand: its permuted rows as validation, test and, the rest, training."""
+
+    def cut(splits: Splits) -> Splits:
+        rows = splits[split]
+        order = [rows[i] for i in permutation(len(rows))]
+        held = validation + test
+        return {"train": order[held:], "validation": order[:validation], "test": order[validation:held]}
+
+    return cut
 
 
 def as_given(splits: Splits) -> Splits:

@@ -1,0 +1,293 @@
+"""SuperGLUE (Wang et al., arXiv:1905.00537) in text-to-text form, with the papers' splits (Compacter, §4.1)."""
+
+import functools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from hyperadapters.metrics import (
+    Metric,
+    accuracy,
+    answer_f1,
+    exact_match,
+    macro_f1,
+    question_exact_match,
+    token_f1,
+)
+from hyperadapters.tables import Row, Unfold
+from hyperadapters.tasks.glue import BINARY, ENTAILMENT, same
+from hyperadapters.tasks.sources import Hub, Official
+from hyperadapters.tasks.task import (
+    PUBLISHED,
+    Form,
+    FreeText,
+    Labels,
+    Reference,
+    Split,
+    Splits,
+    Target,
+    Task,
+    halve_validation,
+    hold_out_thousand,
+    permutation,
+    target_value,
+)
+
+TWO_FILES = {"train": "train.jsonl", "validation": "val.jsonl"}
+
+
+def superglue(
+    name: str,
+    folder: str,
+    fields: tuple[str, ...],
+    target: Target,
+    metrics: tuple[Metric, ...],
+    *,
+    hub: Hub | None = None,
+    unfold: Unfold | None = None,
+    split: Split = halve_validation,
+    reference: Reference = target_value,
+    epochs: int = 20,
+) -> Task:
+    """A task of SuperGLUE; the official files' columns are called as the fields unless `unfold` makes rows of them."""
+    return Task(
+        form=Form(f"superglue/{name}", fields, target),
+        metrics=metrics,
+        source=Official(
+            benchmark="superglue",
+            folder=folder,
+            files=TWO_FILES,
+            columns=same(*fields, "label"),
+            hub=hub or on_hub(name),
+            unfold=unfold,
+        ),
+        split=split,
+        epochs=epochs,
+        reference=reference,
+    )
+
+
+def on_hub(configuration: str, unfold: Unfold | None = None) -> Hub:
+    """SuperGLUE on the Hub."""
+    return Hub("aps/super_glue", configuration, {"train": "train", "validation": "validation"}, unfold=unfold)
+
+
+# -- MultiRC: rows are answers, questions are judged ---------------------------------------------------------------
+
+
+@functools.cache
+def without_markup(text: str) -> str:
+    """MultiRC's paragraphs without the HTML that numbers their sentences, blanks single."""
+    return " ".join(re.sub(r"</?\w+>", " ", re.sub(r"<b>Sent \d+: </b>", " ", text)).split())
+
+
+def answer_row(question: str, answer: str, paragraph: str, label: Any, question_id: str) -> dict[str, str]:
+    """One candidate answer of MultiRC."""
+    texts = {"question": question, "answer": answer, "paragraph": paragraph}
+    cleaned = {name: without_markup(text) for name, text in texts.items()}
+    return {**cleaned, "label": str(int(label)), "question_id": question_id}
+
+
+def answers_of_passage(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
+    """MultiRC's official records: a passage with its questions and their answers."""
+    passage = record["passage"]
+    for number, question in enumerate(passage["questions"]):
+        for answer in question["answers"]:
+            key = f"{record['idx']}-{number}"
+            yield answer_row(question["question"], answer["text"], passage["text"], answer["label"], key)
+
+
+def answer_on_hub(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
+    """MultiRC's records on the Hub: one answer each."""
+    key = f"{record['idx']['paragraph']}-{record['idx']['question']}"
+    yield answer_row(record["question"], record["answer"], record["paragraph"], record["label"], key)
+
+
+def class_and_question(form: Form, row: Row) -> tuple[int, str]:
+    """What MultiRC's metrics need: the class of an answer, and whose answer it is."""
+    return target_value(form, row), row.values["question_id"]
+
+
+def halve_questions(splits: Splits) -> Splits:
+    """MultiRC: half of the validation questions, with all their answers, are the test set.
+
+    The published code halves the answers, so that a question is judged by some of them (its EM is then too high).
+    """
+    questions = list(dict.fromkeys(row.values["question_id"] for row in splits["validation"]))
+    order = permutation(len(questions))
+    chosen = {questions[i] for i in order[: len(questions) // 2]}
+    halves: dict[bool, list[Row]] = {True: [], False: []}
+    for row in splits["validation"]:
+        halves[row.values["question_id"] in chosen].append(row)
+    return {"train": splits["train"], "validation": halves[True], "test": halves[False]}
+
+
+# -- ReCoRD: several right answers ---------------------------------------------------------------------------------
+
+
+def query_row(query: str, entities: Iterable[str], passage: str, answers: Iterable[str]) -> dict[str, str]:
+    """One query of ReCoRD with all its right answers, the highlights read as sentences."""
+    passage = re.sub(r"""(?<=[.?!"'])\n@highlight\n""", " ", passage)
+    passage = re.sub(r"\n@highlight\n", ". ", passage)
+    right = sorted(set(answers))
+    return {
+        "query": query,
+        "entities": ", ".join(sorted(set(entities))),
+        "passage": passage,
+        "label": right[0],
+        "answers": "\n".join(right),
+    }
+
+
+def queries_of_passage(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
+    """ReCoRD's official records: a passage with its entities and queries."""
+    text = record["passage"]["text"]
+    entities = [text[e["start"] : e["end"] + 1] for e in record["passage"]["entities"]]
+    for query in record["qas"]:
+        yield query_row(query["query"], entities, text, [answer["text"] for answer in query["answers"]])
+
+
+def query_on_hub(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
+    """ReCoRD's records on the Hub: one query each."""
+    yield query_row(record["query"], record["entities"], record["passage"], record["answers"])
+
+
+def any_answer(form: Form, row: Row) -> tuple[str, ...]:
+    """All right answers to a query."""
+    return tuple(row.values["answers"].split("\n"))
+
+
+def one_training_row_an_answer(splits: Splits) -> Splits:
+    """ReCoRD: 1,000 training queries validate; the others are trained on once for every right answer."""
+    parts = hold_out_thousand(splits)
+    train = [
+        row._replace(values={**row.values, "label": answer})
+        for row in parts["train"]
+        for answer in row.values["answers"].split("\n")
+    ]
+    return {**parts, "train": train}
+
+
+# -- WSC: a pronoun and a noun are marked --------------------------------------------------------------------------
+
+
+def place(text: str, span: str, word: int) -> tuple[int, int]:
+    """Where a span begins and ends: of its occurrences, in any case, the nearest to the word of a given number.
+
+    Raises:
+        ValueError: it does not occur. (In places the official numbers are off by one, and case and blanks differ.)
+    """
+    words = [match.start() for match in re.finditer(r"\S+", text)]
+    pattern = r"\s+".join(re.escape(part) for part in span.split())
+    found = [match.span() for match in re.finditer(rf"(?<!\w){pattern}(?!\w)", text, re.IGNORECASE)]
+    if not found:
+        raise ValueError(f"{span!r} does not occur in the text")
+    expected = words[min(word, len(words) - 1)]
+    return min(found, key=lambda ends: abs(ends[0] - expected))
+
+
+def marked(text: str, spans: Sequence[tuple[str, int, str]]) -> str:
+    """The text with marks around spans, each given by its text, its first word's number and its mark."""
+    for start, end, mark in sorted(((*place(text, span, word), mark) for span, word, mark in spans), reverse=True):
+        text = f"{text[:start]}{mark} {text[start:end]} {mark}{text[end:]}"
+    return text
+
+
+def wsc_row(record: Mapping[Any, Any], spans: Mapping[str, Any]) -> dict[str, str]:
+    """A text of WSC: `*` around the noun, `#` around the pronoun, as T5 reads it (arXiv:1910.10683v4, §2.4)."""
+    marks = [(spans[f"span{i}_text"], int(spans[f"span{i}_index"]), mark) for i, mark in ((1, "*"), (2, "#"))]
+    return {"text": marked(record["text"], marks), "label": str(int(record["label"]))}
+
+
+def wsc_official(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
+    """WSC's official records hold the spans under `target`."""
+    yield wsc_row(record, record["target"])
+
+
+def wsc_on_hub(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
+    """WSC's records on the Hub are flat."""
+    yield wsc_row(record, record)
+
+
+PREMISE = ("premise", "hypothesis")
+
+OFFICIAL = {
+    task.form.name: task
+    for task in (
+        superglue("boolq", "BoolQ", ("question", "passage"), BINARY, (accuracy,)),
+        superglue(
+            "cb",
+            "CB",
+            PREMISE,
+            Labels(("0", "1", "2"), ("entailment", "contradiction", "neutral")),
+            (macro_f1, accuracy),
+        ),
+        superglue("copa", "COPA", ("premise", "choice1", "choice2", "question"), BINARY, (accuracy,)),
+        superglue(
+            "multirc",
+            "MultiRC",
+            ("question", "answer", "paragraph"),
+            BINARY,
+            (answer_f1, question_exact_match),
+            hub=on_hub("multirc", answer_on_hub),
+            unfold=answers_of_passage,
+            split=halve_questions,
+            reference=class_and_question,
+            epochs=3,
+        ),
+        superglue(
+            "record",
+            "ReCoRD",
+            ("query", "entities", "passage"),
+            FreeText(),
+            (token_f1, exact_match),
+            hub=on_hub("record", query_on_hub),
+            unfold=queries_of_passage,
+            split=one_training_row_an_answer,
+            reference=any_answer,
+            epochs=3,
+        ),
+        superglue("rte", "RTE", PREMISE, ENTAILMENT, (accuracy,)),
+        superglue("wic", "WiC", ("sentence1", "sentence2", "word"), BINARY, (accuracy,)),
+        superglue(
+            "wsc",
+            "WSC",
+            ("text",),
+            BINARY,
+            (accuracy,),
+            hub=on_hub("wsc.fixed", wsc_on_hub),
+            unfold=wsc_official,
+        ),
+    )
+}
+
+BOOLQ, COPA, MULTIRC = (OFFICIAL[f"superglue/{name}"] for name in ("boolq", "copa", "multirc"))
+
+PUBLISHED_FORMS = (
+    replace(
+        COPA,
+        form=replace(COPA.form, name=f"superglue/copa{PUBLISHED}", fields=("premise", "choice1", "choice2")),
+        description="as the published code has it: without the question, so cause and effect cannot be told",
+    ),
+    replace(
+        MULTIRC,
+        form=replace(MULTIRC.form, name=f"superglue/multirc{PUBLISHED}"),
+        split=halve_validation,
+        description="as the published code has it: validation halved by answers, not questions, which inflates EM",
+    ),
+)
+
+BOOLQ_PART = replace(
+    BOOLQ,
+    form=replace(BOOLQ.form, name="superglue/boolq-1886"),
+    source=Official(
+        benchmark="superglue",
+        folder="BoolQ",
+        files={"train": "train_subset1886.jsonl", "validation": "val.jsonl"},
+        columns=same("question", "passage", "label"),
+    ),
+    description="1,886 rows of the official training set; validation and test as for superglue/boolq",
+)
+
+TASKS = {**OFFICIAL, **{task.form.name: task for task in (*PUBLISHED_FORMS, BOOLQ_PART)}}

@@ -1,0 +1,30 @@
+"""Yelp polarity (Zhang et al., arXiv:1509.01626), a transfer task of HyperFormer."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hyperadapters.metrics import accuracy
+from hyperadapters.tasks.sources import Hub, Official
+from hyperadapters.tasks.task import Form, Labels, Task, hold_out_thousand
+
+
+def review(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
+    """A line of the official CSV: class 1 (negative) or 2 (positive), then the review."""
+    yield {"sentence": record[1], "label": str(int(record[0]) - 1)}
+
+
+TASKS = {
+    "yelp_polarity": Task(
+        form=Form("yelp_polarity", ("sentence",), Labels(("0", "1"))),
+        metrics=(accuracy,),
+        source=Official(
+            folder="yelp_review_polarity_csv",
+            files={"train": "train.csv", "test": "test.csv"},
+            columns={"sentence": "text", "label": "label"},
+            hub=Hub("fancyzhx/yelp_polarity", "plain_text", {"train": "train", "test": "test"}, {"sentence": "text"}),
+            header=False,
+            unfold=review,
+        ),
+        split=hold_out_thousand,
+    )
+}
