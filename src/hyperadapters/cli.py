@@ -381,7 +381,10 @@ def tasks(json_output: Json = False) -> None:
     """List the tasks, their text, their metrics, and where one is not the benchmark's own."""
     from hyperadapters.tasks import TASKS
 
-    table = Table("task", "source", "answers", "metrics", "note", title_justify="left")
+    table = Table(title_justify="left")
+    table.add_column("task", no_wrap=True)
+    for column in ("source", "answers", "metrics", "note"):
+        table.add_column(column)
     value = {}
     for name, task in TASKS.items():
         measured = [metric.__name__ for metric in task.metrics]
