@@ -23,7 +23,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 def tiny_config(**changes: object) -> T5Config:
     values = {
-        "vocab_size": 96,
+        "vocab_size": 112,
         "d_model": 48,
         "d_kv": 12,
         "num_heads": 4,

@@ -87,6 +87,7 @@ def test_no_file_names_a_layer_of_t5_outside_the_table_of_sites():
 def test_the_public_names_are_these():
     assert sorted(hyperadapters.__all__) == [
         "Adapter",
+        "BitFit",
         "Compacter",
         "Data",
         "Delta",
@@ -104,6 +105,7 @@ def test_the_public_names_are_these():
         "PHMAdapter",
         "Parameters",
         "Predictor",
+        "PromptTuning",
         "Result",
         "Scores",
         "TASKS",

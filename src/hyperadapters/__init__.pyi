@@ -40,10 +40,12 @@ from .methods.adapters import (
 from .methods.adapters import (
     PHMAdapter as PHMAdapter,
 )
+from .methods.bitfit import BitFit as BitFit
 from .methods.delta import Delta as Delta
 from .methods.delta import attach as attach
 from .methods.delta import attached as attached
 from .methods.full import FullFineTuning as FullFineTuning
+from .methods.prompts import PromptTuning as PromptTuning
 from .predict import Predictor as Predictor
 from .predict import load_predictor as load_predictor
 from .run import Result as Result

@@ -8,6 +8,7 @@ from transformers import AutoModelForSeq2SeqLM, T5Config
 
 from hyperadapters import METHODS, method_named
 from hyperadapters.measure import parameters, parameters_of
+from hyperadapters.methods.adapters import SiteMethod
 from hyperadapters.methods.delta import attach
 
 SIZES = {
@@ -41,6 +42,9 @@ BASE = {
     ("compacter++", 4): (104_704, 0.047),
     ("compacter++", 8): (105_152, 0.047),
     ("compacter++", 12): (106_368, 0.048),
+    ("bitfit",): (280_932, 0.126),
+    ("prompt-r",): (76_800, 0.034),
+    ("prompt-t",): (76_800, 0.034),
     ("full",): (222_882_048, 100.0),
 }
 
@@ -51,11 +55,13 @@ def test_t5_base_trains_what_the_papers_table_says(row, vocab_size):
     name, *n = row
     found = counted("base", method_named(name, {"n": n[0]} if n else {}), vocab_size)
     trained, percent = BASE[row]
-    if name == "full":
-        assert found.trained == found.total == trained + (vocab_size - 32_100) * 768
-    else:
-        assert found.trained == trained
+    a_row_of_the_vocabulary = {"full": 768, "bitfit": 1}.get(name, 0)
+    assert found.trained == trained + (vocab_size - 32_100) * a_row_of_the_vocabulary
     assert round(found.percent, 3) == percent
+
+
+def test_the_papers_base_model_has_these_many_parameters():
+    assert counted("base", METHODS["full"]).total == 222_882_048
 
 
 def closed_form(size: str, name: str, d: int, n: int, r: int = 1) -> int:
@@ -77,10 +83,18 @@ def closed_form(size: str, name: str, d: int, n: int, r: int = 1) -> int:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("bottleneck", [16, 24, 32, 48, 64, 96])
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "full"])
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if isinstance(method, SiteMethod)])
 def test_every_adapter_has_its_closed_form_at_every_size(size, name, bottleneck):
     changes = {"bottleneck": bottleneck, **({"n": 4} if hasattr(METHODS[name], "n") else {})}
     assert counted(size, method_named(name, changes)).trained == closed_form(size, name, bottleneck, 4)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_bitfit_has_its_closed_form_at_every_size(size):
+    c = SIZES[size]
+    h, f, layers, a = c["d_model"], c["d_ff"], c["num_layers"], c["num_heads"] * c["d_kv"]
+    encoder, decoder = 2 * h + (3 * a + h) + (f + h), 3 * h + 2 * (3 * a + h) + (f + h)
+    assert counted(size, METHODS["bitfit"]).by_kind == {"bias": layers * (encoder + decoder) + 32_100}
 
 
 def test_the_closed_form_holds_for_any_rank():

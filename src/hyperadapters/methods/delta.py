@@ -137,11 +137,11 @@ class Delta(nn.Module):
         if not self.in_use:
             for other in attached(self.backbone):
                 other.rest()
-            for name, part in self.part_items():
-                self.handles += part.install(self.backbone, partial(self.generated, name))
-            for stack in self.anatomy.stacks:
+            for stack in self.anatomy.stacks:  # first of all: a part may hook into a stack too
                 module = self.backbone.get_submodule(stack)
                 self.handles.append(module.register_forward_pre_hook(partial(self.begin, stack)))
+            for name, part in self.part_items():
+                self.handles += part.install(self.backbone, partial(self.generated, name))
             for tensor in self.trained().values():
                 tensor.requires_grad_(True)
         return self

@@ -1,7 +1,7 @@
 """What a method is: a frozen dataclass that, given a backbone, builds the parts of a Delta."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 class Method(ABC):
     """A way to adapt a backbone. Concrete methods are frozen dataclasses of their own knobs."""
 
-    learning_rate: ClassVar[float]
-    """The rate to start from: what Compacter (arXiv:2106.04647v2, appendix A) chose for it on GLUE at T5-base."""
+    @property
+    @abstractmethod
+    def learning_rate(self) -> float:
+        """The rate to start from: what Compacter (arXiv:2106.04647v2, appendix A) chose for it on GLUE at T5-base."""
 
     @abstractmethod
     def check(self, anatomy: Anatomy) -> None:

@@ -7,7 +7,7 @@ with forward hooks (`install`). Every tensor has a leading adapter axis.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import torch
 from jaxtyping import Float
@@ -17,8 +17,8 @@ from hyperadapters.backbone import Site, own_parameters
 from hyperadapters.layers.bottleneck import Activation, AdapterWeights, bottleneck_adapter
 from hyperadapters.layers.matrices import AdapterMatrices
 
-Kind = Literal["adapter", "shared", "norm", "bias", "head", "backbone"]
-KINDS: tuple[Kind, ...] = ("adapter", "shared", "norm", "bias", "head", "backbone")
+Kind = Literal["adapter", "shared", "prompt", "norm", "bias", "head", "backbone"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 """Kinds of trained parameters, as tables and files name them."""
 
 
@@ -127,38 +127,52 @@ class OwnedTensors(Part):
 
     def install(self, backbone: nn.Module, generated: Callable[[], tuple[Tensor, ...]]) -> list[Handle]:
         """Hooks around every module that uses one of the tensors."""
-        handles: list[Handle] = []
-        for index, paths in enumerate(self.tensors):
-            for path in paths:
-                module = backbone.get_submodule(path)
-                handles.append(module.register_forward_pre_hook(partial(self.shadow, generated, index)))
-                handles.append(module.register_forward_hook(self.unshadow))
-                handles.append(Unshadow(module))
-        return handles
-
-    @staticmethod
-    def shadow(
-        generated: Callable[[], tuple[Tensor, ...]], index: int, module: nn.Module, args: tuple[Any, ...]
-    ) -> None:
-        """The hook before: an instance attribute is found before a registered parameter of the same name."""
-        weight = generated()[index]
-        object.__setattr__(module, "weight", weight.type_as(module._parameters["weight"]))  # type: ignore[arg-type]
-
-    @staticmethod
-    def unshadow(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        """The hook after."""
-        module.__dict__.pop("weight", None)
+        return [
+            handle
+            for index, paths in enumerate(self.tensors)
+            for path in paths
+            for handle in shadow(backbone.get_submodule(path), "weight", generated, index)
+        ]
 
 
-class Unshadow:
+def shadow(
+    module: nn.Module, attribute: str, generated: Callable[[], Sequence[Tensor]], index: int
+) -> tuple[Handle, ...]:
+    """Let a module compute with `generated()[index]` in place of one of its parameters.
+
+    Python finds an instance attribute before a registered parameter of the same name.
+    """
+    return (
+        module.register_forward_pre_hook(partial(_cover, attribute, generated, index)),
+        module.register_forward_hook(partial(_uncover, attribute)),
+        Uncover(module, attribute),
+    )
+
+
+def _cover(
+    attribute: str,
+    generated: Callable[[], Sequence[Tensor]],
+    index: int,
+    module: nn.Module,
+    args: tuple[Any, ...],
+) -> None:
+    own = module._parameters[attribute]
+    object.__setattr__(module, attribute, generated()[index].type_as(own))  # type: ignore[arg-type]
+
+
+def _uncover(attribute: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    module.__dict__.pop(attribute, None)
+
+
+class Uncover:
     """Clears a shadow that a pass cut short by an exception may have left."""
 
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
+    def __init__(self, module: nn.Module, attribute: str) -> None:
+        self.module, self.attribute = module, attribute
 
     def remove(self) -> None:
-        """Let the module see its own weight again."""
-        self.module.__dict__.pop("weight", None)
+        """Let the module see its own parameter again."""
+        self.module.__dict__.pop(self.attribute, None)
 
 
 class WholeBackbone(Part):

@@ -1,0 +1,104 @@
+"""BitFit: biases alone (Ben Zaken et al., arXiv:2106.10199v1; on T5 as in Compacter, arXiv:2106.04647v2, §4.2)."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hyperadapters.backbone import CONTAINER, Anatomy
+from hyperadapters.methods.method import Method
+from hyperadapters.methods.parts import Handle, Kind, Part, shadow
+
+
+class Biases(Part):
+    """The Delta's own bias for each of some modules, zero where the backbone has none: at first nothing changes.
+
+    A module with a bias computes with the Delta's in its place. To the output of one without, the Delta's is added
+    as an operation of its own: handing it to the matrix product may choose another kernel, and with it other bits.
+    """
+
+    def __init__(self, backbone: nn.Module, paths: Sequence[str], adapters: int = 1) -> None:
+        super().__init__()
+        self.paths = tuple(paths)
+        starts = [first_bias(backbone.get_submodule(path)) for path in paths]
+        self.widths = [start.numel() for start in starts]
+        self.bias = nn.Parameter(torch.cat(starts).float().expand(adapters, -1).clone())
+
+    def kind(self, tensor: str) -> Kind:
+        """All are biases."""
+        return "bias"
+
+    def generate(self) -> tuple[Float[Tensor, " width"], ...]:
+        """The first adapter's biases, module by module."""
+        return torch.split(self.bias[0], self.widths)
+
+    def install(self, backbone: nn.Module, generated: Callable[[], tuple[Tensor, ...]]) -> list[Handle]:
+        """In place of the biases that there are, after the modules that have none."""
+        handles: list[Handle] = []
+        for index, path in enumerate(self.paths):
+            module = backbone.get_submodule(path)
+            if has_bias(module):
+                handles += shadow(module, "bias", generated, index)
+            else:
+                handles.append(module.register_forward_hook(partial(self.add, generated, index)))
+        return handles
+
+    @staticmethod
+    def add(
+        generated: Callable[[], tuple[Tensor, ...]],
+        index: int,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        output: Float[Tensor, "*tokens width"],
+    ) -> Float[Tensor, "*tokens width"]:
+        """The hook after a module without a bias."""
+        return output + generated()[index].type_as(output)
+
+
+def has_bias(module: nn.Module) -> bool:
+    """Whether a module has a bias of its own."""
+    return module._parameters.get("bias") is not None
+
+
+def first_bias(module: nn.Module) -> Float[Tensor, " width"]:
+    """A copy of a module's bias, or zeros as wide as its output."""
+    if has_bias(module):
+        return module._parameters["bias"].detach().clone()  # type: ignore[union-attr]
+    weight: Tensor = module.weight  # type: ignore[assignment]
+    return weight.detach().new_zeros(weight.shape[0])
+
+
+def bias_paths(backbone: nn.Module, anatomy: Anatomy) -> list[str]:
+    """Modules with a bias, and those that get one: linear layers and the norms inside layers.
+
+    The final norm of a stack gets none, as in Compacter's published code.
+    """
+    inner_norms = {path for path in anatomy.norms if re.search(r"\.\d+\.", path)}
+    return [
+        path
+        for path, module in backbone.named_modules()
+        if not path.startswith(f"{CONTAINER}.")
+        and (has_bias(module) or isinstance(module, nn.Linear) or path in inner_norms)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BitFit(Method):
+    """Every bias trains; linear layers and norms that have none get one of zeros (arXiv:2106.10199v1)."""
+
+    learning_rate: ClassVar[float] = 3e-4
+
+    def check(self, anatomy: Anatomy) -> None:
+        """Every backbone will do."""
+
+    def build(self, backbone: nn.Module, anatomy: Anatomy) -> dict[str, Part]:
+        """One part: the biases."""
+        return {"biases": Biases(backbone, bias_paths(backbone, anatomy))}
+
+
+PRESETS: dict[str, Method] = {"bitfit": BitFit()}

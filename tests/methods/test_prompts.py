@@ -1,0 +1,123 @@
+"""Prompt tuning against the same model fed by hand (SPEC §1.3, §6)."""
+
+import pytest
+import torch
+from transformers.modeling_outputs import BaseModelOutput
+
+from conftest import make_tiny
+from hyperadapters import METHODS, InputError, attach, method_named
+from hyperadapters.backbone import meta_backbone
+from hyperadapters.data import IGNORED
+from hyperadapters.evaluate import score_labels
+from hyperadapters.measure import parameters
+
+PROMPTS = pytest.mark.parametrize("name", ["prompt-r", "prompt-t"])
+
+
+def by_hand(backbone, delta, batch):
+    """The prompt put before the embeddings with nothing attached; the mask grown by hand, here and in the decoder."""
+    with delta.disabled():
+        vectors = delta.trained()["prompt.vectors"][0].detach()
+        rows = len(batch["input_ids"])
+        embeddings = torch.cat([vectors.repeat(rows, 1, 1), backbone.shared(batch["input_ids"])], dim=1)
+        mask = torch.cat([torch.ones(rows, len(vectors), dtype=torch.long), batch["attention_mask"]], dim=1)
+        return backbone(inputs_embeds=embeddings, attention_mask=mask, labels=batch["labels"])
+
+
+@PROMPTS
+def test_the_prompt_stands_before_the_embeddings_and_their_dropout_and_the_decoder_sees_it(name, batch):
+    backbone = make_tiny(dropout_rate=0.3).train()
+    delta = attach(backbone, METHODS[name])
+    torch.manual_seed(7)
+    found = backbone(**batch)
+    torch.manual_seed(7)
+    expected = by_hand(backbone, delta, batch)
+    torch.testing.assert_close(found.logits, expected.logits, rtol=1e-5, atol=1e-5)
+    assert found.encoder_last_hidden_state.shape == (2, 109, 48)
+
+
+def test_scoring_labels_sees_the_prompt_as_a_forward_pass_does(tiny, batch):
+    attach(tiny, METHODS["prompt-r"])
+    labels = torch.tensor([[5, 1], [7, 1]])
+    source = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    found = score_labels(tiny, source, labels)
+    for column, label in enumerate(labels):
+        logits = tiny(**source, labels=label.repeat(2, 1)).logits.log_softmax(-1)
+        torch.testing.assert_close(found[:, column], logits[:, 0, label[0]] + logits[:, 1, label[1]])
+    assert IGNORED not in labels
+
+
+def test_beams_are_those_of_the_model_fed_by_hand(tiny, batch):
+    delta = attach(tiny, METHODS["prompt-r"])
+    source = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    found = tiny.generate(**source, num_beams=3, max_new_tokens=4, do_sample=False)
+    memory = BaseModelOutput(last_hidden_state=by_hand(tiny, delta, batch).encoder_last_hidden_state)
+    mask = torch.cat([torch.ones(2, 100, dtype=torch.long), batch["attention_mask"]], dim=1)
+    with delta.disabled():
+        expected = tiny.generate(
+            encoder_outputs=memory, attention_mask=mask, num_beams=3, max_new_tokens=4, do_sample=False
+        )
+    assert torch.equal(found, expected)
+
+
+def test_without_a_mask_everything_is_seen(tiny, batch):
+    attach(tiny, METHODS["prompt-r"])
+    ids, labels = batch["input_ids"][:1], batch["labels"][:1]
+    masked = tiny(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).logits
+    torch.testing.assert_close(tiny(input_ids=ids, labels=labels).logits, masked)
+    torch.testing.assert_close(tiny(inputs_embeds=tiny.shared(ids), labels=labels).logits, masked)
+
+
+def test_a_vocabulary_prompt_starts_as_the_first_rows_of_the_embeddings_and_does_not_change_them(tiny, batch):
+    rows = tiny.shared.weight[:100].clone()
+    delta = attach(tiny, METHODS["prompt-t"])
+    vectors = delta.trained()["prompt.vectors"]
+    assert torch.equal(vectors[0], rows)
+    with torch.no_grad():
+        vectors.zero_()
+    assert torch.equal(tiny.shared.weight[:100], rows)
+
+
+def test_a_random_prompt_is_uniform_between_minus_a_half_and_a_half(tiny):
+    vectors = attach(tiny, method_named("prompt-r", {"prompt_length": 2000})).trained()["prompt.vectors"]
+    assert vectors.min() >= -0.5
+    assert vectors.max() <= 0.5
+    assert vectors.mean().abs() < 0.01
+    assert abs(vectors.std().item() - 12**-0.5) < 0.01
+
+
+@PROMPTS
+@pytest.mark.parametrize("size", ["t5-small", "t5-base", "t5-large"])
+def test_nothing_but_the_vectors_trains(name, size):
+    backbone = meta_backbone(size)
+    found = parameters(attach(backbone, METHODS[name]))
+    assert found.by_kind == {"prompt": 100 * backbone.config.d_model}
+    assert found.bytes == 4 * found.trained
+
+
+@pytest.mark.parametrize("field", [{"prompt_length": 7}, {"start": "vocabulary"}])
+def test_every_field_changes_behaviour(field, tiny, batch):
+    torch.manual_seed(0)
+    before = attach(tiny, METHODS["prompt-r"], name="before")
+    logits = tiny(**batch).logits
+    torch.manual_seed(0)
+    after = attach(tiny, method_named("prompt-r", field), name="after")
+    assert before.bytes() != after.bytes() or not torch.equal(tiny(**batch).logits, logits)
+
+
+def test_the_rates_are_the_papers():
+    assert (METHODS["prompt-r"].learning_rate, METHODS["prompt-t"].learning_rate) == (3e-2, 3e-1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompt_length": 0}, "a prompt has 1 vector or more"),
+        ({"prompt_length": 113, "start": "vocabulary"}, "vocabulary has 112 rows. Use a prompt_length up to that"),
+    ],
+)
+def test_a_prompt_that_cannot_be_is_refused_before_anything_changes(changes, message, tiny):
+    keys = list(tiny.state_dict())
+    with pytest.raises(InputError, match=message):
+        attach(tiny, method_named("prompt-r", changes))
+    assert list(tiny.state_dict()) == keys
