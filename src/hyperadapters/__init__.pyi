@@ -1,5 +1,6 @@
 """The public names; `__init__.py` imports each when it is first used."""
 
+from .anatomy import Layout as Layout
 from .backbone import load_backbone as load_backbone
 from .data import Data as Data
 from .data import Text as Text

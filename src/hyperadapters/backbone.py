@@ -1,10 +1,9 @@
-"""Backbones: loading one, its anatomy (where adapters sit, which norms it has), and its fingerprint."""
+"""Backbones: loading one, and its fingerprint."""
 
 import hashlib
 import json
 import os
 import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,132 +12,26 @@ import torch
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
+    AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     T5Config,
 )
+from transformers.utils import logging
 
+from hyperadapters.anatomy import BackboneKind, head_parameters, kind_of, own_parameters
 from hyperadapters.errors import InputError
 
-Stack = Literal["encoder", "decoder"]
-Position = Literal["attention", "feed_forward"]
 Precision = Literal["fp32", "bf16"]
 
 EMBEDDED = "embedded"
 """The name of the small pretrained T5 that comes with the package."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class Site:
-    """A point where an adapter may sit: the output of one sub-layer, before dropout and residual."""
-
-    stack: Stack
-    layer: int
-    position: Position
-    module: str
-    """The module whose output the adapter transforms, by its path in the backbone."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What structure does not tell about a family of models: patterns of module paths, `#` for a layer's number."""
-
-    sites: dict[tuple[Stack, Position], str]
-    norm: str
-    """A regular expression that the paths of all layer norms match."""
-
-
-T5_LAYOUT = Layout(
-    sites={
-        ("encoder", "attention"): "encoder.block.#.layer.0.SelfAttention.o",
-        ("encoder", "feed_forward"): "encoder.block.#.layer.1.DenseReluDense.wo",
-        ("decoder", "attention"): "decoder.block.#.layer.0.SelfAttention.o",
-        ("decoder", "feed_forward"): "decoder.block.#.layer.2.DenseReluDense.wo",
-    },
-    norm=r".*\.(final_)?layer_norm",
-)
-
-LAYOUTS = {"t5": T5_LAYOUT, "mt5": T5_LAYOUT}
-"""By `config.model_type`. FLAN-T5 and T5 v1.1 are `t5`."""
-
-
-@dataclass(frozen=True)
-class Anatomy:
-    """What a method needs to know of a backbone."""
-
-    d_model: int
-    sites: tuple[Site, ...]
-    norms: tuple[str, ...]
-    """Paths of every layer norm of every stack, the final ones included."""
-    stacks: tuple[Stack, ...]
-    output: tuple[str, ...]
-    """Paths of the modules that hold the output layer's weight: with tied embeddings there are several."""
-    parameters: int
-
-
-def anatomy(backbone: nn.Module) -> Anatomy:
-    """Find the sites and norms of a backbone.
-
-    Raises:
-        InputError: the architecture is not one whose sites are known.
-    """
-    config: Any = backbone.config
-    layout = LAYOUTS.get(config.model_type)
-    if layout is None:
-        raise InputError(
-            f"{type(backbone).__name__} has model_type {config.model_type!r}, whose adapter sites are not known. "
-            f"Known: {', '.join(LAYOUTS)}. Add its layout to hyperadapters.backbone.LAYOUTS; its repeated modules are "
-            f"{', '.join(repeated_modules(backbone))}."
-        )
-    paths = [name for name, _ in backbone.named_modules()]
-    return Anatomy(
-        d_model=config.d_model,
-        sites=tuple(site for path in paths for site in sites_at(path, layout)),
-        norms=tuple(path for path in paths if re.fullmatch(layout.norm, path)),
-        stacks=("encoder", "decoder"),
-        output=output_modules(backbone),
-        parameters=sum(tensor.numel() for tensor in own_parameters(backbone).values()),
-    )
-
-
-def sites_at(path: str, layout: Layout) -> list[Site]:
-    """The site that a module path is, if it is one."""
-    sites = []
-    for (stack, position), pattern in layout.sites.items():
-        match = re.fullmatch(re.escape(pattern).replace(r"\#", r"(\d+)"), path)
-        if match:
-            sites.append(Site(stack, int(match[1]), position, path))
-    return sites
-
-
-def repeated_modules(backbone: nn.Module) -> list[str]:
-    """Paths that occur once a layer, with `#` for the layer's number, the most frequent first."""
-    patterns = Counter(re.sub(r"\.\d+\.", ".#.", name, count=1) for name, _ in backbone.named_modules())
-    return [pattern for pattern, count in patterns.most_common(12) if count > 1]
-
-
-def output_modules(backbone: nn.Module) -> tuple[str, ...]:
-    """Paths of all modules whose weight is the output layer's."""
-    output = backbone.get_output_embeddings()  # type: ignore[operator]
-    return tuple(
-        name
-        for name, module in backbone.named_modules(remove_duplicate=False)
-        if output is not None and getattr(module, "_parameters", {}).get("weight") is output.weight
-    )
-
-
-CONTAINER = "hyperadapters"
-"""The submodule of a backbone under which its Deltas live."""
-
-
-def own_parameters(backbone: nn.Module) -> dict[str, nn.Parameter]:
-    """The backbone's own parameters, tied ones once, without those of attached Deltas."""
-    return {n: p for n, p in backbone.named_parameters() if not n.startswith(f"{CONTAINER}.")}
 
 
 def embedded_folder() -> Path:
@@ -186,10 +79,21 @@ def load_config(name: str) -> PretrainedConfig:
         raise explain(name, error) from error
 
 
+LOADERS: dict[BackboneKind, Any] = {
+    "encoder-decoder": AutoModelForSeq2SeqLM,
+    "encoder": AutoModelForSequenceClassification,
+    "decoder": AutoModelForCausalLM,
+}
+"""The class of transformers that makes a model of each kind, with the head that its tasks need."""
+
+
 def load_backbone(
     name: str = EMBEDDED, *, precision: Precision = "fp32", device: str | torch.device = "cpu"
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a pretrained backbone, frozen, and its tokenizer.
+
+    An encoder-decoder comes as text-to-text model, a decoder as causal language model, an encoder with a
+    classification head, which no adapter uses as it is: every Delta brings its own.
 
     Args:
         name: a folder saved by `save_pretrained`, a name on the Hugging Face Hub, or "embedded" for the small
@@ -198,26 +102,55 @@ def load_backbone(
         device: where to put it.
 
     Returns:
-        The model in evaluation mode with every parameter frozen, and its tokenizer.
+        The model in evaluation mode with every parameter frozen, and its tokenizer, which has a padding token.
 
     Raises:
-        InputError: it is not there, has no safetensors weights, or is of a kind that is not supported.
+        InputError: it is not there, lacks weights or has none in safetensors, or is no model of text.
     """
     source = resolve(name)
     config = load_config(name)
-    if config.model_type not in LAYOUTS:
-        raise InputError(f"backbone {name!r} is a {config.model_type!r}; supported today: {', '.join(LAYOUTS)}.")
     try:
-        backbone = AutoModelForSeq2SeqLM.from_pretrained(
-            source, dtype=DTYPES[precision], use_safetensors=True, trust_remote_code=False
-        )
+        backbone = load_model(name, source, config, DTYPES[precision])
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
-        raise explain(name, error) from error
+        raise error if isinstance(error, InputError) else explain(name, error) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
     backbone.config._name_or_path = name
     backbone.requires_grad_(False)
     backbone.eval()
     return backbone.to(device), tokenizer
+
+
+def load_model(name: str, source: str, config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    """The model with the weights of its files.
+
+    What an encoder's files lack (its head, perhaps a pooler) is drawn from a fixed seed, so that it is the same
+    model, with the same fingerprint, every time.
+
+    Raises:
+        InputError: the files lack other weights.
+    """
+    said = logging.get_verbosity()
+    logging.set_verbosity_error()  # a head that is missing is as it should be
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            backbone, found = LOADERS[kind_of(config)].from_pretrained(
+                source,
+                config=config,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+    finally:
+        logging.set_verbosity(said)
+    missing = sorted(key for key in {*found["missing_keys"]} - {*head_parameters(backbone)} if "pooler" not in key)
+    if missing:
+        raise InputError(f"backbone {name!r} lacks {len(missing)} weights of {type(backbone).__name__}: {missing[0]} …")
+    model: PreTrainedModel = backbone
+    return model
 
 
 T5_SIZES = {
@@ -244,17 +177,18 @@ def meta_backbone(name: str) -> PreTrainedModel:
     config = shape_config(name)
     with torch.device("meta"):
         try:
-            backbone: PreTrainedModel = AutoModelForSeq2SeqLM.from_config(config)
+            backbone: PreTrainedModel = LOADERS[kind_of(config)].from_config(config)
         except ValueError as error:
             raise InputError(
-                f"backbone {name!r} is a {config.model_type!r}; supported today: {', '.join(LAYOUTS)}."
+                f"backbone {name!r} is a {config.model_type!r}, which is no model of text. Attach to it from Python: "
+                "ha.attach(model, method)."
             ) from error
     backbone.tie_weights()
     return backbone
 
 
-ARCHITECTURE_FIELDS = ("model_type", "d_model", "d_kv", "d_ff", "num_layers", "num_decoder_layers", "num_heads")
 SAMPLE = 65_536
+"""Numbers of each tensor that a fingerprint looks at."""
 
 
 @dataclass(frozen=True)
@@ -277,6 +211,18 @@ class Fingerprint:
         return differing
 
 
+ARCHITECTURE = (
+    r"model_type|d_model|d_kv|d_ff|dim|hidden_dim|head_dim|n_embd|n_inner|ffn_dim|.*hidden_size|.*intermediate_size|"
+    r"(n|num|encoder|decoder)_.*(layers?|heads?|ffn_dim)"
+)
+"""The fields of configurations, whatever a family calls them, that say how large a model is."""
+
+
+def architecture_of(config: Any) -> dict[str, Any]:
+    """What kind of model this is and how large, from its configuration."""
+    return {key: value for key, value in config.to_dict().items() if re.fullmatch(ARCHITECTURE, key)}
+
+
 def fingerprint(backbone: nn.Module, tensors: dict[str, Tensor] | None = None) -> Fingerprint:
     """The fingerprint of a backbone; `tensors` stand for its parameters where those have been written.
 
@@ -284,7 +230,7 @@ def fingerprint(backbone: nn.Module, tensors: dict[str, Tensor] | None = None) -
     for a backbone held in float32 or bfloat16. It is empty for a backbone without weights (meta device).
     """
     tensors = {**own_parameters(backbone)} if tensors is None else tensors
-    architecture = {key: getattr(backbone.config, key, None) for key in ARCHITECTURE_FIELDS}
+    architecture = architecture_of(backbone.config)
     if any(tensor.is_meta for tensor in tensors.values()):
         return Fingerprint(architecture, "")
     digest = hashlib.sha256()

@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from hyperadapters import files
-from hyperadapters.backbone import Fingerprint, anatomy, load_backbone
+from hyperadapters import files, settings
+from hyperadapters.anatomy import Anatomy, Layout, anatomy
+from hyperadapters.backbone import Fingerprint, load_backbone
 from hyperadapters.errors import InputError
 from hyperadapters.methods import method_from_json
-from hyperadapters.methods.delta import CONFIG, FORMAT, TENSORS, Delta, attach, check_name
+from hyperadapters.methods.delta import CONFIG, FORMAT, TENSORS, Delta, attach, build, check_name
 from hyperadapters.methods.method import Method
 
 
@@ -63,7 +64,10 @@ def load(folder: str | Path, backbone: nn.Module | None = None, *, name: str | N
         backbone, _ = load_backbone(config["backbone"]["name"])
     name = config["name"] if name is None else name
     check_name(backbone, name)
-    draft = outline(backbone, method, name, folder)
+    layout = config["backbone"].get("layout")
+    shape = anatomy(backbone, settings.parse(Layout, layout, "backbone.layout") if layout else None)
+    outputs = config["backbone"].get("outputs") if shape.head else None
+    draft = outline(backbone, method, name, folder, shape, outputs)
     trained_on = Fingerprint(config["backbone"]["architecture"], config["backbone"]["weights"])
     differences = trained_on.differences(draft.fingerprint())
     if differences:
@@ -73,19 +77,18 @@ def load(folder: str | Path, backbone: nn.Module | None = None, *, name: str | N
         )
     files.check_tensors(folder / TENSORS, draft.tensors())
     with torch.random.fork_rng(devices=[]):
-        delta = attach(backbone, method, name)
+        delta = attach(backbone, method, name, outputs=outputs, layout=shape.layout)
     files.read_into(folder / TENSORS, delta.tensors())
     delta.about = {key: config[key] for key in config if key not in delta.describe()}
     return delta
 
 
-def outline(backbone: nn.Module, method: Method, name: str, folder: Path) -> Delta:
+def outline(backbone: nn.Module, method: Method, name: str, folder: Path, shape: Anatomy, outputs: int | None) -> Delta:
     """The Delta in shape alone: no memory is taken for what a damaged file may ask for."""
-    shape = anatomy(backbone)
     method.check(shape)
     try:
         with torch.device("meta"):
-            parts = method.build(backbone, shape)
+            parts = build(backbone, method, shape, outputs)
     except (RuntimeError, OverflowError) as error:
         raise InputError(f"{folder / CONFIG} asks for impossible sizes: {method}.") from error
     return Delta(backbone, method, name, shape, parts)

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from torch import nn
 
-from hyperadapters.backbone import Anatomy, Position, Site, Stack
+from hyperadapters.anatomy import Anatomy, Position, Site, Stack
 from hyperadapters.errors import InputError
 from hyperadapters.layers.bottleneck import Activation
 from hyperadapters.layers.matrices import PHM, AdapterMatrices, Dense, LowRank, LowRankPHM
 from hyperadapters.methods.method import Method
-from hyperadapters.methods.parts import OwnedTensors, Part, SiteAdapters
+from hyperadapters.methods.parts import OwnedTensors, Part, SiteAdapters, owned_norms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,8 @@ class SiteMethod(Method):
             raise InputError(f"{name}(bottleneck={self.bottleneck}): the bottleneck is a width, 1 or more.")
         if self.first_layer < 0:
             raise InputError(f"{name}(first_layer={self.first_layer}): layers count from 0.")
+        if self.output_layer and not anatomy.output:
+            raise InputError(f"{name}(output_layer=True): the backbone has no language-model output layer to train.")
         if not self.sites(anatomy):
             raise InputError(
                 f"{name}(positions={self.positions}, stacks={self.stacks}) leaves no site for an adapter. "
@@ -70,9 +72,10 @@ class SiteMethod(Method):
             "adapters": SiteAdapters(sites, matrices, anatomy.d_model, self.bottleneck, self.activation)
         }
         if self.norms:
-            parts["norms"] = OwnedTensors("norm", backbone, [(path,) for path in anatomy.norms])
+            parts["norms"] = owned_norms(backbone, anatomy)
         if self.output_layer:
-            parts["output_layer"] = OwnedTensors("head", backbone, [anatomy.output])
+            tied = tuple(f"{path}.weight" for path in anatomy.output)
+            parts["output_layer"] = OwnedTensors("head", backbone, [tied])
         return parts
 
 

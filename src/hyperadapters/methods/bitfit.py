@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hyperadapters.backbone import CONTAINER, Anatomy
+from hyperadapters.anatomy import Anatomy, own_modules
 from hyperadapters.methods.method import Method
 from hyperadapters.methods.parts import Handle, Kind, Part, shadow
 
@@ -76,14 +76,14 @@ def first_bias(module: nn.Module) -> Float[Tensor, " width"]:
 def bias_paths(backbone: nn.Module, anatomy: Anatomy) -> list[str]:
     """Modules with a bias, and those that get one: linear layers and the norms inside layers.
 
-    The final norm of a stack gets none, as in Compacter's published code.
+    The final norm of a stack gets none, as in Compacter's published code; a task head is the Delta's already.
     """
     inner_norms = {path for path in anatomy.norms if re.search(r"\.\d+\.", path)}
+    heads = {path.rpartition(".")[0] for path in anatomy.head}
     return [
         path
-        for path, module in backbone.named_modules()
-        if not path.startswith(f"{CONTAINER}.")
-        and (has_bias(module) or isinstance(module, nn.Linear) or path in inner_norms)
+        for path, module in own_modules(backbone)
+        if path not in heads and (has_bias(module) or isinstance(module, nn.Linear) or path in inner_norms)
     ]
 
 

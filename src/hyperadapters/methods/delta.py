@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hyperadapters import files
-from hyperadapters.backbone import CONTAINER, Anatomy, Fingerprint, anatomy, fingerprint
+from hyperadapters import files, settings
+from hyperadapters.anatomy import CONTAINER, Anatomy, Layout, anatomy
+from hyperadapters.backbone import Fingerprint, fingerprint
 from hyperadapters.card import model_card
 from hyperadapters.errors import InputError
 from hyperadapters.methods.method import Method, method_to_json
-from hyperadapters.methods.parts import KINDS, Handle, Kind, Part
+from hyperadapters.methods.parts import KINDS, Handle, Kind, OwnedTensors, Part, owned_head
 from hyperadapters.versions import versions
 
 FORMAT = 1
@@ -90,6 +91,12 @@ class Delta(nn.Module):
                 return fingerprint(self.backbone, part.original())
         return fingerprint(self.backbone)
 
+    @property
+    def outputs(self) -> int | None:
+        """How many logits the Delta's own head has; None where the backbone has no such head."""
+        head = dict(self.part_items()).get("head")
+        return head.generate()[-1].shape[0] if isinstance(head, OwnedTensors) else None
+
     def bytes(self) -> int:
         """Size of all saved tensors, in bytes."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors().values())
@@ -118,6 +125,8 @@ class Delta(nn.Module):
                 "name": self.backbone.config._name_or_path,  # type: ignore[union-attr]
                 "architecture": mark.architecture,
                 "weights": mark.weights,
+                "layout": settings.dump(self.anatomy.layout) if self.anatomy.layout else None,
+                "outputs": self.outputs,
             },
             "trained": sum(self.count().values()),
             "bytes": self.bytes(),
@@ -137,9 +146,10 @@ class Delta(nn.Module):
         if not self.in_use:
             for other in attached(self.backbone):
                 other.rest()
-            for stack in self.anatomy.stacks:  # first of all: a part may hook into a stack too
-                module = self.backbone.get_submodule(stack)
-                self.handles.append(module.register_forward_pre_hook(partial(self.begin, stack)))
+            for stack, entry in self.anatomy.entries.items():  # first of all: a part may hook into a stack too
+                begin = partial(self.begin, stack)
+                module = self.backbone.get_submodule(entry)
+                self.handles.append(module.register_forward_pre_hook(begin, with_kwargs=True))
             for name, part in self.part_items():
                 self.handles += part.install(self.backbone, partial(self.generated, name))
             for tensor in self.trained().values():
@@ -177,14 +187,14 @@ class Delta(nn.Module):
 
     # -- one pass ------------------------------------------------------------------------------------------------
 
-    def begin(self, stack: str, module: nn.Module, args: tuple[Any, ...]) -> None:
+    def begin(self, stack: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Generate all weights when a pass begins; the stacks after the first use the same ones.
 
-        A pass begins at the first stack. With gradients, what was generated serves each stack once, because its
-        graph is consumed by the backward pass; without, it serves until a parameter changes, so decoding
-        generates once and not once a token.
+        A pass begins at the first stack, unless that goes on from a cache. With gradients, what was generated serves
+        each stack once, because its graph is consumed by the backward pass; without, it serves until a parameter
+        changes, so decoding generates once and not once a token.
         """
-        first = stack == self.anatomy.stacks[0]
+        first = stack == self.anatomy.stacks[0] and not goes_on(kwargs.get("past_key_values"))
         used_up = torch.is_grad_enabled() and stack in self.current.served
         if first or used_up or self.current.key != self.key():
             self.regenerate()
@@ -214,19 +224,34 @@ class Delta(nn.Module):
         return f"{self.name!r}, {self.method}"
 
 
+def goes_on(cache: Any) -> bool:
+    """Whether a pass goes on from a cache of earlier tokens. Compiled code does not look."""
+    return not torch.compiler.is_compiling() and cache is not None and cache.get_seq_length() > 0
+
+
 def attached(backbone: nn.Module) -> list[Delta]:
     """The Deltas of a backbone, in the order they were attached."""
     container = getattr(backbone, CONTAINER, None)
     return list(container.values()) if container is not None else []
 
 
-def attach(backbone: nn.Module, method: Method, name: str = "default") -> Delta:
+def attach(
+    backbone: nn.Module,
+    method: Method,
+    name: str = "default",
+    *,
+    outputs: int | None = None,
+    layout: Layout | None = None,
+) -> Delta:
     """Attach a method to a backbone and put it in use.
 
     Args:
         backbone: a frozen pretrained transformer; its parameters are frozen here if they are not.
         method: one of the method dataclasses, or an entry of `METHODS`.
         name: the Delta's name, a Python identifier or words joined by `-`, unique on this backbone.
+        outputs: on a backbone with a classification head, how many logits the Delta's own head has: one for each
+            class, or 1 for a number. Without it, the Delta's head starts as a copy of the backbone's.
+        layout: the sites named by hand, for a backbone whose structure does not tell them.
 
     Returns:
         The Delta, freshly initialised from torch's global generator, in use.
@@ -234,12 +259,12 @@ def attach(backbone: nn.Module, method: Method, name: str = "default") -> Delta:
     Raises:
         InputError: the method does not fit the backbone, or the name is taken; nothing has changed then.
     """
-    shape = anatomy(backbone)
+    shape = anatomy(backbone, layout)
     method.check(shape)
     check_name(backbone, name)
     device = next(backbone.parameters()).device
     with torch.device("meta" if device.type == "meta" else "cpu"):
-        parts = method.build(backbone, shape)
+        parts = build(backbone, method, shape, outputs)
     delta = Delta(backbone, method, name, shape, parts).to(device)
     backbone.requires_grad_(False)
     if not hasattr(backbone, CONTAINER):
@@ -247,6 +272,23 @@ def attach(backbone: nn.Module, method: Method, name: str = "default") -> Delta:
     getattr(backbone, CONTAINER)[key_of(name)] = delta
     delta.train(backbone.training)
     return delta.use()
+
+
+def build(backbone: nn.Module, method: Method, shape: Anatomy, outputs: int | None) -> dict[str, Part]:
+    """The method's parts and, where the backbone has a task head, the Delta's own.
+
+    Raises:
+        InputError: a number of outputs for a backbone without such a head.
+    """
+    if outputs is not None and not shape.head:
+        raise InputError(
+            f"outputs={outputs}: {type(backbone).__name__} has no classification head. Leave outputs away, or load the "
+            "backbone as AutoModelForSequenceClassification."
+        )
+    parts = method.build(backbone, shape)
+    if shape.head:
+        parts["head"] = owned_head(backbone, shape, outputs)
+    return parts
 
 
 def key_of(name: str) -> str:

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from hyperadapters.backbone import Anatomy
+from hyperadapters.anatomy import Anatomy
 from hyperadapters.methods.method import Method
 from hyperadapters.methods.parts import Part, WholeBackbone
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from hyperadapters import settings
-from hyperadapters.backbone import Anatomy
+from hyperadapters.anatomy import Anatomy
 
 if TYPE_CHECKING:
     from hyperadapters.methods.parts import Part

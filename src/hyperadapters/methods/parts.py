@@ -5,7 +5,7 @@ with forward hooks (`install`). Every tensor has a leading adapter axis.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, Protocol, get_args
 
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hyperadapters.backbone import Site, own_parameters
+from hyperadapters.anatomy import Anatomy, Site, own_parameters, vectors
 from hyperadapters.layers.bottleneck import Activation, AdapterWeights, bottleneck_adapter
 from hyperadapters.layers.matrices import AdapterMatrices
 
@@ -102,20 +102,39 @@ class SiteAdapters(Part):
 
 
 class OwnedTensors(Part):
-    """The Delta's own copies of some weights of the backbone, all of one shape, used in their place.
+    """The Delta's own copies of some tensors of the backbone, used in their place.
 
-    The backbone's tensors stay where they are and as they are: while one of the modules runs, its attribute
-    `weight` is shadowed by the Delta's. This costs no operation, and `state_dict` does not see it.
+    The backbone's tensors stay where they are and as they are: while one of the modules runs, its attribute is
+    shadowed by the Delta's. This costs no operation, and `state_dict` does not see it. Tensors of one shape are
+    slices of one parameter: `weight` holds those shaped as the first, `weight_16` those of width 16.
     """
 
-    def __init__(self, kind: Kind, backbone: nn.Module, tensors: Sequence[tuple[str, ...]], adapters: int = 1) -> None:
-        """`tensors` lists, for every tensor to own, the paths of the modules that use it as their `weight`."""
+    def __init__(
+        self,
+        kind: Kind,
+        backbone: nn.Module,
+        tensors: Sequence[tuple[str, ...]],
+        values: Mapping[str, Tensor] | None = None,
+        adapters: int = 1,
+    ) -> None:
+        """`tensors` lists, for every tensor to own, the parameters of the backbone, by path, that it stands for.
+
+        It starts as a copy of the first of them, or as what `values` has under that path.
+        """
         super().__init__()
         self.owned_kind: Kind = kind
         self.tensors = tuple(tensors)
-        originals = [backbone.get_parameter(f"{paths[0]}.weight").detach() for paths in tensors]
-        stacked = torch.stack(originals).float()
-        self.weight = nn.Parameter(stacked.expand(adapters, *stacked.shape).clone())
+        groups: dict[tuple[int, ...], list[Tensor]] = {}
+        self.places: list[tuple[str, int]] = []
+        for paths in tensors:
+            value = (values or {}).get(paths[0], backbone.get_parameter(paths[0])).detach()
+            group = groups.setdefault(tuple(value.shape), [])
+            name = "weight" if next(iter(groups)) == value.shape else f"weight_{'x'.join(map(str, value.shape))}"
+            self.places.append((name, len(group)))
+            group.append(value)
+        for name, group in zip(dict.fromkeys(name for name, _ in self.places), groups.values(), strict=True):
+            stacked = torch.stack(group).float()
+            self.register_parameter(name, nn.Parameter(stacked.expand(adapters, *stacked.shape).clone()))
 
     def kind(self, tensor: str) -> Kind:
         """The kind given at construction."""
@@ -123,16 +142,17 @@ class OwnedTensors(Part):
 
     def generate(self) -> tuple[Tensor, ...]:
         """The first adapter's tensors, in order."""
-        return self.weight[0].unbind(0)
+        unbound = {name: tensor[0].unbind(0) for name, tensor in self.named_parameters()}
+        return tuple(unbound[name][row] for name, row in self.places)
 
     def install(self, backbone: nn.Module, generated: Callable[[], tuple[Tensor, ...]]) -> list[Handle]:
         """Hooks around every module that uses one of the tensors."""
-        return [
-            handle
-            for index, paths in enumerate(self.tensors)
-            for path in paths
-            for handle in shadow(backbone.get_submodule(path), "weight", generated, index)
-        ]
+        handles: list[Handle] = []
+        for index, paths in enumerate(self.tensors):
+            for path in paths:
+                module, _, attribute = path.rpartition(".")
+                handles += shadow(backbone.get_submodule(module), attribute, generated, index)
+        return handles
 
 
 def shadow(
@@ -173,6 +193,27 @@ class Uncover:
     def remove(self) -> None:
         """Let the module see its own parameter again."""
         self.module.__dict__.pop(self.attribute, None)
+
+
+def owned_norms(backbone: nn.Module, anatomy: Anatomy) -> OwnedTensors:
+    """All of a backbone's layer norms, weights and biases."""
+    paths = [f"{path}.{attribute}" for path in anatomy.norms for attribute in vectors(backbone.get_submodule(path))]
+    return OwnedTensors("norm", backbone, [(path,) for path in paths])
+
+
+def owned_head(backbone: nn.Module, anatomy: Anatomy, outputs: int | None) -> OwnedTensors:
+    """A classification or regression head with `outputs` logits, or None: as the backbone's own, with its values.
+
+    With a number given, the last layer is drawn anew, N(0, initializer_range²) with biases of zero, as transformers
+    draws it; what stands before it starts from the backbone's values.
+    """
+    values: dict[str, Tensor] = {}
+    if outputs is not None:
+        last, _, _ = anatomy.head[-1].rpartition(".")
+        width = backbone.get_parameter(f"{last}.weight").shape[1]
+        std = getattr(backbone.config, "initializer_range", 0.02)
+        values = {f"{last}.weight": torch.randn(outputs, width) * std, f"{last}.bias": torch.zeros(outputs)}
+    return OwnedTensors("head", backbone, [(path,) for path in anatomy.head], values)
 
 
 class WholeBackbone(Part):

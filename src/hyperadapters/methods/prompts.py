@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hyperadapters.backbone import Anatomy
+from hyperadapters.anatomy import Anatomy
 from hyperadapters.errors import InputError
 from hyperadapters.methods.method import Method
 from hyperadapters.methods.parts import Handle, Kind, Part
@@ -91,13 +91,18 @@ class PromptTuning(Method):
         return 3e-2 if self.start == "random" else 3e-1
 
     def check(self, anatomy: Anatomy) -> None:
-        """Raise InputError for a prompt of no vectors."""
+        """Raise InputError for a prompt of no vectors, or a backbone that is no encoder-decoder."""
+        if anatomy.stacks != ("encoder", "decoder"):
+            raise InputError(
+                f"PromptTuning puts its prompt before an encoder that a decoder attends to; this backbone is one "
+                f"{anatomy.stacks[0]} alone. Use another method, such as compacter++ or bitfit."
+            )
         if self.prompt_length < 1:
             raise InputError(f"PromptTuning(prompt_length={self.prompt_length}): a prompt has 1 vector or more.")
 
     def build(self, backbone: nn.Module, anatomy: Anatomy) -> dict[str, Part]:
         """One part: the prompt. Raises InputError if the vocabulary has fewer rows than the prompt takes."""
-        return {"prompt": Prompt(anatomy.stacks, self.first_vectors(backbone, anatomy.d_model))}
+        return {"prompt": Prompt(tuple(anatomy.entries.values()), self.first_vectors(backbone, anatomy.d_model))}
 
     def first_vectors(self, backbone: nn.Module, d_model: int) -> Float[Tensor, "prompt_length d_model"]:
         """What the prompt starts from."""
