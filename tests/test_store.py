@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from conftest import make_tiny
+from families import FAMILIES
 from hyperadapters import METHODS, InputError, attach, load, load_backbone, method_named
 from hyperadapters.methods.delta import CONFIG, TENSORS
 
@@ -205,10 +206,32 @@ def test_a_backbone_that_is_not_there_says_where_was_looked(tmp_path):
         load_backbone(str(tmp_path / "absent"))
 
 
-def test_a_backbone_of_another_kind_is_refused(tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(InputError, match="is a 'bert'; supported today: t5, mt5"):
+def test_a_backbone_that_is_no_model_of_text_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "vit"}')
+    with pytest.raises(InputError, match="is a 'vit', which is no model of text"):
         load_backbone(str(tmp_path))
+
+
+def test_a_backbone_whose_files_lack_weights_of_the_model_is_refused(tmp_path):
+    make_tiny().save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["encoder.final_layer_norm.weight"]
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match="lacks 1 weights of T5.*encoder.final_layer_norm.weight"):
+        load_backbone(str(tmp_path))
+
+
+def test_what_an_encoder_lacks_is_the_same_at_every_load(tmp_path):
+    from transformers import BertModel
+
+    backbone, tokenizer = FAMILIES["bert"].make(), load_backbone()[1]
+    BertModel(backbone.config, add_pooling_layer=False).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    state = torch.get_rng_state()
+    one, other = (load_backbone(str(tmp_path))[0].state_dict() for _ in range(2))
+    assert {"classifier.weight", "bert.pooler.dense.weight"} <= set(one)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_pickled_weights_are_not_read(tmp_path):

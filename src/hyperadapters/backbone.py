@@ -87,6 +87,21 @@ LOADERS: dict[BackboneKind, Any] = {
 """The class of transformers that makes a model of each kind, with the head that its tasks need."""
 
 
+def loader_of(name: str, config: PretrainedConfig) -> Any:
+    """The class of transformers that makes a backbone.
+
+    Raises:
+        InputError: it is no model of text.
+    """
+    loader = LOADERS[kind_of(config)]
+    if type(config) not in loader._model_mapping:
+        raise InputError(
+            f"backbone {name!r} is a {config.model_type!r}, which is no model of text. Attach to it from Python: "
+            "ha.attach(model, method)."
+        )
+    return loader
+
+
 def load_backbone(
     name: str = EMBEDDED, *, precision: Precision = "fp32", device: str | torch.device = "cpu"
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -136,7 +151,7 @@ def load_model(name: str, source: str, config: PretrainedConfig, dtype: torch.dt
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            backbone, found = LOADERS[kind_of(config)].from_pretrained(
+            backbone, found = loader_of(name, config).from_pretrained(
                 source,
                 config=config,
                 dtype=dtype,
@@ -176,13 +191,7 @@ def meta_backbone(name: str) -> PreTrainedModel:
     """The backbone without its weights: shapes alone, of any size at once."""
     config = shape_config(name)
     with torch.device("meta"):
-        try:
-            backbone: PreTrainedModel = LOADERS[kind_of(config)].from_config(config)
-        except ValueError as error:
-            raise InputError(
-                f"backbone {name!r} is a {config.model_type!r}, which is no model of text. Attach to it from Python: "
-                "ha.attach(model, method)."
-            ) from error
+        backbone: PreTrainedModel = loader_of(name, config).from_config(config)
     backbone.tie_weights()
     return backbone
 
