@@ -32,16 +32,16 @@ def test_the_sites_are_where_the_sublayers_outputs_leave(name):
 
 
 @every_family
-@pytest.mark.parametrize("method", ["houlsby", "compacter"])
+@pytest.mark.parametrize("method", ["houlsby", "compacter", "bitfit"])
 def test_attached_a_family_computes_and_trains_as_it_should(name, method):
     family = FAMILIES[name]
     backbone, batch = family.make(), family.batch()
     with torch.no_grad():
         before = backbone(**batch).logits
-    delta = attach(backbone, method_named(method, SMALL))
+    delta = attach(backbone, method_named(method, SMALL if method != "bitfit" else {}))
     output = backbone(**batch)
-    deviation = {"houlsby": 1e-2, "compacter": 1e-5}[method]
-    assert (output.logits - before).norm() < deviation * before.norm()
+    deviation = {"houlsby": 1e-2, "compacter": 1e-5, "bitfit": 0.0}[method]
+    assert (output.logits - before).norm() <= deviation * before.norm()
     norm_of(output).backward()
     trained = delta.trained()
     assert all(tensor.grad is not None and tensor.grad.abs().sum() > 0 for tensor in trained.values())
@@ -163,6 +163,11 @@ def test_full_fine_tuning_trains_the_head_as_the_deltas_own():
 def test_outputs_for_a_backbone_without_a_head_are_refused(tiny):
     with pytest.raises(InputError, match="outputs=2: T5ForConditionalGeneration has no classification head"):
         attach(tiny, METHODS["houlsby"], outputs=2)
+
+
+def test_prompt_tuning_needs_an_encoder_and_a_decoder():
+    with pytest.raises(InputError, match="this backbone is one encoder alone"):
+        attach(FAMILIES["bert"].make(), METHODS["prompt-r"])
 
 
 def test_an_output_layer_that_is_not_there_is_refused():
