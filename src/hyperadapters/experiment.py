@@ -174,7 +174,9 @@ def with_changes(experiment: Experiment, changes: Mapping[str, str]) -> Experime
     changed = {}
     for section, values in sections.items():
         try:
-            changed[section] = settings.updated(getattr(experiment, section), values, section)
+            current = getattr(experiment, section)
+            is_method = isinstance(current, Method)
+            changed[section] = current.changed(values) if is_method else settings.updated(current, values, section)
         except InputError as error:
             problems.append(str(error))
     if problems:
@@ -183,8 +185,8 @@ def with_changes(experiment: Experiment, changes: Mapping[str, str]) -> Experime
 
 
 def method_name(method: Method) -> str:
-    """The preset's name of a method, or its class where its fields are others."""
-    return next((name for name, preset in METHODS.items() if preset == method), type(method).__name__)
+    """The preset's name of a method, or its label where its fields are others."""
+    return next((name for name, preset in METHODS.items() if preset == method), method.label)
 
 
 def resolve_task(task: NamedTask | FilesTask) -> tuple[Task, Path | None]:

@@ -35,8 +35,16 @@ def updated(settings: T, changes: Mapping[str, Any], where: str) -> T:
     Raises:
         InputError: unknown fields or values of a wrong type, all of them in one error.
     """
-    cls = type(settings)
-    known = [field.name for field in dataclasses.fields(settings)]  # type: ignore[arg-type]
+    return dataclasses.replace(settings, **typed(type(settings), changes, where))  # type: ignore[type-var]
+
+
+def typed(cls: type, changes: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Values for fields of a dataclass, of their types; as `updated` takes them.
+
+    Raises:
+        InputError: as `updated`.
+    """
+    known = [field.name for field in dataclasses.fields(cls)]
     problems, values = [], {}
     for key, value in changes.items():
         if key not in known:
@@ -49,7 +57,7 @@ def updated(settings: T, changes: Mapping[str, Any], where: str) -> T:
             problems.append(f"{where}.{key}={value!r}: {error.errors()[0]['msg'].lower()} (the field is {expected})")
     if problems:
         raise InputError("\n  ".join(problems))
-    return dataclasses.replace(settings, **values)  # type: ignore[type-var]
+    return values
 
 
 def _plain(cls: type, key: str, value: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from hyperadapters import settings
 from hyperadapters.errors import InputError, neighbours
 from hyperadapters.methods.method import Method
+from hyperadapters.methods.peft import PREFIX, Peft
 
 _modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
 
@@ -19,18 +20,20 @@ METHODS: dict[str, Method] = {
 }
 """Every method by the name that papers and the command line use."""
 
-METHOD_TYPES: dict[str, type[Method]] = {type(method).__name__: type(method) for method in METHODS.values()}
+METHOD_TYPES: dict[str, type[Method]] = {kind.__name__: kind for kind in (Peft, *map(type, METHODS.values()))}
 
 
 def method_named(name: str, changes: Mapping[str, Any] | None = None) -> Method:
-    """A method by name, with some of its fields changed.
+    """A method by name, with some of its fields changed; `peft:lora` is LoRA of the peft library.
 
     Raises:
         InputError: there is no such method or field; names the nearest.
     """
+    if name.startswith(PREFIX):
+        return Peft(kind=name.removeprefix(PREFIX)).changed(changes or {})
     if name not in METHODS:
         raise InputError(f"there is no method {name!r}. {neighbours(name, METHODS)}")
-    return settings.updated(METHODS[name], changes or {}, "method")
+    return METHODS[name].changed(changes or {})
 
 
 def method_from_json(values: Mapping[str, Any]) -> Method:

@@ -1,6 +1,7 @@
 """What a method is: a frozen dataclass that, given a backbone, builds the parts of a Delta."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -19,6 +20,19 @@ class Method(ABC):
     @abstractmethod
     def learning_rate(self) -> float:
         """The rate to start from: what Compacter (arXiv:2106.04647v2, appendix A) chose for it on GLUE at T5-base."""
+
+    @property
+    def label(self) -> str:
+        """What tables call it where no preset is like it."""
+        return type(self).__name__
+
+    def changed(self, changes: Mapping[str, Any]) -> "Method":
+        """The same with some fields changed; values may be text, as the command line gives them.
+
+        Raises:
+            InputError: unknown fields or values of a wrong type, all of them in one error.
+        """
+        return settings.updated(self, changes, "method")
 
     @abstractmethod
     def check(self, anatomy: Anatomy) -> None:

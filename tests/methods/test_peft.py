@@ -1,0 +1,129 @@
+"""Methods of the peft library stand in comparisons as ours do."""
+
+import copy
+import json
+import sys
+
+import pytest
+import torch
+
+from conftest import make_tiny
+from hyperadapters import METHODS, InputError, attach, load, method_named, parameters, parameters_of
+from hyperadapters.experiment import method_name
+from hyperadapters.methods import method_from_json
+from hyperadapters.methods.method import method_to_json
+
+peft = pytest.importorskip("peft")
+WRAPPING = pytest.mark.parametrize(
+    ("name", "changes"), [("lora", {"r": "4"}), ("ia3", {}), ("loha", {}), ("vera", {}), ("hra", {})]
+)
+
+
+def logits(backbone, batch):
+    with torch.no_grad():
+        return backbone(**batch).logits
+
+
+def train_a_little(delta, batch):
+    optimizer = torch.optim.AdamW(delta.trained().values(), lr=1e-2)
+    for _ in range(3):
+        delta.backbone(**batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def test_lora_is_what_peft_itself_makes_of_the_same_backbone(tiny, batch):
+    delta = attach(tiny, method_named("peft:lora", {"r": "4", "target_modules": '["q", "o"]', "lora_alpha": "16"}))
+    config = peft.LoraConfig(r=4, target_modules=["q", "o"], lora_alpha=16)
+    other = peft.inject_adapter_in_model(config, make_tiny())
+    theirs = {name: tensor for name, tensor in other.named_parameters() if tensor.requires_grad}
+    ours = {name.removeprefix("peft.model."): tensor for name, tensor in delta.trained().items()}
+    assert {name: tensor.shape for name, tensor in ours.items()} == {n: t.shape for n, t in theirs.items()}
+    with torch.no_grad():
+        for name, tensor in theirs.items():
+            tensor.normal_(std=0.1)
+            ours[name].copy_(tensor)
+    assert torch.equal(logits(tiny, batch), logits(other, batch))
+
+
+@WRAPPING
+def test_it_trains_is_saved_and_leaves_the_backbone_as_it_was(name, changes, tiny, batch, tmp_path):
+    base, keys = logits(tiny, batch), list(tiny.state_dict())
+    method = method_named(f"peft:{name}", changes)
+    delta = attach(tiny, method, name="other")
+    train_a_little(delta, batch)
+    adapted = logits(tiny, batch)
+    assert not torch.equal(adapted, base)
+    assert parameters(delta).by_kind == {"adapter": sum(t.numel() for t in delta.trained().values())}
+    delta.save(tmp_path / "a")
+    fresh = make_tiny()
+    assert load(tmp_path / "a", fresh).method == method
+    assert torch.equal(logits(fresh, batch), adapted)
+    with delta.disabled():
+        assert torch.equal(logits(tiny, batch), base)
+        assert [key for key in tiny.state_dict() if not key.startswith("hyperadapters.")] == keys
+    assert torch.equal(logits(tiny, batch), adapted)
+    delta.detach()
+    assert torch.equal(logits(tiny, batch), base)
+    assert list(tiny.state_dict()) == keys
+    assert not hasattr(tiny, "peft_config")
+
+
+def test_it_is_switched_with_ours_and_copied(tiny, batch):
+    ours = attach(tiny, METHODS["houlsby"], name="ours")
+    one = logits(tiny, batch)
+    theirs = attach(tiny, method_named("peft:lora"), name="theirs")
+    train_a_little(theirs, batch)
+    two = logits(tiny, batch)
+    ours.use()
+    assert torch.equal(logits(tiny, batch), one)
+    theirs.use()
+    assert torch.equal(logits(tiny, batch), two)
+    twin = copy.deepcopy(tiny)
+    train_a_little(theirs, batch)
+    assert torch.equal(logits(twin, batch), two)
+    assert not torch.equal(logits(tiny, batch), two)
+
+
+@WRAPPING
+def test_it_is_counted_without_weights(name, changes):
+    method = method_named(f"peft:{name}", changes)
+    found = parameters_of("embedded", method)
+    assert found.total == 3_505_632
+    if name == "lora":
+        assert found.trained == 12 * 2 * 2 * 4 * 144
+
+
+def test_an_experiment_holds_only_what_was_changed():
+    method = method_named("peft:lora", {"r": "16", "target_modules": '["v", "q"]'})
+    stored = json.loads(json.dumps(method_to_json(method)))
+    assert stored == {"type": "Peft", "kind": "lora", "config": {"r": 16, "target_modules": ["v", "q"]}}
+    assert method_from_json(stored) == method
+    assert method_name(method) == "peft:lora"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("peft:lorra", {}, "no method 'peft:lorra' that wraps modules is in peft. Did you mean lora"),
+        ("peft:prompt_tuning", {}, "no method 'peft:prompt_tuning' that wraps modules"),
+        ("peft:lora", {"rank": "4"}, "method.rank: LoraConfig has no such field"),
+        ("peft:lora", {"r": "many"}, "method.r='many'"),
+        ("peft:lora", {"r": "0"}, "peft refuses this backbone"),
+        ("peft:lora", {"target_modules": "nothing"}, "peft refuses this backbone: Target modules"),
+        ("peft:adalora", {}, "peft:adalora: AdaLoRA does not work when `total_step` is None"),
+        ("peft:adalora", {"total_step": "10"}, "wants a call of its own after every update"),
+    ],
+)
+def test_what_peft_cannot_do_is_said_before_anything_changes(name, changes, message, tiny, batch):
+    base, keys = logits(tiny, batch), list(tiny.state_dict())
+    with pytest.raises(InputError, match=message):
+        attach(tiny, method_named(name, changes))
+    assert list(tiny.state_dict()) == keys
+    assert torch.equal(logits(tiny, batch), base)
+
+
+def test_without_peft_the_error_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft.mapping", None)
+    with pytest.raises(InputError, match=r"need the package peft.*pip install 'hyperadapters\[peft\]'"):
+        method_named("peft:lora")
