@@ -181,7 +181,8 @@ def test_count_counts_by_kind():
 def test_compare_writes_one_table_and_one_figure(tmp_path):
     words = ("compare", "--methods", "pfeiffer,compacter++", "--output", tmp_path / "c", *QUICK)
     result = works(*words)
-    assert all(re.search(rf"{re.escape(name)}\s", result.stdout) for name in ("pfeiffer", "compacter++"))
+    columns = ("pfeiffer", "compacter++", "adapter", "score", "step", "generate", "activations", "peak memory")
+    assert all(re.search(rf"{re.escape(name)}\s", result.stdout) for name in columns)
     assert (tmp_path / "c" / "trade-off.png").read_bytes().startswith(b"\x89PNG")
     table = (tmp_path / "c" / "comparison.md").read_text()
     assert table.count("\n| ") == 3
@@ -189,6 +190,31 @@ def test_compare_writes_one_table_and_one_figure(tmp_path):
     again = one_json(works(*words, "--resume", "--json"))
     assert [run["method"] for run in again["results"]] == ["pfeiffer", "compacter++"]
     assert "is not empty" in refuses(*words)
+
+
+def test_compare_all_measures_every_method_alike(files, tmp_path):
+    words = ("compare", "--methods", "all", *own(files), "--output", tmp_path / "c", "--json", *QUICK[:2])
+    results = one_json(works(*words))["results"]
+    assert [result["method"] for result in results] == list(METHODS)
+    for result in results:
+        assert result["trained"] == sum(result["by_kind"].values())
+        assert result["bytes"] > 0
+        assert all(value > 0 for key, value in result["cost"].items() if key != "peak_memory")
+    assert len({(result["cost"]["rows"], result["cost"]["source_length"]) for result in results}) == 1
+
+
+def test_a_method_of_peft_stands_in_a_comparison_and_settings_go_to_the_method_they_name(files, tmp_path):
+    pytest.importorskip("peft")
+    words = ("compare", "--methods", "compacter++,peft:lora", *own(files), "--output", tmp_path / "c", *QUICK[:2])
+    ours = ("--set", "compacter++.n=8", "--set", "peft:lora.r=2")
+    found = one_json(works(*words, *ours, "--json"))["results"]
+    assert [run["method"] for run in found] == ["Compacter", "peft:lora"]
+    assert [run["experiment"]["method"].get("n") for run in found] == [8, None]
+    assert found[1]["trained"] == 12 * 2 * 2 * 2 * 144
+    assert found[1]["cost"]["step_seconds"] > 0
+    again = one_json(works("evaluate", tmp_path / "c" / "peft:lora", "--split", "validation", "--json"))
+    assert again["metrics"] == found[1]["metrics"]["validation"]
+    assert "LoraConfig has no such field" in refuses(*words, "--set", "peft:lora.n=2")
 
 
 def test_full_fine_tuning_runs_from_the_command_line(tmp_path):

@@ -24,7 +24,9 @@ from .experiment import (
 from .experiment import (
     Training as Training,
 )
+from .measure import Cost as Cost
 from .measure import Parameters as Parameters
+from .measure import measure as measure
 from .measure import parameters as parameters
 from .measure import parameters_of as parameters_of
 from .methods import METHODS as METHODS

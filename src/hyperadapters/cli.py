@@ -30,7 +30,9 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")]
-MethodName = Annotated[str, typer.Option(help="A name that `hyperadapters methods` lists.")]
+MethodName = Annotated[
+    str, typer.Option(help="A name that `hyperadapters methods` lists, or peft:NAME for one of the peft library.")
+]
 Backbone = Annotated[
     str, typer.Option(help="A folder, a name on the Hugging Face Hub, or `embedded`: the T5 inside the package.")
 ]
@@ -118,6 +120,13 @@ def changes(settings: list[str]) -> dict[str, str]:
     return dict(item.split("=", 1) for item in settings)
 
 
+def settings_of(method: str, methods: list[str], settings: list[str]) -> list[str]:
+    """The `--set` options that concern one of several methods: `NAME.KEY` is its own `method.KEY`."""
+    sections = [(item.partition(".")[0], item) for item in settings]
+    mine = [f"method{item.removeprefix(method)}" for section, item in sections if section == method]
+    return [item for section, item in sections if section not in methods] + mine
+
+
 def choose_task(task: str, data: str, files: dict[str, str], text: str, label: str, target: str) -> Any:
     """The task that the options describe: a named one, or a user's own files."""
     from hyperadapters.experiment import FilesTask, NamedTask
@@ -195,7 +204,9 @@ def train(
 
 @command
 def compare(
-    methods: Annotated[str, typer.Option(help="Names of methods, or `all`.")] = "full,houlsby,compacter,compacter++",
+    methods: Annotated[
+        str, typer.Option(help="Names of methods, peft:NAME for one of peft, or `all`.")
+    ] = "full,houlsby,compacter,compacter++",
     task: TaskName = "",
     backbone: Backbone = "embedded",
     output: Annotated[Path, typer.Option(help="Folder for the runs, the table and the figure.")] = Path("out/compare"),
@@ -212,10 +223,13 @@ def compare(
 ) -> None:
     """Train several methods on one task: one table, one figure.
 
-    Each method uses its own learning rate unless --set training.lr changes it for all.
+    Each method uses its own learning rate unless --set training.lr changes it for all. A method's name in place of a
+    section changes that method alone.
 
-    Example:
+    Examples:
         hyperadapters compare --methods full,houlsby,compacter++ --task glue/mrpc --data glue_data
+
+        hyperadapters compare --methods compacter++,peft:lora --set compacter++.n=8 --set peft:lora.r=16
     """
     from hyperadapters.methods import METHODS
     from hyperadapters.report import terminal_table, write_comparison
@@ -227,7 +241,8 @@ def compare(
     files = {"train": train, "validation": validation, "test": test}
     chosen = choose_task(task, data, files, text, label, target)
     quiet_libraries()
-    results = sweep({name: plan(name, chosen, backbone, settings) for name in names}, output, resume=resume)
+    plans = {name: plan(name, chosen, backbone, settings_of(name, names, settings)) for name in names}
+    results = sweep(plans, output, resume=resume)
     paths = write_comparison(results, output)
     where = [f"{name}: {path}" for name, path in paths.items()]
     where += [f"adapters and results: {output}/{{{','.join(names)}}}"]
@@ -400,17 +415,24 @@ def count(
     backbone: Annotated[str, typer.Option(help="A folder, a config.json, a name on the Hub, or `embedded`.")] = (
         "embedded"
     ),
+    paper: Annotated[
+        bool, typer.Option("--paper", help="The papers' own tables instead: our counts beside what they print.")
+    ] = False,
     settings: Settings = [],  # noqa: B006 (typer copies it)
     json_output: Json = False,
 ) -> None:
     """Count what a method trains, from the backbone's config alone.
 
-    Example:
+    Examples:
         hyperadapters count --backbone t5-base --method compacter --set method.n=8
+
+        hyperadapters count --paper
     """
+    if paper:
+        count_papers(json_output)
+        return
     from hyperadapters.measure import human_bytes, parameters_of
     from hyperadapters.methods import method_named
-    from hyperadapters.settings import updated
 
     chosen = method_named(method)
     wanted = changes(settings)
@@ -418,7 +440,7 @@ def count(
     if other:
         known = ", ".join(f"method.{field.name}" for field in fields(chosen))  # type: ignore[arg-type]
         raise InputError(f"--set {other[0]}: only the method's settings count here: {known or 'it has none'}.")
-    chosen = updated(chosen, {path.removeprefix("method."): value for path, value in wanted.items()}, "method")
+    chosen = chosen.changed({path.removeprefix("method."): value for path, value in wanted.items()})
     found = parameters_of(backbone, chosen)
     table = Table(title=f"{method} on {backbone}", title_justify="left", show_header=False)
     table.add_column()
@@ -430,6 +452,27 @@ def count(
     table.add_row("percent", f"{found.percent:.3f}")
     table.add_row("adapter on disk", human_bytes(found.bytes))
     show({"method": method, "backbone": backbone, **asdict(found), "percent": found.percent}, json_output, table)
+
+
+def count_papers(json_output: bool) -> None:
+    """Print the papers' tables of parameters as we count them."""
+    from hyperadapters.papers import lines
+
+    tables: dict[str, Table] = {}
+    found = list(lines())
+    for line in found:
+        title = f"{line.table}, {line.backbone}"
+        if title not in tables:
+            tables[title] = table = Table(title=title, title_justify="left")
+            for name in ("method", "trained", "%", "paper's %", "", "total", "stored"):
+                table.add_column(name, justify="left" if name == "method" else "right")
+        words = " ".join([line.method, *(f"{key}={_short(value)}" for key, value in line.changes.items())])
+        printed = "–" if line.printed is None else f"{line.printed:.3f}"
+        mark = "≠" if line.differs else ""
+        totals = (f"{line.total:.3f}×", f"{line.stored:.3f}×")
+        tables[title].add_row(words, f"{line.trained:,}", f"{line.percent:.3f}", printed, mark, *totals)
+    legend = "total: backbone and all tasks' additions as the papers count, stored: with the norms each task needs too"
+    show({"rows": [{**asdict(line), "differs": line.differs} for line in found]}, json_output, *tables.values(), legend)
 
 
 def main() -> None:

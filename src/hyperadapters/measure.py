@@ -2,13 +2,20 @@
 
 import ctypes
 import resource
+import statistics
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from hyperadapters.backbone import meta_backbone
+from hyperadapters.backbone import Precision, meta_backbone
+from hyperadapters.data import Data, batches_by_length, collate
 from hyperadapters.methods.delta import Delta, attach
 from hyperadapters.methods.method import Method
 
@@ -48,6 +55,113 @@ def parameters_of(backbone: str, method: Method) -> Parameters:
         InputError: no such backbone, or the method does not fit it.
     """
     return parameters(attach(meta_backbone(backbone), method))
+
+
+GENERATED_TOKENS = 8
+"""Tokens that `measure` generates for every row, whatever the model would say."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a training step and a generation cost: on one batch, of the longest rows there are."""
+
+    rows: int
+    source_length: int
+    """Tokens of every row's source, with padding."""
+    saved_activations: int
+    """Bytes that the forward pass keeps for the backward pass, parameters left out."""
+    peak_memory: int
+    """Bytes of a training step; on a CPU beyond what the process held before it."""
+    step_seconds: float
+    """Forward, backward and update: the median of the steps after the first."""
+    generate_seconds: float
+    """Eight tokens greedily for every row: likewise."""
+
+
+def measure(delta: Delta, data: Data, *, batch_size: int, precision: Precision = "fp32", repeats: int = 3) -> Cost:
+    """What a Delta costs on the longest training rows; its weights and the random state stay as they are.
+
+    Args:
+        delta: in use on its backbone.
+        data: what `load_data` gave.
+        batch_size: rows of the batch, fewer where there are fewer.
+        precision: `bf16` computes the backbone under autocast.
+        repeats: timed steps and generations, after one that is not counted.
+    """
+    rows = data.splits["train"]
+    longest = batches_by_length([len(row.source) for row in rows], batch_size)[0]
+    device = next(delta.backbone.parameters()).device
+    batch = {
+        key: value.to(device) for key, value in collate([rows[i] for i in longest], data.tokenizer.pad_token_id).items()
+    }
+    source = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    optimizer = torch.optim.AdamW(delta.trained().values(), lr=0.0, weight_decay=0.0)  # works, and moves nothing
+    was_training = delta.backbone.training
+
+    def loss() -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            found: Tensor = delta.backbone(**batch, use_cache=False).loss
+        return found
+
+    def step() -> None:
+        loss().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def generation() -> None:
+        with torch.no_grad():
+            delta.backbone.generate(  # type: ignore[operator]
+                **source, min_new_tokens=GENERATED_TOKENS, max_new_tokens=GENERATED_TOKENS, do_sample=False
+            )
+
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            memory = PeakMemory(device)
+            delta.backbone.train()
+            step_seconds = median_seconds(step, repeats, device)
+            peak = memory.read()
+            with saved_tensors(delta.backbone) as saved:
+                loss()
+            delta.backbone.eval()
+            generate_seconds = median_seconds(generation, repeats, device)
+    finally:
+        delta.backbone.train(was_training)
+    count, length = source["input_ids"].shape
+    return Cost(count, length, sum(saved.values()), peak, step_seconds, generate_seconds)
+
+
+def median_seconds(action: Callable[[], None], repeats: int, device: torch.device) -> float:
+    """The median time of some repetitions, after one that is not counted."""
+    seconds = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        action()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[1:])
+
+
+@contextmanager
+def saved_tensors(module: nn.Module) -> Iterator[dict[int, int]]:
+    """Collects what forward passes inside the context keep for their backward pass: bytes by storage.
+
+    Views of one storage count once. Parameters, which are there anyhow, do not count; what is made from them, such
+    as the matrices of Compacter, does.
+    """
+    parameters = {tensor.untyped_storage().data_ptr() for tensor in module.parameters()}
+    saved: dict[int, int] = {}
+    alive: list[Any] = []  # a storage that is freed within the pass would lend its address to another
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            saved[storage.data_ptr()] = storage.nbytes()
+            alive.append(storage)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield saved
 
 
 class PeakMemory:

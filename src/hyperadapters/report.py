@@ -13,7 +13,10 @@ from hyperadapters.run import Result
 
 
 def row(result: Result) -> dict[str, str]:
-    """One row of the comparison; score is the mean of the metrics behind it, invalid the % of such answers."""
+    """One row of the comparison; score is the mean of the metrics behind it, invalid the % of such answers.
+
+    Time is that of the whole run; step, generate, activations and peak memory are what `measure` found.
+    """
     metrics = result.metrics[result.split]
     return {
         "method": result.method,
@@ -24,7 +27,10 @@ def row(result: Result) -> dict[str, str]:
         **{name: f"{100 * value:.2f}" for name, value in metrics.items() if len(metrics) > 1},
         **({"invalid": f"{100 * result.invalid[result.split]:.2f}"} if result.decode == "generate" else {}),
         "time": span(result.seconds),
-        "peak memory": human_bytes(result.peak_memory),
+        "step": f"{1000 * result.cost.step_seconds:.0f} ms",
+        "generate": f"{1000 * result.cost.generate_seconds:.0f} ms",
+        "activations": human_bytes(result.cost.saved_activations),
+        "peak memory": human_bytes(result.cost.peak_memory),
     }
 
 
@@ -61,12 +67,12 @@ def trade_off_figure(results: Sequence[Result], path: Path) -> None:
     from matplotlib import pyplot  # noqa: PLC0415
 
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    largest = max(1, *(result.peak_memory for result in results))
+    largest = max(1, *(result.cost.peak_memory for result in results))
     for result in results:
-        size = 60 + 900 * result.peak_memory / largest
+        size = 60 + 900 * result.cost.peak_memory / largest
         axes.scatter(result.percent, 100 * result.score, s=size, alpha=0.5)
         axes.annotate(
-            f"{result.method}, {human_bytes(result.peak_memory)}",
+            f"{result.method}, {human_bytes(result.cost.peak_memory)}",
             (result.percent, 100 * result.score),
             xytext=(0, 4 + size**0.5 / 2),
             textcoords="offset points",
@@ -77,7 +83,7 @@ def trade_off_figure(results: Sequence[Result], path: Path) -> None:
     axes.margins(0.2)
     axes.set_xlabel("trained parameters, % of the backbone's")
     axes.set_ylabel(f"score on {results[0].task}, {results[0].split} split")
-    axes.set_title("circle: peak memory of training", fontsize=9)
+    axes.set_title("circle: peak memory of a training step", fontsize=9)
     temporary = path.with_name(f"{path.stem}.tmp{path.suffix}")
     figure.savefig(temporary, dpi=150)
     pyplot.close(figure)

@@ -13,7 +13,7 @@ from hyperadapters.data import Data, load_data
 from hyperadapters.errors import InputError
 from hyperadapters.evaluate import Scores, evaluate
 from hyperadapters.experiment import Experiment, method_name, resolve_task
-from hyperadapters.measure import PeakMemory, parameters
+from hyperadapters.measure import Cost, measure, parameters
 from hyperadapters.methods.delta import Delta, attach
 from hyperadapters.progress import console
 from hyperadapters.tasks.task import Form
@@ -43,8 +43,8 @@ class Result:
     bytes: int
     seconds: float
     """Training, its evaluations included."""
-    peak_memory: int
-    """Bytes; on a CPU beyond what the process held with the backbone loaded."""
+    cost: Cost
+    """Of one training step and of generation, on the longest training rows."""
     steps: int
     best_step: int
     tokens: int
@@ -74,8 +74,8 @@ def read_result(folder: Path) -> Result:
     """
     values = files.read_json(folder / RESULT)
     try:
-        return Result(**values)
-    except TypeError as error:
+        return Result(**{**values, "cost": Cost(**values["cost"])})
+    except (TypeError, KeyError) as error:
         raise InputError(f"{folder / RESULT} is not a result of this version: {error}.") from error
 
 
@@ -113,7 +113,6 @@ def run(experiment: Experiment, output: str | Path, *, resume: bool = False, qui
         files.make_output(output)
         files.write_json(output / EXPERIMENT, experiment.to_json())
         say_truncated(data, quiet=quiet)
-    memory = PeakMemory(next(backbone.parameters()).device)
     fitted = fit(
         delta,
         data,
@@ -123,11 +122,12 @@ def run(experiment: Experiment, output: str | Path, *, resume: bool = False, qui
         resume=resume,
         quiet=quiet,
     )
-    peak = memory.read()
     splits = [split for split in data.splits if split != "train"]
     silent = quiet or not main
     scores = {split: evaluate(delta, data, split, experiment.evaluation, quiet=silent) for split in splits}
-    result = summarize(experiment, delta, fitted, scores, peak, data.truncated)
+    training = experiment.training
+    cost = measure(delta, data, batch_size=training.batch_size, precision=training.precision)
+    result = summarize(experiment, delta, fitted, scores, cost, data.truncated)
     if main:
         delta.about["scores"] = result.metrics
         delta.save(output)
@@ -174,7 +174,7 @@ def summarize(
     delta: Delta,
     fitted: Fitted,
     scores: dict[str, Scores],
-    peak: int,
+    cost: Cost,
     truncated: dict[str, int],
 ) -> Result:
     """Everything worth keeping of a run."""
@@ -192,7 +192,7 @@ def summarize(
         by_kind=counted.by_kind,
         bytes=counted.bytes,
         seconds=fitted.seconds,
-        peak_memory=peak,
+        cost=cost,
         steps=fitted.steps,
         best_step=fitted.best_step,
         tokens=fitted.tokens,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperadapters import settings
-from hyperadapters.backbone import Anatomy, own_parameters
+from hyperadapters.anatomy import Anatomy, own_parameters
 from hyperadapters.errors import InputError, neighbours
 from hyperadapters.methods.method import Method
 from hyperadapters.methods.parts import Handle, Kind, Part
