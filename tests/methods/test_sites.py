@@ -238,3 +238,16 @@ def test_the_other_members_of_the_t5_family_are_adapted_alike(family, batch):
     assert all(tensor.grad.abs().sum() > 0 for tensor in delta.trained().values())
     delta.detach()
     assert torch.equal(backbone(**batch).logits, before)
+
+
+def test_a_delta_starts_from_the_backbone_and_not_from_what_another_delta_made_of_it(tiny):
+    own = tiny.shared.weight.clone()
+    first = attach(tiny, METHODS["full"], name="first")
+    with torch.no_grad():
+        for tensor in first.trained().values():
+            tensor.zero_()
+    second = attach(tiny, METHODS["full"], name="second")
+    assert torch.equal(dict(second.trained())["backbone.shared.weight"], own)
+    first.use()
+    prompt = attach(tiny, METHODS["prompt-t"], name="prompt")
+    assert torch.equal(prompt.trained()["prompt.vectors"][0], own[:100])

@@ -1,7 +1,7 @@
 """The Delta: the only thing that is trained, measured, saved, mixed and shared."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -259,11 +259,11 @@ def attach(
     Raises:
         InputError: the method does not fit the backbone, or the name is taken; nothing has changed then.
     """
-    shape = anatomy(backbone, layout)
-    method.check(shape)
     check_name(backbone, name)
     device = next(backbone.parameters()).device
-    with torch.device("meta" if device.type == "meta" else "cpu"):
+    with at_rest(backbone), torch.device("meta" if device.type == "meta" else "cpu"):
+        shape = anatomy(backbone, layout)
+        method.check(shape)
         parts = build(backbone, method, shape, outputs)
     delta = Delta(backbone, method, name, shape, parts).to(device)
     backbone.requires_grad_(False)
@@ -272,6 +272,15 @@ def attach(
     getattr(backbone, CONTAINER)[key_of(name)] = delta
     delta.train(backbone.training)
     return delta.use()
+
+
+@contextmanager
+def at_rest(backbone: nn.Module) -> Iterator[None]:
+    """Inside this context no Delta is in use: a new one is made for the backbone as it was, not as another has it."""
+    with ExitStack() as stack:
+        for delta in attached(backbone):
+            stack.enter_context(delta.disabled())
+        yield
 
 
 def build(backbone: nn.Module, method: Method, shape: Anatomy, outputs: int | None) -> dict[str, Part]:
