@@ -56,7 +56,8 @@ def test_measuring_leaves_weights_gradients_mode_and_random_state_alone(tiny, ba
 def test_methods_rank_by_activations_as_the_paper_ranks_them_by_memory():
     """Compacter, Table 3: prompts the most, then adapters everywhere, adapters at one position, BitFit."""
     names = ("prompt-r", "houlsby", "compacter++", "bitfit")
-    costs = [measure(attach(make_tiny(), METHODS[name]), data(), batch_size=4, repeats=1) for name in names]
+    rows = data(32, 48)
+    costs = [measure(attach(make_tiny(), METHODS[name]), rows, batch_size=32, repeats=1) for name in names]
     saved = [cost.saved_activations for cost in costs]
     assert saved == sorted(saved, reverse=True)
     assert len(set(saved)) == len(saved)

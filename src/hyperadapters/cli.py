@@ -100,7 +100,7 @@ def show(value: dict[str, Any], as_json: bool, *tables: Any) -> None:
     if as_json:
         sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
         return
-    out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     for table in tables:
         out.print(table, markup=False, soft_wrap=isinstance(table, str))
 
