@@ -16,6 +16,7 @@ ORDER = [
     "card",
     "layers",
     "anatomy",
+    "dropout",
     "backbone",
     "methods",
     "tables",
@@ -129,6 +130,7 @@ def test_the_public_names_are_these():
         "parameters",
         "parameters_of",
         "run",
+        "set_fast_dropout",
     ]
     for name in hyperadapters.__all__:
         assert getattr(hyperadapters, name).__doc__ or name in ("METHODS", "TASKS")

@@ -5,6 +5,7 @@ from .backbone import load_backbone as load_backbone
 from .data import Data as Data
 from .data import Text as Text
 from .data import load_data as load_data
+from .dropout import set_fast_dropout as set_fast_dropout
 from .errors import InputError as InputError
 from .errors import NonFiniteLossError as NonFiniteLossError
 from .evaluate import Scores as Scores

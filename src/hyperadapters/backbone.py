@@ -24,6 +24,7 @@ from transformers import (
 from transformers.utils import logging
 
 from hyperadapters.anatomy import BackboneKind, head_parameters, kind_of, own_parameters
+from hyperadapters.dropout import set_fast_dropout
 from hyperadapters.errors import InputError
 
 Precision = Literal["fp32", "bf16"]
@@ -108,7 +109,8 @@ def load_backbone(
     """Load a pretrained backbone, frozen, and its tokenizer.
 
     An encoder-decoder comes as text-to-text model, a decoder as causal language model, an encoder with a
-    classification head, which no adapter uses as it is: every Delta brings its own.
+    classification head, which no adapter uses as it is: every Delta brings its own. On a CPU
+    dropout masks are drawn the cheap way (`set_fast_dropout`).
 
     Args:
         name: a folder saved by `save_pretrained`, a name on the Hugging Face Hub, or "embedded" for the small
@@ -134,6 +136,7 @@ def load_backbone(
     backbone.config._name_or_path = name
     backbone.requires_grad_(False)
     backbone.eval()
+    set_fast_dropout(backbone, True)
     return backbone.to(device), tokenizer
 
 

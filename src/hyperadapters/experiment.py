@@ -45,6 +45,8 @@ class Training:
     """Write a checkpoint at least so often, besides after every evaluation."""
     seed: int = 42
     """Of initialisation, order and dropout."""
+    fast_dropout: bool = True
+    """On a CPU, draw the backbone's dropout masks from cheap random numbers; False: as PyTorch does."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no sense, all in one error."""

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from hyperadapters import files
 from hyperadapters.data import IGNORED, Data, Encoded, collate, epoch_batches
+from hyperadapters.dropout import set_fast_dropout
 from hyperadapters.errors import InputError, NonFiniteLossError
 from hyperadapters.evaluate import evaluate
 from hyperadapters.experiment import Evaluation, Training, suggested_rate
@@ -126,6 +127,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.trained.values(), lr=training.lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=training.weight_decay
         )
+        set_fast_dropout(delta.backbone, training.fast_dropout)
         self.model = delta.backbone
         if self.accelerator.num_processes > 1:
             self.model = self.accelerator.prepare(delta.backbone)
