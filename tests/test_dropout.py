@@ -8,6 +8,7 @@ from transformers import AutoModelForSeq2SeqLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from conftest import make_tiny
+from families import DROPOUT, FAMILIES
 from hyperadapters import METHODS, Training, attach, load_backbone
 from hyperadapters.dropout import attention, has_fast_dropout, set_fast_dropout
 from hyperadapters.train import Trainer
@@ -127,6 +128,16 @@ def test_a_run_with_dropout_stopped_and_resumed_ends_the_same(tmp_path, monkeypa
     torch.manual_seed(99)
     resumed, _ = fitted(Training(**settings), output=tmp_path, resume=True)
     same(whole, resumed, **EXACT)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_computes_the_same_where_the_probability_rounds_to_zero(family):
+    made, batch = FAMILIES[family], FAMILIES[family].batch()
+    names = made.config(**made.sizes).to_dict()
+    backbone = made.make(**{name: 1e-9 for name in (*DROPOUT, "seq_classif_dropout") if name in names})
+    before = backbone(**batch)[0]
+    set_fast_dropout(backbone, True)
+    torch.testing.assert_close(backbone.train()(**batch)[0], before, atol=1e-5, rtol=1e-4)
 
 
 def test_while_compiling_dropout_is_pytorchs_which_the_compiler_fuses(batch, monkeypatch):
