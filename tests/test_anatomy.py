@@ -165,11 +165,6 @@ def test_outputs_for_a_backbone_without_a_head_are_refused(tiny):
         attach(tiny, METHODS["houlsby"], outputs=2)
 
 
-def test_prompt_tuning_needs_an_encoder_and_a_decoder():
-    with pytest.raises(InputError, match="this backbone is one encoder alone"):
-        attach(FAMILIES["bert"].make(), METHODS["prompt-r"])
-
-
 def test_an_output_layer_that_is_not_there_is_refused():
     with pytest.raises(InputError, match="no language-model output layer"):
         attach(FAMILIES["bert"].make(), method_named("houlsby", {"output_layer": True}))
@@ -252,3 +247,13 @@ def test_two_towers_are_not_guessed_between():
 
 
 BERT_SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_stack_begins_with_its_entry(family):
+    backbone, begun = FAMILIES[family].make(), set()
+    entries = anatomy(backbone).entries.values()
+    for entry in entries:
+        backbone.get_submodule(entry).register_forward_pre_hook(lambda *args, entry=entry: begun.add(entry))
+    backbone(**FAMILIES[family].batch())
+    assert begun == set(entries)

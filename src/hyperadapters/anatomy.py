@@ -161,7 +161,9 @@ def entry_points(backbone: nn.Module, base: str) -> dict[Stack, str]:
     if getattr(config, "is_encoder_decoder", False):
         parts: dict[Stack, nn.Module] = {"encoder": backbone.get_encoder(), "decoder": backbone.get_decoder()}  # type: ignore[operator]
         return {stack: path_of(backbone, module) for stack, module in parts.items()}
-    return {"encoder" if kind_of(config) == "encoder" else "decoder": base}
+    if kind_of(config) == "decoder":  # not always the model proper: OPT's is called past it
+        return {"decoder": path_of(backbone, backbone.get_decoder())}  # type: ignore[operator]
+    return {"encoder": base}
 
 
 def kind_of(config: Any) -> BackboneKind:

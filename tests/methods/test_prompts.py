@@ -5,6 +5,7 @@ import torch
 from transformers.modeling_outputs import BaseModelOutput
 
 from conftest import make_tiny
+from families import FAMILIES
 from hyperadapters import METHODS, InputError, attach, method_named
 from hyperadapters.backbone import meta_backbone
 from hyperadapters.data import IGNORED
@@ -103,6 +104,71 @@ def test_every_field_changes_behaviour(field, tiny, batch):
     torch.manual_seed(0)
     after = attach(tiny, method_named("prompt-r", field), name="after")
     assert before.bytes() != after.bytes() or not torch.equal(tiny(**batch).logits, logits)
+
+
+SHORT = {"prompt_length": 5}
+ENCODERS = pytest.mark.parametrize(
+    "family", ["bert", "roberta", "deberta-v2", "electra", "albert", "modernbert", "distilbert"]
+)
+DECODERS = pytest.mark.parametrize("family", ["gpt2", "opt", "llama", "qwen3", "gemma", "phi"])
+
+
+@ENCODERS
+def test_an_encoder_alone_reads_the_prompt_after_its_first_token(family):
+    backbone, batch = FAMILIES[family].make(), FAMILIES[family].batch()
+    delta = attach(backbone, method_named("prompt-r", SHORT), outputs=2)
+    found = backbone(**batch).logits
+    found.sum().backward()
+    assert delta.trained()["prompt.vectors"].grad.abs().sum() > 0
+    with delta.disabled():
+        base = backbone(**batch).logits
+        assert not torch.equal(found, base)
+
+
+@pytest.mark.parametrize("family", ["bert", "electra", "modernbert"])
+def test_an_encoder_alone_gives_its_text_back_as_if_fed_by_hand(family):
+    backbone, batch = FAMILIES[family].make(), FAMILIES[family].batch()
+    delta = attach(backbone, method_named("prompt-r", SHORT))
+    found = backbone.base_model(**batch).last_hidden_state
+    with delta.disabled():
+        text = backbone.get_input_embeddings()(batch["input_ids"])
+        prompt = delta.trained()["prompt.vectors"].detach().expand(2, -1, -1)
+        mask = torch.cat([torch.ones(2, 5, dtype=torch.long), batch["attention_mask"]], dim=1)
+        fed = torch.cat([text[:, :1], prompt, text[:, 1:]], dim=1)
+        expected = backbone.base_model(inputs_embeds=fed, attention_mask=mask).last_hidden_state
+    kept = batch["attention_mask"].bool()
+    torch.testing.assert_close(found[kept], expected[:, [0, *range(6, 14)]][kept], rtol=1e-5, atol=1e-5)
+
+
+def continued_by_hand(backbone, delta, row):
+    """The likeliest next token of one row without padding, from embeddings put together by hand."""
+    with delta.disabled(), torch.no_grad():
+        prompt = delta.trained()["prompt.vectors"].detach()
+        fed = torch.cat([prompt, backbone.get_input_embeddings()(row)], dim=1)
+        return backbone(inputs_embeds=fed).logits[0, -1].argmax()
+
+
+@DECODERS
+def test_a_decoder_alone_generates_after_prompt_padding_and_cache_as_if_fed_by_hand(family):
+    backbone, batch = FAMILIES[family].make(), FAMILIES[family].batch()
+    delta = attach(backbone, method_named("prompt-r", SHORT))
+    assert backbone(**batch).logits.shape[1] == batch["input_ids"].shape[1]
+    ids, mask = batch["input_ids"].roll(3, dims=1), batch["attention_mask"].roll(3, dims=1)
+    ids[0], mask[0] = batch["input_ids"][0], 1
+    tokens = backbone.generate(
+        input_ids=ids, attention_mask=mask, min_new_tokens=3, max_new_tokens=3, do_sample=False, pad_token_id=0
+    )
+    for row, start in ((0, 0), (1, 3)):
+        for step in range(9, 12):
+            expected = continued_by_hand(backbone, delta, tokens[row : row + 1, start:step])
+            assert tokens[row, step] == expected or expected == 1  # the end is not allowed yet
+    searched = backbone.generate(input_ids=ids, attention_mask=mask, num_beams=3, max_new_tokens=3, do_sample=False)
+    assert torch.equal(searched[:, :9], ids)
+
+
+def test_a_backbone_that_embeds_no_tokens_is_refused():
+    with pytest.raises(InputError, match="embeds no tokens"):
+        attach(FAMILIES["vit"].make(), METHODS["prompt-r"])
 
 
 def test_the_rates_are_the_papers():

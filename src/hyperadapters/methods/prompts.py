@@ -1,6 +1,7 @@
 """Prompt tuning: trained vectors in front of the input's embeddings (Lester et al., arXiv:2104.08691v2).
 
 On an encoder-decoder as in Compacter (arXiv:2106.04647v2, §4.2): in front of the *encoder's* embeddings alone.
+On a decoder in front of its own; on an encoder after the first token, which its head reads.
 """
 
 from collections.abc import Callable
@@ -9,11 +10,13 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from hyperadapters.anatomy import Anatomy
 from hyperadapters.errors import InputError
+from hyperadapters.methods.delta import goes_on
 from hyperadapters.methods.method import Method
 from hyperadapters.methods.parts import Handle, Kind, Part
 
@@ -21,46 +24,60 @@ Start = Literal["random", "vocabulary"]
 
 
 class Prompt(Part):
-    """Vectors before the first stack's embeddings, ahead of their dropout; masks grow with them.
+    """Vectors before the first stack's embeddings, ahead of their dropout; masks and positions grow with them.
 
     The hooks sit on the stacks, so they fire in training as in `generate`, which calls encoder and decoder
     separately. The prompt takes the first positions and the text those after it: where positions are relative, as in
-    T5, the text's distances to itself stay what they were.
+    T5, the text's distances to itself stay what they were. A stack alone gives back the text's positions only, so
+    heads and labels meet what they expect; an encoder alone keeps its first token, which heads read, before the prompt.
     """
 
-    def __init__(self, stacks: tuple[str, ...], vectors: Float[Tensor, "prompt_length d_model"], adapters: int = 1):
+    def __init__(self, anatomy: Anatomy, vectors: Float[Tensor, "prompt_length width"], adapters: int = 1):
         super().__init__()
-        self.stacks = stacks
+        self.entries = tuple(anatomy.entries.values())
+        self.before = 1 if anatomy.stacks == ("encoder",) else 0
         self.vectors = nn.Parameter(vectors.float().expand(adapters, *vectors.shape).clone())
 
     def kind(self, tensor: str) -> Kind:
         """All of it is the prompt."""
         return "prompt"
 
-    def generate(self) -> Float[Tensor, "prompt_length d_model"]:
+    def generate(self) -> Float[Tensor, "prompt_length width"]:
         """The first adapter's vectors."""
         return self.vectors[0]
 
     def install(self, backbone: nn.Module, generated: Callable[[], Tensor]) -> list[Handle]:
-        """A pre-hook on the first stack, and on each stack that attends to the first one's output."""
-        first, *others = (backbone.get_submodule(stack) for stack in self.stacks)
-        return [
-            first.register_forward_pre_hook(partial(self.prepend, generated), with_kwargs=True),
-            *(other.register_forward_pre_hook(self.attend, with_kwargs=True) for other in others),
-        ]
+        """A pre-hook on the first stack, and one on the stack that attends to it, or one after it if it is alone."""
+        first, *others = (backbone.get_submodule(entry) for entry in self.entries)
+        handles: list[Handle] = [first.register_forward_pre_hook(partial(self.prepend, generated), with_kwargs=True)]
+        handles += [other.register_forward_pre_hook(self.attend, with_kwargs=True) for other in others]
+        if not others:
+            handles.append(first.register_forward_hook(self.cut, with_kwargs=True))
+        return handles
 
-    @staticmethod
     def prepend(
-        generated: Callable[[], Tensor], stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, generated: Callable[[], Tensor], stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[()], dict[str, Any]]:
-        """The hook before the first stack: token numbers become embeddings, with the prompt in front."""
+        """The hook before the first stack: token numbers become embeddings, with the prompt among them.
+
+        A pass that goes on from a cache finds the prompt there.
+        """
         kwargs = {**dict(zip(("input_ids", "attention_mask"), args, strict=False)), **kwargs}
-        tokens, embeddings = kwargs.pop("input_ids", None), kwargs.pop("inputs_embeds", None)
+        prompt = generated()
+        kwargs["attention_mask"] = extended(kwargs.get("attention_mask"), len(prompt))
+        positions = kwargs.get("position_ids")
+        if goes_on(kwargs.get("past_key_values")):
+            return (), kwargs if positions is None else {**kwargs, "position_ids": positions + len(prompt)}
+        embeddings, tokens = kwargs.pop("inputs_embeds", None), kwargs.pop("input_ids", None)
         if embeddings is None:
             embeddings = stack.get_input_embeddings()(tokens)  # type: ignore[operator]
-        prompt = generated().type_as(embeddings).expand(len(embeddings), -1, -1)
-        kwargs["inputs_embeds"] = torch.cat([prompt, embeddings], dim=1)
-        kwargs["attention_mask"] = extended(kwargs.get("attention_mask"), prompt.shape[1])
+        rows = prompt.type_as(embeddings).expand(len(embeddings), -1, -1)
+        kwargs["inputs_embeds"] = torch.cat([embeddings[:, : self.before], rows, embeddings[:, self.before :]], dim=1)
+        if positions is not None:
+            new = torch.arange(len(prompt), device=positions.device).expand(*positions.shape[:-1], -1)
+            kwargs["position_ids"] = torch.cat([new, positions + len(prompt)], dim=-1)
+        if kwargs.get("token_type_ids") is not None:
+            kwargs["token_type_ids"] = F.pad(kwargs["token_type_ids"], (len(prompt), 0))
         return (), kwargs
 
     def attend(
@@ -70,6 +87,13 @@ class Prompt(Part):
         mask = extended(kwargs.get("encoder_attention_mask"), self.vectors.shape[1])
         return args, {**kwargs, "encoder_attention_mask": mask}
 
+    def cut(self, stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        """The hook after a stack alone: the prompt's own positions are left out."""
+        if kwargs.get("input_ids") is None:
+            states, after = output.last_hidden_state, self.before + self.vectors.shape[1]
+            output.last_hidden_state = torch.cat([states[:, : self.before], states[:, after:]], dim=1)
+        return output
+
 
 def extended(mask: Int[Tensor, "batch seq"] | None, length: int) -> Int[Tensor, "batch prompt_length+seq"] | None:
     """A mask with ones for the prompt in front; none stays none, as nothing is masked then."""
@@ -78,7 +102,7 @@ def extended(mask: Int[Tensor, "batch seq"] | None, length: int) -> Int[Tensor, 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptTuning(Method):
-    """Trained vectors before the encoder's embeddings, and nothing else (arXiv:2104.08691v2)."""
+    """Trained vectors before the first stack's embeddings, and nothing else (arXiv:2104.08691v2)."""
 
     prompt_length: int = 100
     """Number of vectors."""
@@ -91,24 +115,26 @@ class PromptTuning(Method):
         return 3e-2 if self.start == "random" else 3e-1
 
     def check(self, anatomy: Anatomy) -> None:
-        """Raise InputError for a prompt of no vectors, or a backbone that is no encoder-decoder."""
-        if anatomy.stacks != ("encoder", "decoder"):
-            raise InputError(
-                f"PromptTuning puts its prompt before an encoder that a decoder attends to; this backbone is one "
-                f"{anatomy.stacks[0]} alone. Use another method, such as compacter++ or bitfit."
-            )
+        """Raise InputError for a prompt of no vectors."""
         if self.prompt_length < 1:
             raise InputError(f"PromptTuning(prompt_length={self.prompt_length}): a prompt has 1 vector or more.")
 
     def build(self, backbone: nn.Module, anatomy: Anatomy) -> dict[str, Part]:
-        """One part: the prompt. Raises InputError if the vocabulary has fewer rows than the prompt takes."""
-        return {"prompt": Prompt(tuple(anatomy.entries.values()), self.first_vectors(backbone, anatomy.d_model))}
+        """One part: the prompt.
 
-    def first_vectors(self, backbone: nn.Module, d_model: int) -> Float[Tensor, "prompt_length d_model"]:
-        """What the prompt starts from."""
+        Raises:
+            InputError: the backbone embeds no tokens, or its vocabulary has fewer rows than the prompt takes.
+        """
+        return {"prompt": Prompt(anatomy, self.first_vectors(backbone))}
+
+    def first_vectors(self, backbone: nn.Module) -> Float[Tensor, "prompt_length width"]:
+        """What the prompt starts from, as wide as the embeddings."""
+        table = backbone.get_input_embeddings()  # type: ignore[operator]
+        if not isinstance(table, nn.Embedding):
+            raise InputError(f"PromptTuning: {type(backbone).__name__} embeds no tokens. Use another method.")
+        rows: Tensor = table.weight
         if self.start == "random":
-            return torch.rand(self.prompt_length, d_model) - 0.5
-        rows: Tensor = backbone.get_input_embeddings().weight  # type: ignore[operator]
+            return torch.rand(self.prompt_length, rows.shape[1]) - 0.5
         if len(rows) < self.prompt_length:
             raise InputError(
                 f"PromptTuning(prompt_length={self.prompt_length}, start='vocabulary'): the vocabulary has "
