@@ -96,6 +96,20 @@ def test_nothing_but_the_vectors_trains(name, size):
     assert found.bytes == 4 * found.trained
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft asks for it
+def test_pefts_prompt_on_t5_is_twice_ours_and_half_of_it_never_trains(tiny, batch):
+    peft = pytest.importorskip("peft")
+    config = peft.PromptTuningConfig(task_type="SEQ_2_SEQ_LM", num_virtual_tokens=100)
+    model = peft.get_peft_model(make_tiny(), config)
+    model(**batch).loss.backward()
+    (theirs,) = [tensor for tensor in model.parameters() if tensor.requires_grad]
+    ours = attach(tiny, METHODS["prompt-r"]).trained()["prompt.vectors"]
+    tiny(**batch).loss.backward()
+    assert theirs.numel() == 2 * ours.numel()
+    assert theirs.grad.abs().sum(-1).ne(0).sum() == 100
+    assert ours.grad.abs().sum(-1).ne(0).all()
+
+
 @pytest.mark.parametrize("field", [{"prompt_length": 7}, {"start": "vocabulary"}])
 def test_every_field_changes_behaviour(field, tiny, batch):
     torch.manual_seed(0)
