@@ -65,6 +65,8 @@ class Anatomy:
     """Paths of the parameters of a classification or regression head, of which every Delta has its own."""
     parameters: int
     """Of the backbone without a head, tied ones once."""
+    tensors: int
+    """Number of the backbone's parameter tensors, without a head's, tied ones once."""
     layout: Layout | None = None
     """Set where the sites were named by hand."""
 
@@ -91,6 +93,7 @@ def anatomy(backbone: nn.Module, layout: Layout | None = None) -> Anatomy:
         output=output_modules(backbone),
         head=head_parameters(backbone),
         parameters=sum(tensor.numel() for tensor in own_parameters(backbone).values()),
+        tensors=len(own_parameters(backbone)),
         layout=layout,
     )
 
@@ -322,3 +325,16 @@ def own_parameters(backbone: nn.Module) -> dict[str, nn.Parameter]:
     """The backbone's own parameters, tied ones once, without those of attached Deltas and of a task head."""
     head = set(head_parameters(backbone))
     return {n: p for n, p in backbone.named_parameters() if not inside(n, CONTAINER) and n not in head}
+
+
+def tensor_users(backbone: nn.Module) -> list[list[tuple[nn.Module, str]]]:
+    """For each of the backbone's own parameters, in order, the modules that hold it and the attribute it is there.
+
+    A tied parameter has several users.
+    """
+    users: dict[nn.Parameter, list[tuple[nn.Module, str]]] = {p: [] for p in own_parameters(backbone).values()}
+    for module in backbone.modules():
+        for attribute, parameter in module._parameters.items():
+            if parameter is not None and parameter in users:
+                users[parameter].append((module, attribute))
+    return list(users.values())

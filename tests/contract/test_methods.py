@@ -211,7 +211,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(name, batch):
         backbone(**batch, use_cache=False).loss.backward()
         gradients.append({key: tensor.grad for key, tensor in delta.trained().items()})
     for key, grad in gradients[0].items():
-        torch.testing.assert_close(gradients[1][key], grad, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(gradients[1][key], grad, rtol=1e-5, atol=1e-7 + 1e-6 * grad.abs().max().item())
 
 
 @every_method

@@ -1,0 +1,104 @@
+"""Intrinsic-SAID: the whole backbone moves inside a random subspace of a few thousand dimensions."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hyperadapters.anatomy import Anatomy, tensor_users
+from hyperadapters.errors import InputError
+from hyperadapters.layers.fastfood import fastfood, key_of
+from hyperadapters.methods.method import Method
+from hyperadapters.methods.parts import Handle, Kind, Part, shadow
+
+
+class MovedTensors:
+    """The backbone's tensors of one pass, θᵢ⁰ + Pᵢ(λᵢ θ), each made when it is first used.
+
+    Autograd runs its latest nodes first. Made this late, the node of a tensor stands right before the operation that
+    uses it: the tensor's gradient is projected, and its memory free, before the layer below has its own.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[Float[Tensor, " theta"]],
+        users: Sequence[Sequence[tuple[nn.Module, str]]],
+        keys: Sequence[int],
+    ) -> None:
+        self.steps, self.users, self.keys = steps, users, keys
+        self.made: dict[tuple[int, bool], Tensor] = {}
+
+    def __getitem__(self, index: int) -> Tensor:
+        wanted = (index, torch.is_grad_enabled())
+        if wanted not in self.made:
+            module, attribute = self.users[index][0]
+            base = module._parameters[attribute]
+            self.made[wanted] = fastfood(base, self.steps[index], self.keys[index])
+        return self.made[wanted]
+
+
+class Subspace(Part):
+    """One vector that moves every tensor of the backbone: θ, all zeros at first, then a λ for each tensor, all ones.
+
+    The projections are never stored: they follow from `seed` (`layers/fastfood.py`).
+    """
+
+    def __init__(self, backbone: nn.Module, intrinsic_dim: int, seed: int, adapters: int = 1) -> None:
+        super().__init__()
+        self.users = tensor_users(backbone)
+        self.keys = [key_of(seed, index) for index in range(len(self.users))]
+        start = torch.zeros(adapters, intrinsic_dim)
+        start[:, intrinsic_dim - len(self.users) :] = 1
+        self.vector = nn.Parameter(start)
+
+    def kind(self, tensor: str) -> Kind:
+        """All of it is the adapter."""
+        return "adapter"
+
+    def generate(self) -> MovedTensors:
+        """The first adapter's tensors, not yet made."""
+        count = len(self.users)
+        theta, scales = self.vector[0].split([self.vector.shape[1] - count, count])
+        return MovedTensors((scales[:, None] * theta).unbind(0), self.users, self.keys)
+
+    def install(self, backbone: nn.Module, generated: Callable[[], MovedTensors]) -> list[Handle]:
+        """Hooks around every module that has parameters of its own."""
+        return [
+            handle
+            for index, users in enumerate(self.users)
+            for module, attribute in users
+            for handle in shadow(module, attribute, generated, index)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntrinsicSAID(Method):
+    """Structure-aware intrinsic dimension: θᵢ = θᵢ⁰ + λᵢ·Pᵢ θ for every tensor i (arXiv:2012.13255v1, §3).
+
+    As Compacter compares with it (arXiv:2106.04647v2, §4.2): embeddings and norms move too, a tied tensor once.
+    """
+
+    learning_rate: ClassVar[float] = 3e-2
+
+    intrinsic_dim: int = 20_000
+    """Trained numbers d': θ, and a λ for each of the backbone's tensors."""
+    seed: int = 0
+    """Of the random projections, which are made anew wherever they are needed."""
+
+    def check(self, anatomy: Anatomy) -> None:
+        """Raise InputError if no number is left for θ."""
+        if self.intrinsic_dim <= anatomy.tensors:
+            raise InputError(
+                f"IntrinsicSAID(intrinsic_dim={self.intrinsic_dim}): the backbone has {anatomy.tensors} tensors, each "
+                f"of which takes a number as its scale. Use {anatomy.tensors + 1} or more; 20000 is the paper's."
+            )
+
+    def build(self, backbone: nn.Module, anatomy: Anatomy) -> dict[str, Part]:
+        """One part: the subspace."""
+        return {"subspace": Subspace(backbone, self.intrinsic_dim, self.seed)}
+
+
+PRESETS: dict[str, Method] = {"intrinsic-said": IntrinsicSAID()}
