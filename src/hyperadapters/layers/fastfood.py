@@ -105,10 +105,8 @@ def walsh_hadamard(x: Float[Tensor, "*batch n inner"]) -> Float[Tensor, "*batch 
     while done < n:
         size = min(FACTOR, n // done)
         matrix = hadamard(size, x.device, x.dtype)
-        if done * inner == 1:
-            x = x.reshape(-1, size) @ matrix
-        else:
-            x = matrix @ x.reshape(-1, size, done * inner)
+        block = done * inner
+        x = x.reshape(-1, size) @ matrix if block == 1 else matrix @ x.reshape(-1, size, block)
         done *= size
     return x.view(shape)
 
@@ -152,7 +150,7 @@ class Projection:
         return normals(row * self.step, (row + 1) * self.step, self.key, self.device, dtype)
 
     def added(self, base: Float[Tensor, "*shape"], theta: Float[Tensor, " inputs"]) -> Float[Tensor, "*shape"]:
-        """base + P θ, in the type of `base`."""
+        """The sum base + P θ, in the type of `base`."""
         inner = F.pad(self.signed(theta[: self.kept]), (0, self.period - self.kept))
         inner = walsh_hadamard(inner[:, None])[:, 0]
         outer, squares = theta.new_empty(self.rows, self.step), theta.new_zeros(())
@@ -185,7 +183,7 @@ class Projection:
     "hyperadapters::fastfood", mutates_args=(), schema="(Tensor base, Tensor theta, int key) -> Tensor"
 )
 def fastfood(base: Float[Tensor, "*shape"], theta: Float[Tensor, " inputs"], key: int) -> Float[Tensor, "*shape"]:
-    """base + P θ for the projection with this key, differentiable.
+    """The sum base + P θ for the projection with this key, differentiable.
 
     Nothing of its size is kept for the backward pass, where P is made anew: it is linear, so only `key` is needed.
     """

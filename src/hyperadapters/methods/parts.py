@@ -155,9 +155,14 @@ class OwnedTensors(Part):
         return handles
 
 
-def shadow(
-    module: nn.Module, attribute: str, generated: Callable[[], Sequence[Tensor]], index: int
-) -> tuple[Handle, ...]:
+class Tensors(Protocol):
+    """Tensors by number."""
+
+    def __getitem__(self, index: int, /) -> Tensor:
+        """The tensor with this number."""
+
+
+def shadow(module: nn.Module, attribute: str, generated: Callable[[], Tensors], index: int) -> tuple[Handle, ...]:
     """Let a module compute with `generated()[index]` in place of one of its parameters.
 
     Python finds an instance attribute before a registered parameter of the same name.
@@ -171,7 +176,7 @@ def shadow(
 
 def _cover(
     attribute: str,
-    generated: Callable[[], Sequence[Tensor]],
+    generated: Callable[[], Tensors],
     index: int,
     module: nn.Module,
     args: tuple[Any, ...],

@@ -60,8 +60,7 @@ class Subspace(Part):
 
     def generate(self) -> MovedTensors:
         """The first adapter's tensors, not yet made."""
-        count = len(self.users)
-        theta, scales = self.vector[0].split([self.vector.shape[1] - count, count])
+        theta, scales = self.vector[0].tensor_split([-len(self.users)])
         return MovedTensors((scales[:, None] * theta).unbind(0), self.users, self.keys)
 
     def install(self, backbone: nn.Module, generated: Callable[[], MovedTensors]) -> list[Handle]:
