@@ -50,6 +50,7 @@ from .methods.delta import attach as attach
 from .methods.delta import attached as attached
 from .methods.full import FullFineTuning as FullFineTuning
 from .methods.prompts import PromptTuning as PromptTuning
+from .methods.said import IntrinsicSAID as IntrinsicSAID
 from .predict import Predictor as Predictor
 from .predict import load_predictor as load_predictor
 from .run import Result as Result
