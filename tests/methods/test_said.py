@@ -7,8 +7,9 @@ import torch
 from torch.func import functional_call
 
 from conftest import make_tiny
+from families import FAMILIES
 from hyperadapters import METHODS, InputError, attach, load
-from hyperadapters.backbone import own_parameters, tensor_users
+from hyperadapters.anatomy import own_parameters, tensor_users
 from hyperadapters.layers.fastfood import fastfood, key_of
 from hyperadapters.methods import said
 from hyperadapters.methods.said import IntrinsicSAID
@@ -53,6 +54,23 @@ def test_logits_and_gradients_are_those_of_the_explicit_projection(tiny, batch):
     torch.testing.assert_close(found.logits, expected.logits)
     torch.testing.assert_close(vector.grad, leaf.grad)
     assert (leaf.grad != 0).all()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_in_every_family_every_tensor_moves(name):
+    backbone, batch = FAMILIES[name].make(), FAMILIES[name].batch()
+    method = IntrinsicSAID(intrinsic_dim=len(own_parameters(backbone)) + 40)
+    delta, vector = with_random_vector(backbone, method)
+    with torch.no_grad():
+        found = backbone(**batch).logits
+        theta, scales = vector[0, :40], vector[0, 40:]
+        with delta.disabled():
+            before = backbone(**batch).logits
+            for index, tensor in enumerate(own_parameters(backbone).values()):
+                tensor.copy_(fastfood(tensor, scales[index] * theta, key_of(method.seed, index)))
+            expected = backbone(**batch).logits
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(found, before)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -162,30 +162,39 @@ class Tensors(Protocol):
         """The tensor with this number."""
 
 
-def shadow(module: nn.Module, attribute: str, generated: Callable[[], Tensors], index: int) -> tuple[Handle, ...]:
+def shadow(
+    module: nn.Module,
+    attribute: str,
+    generated: Callable[[], Tensors],
+    index: int,
+    during: nn.Module | None = None,
+) -> tuple[Handle, ...]:
     """Let a module compute with `generated()[index]` in place of one of its parameters.
 
-    Python finds an instance attribute before a registered parameter of the same name.
+    Python finds an instance attribute before a registered parameter of the same name. It is there while the module
+    runs, or while `during` does, which may read the parameter without calling the module.
     """
+    running = during or module
     return (
-        module.register_forward_pre_hook(partial(_cover, attribute, generated, index)),
-        module.register_forward_hook(partial(_uncover, attribute)),
+        running.register_forward_pre_hook(partial(_cover, module, attribute, generated, index)),
+        running.register_forward_hook(partial(_uncover, module, attribute)),
         Uncover(module, attribute),
     )
 
 
 def _cover(
+    module: nn.Module,
     attribute: str,
     generated: Callable[[], Tensors],
     index: int,
-    module: nn.Module,
+    running: nn.Module,
     args: tuple[Any, ...],
 ) -> None:
     own = module._parameters[attribute]
     object.__setattr__(module, attribute, generated()[index].type_as(own))  # type: ignore[arg-type]
 
 
-def _uncover(attribute: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+def _uncover(module: nn.Module, attribute: str, running: nn.Module, args: tuple[Any, ...], output: Any) -> None:
     module.__dict__.pop(attribute, None)
 
 

@@ -46,8 +46,9 @@ class Subspace(Part):
     The projections are never stored: they follow from `seed` (`layers/fastfood.py`).
     """
 
-    def __init__(self, backbone: nn.Module, intrinsic_dim: int, seed: int, adapters: int = 1) -> None:
+    def __init__(self, backbone: nn.Module, anatomy: Anatomy, intrinsic_dim: int, seed: int, adapters: int = 1) -> None:
         super().__init__()
+        self.entries = tuple(anatomy.entries.values())
         self.users = tensor_users(backbone)
         self.keys = [key_of(seed, index) for index in range(len(self.users))]
         start = torch.zeros(adapters, intrinsic_dim)
@@ -64,13 +65,20 @@ class Subspace(Part):
         return MovedTensors((scales[:, None] * theta).unbind(0), self.users, self.keys)
 
     def install(self, backbone: nn.Module, generated: Callable[[], MovedTensors]) -> list[Handle]:
-        """Hooks around every module that has parameters of its own."""
-        return [
-            handle
-            for index, users in enumerate(self.users)
-            for module, attribute in users
-            for handle in shadow(module, attribute, generated, index)
-        ]
+        """Hooks around every module that has parameters of its own.
+
+        A stack's tables of embeddings are also moved while the module around them runs, which may read them as they
+        are (DeBERTa does).
+        """
+        entries = [backbone.get_submodule(path) for path in self.entries]
+        around = {child: module for entry in entries for module in entry.modules() for child in module.children()}
+        handles: list[Handle] = []
+        for index, users in enumerate(self.users):
+            for module, attribute in users:
+                handles += shadow(module, attribute, generated, index)
+                if isinstance(module, nn.Embedding) and module in around:
+                    handles += shadow(module, attribute, generated, index, during=around[module])
+        return handles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +105,7 @@ class IntrinsicSAID(Method):
 
     def build(self, backbone: nn.Module, anatomy: Anatomy) -> dict[str, Part]:
         """One part: the subspace."""
-        return {"subspace": Subspace(backbone, self.intrinsic_dim, self.seed)}
+        return {"subspace": Subspace(backbone, anatomy, self.intrinsic_dim, self.seed)}
 
 
 PRESETS: dict[str, Method] = {"intrinsic-said": IntrinsicSAID()}
