@@ -66,10 +66,10 @@ def timed(step: Callable[[], None], device: torch.device) -> tuple[float, float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="t5-small", help="whose shape to take")
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--source", type=int, default=128, help="tokens of the source")
     parser.add_argument("--target", type=int, default=2, help="tokens of the target")
-    parser.add_argument("--steps", type=int, default=4, help="timed steps of each method, after one to warm up")
+    parser.add_argument("--steps", type=int, default=5, help="timed steps of each method, after two to warm up")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -84,10 +84,10 @@ def main() -> None:
         gc.collect()
     both = {name: Trained(name, args.backbone, device) for name in NAMES}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in NAMES}
-    for _ in range(1 + args.steps):
+    for _ in range(2 + args.steps):
         for name, trained in both.items():
             times[name].append(timed(lambda trained=trained: trained.step(batch), device))
-    clock, processor = ({name: [row[i] for row in times[name][1:]] for name in NAMES} for i in (0, 1))
+    clock, processor = ({name: [row[i] for row in times[name][2:]] for name in NAMES} for i in (0, 1))
     result = {
         "backbone": args.backbone,
         "batch": {"rows": args.batch, "source": args.source, "target": args.target},
