@@ -31,7 +31,10 @@ ORDER = [
     "predict",
     "train",
     "run",
+    "attempt",
     "sweep",
+    "forecast",
+    "selection",
     "report",
     "cli",
 ]
@@ -106,6 +109,7 @@ def test_the_public_names_are_these():
         "Layout",
         "LowRankAdapter",
         "METHODS",
+        "Method",
         "NamedTask",
         "NonFiniteLossError",
         "PHMAdapter",

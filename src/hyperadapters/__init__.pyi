@@ -49,6 +49,7 @@ from .methods.delta import Delta as Delta
 from .methods.delta import attach as attach
 from .methods.delta import attached as attached
 from .methods.full import FullFineTuning as FullFineTuning
+from .methods.method import Method as Method
 from .methods.prompts import PromptTuning as PromptTuning
 from .methods.said import IntrinsicSAID as IntrinsicSAID
 from .predict import Predictor as Predictor

@@ -112,11 +112,11 @@ def quiet_libraries() -> None:
     logging.disable_progress_bar()
 
 
-def changes(settings: list[str]) -> dict[str, str]:
+def changes(settings: list[str], option: str = "--set", example: str = "training.lr=3e-3") -> dict[str, str]:
     """`--set a.b=c` options as a mapping."""
     wrong = [item for item in settings if "=" not in item]
     if wrong:
-        raise InputError(f"--set {wrong[0]}: write it as section.key=value, such as training.lr=3e-3.")
+        raise InputError(f"{option} {wrong[0]}: write it as key=value, such as {example}.")
     return dict(item.split("=", 1) for item in settings)
 
 
@@ -233,7 +233,7 @@ def compare(
     """
     from hyperadapters.methods import METHODS
     from hyperadapters.report import terminal_table, write_comparison
-    from hyperadapters.sweep import sweep
+    from hyperadapters.sweep import run_in_turn
 
     names = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()]
     if len(set(names)) != len(names) or not names:
@@ -242,12 +242,82 @@ def compare(
     chosen = choose_task(task, data, files, text, label, target)
     quiet_libraries()
     plans = {name: plan(name, chosen, backbone, settings_of(name, names, settings)) for name in names}
-    results = sweep(plans, output, resume=resume)
+    results = run_in_turn(plans, output, resume=resume)
     paths = write_comparison(results, output)
     where = [f"{name}: {path}" for name, path in paths.items()]
     where += [f"adapters and results: {output}/{{{','.join(names)}}}"]
     value = {"output": str(output), **paths, "results": [asdict(result) for result in results]}
     show(value, json_output, terminal_table(results), *where)
+
+
+@command
+def sweep(
+    file: Annotated[Path, typer.Argument(help="Python file with a function experiments() -> list of Experiment.")],
+    output: Annotated[Path, typer.Option(help="Folder for the results; several sweeps may share one.")] = Path(
+        "results/sweep"
+    ),
+    only: Annotated[
+        list[str],
+        typer.Option(help="Run a part: method=compacter,compacter++, task=glue/mrpc, training.lr=3e-3 … Repeat it."),
+    ] = [],  # noqa: B006 (typer copies it)
+    settings: Settings = [],  # noqa: B006 (typer copies it)
+    backbone: Annotated[str, typer.Option(help="Use this backbone in all of them.")] = "",
+    data: Annotated[str, typer.Option("--data", help="Folder with the official files, for all of them.")] = "",
+    jobs: Annotated[int, typer.Option(help="Runs at a time, each in a process; GPUs are dealt out in turn.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed for good.")] = False,
+    keep_adapters: Annotated[
+        bool, typer.Option("--keep-adapters", help="Keep trained adapters, not results alone.")
+    ] = (False),
+    json_output: Json = False,
+) -> None:
+    """Run every experiment of a Python file that has no result yet.
+
+    The file is your own program and is run as such. Each run ends as OUTPUT/<key>/result.json. The sweep may be killed
+    at any moment and started again with the same command; a run that fails is tried once more, then
+    OUTPUT/<key>.failed.json says why.
+
+    Examples:
+        hyperadapters sweep experiments/table1.py --dry-run
+
+        hyperadapters sweep experiments/table1.py --only task=glue/mrpc,glue/rte --data glue_data --jobs 2
+    """
+    from hyperadapters.forecast import forecast
+    from hyperadapters.sweep import chosen, in_words, load_experiments, on_this_machine, overridden
+    from hyperadapters.sweep import sweep as run_all
+
+    if jobs < 1:
+        raise InputError(f"--jobs {jobs}: 1 or more.")
+    planned = overridden(load_experiments(file), backbone=backbone, data=data, changes=changes(settings))
+    planned = chosen(planned, changes(only, "--only", "method=compacter"))
+    quiet_libraries()
+    if dry_run:
+        found = forecast(planned, output)
+        show(asdict(found), json_output, *forecast_table(found, jobs))
+        return
+    try:
+        swept = run_all(planned, output, engine=on_this_machine(jobs), retry=retry_failed, keep=keep_adapters)
+    except KeyboardInterrupt:
+        console.print("stopped; nothing is lost. The same command goes on.")
+        raise typer.Exit(130) from None
+    value = {"output": str(output), "done": list(swept.results), "failed": swept.failed, "elsewhere": swept.elsewhere}
+    show(value, json_output, *in_words(swept, output))
+    if swept.failed:
+        raise typer.Exit(1)
+
+
+def forecast_table(found: Any, jobs: int) -> list[Any]:
+    """A forecast for a terminal."""
+    table = Table(title="still to do", title_justify="left")
+    table.add_column("task")
+    for column in ("runs", "steps", "tokens", "hours, about"):
+        table.add_column(column, justify="right")
+    rows = [(cost.task, cost.runs, cost.steps, cost.tokens, cost.seconds) for cost in found.costs]
+    for task, *numbers, seconds in [*rows, ("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:]))]:
+        table.add_row(task, *(f"{number:,}" for number in numbers), f"{seconds / 3600 / jobs:,.2f}")
+    missing = [f"not counted: {task}: {why}" for task, why in found.unknown.items()]
+    basis = f"{found.done} done already; hours at {jobs} run(s) at a time, from {found.basis}, without evaluation"
+    return [*([table] if rows else []), *missing, basis]
 
 
 @command

@@ -202,7 +202,13 @@ def resolve_task(task: NamedTask | FilesTask) -> tuple[Task, Path | None]:
     files = {"train": Path(task.train), "validation": Path(task.validation)}
     if task.test:
         files["test"] = Path(task.test)
+    return own_task(files, task.text, task.answer, classify=task.classify, name=task_name(task)), None
+
+
+def task_name(task: NamedTask | FilesTask) -> str:
+    """What results call a task: its name, or that of its training file or the folder of `train.*`."""
+    if isinstance(task, NamedTask):
+        return task.name
     train = Path(task.train).absolute()
     stem = train.name.split(".")[0]
-    name = train.parent.name if stem == "train" else stem
-    return own_task(files, task.text, task.answer, classify=task.classify, name=name), None
+    return train.parent.name if stem == "train" else stem

@@ -1,0 +1,136 @@
+"""One run of a sweep, attempted by one process at a time; and the process that attempts runs as it is told.
+
+`python -m hyperadapters.attempt` reads jobs, one JSON line each, and answers each with one line.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from hyperadapters import files
+from hyperadapters.errors import InputError
+from hyperadapters.experiment import Experiment
+from hyperadapters.methods import METHODS
+from hyperadapters.run import EXPERIMENT, RESULT, run
+
+ATTEMPTS = 2
+"""A run that fails is tried once more."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One experiment and where its files go."""
+
+    key: str
+    experiment: dict[str, Any]
+    folder: str
+    keep: bool
+    """Keep the trained adapter beside the result."""
+
+    @property
+    def place(self) -> Path:
+        """The run's own folder."""
+        return Path(self.folder) / self.key
+
+    @property
+    def failures(self) -> Path:
+        """Says why the run failed, each time it did."""
+        return Path(self.folder) / f"{self.key}.failed.json"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a job."""
+
+    key: str
+    outcome: Literal["done", "failed", "busy", "stopped"]
+    """`busy`: another process is at it; `stopped`: by Ctrl-C, and a later sweep goes on with it."""
+    reason: str = ""
+
+
+def attempt(job: Job) -> Report:
+    """Run a job to its end unless it is done, has failed for good, or another process is at it.
+
+    A file lock keeps other processes away; the system releases it even when this one is killed.
+    """
+    Path(job.folder).mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(f"{job.place}.lock", timeout=0):
+            while not (job.place / RESULT).exists():
+                reasons = failures(job)
+                if len(reasons) >= ATTEMPTS:
+                    return Report(job.key, "failed", reasons[-1])
+                try_once(job)
+            return Report(job.key, "done")
+    except Timeout:
+        return Report(job.key, "busy")
+    except KeyboardInterrupt:
+        return Report(job.key, "stopped")
+
+
+def try_once(job: Job) -> None:
+    """Run, or go on with, the experiment; a failure is recorded and what it left removed."""
+    try:
+        experiment = Experiment.from_json(job.experiment)
+        begun = (job.place / EXPERIMENT).exists()
+        if begun:  # the same run by its key; only where its data lie may have changed
+            files.write_json(job.place / EXPERIMENT, job.experiment)
+        run(experiment, job.place, resume=begun, quiet=True)
+        if not job.keep:
+            remove_all_but_json(job.place)
+    except InputError as error:  # a wrong setting or a diverging loss would fail again
+        record_failure(job, str(error), final=True)
+    except Exception as error:
+        record_failure(job, f"{type(error).__name__}: {error}")
+        shutil.rmtree(job.place, ignore_errors=True)
+
+
+def remove_all_but_json(folder: Path) -> None:
+    """Keep the result and the experiment; the adapter and its card go."""
+    for path in folder.iterdir():
+        if path.name not in (RESULT, EXPERIMENT):
+            path.unlink()
+
+
+def failures(job: Job) -> list[str]:
+    """Why the run failed, once for each attempt."""
+    return list(files.read_json(job.failures)["reasons"]) if job.failures.exists() else []
+
+
+def record_failure(job: Job, reason: str, *, final: bool = False) -> None:
+    """Add a reason; a final one stands for all attempts that are left."""
+    reasons = [*failures(job), reason]
+    reasons += [reason] * (ATTEMPTS - len(reasons)) if final else []
+    files.write_json(job.failures, {"experiment": job.experiment, "reasons": reasons})
+
+
+def end_with(parent: int) -> None:
+    """Leave at once when the process that started this one is gone; a checkpoint is never older than a minute."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def serve() -> None:
+    """Attempt jobs from standard input until it ends. Standard output carries reports alone."""
+    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+    reports = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    assert METHODS  # imported before the first job, so that its time is not the job's
+    with contextlib.suppress(KeyboardInterrupt):
+        for line in sys.stdin:
+            reports.write(json.dumps(asdict(attempt(Job(**json.loads(line))))) + "\n")
+            reports.flush()
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,128 @@
+"""What a sweep will cost, before it starts: runs, steps, tokens, and hours as far as they can be told."""
+
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer
+
+from hyperadapters.backbone import resolve
+from hyperadapters.data import encode
+from hyperadapters.errors import InputError
+from hyperadapters.experiment import Experiment, resolve_task, task_name
+from hyperadapters.measure import parameters_of
+from hyperadapters.run import RESULT, default_device, read_result
+from hyperadapters.sweep import key
+
+SAMPLE = 512
+"""Training rows whose lengths stand for all."""
+
+FLOPS_A_PARAMETER = 2.5
+"""A training step's operations for each parameter and token: a token meets less than half of an encoder-decoder."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Some runs' cost."""
+
+    task: str
+    runs: int = 0
+    steps: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+    def plus(self, steps: int, tokens: int, seconds: float) -> "Cost":
+        """One run more."""
+        return replace(
+            self,
+            runs=self.runs + 1,
+            steps=self.steps + steps,
+            tokens=self.tokens + tokens,
+            seconds=self.seconds + seconds,
+        )
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is left to do of a sweep."""
+
+    done: int
+    costs: list[Cost]
+    """By task."""
+    unknown: dict[str, str]
+    """Task -> why its rows could not be counted; its runs are in no cost."""
+    basis: str
+    """What the seconds are estimated from."""
+
+
+def forecast(experiments: Sequence[Experiment], folder: Path) -> Forecast:
+    """Count what has no result in `folder` yet. Seconds are those of one process.
+
+    Estimated from the finished runs in the folder, else from how fast this machine multiplies matrices; evaluation
+    and loading come on top.
+    """
+    planned = {key(experiment): experiment for experiment in experiments}
+    todo = {name: e for name, e in planned.items() if not (folder / name / RESULT).exists()}
+    pace, basis = seconds_a_token(folder)
+    sizes: dict[Any, tuple[int, float]] = {}
+    costs: dict[str, Cost] = {}
+    unknown: dict[str, str] = {}
+    for experiment in todo.values():
+        task = task_name(experiment.task)
+        what = (experiment.task, experiment.text, experiment.backbone)
+        try:
+            sizes[what] = sizes.get(what) or rows_and_length(experiment)
+        except InputError as error:
+            unknown[task] = str(error)
+            continue
+        rows, length = sizes[what]
+        steps = experiment.training.epochs * math.ceil(rows / experiment.training.batch_size)
+        tokens = round(experiment.training.epochs * rows * length)
+        seconds = pace * tokens * parameters_of(experiment.backbone, experiment.method).total
+        costs[task] = costs.get(task, Cost(task)).plus(steps, tokens, seconds)
+    return Forecast(len(planned) - len(todo), list(costs.values()), unknown, basis)
+
+
+def rows_and_length(experiment: Experiment) -> tuple[int, float]:
+    """Training rows, and their mean length in tokens, source and target; at most the limit without a tokenizer.
+
+    Raises:
+        InputError: the task's rows are not at hand.
+    """
+    task, folder = resolve_task(experiment.task)
+    examples = task.examples(folder)["train"]
+    rows = min(len(examples), experiment.text.train_rows or len(examples))
+    sample = examples[:: max(1, len(examples) // SAMPLE)]
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(resolve(experiment.backbone), trust_remote_code=False)
+    except (OSError, ValueError, ImportError):
+        return rows, float(experiment.text.source_length)
+    encoded, _ = encode(sample, tokenizer, experiment.text)
+    return rows, statistics.mean(len(row.source) + len(row.target) for row in encoded)
+
+
+def seconds_a_token(folder: Path) -> tuple[float, str]:
+    """Seconds for each token and parameter of the backbone, and where that is from."""
+    found = [read_result(path.parent) for path in folder.glob(f"*/{RESULT}")]
+    paces = [result.seconds / (result.padded_tokens * result.total) for result in found if result.padded_tokens]
+    if paces:
+        return statistics.median(paces), f"the {len(paces)} finished run(s) in {folder}"
+    speed = multiplications_a_second()
+    return FLOPS_A_PARAMETER / (0.5 * speed), f"half of this machine's {speed / 1e9:,.0f} GFLOP/s in matrix products"
+
+
+def multiplications_a_second() -> float:
+    """Floating-point operations a second in a product of two float32 matrices, the best of five."""
+    device = default_device()
+    matrix = torch.randn(1024, 1024, device=device)
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        (matrix @ matrix).sum().item()
+        times.append(time.perf_counter() - start)
+    return float(2 * 1024**3 / min(times))

@@ -1,0 +1,268 @@
+"""Sweeps: what is run, what is not run again, what a kill leaves; with real processes, killed for real."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from filelock import FileLock
+
+from hyperadapters import METHODS, Experiment, FilesTask, InputError, NamedTask, Text, Training
+from hyperadapters.attempt import ATTEMPTS, attempt
+from hyperadapters.experiment import with_changes
+from hyperadapters.forecast import forecast
+from hyperadapters.run import RESULT
+from hyperadapters.sweep import chosen, key, load_experiments, on_this_machine, overridden, sweep
+
+
+def rows(folder, count=24):
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps({"t": f"word {i}", "a": "ab"[i % 2]}) + "\n" for i in range(count)))
+    return FilesTask(train=str(path), validation=str(path), text=("t",), answer="a", classify=True)
+
+
+def experiment(folder, **changes):
+    training = Training(lr=1e-3, epochs=1, batch_size=8, checkpoint_seconds=0.05)
+    base = Experiment(method=METHODS["compacter++"], task=rows(folder), training=training)
+    return replace(base, training=replace(training, **changes))
+
+
+def here(jobs, progress):
+    """The engine that runs jobs in this process."""
+    for job in jobs:
+        progress.started(job.key)
+        yield attempt(job)
+
+
+def unused(jobs, progress):
+    """An engine that must get nothing to do."""
+    assert not jobs
+    yield from ()
+
+
+def test_what_has_a_result_is_not_run_again(tmp_path):
+    runs = [experiment(tmp_path, seed=seed) for seed in (1, 2)]
+    first = sweep(runs, tmp_path / "out", engine=here, quiet=True)
+    assert list(first.results) == [key(run) for run in runs]
+    assert not first.failed
+    again = sweep([*runs, runs[0]], tmp_path / "out", engine=unused, quiet=True)
+    assert again.results == first.results
+
+
+def test_a_result_is_left_without_its_adapter_unless_it_is_wanted(tmp_path):
+    run = experiment(tmp_path)
+    sweep([run], tmp_path / "bare", engine=here, quiet=True)
+    assert {p.name for p in (tmp_path / "bare" / key(run)).iterdir()} == {"result.json", "experiment.json"}
+    sweep([run], tmp_path / "kept", engine=here, keep=True, quiet=True)
+    assert (tmp_path / "kept" / key(run) / "adapter_model.safetensors").exists()
+
+
+def test_a_key_tells_experiments_apart_but_not_where_their_data_lie(tmp_path):
+    run = Experiment(method=METHODS["phm"], task=NamedTask(name="glue/rte"), training=Training(lr=1e-3))
+    moved = replace(run, task=replace(run.task, data="elsewhere"), training=Training(lr=1e-3, checkpoint_seconds=5))
+    others = [with_changes(run, {name: value}) for name, value in (("training.seed", "1"), ("method.n", "4"))]
+    assert key(run) == key(moved)
+    assert len({key(other) for other in (run, *others)}) == 3
+    assert key(run).startswith("glue-rte_phm_")
+
+
+def test_a_failure_is_tried_once_more(tmp_path):
+    """A folder where the result should be written makes the first attempt fail; it is then cleared away."""
+    run = experiment(tmp_path)
+    place = tmp_path / "out" / key(run)
+    (place / "result.json.tmp").mkdir(parents=True)
+    (place / "experiment.json").write_text(json.dumps(run.to_json()))
+    swept = sweep([run], tmp_path / "out", engine=here, quiet=True)
+    assert list(swept.results) == [key(run)]
+    (reason,) = json.loads((tmp_path / "out" / f"{key(run)}.failed.json").read_text())["reasons"]
+    assert reason.startswith("IsADirectoryError")
+
+
+def test_a_wrong_input_is_recorded_and_left_alone_until_asked(tmp_path):
+    run = experiment(tmp_path)
+    Path(run.task.train).write_text("no JSON\n")
+    swept = sweep([run], tmp_path / "out", engine=here, quiet=True)
+    assert "not JSON" in swept.failed[key(run)]
+    begun = time.time()
+    assert "not JSON" in sweep([run], tmp_path / "out", engine=here, quiet=True).failed[key(run)]
+    record = tmp_path / "out" / f"{key(run)}.failed.json"
+    assert record.stat().st_mtime <= begun
+    assert len(json.loads(record.read_text())["reasons"]) == ATTEMPTS
+    rows(tmp_path)
+    assert not sweep([run], tmp_path / "out", engine=here, retry=True, quiet=True).failed
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path):
+    run = experiment(tmp_path)
+    (tmp_path / "out").mkdir()
+    with FileLock(tmp_path / "out" / f"{key(run)}.lock"):
+        swept = sweep([run], tmp_path / "out", engine=here, quiet=True)
+    assert swept.elsewhere == (key(run),)
+    assert not swept.results
+
+
+def test_a_method_that_does_not_fit_is_refused_before_anything_runs(tmp_path):
+    wrong = replace(experiment(tmp_path), method=replace(METHODS["phm"], n=7))
+    with pytest.raises(InputError, match="n must divide|n=7"):
+        sweep([experiment(tmp_path), wrong], tmp_path / "out", engine=unused, quiet=True)
+    assert not (tmp_path / "out").exists()
+
+
+PROGRAM = """
+from pathlib import Path
+import json
+from hyperadapters import Experiment
+
+def experiments():
+    return [Experiment.from_json(item) for item in json.loads(Path(__file__).with_suffix(".json").read_text())]
+"""
+
+
+def program(folder, runs):
+    """A sweep's file that returns these runs."""
+    path = folder / "runs.py"
+    path.write_text(PROGRAM)
+    path.with_suffix(".json").write_text(json.dumps([run.to_json() for run in runs]))
+    return path
+
+
+def test_a_sweeps_file_is_run_and_filtered_and_changed(tmp_path):
+    runs = [replace(experiment(tmp_path), method=METHODS[name]) for name in ("full", "compacter")]
+    runs += [replace(run, training=replace(run.training, lr=3e-2)) for run in runs]
+    found = load_experiments(program(tmp_path, runs))
+    assert found == runs
+    assert chosen(found, {"method": "compacter"}) == [runs[1], runs[3]]
+    assert chosen(found, {"method": "compacter,full", "training.lr": "3e-2"}) == runs[2:]
+    assert chosen(found, {"method.n": "4"}) == [runs[1], runs[3]]
+    changed = overridden(found, backbone="t5-small", changes={"method.n": "8", "training.epochs": "5"})
+    assert {run.backbone for run in changed} == {"t5-small"}
+    assert {run.training.epochs for run in changed} == {5}
+    assert changed[1].method == replace(METHODS["compacter"], n=8)
+    assert changed[0].method == METHODS["full"]
+
+
+def test_wrong_filters_files_and_settings_are_refused(tmp_path):
+    runs = [experiment(tmp_path)]
+    with pytest.raises(InputError, match="no experiment is left. There are: compacter"):
+        chosen(runs, {"method": "ful"})
+    with pytest.raises(InputError, match="no experiment has that setting"):
+        chosen(runs, {"rate": "1"})
+    with pytest.raises(InputError, match="none of the methods has that field"):
+        overridden(runs, changes={"method.rang": "1"})
+    (tmp_path / "empty.py").write_text("")
+    with pytest.raises(InputError, match=r"no function experiments\(\)"):
+        load_experiments(tmp_path / "empty.py")
+    (tmp_path / "wrong.py").write_text("def experiments(): return [1]")
+    with pytest.raises(InputError, match="must return a list of Experiment"):
+        load_experiments(tmp_path / "wrong.py")
+
+
+def test_a_forecast_counts_what_is_left(tmp_path):
+    runs = [experiment(tmp_path, epochs=epochs) for epochs in (1, 3)]
+    before = forecast(runs, tmp_path / "out")
+    assert (before.done, before.costs[0].runs, before.costs[0].steps) == (0, 2, 3 + 9)
+    assert "GFLOP/s" in before.basis
+    swept = sweep(runs[:1], tmp_path / "out", engine=here, quiet=True)
+    (result,) = swept.results.values()
+    after = forecast(runs, tmp_path / "out")
+    assert (after.done, after.costs[0].runs, after.costs[0].steps) == (1, 1, 9)
+    assert after.costs[0].tokens == 3 * result.tokens
+    assert after.costs[0].seconds == pytest.approx(3 * result.seconds * result.tokens / result.padded_tokens, rel=0.01)
+
+
+def test_a_forecast_says_what_it_could_not_count(tmp_path):
+    run = Experiment(
+        method=METHODS["full"], task=NamedTask(name="glue/rte", data=str(tmp_path)), training=Training(lr=1)
+    )
+    found = forecast([run], tmp_path / "out")
+    assert not found.costs
+    assert "lacks train.tsv" in found.unknown["glue/rte"]
+
+
+# -- real processes ------------------------------------------------------------------------------------------------
+
+
+def start(path, output, *options):
+    """The sweep as a user starts it."""
+    words = [sys.executable, "-m", "hyperadapters.cli", "sweep", path, "--output", output, *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([str(word) for word in words], env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(what, seconds=120.0):
+    """The first true value of a function."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it did not happen")
+
+
+def attempting(process):
+    """The process that carries out the runs of a sweep of one job at a time."""
+    return [p for p in process.children() if p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_killed_sweep_ends_its_process_and_goes_on_where_it_was(tmp_path):
+    """The same sweep, started again, ends with what an undisturbed run finds."""
+    run = replace(experiment(tmp_path, epochs=30), text=Text(source_length=32))
+    output = tmp_path / "out"
+    process = start(program(tmp_path, [run]), output)
+    wait_for((output / key(run) / "checkpoint.safetensors").exists)
+    (worker,) = attempting(psutil.Process(process.pid))
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+    assert not (output / key(run) / RESULT).exists()
+    result = sweep([run], output, engine=here, quiet=True).results[key(run)]
+    undisturbed = sweep([run], tmp_path / "calm", engine=here, quiet=True).results[key(run)]
+    assert result.metrics == undisturbed.metrics
+    assert [entry["loss"] for entry in result.history] == [entry["loss"] for entry in undisturbed.history]
+
+
+def test_a_run_whose_process_is_killed_twice_has_failed_and_holds_up_no_other(tmp_path):
+    victim, other = experiment(tmp_path, epochs=5000), experiment(tmp_path, seed=1)
+    output = tmp_path / "out"
+    with ThreadPoolExecutor() as pool:
+        future = pool.submit(sweep, [victim, other], output, engine=on_this_machine(1), quiet=True)
+        for _ in range(ATTEMPTS):
+            holder = wait_for(lambda: holding(output / f"{key(victim)}.lock"))
+            holder.kill()
+            holder.wait()
+        swept = future.result()
+    assert "-9: killed" in swept.failed[key(victim)]
+    assert list(swept.results) == [key(other)]
+
+
+def holding(lock):
+    """The process of ours that has a lock file open."""
+    for process in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if any(file.path == str(lock) for file in process.open_files()):
+                return process
+    return None
+
+
+def test_an_interrupted_sweep_stops_its_processes_and_says_how_to_go_on(tmp_path):
+    run = experiment(tmp_path, epochs=5000)
+    output = tmp_path / "out"
+    process = start(program(tmp_path, [run]), output)
+    wait_for((output / key(run) / "checkpoint.safetensors").exists)
+    (worker,) = attempting(psutil.Process(process.pid))
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate()[1]
+    assert process.returncode == 130, errors
+    assert "The same command goes on" in errors
+    assert not psutil.pid_exists(worker.pid)
+    assert (output / key(run) / "checkpoint.safetensors").exists()
+    assert not (output / f"{key(run)}.failed.json").exists()
