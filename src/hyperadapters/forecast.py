@@ -27,7 +27,7 @@ FLOPS_A_PARAMETER = 2.5
 
 
 @dataclass(frozen=True)
-class Cost:
+class TaskCost:
     """Some runs' cost."""
 
     task: str
@@ -36,7 +36,7 @@ class Cost:
     tokens: int = 0
     seconds: float = 0.0
 
-    def plus(self, steps: int, tokens: int, seconds: float) -> "Cost":
+    def plus(self, steps: int, tokens: int, seconds: float) -> "TaskCost":
         """One run more."""
         return replace(
             self,
@@ -52,7 +52,7 @@ class Forecast:
     """What is left to do of a sweep."""
 
     done: int
-    costs: list[Cost]
+    costs: list[TaskCost]
     """By task."""
     unknown: dict[str, str]
     """Task -> why its rows could not be counted; its runs are in no cost."""
@@ -70,7 +70,7 @@ def forecast(experiments: Sequence[Experiment], folder: Path) -> Forecast:
     todo = {name: e for name, e in planned.items() if not (folder / name / RESULT).exists()}
     pace, basis = seconds_a_token(folder)
     sizes: dict[Any, tuple[int, float]] = {}
-    costs: dict[str, Cost] = {}
+    costs: dict[str, TaskCost] = {}
     unknown: dict[str, str] = {}
     for experiment in todo.values():
         task = task_name(experiment.task)
@@ -84,7 +84,7 @@ def forecast(experiments: Sequence[Experiment], folder: Path) -> Forecast:
         steps = experiment.training.epochs * math.ceil(rows / experiment.training.batch_size)
         tokens = round(experiment.training.epochs * rows * length)
         seconds = pace * tokens * parameters_of(experiment.backbone, experiment.method).total
-        costs[task] = costs.get(task, Cost(task)).plus(steps, tokens, seconds)
+        costs[task] = costs.get(task, TaskCost(task)).plus(steps, tokens, seconds)
     return Forecast(len(planned) - len(todo), list(costs.values()), unknown, basis)
 
 
