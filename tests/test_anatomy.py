@@ -183,7 +183,7 @@ def test_a_decoder_generates_as_its_forward_pass_says_and_makes_its_weights_once
             tensor.add_(0.1 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(2)))
     ids = torch.randint(3, 90, (2, 5), generator=torch.Generator().manual_seed(3))
     made, make = [], delta.parts["adapters"].generate
-    delta.parts["adapters"].generate = lambda: made.append(1) or make()
+    delta.parts["adapters"].generate = lambda rows: made.append(1) or make(rows)
     mask = torch.ones_like(ids)
     tokens = backbone.generate(ids, attention_mask=mask, max_new_tokens=4, do_sample=False, eos_token_id=None)
     assert len(made) == 1

@@ -11,7 +11,7 @@ from hyperadapters.data import Text
 from hyperadapters.errors import InputError, neighbours
 from hyperadapters.methods import METHODS, method_from_json
 from hyperadapters.methods.adapters import Adapter, Compacter, LowRankAdapter, PHMAdapter
-from hyperadapters.methods.full import FullFineTuning
+from hyperadapters.methods.full import FullFineTuning, FullMultiTask
 from hyperadapters.methods.method import Method, method_to_json
 from hyperadapters.tasks import own_task, task_named
 from hyperadapters.tasks.task import Task
@@ -147,7 +147,14 @@ class Experiment:
         )
 
 
-EMBEDDED_RATES = {FullFineTuning: 3e-4, Adapter: 3e-3, LowRankAdapter: 1e-2, PHMAdapter: 1e-2, Compacter: 1e-2}
+EMBEDDED_RATES = {
+    FullFineTuning: 3e-4,
+    FullMultiTask: 3e-4,
+    Adapter: 3e-3,
+    LowRankAdapter: 1e-2,
+    PHMAdapter: 1e-2,
+    Compacter: 1e-2,
+}
 """For the T5 inside the package, a sixtieth of T5-base, by validation on the demo task (docs/embedded.md)."""
 
 

@@ -11,7 +11,7 @@ from hyperadapters.anatomy import Anatomy, Layout, anatomy
 from hyperadapters.backbone import Fingerprint, load_backbone
 from hyperadapters.errors import InputError
 from hyperadapters.methods import method_from_json
-from hyperadapters.methods.delta import CONFIG, FORMAT, TENSORS, Delta, attach, build, check_name
+from hyperadapters.methods.delta import CONFIG, FORMAT, TENSORS, Delta, attach, build, check_name, check_tasks
 from hyperadapters.methods.method import Method
 
 
@@ -37,6 +37,8 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         )
     wanted: dict[str, type] = {"name": str, "method": dict, "backbone": dict}
     bad = [key for key, kind in wanted.items() if not isinstance(config.get(key), kind)]
+    tasks = config.setdefault("tasks", [])
+    bad += [] if isinstance(tasks, list) and all(isinstance(task, str) for task in tasks) else ["tasks"]
     if bad:
         raise InputError(f"{folder / CONFIG} is damaged: {', '.join(bad)} missing or of a wrong type.")
     for key, kind in {"name": str, "architecture": dict, "weights": str}.items():
@@ -64,10 +66,12 @@ def load(folder: str | Path, backbone: nn.Module | None = None, *, name: str | N
         backbone, _ = load_backbone(config["backbone"]["name"])
     name = config["name"] if name is None else name
     check_name(backbone, name)
+    tasks = tuple(config["tasks"])
+    check_tasks(method, tasks)
     layout = config["backbone"].get("layout")
     shape = anatomy(backbone, settings.parse(Layout, layout, "backbone.layout") if layout else None)
     outputs = config["backbone"].get("outputs") if shape.head else None
-    draft = outline(backbone, method, name, folder, shape, outputs)
+    draft = outline(backbone, method, name, folder, shape, outputs, tasks)
     trained_on = Fingerprint(config["backbone"]["architecture"], config["backbone"]["weights"])
     differences = trained_on.differences(draft.fingerprint())
     if differences:
@@ -77,18 +81,26 @@ def load(folder: str | Path, backbone: nn.Module | None = None, *, name: str | N
         )
     files.check_tensors(folder / TENSORS, draft.tensors())
     with torch.random.fork_rng(devices=[]):
-        delta = attach(backbone, method, name, outputs=outputs, layout=shape.layout)
+        delta = attach(backbone, method, name, outputs=outputs, layout=shape.layout, tasks=tasks)
     files.read_into(folder / TENSORS, delta.tensors())
     delta.about = {key: config[key] for key in config if key not in delta.describe()}
     return delta
 
 
-def outline(backbone: nn.Module, method: Method, name: str, folder: Path, shape: Anatomy, outputs: int | None) -> Delta:
+def outline(
+    backbone: nn.Module,
+    method: Method,
+    name: str,
+    folder: Path,
+    shape: Anatomy,
+    outputs: int | None,
+    tasks: tuple[str, ...],
+) -> Delta:
     """The Delta in shape alone: no memory is taken for what a damaged file may ask for."""
     method.check(shape)
     try:
         with torch.device("meta"):
-            parts = build(backbone, method, shape, outputs)
+            parts = build(backbone, method, shape, outputs, len(tasks))
     except (RuntimeError, OverflowError) as error:
         raise InputError(f"{folder / CONFIG} asks for impossible sizes: {method}.") from error
-    return Delta(backbone, method, name, shape, parts)
+    return Delta(backbone, method, name, shape, parts, tasks)

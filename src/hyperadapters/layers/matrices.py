@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters.layers.kronecker import kron_sum, kron_sum_pair
+from hyperadapters.layers.rows import Present, selected
 
 Matrices = tuple[Float[Tensor, "adapters sites d_model bottleneck"], Float[Tensor, "adapters sites bottleneck d_model"]]
 
@@ -31,8 +32,8 @@ class AdapterMatrices(nn.Module, ABC):
     """What all sites' down- and up-projections are made from."""
 
     @abstractmethod
-    def forward(self) -> Matrices:
-        """The down- and up-projections of all sites of all adapters."""
+    def forward(self, present: Present = None) -> Matrices:
+        """The down- and up-projections of all sites of the adapters that are present."""
 
 
 class Dense(AdapterMatrices):
@@ -43,8 +44,8 @@ class Dense(AdapterMatrices):
         self.down = normal(adapters, sites, d_model, bottleneck, std=0.01)
         self.up = normal(adapters, sites, bottleneck, d_model, std=0.01)
 
-    def forward(self) -> Matrices:
-        return self.down, self.up
+    def forward(self, present: Present = None) -> Matrices:
+        return selected(self.down, present), selected(self.up, present)
 
 
 class LowRank(AdapterMatrices):
@@ -57,8 +58,9 @@ class LowRank(AdapterMatrices):
         self.up_left = glorot(adapters, sites, bottleneck, rank)
         self.up_right = glorot(adapters, sites, rank, d_model)
 
-    def forward(self) -> Matrices:
-        return self.down_left @ self.down_right, self.up_left @ self.up_right
+    def forward(self, present: Present = None) -> Matrices:
+        down = selected(self.down_left, present) @ selected(self.down_right, present)
+        return down, selected(self.up_left, present) @ selected(self.up_right, present)
 
 
 class PHM(AdapterMatrices):
@@ -71,8 +73,9 @@ class PHM(AdapterMatrices):
         self.down_fast = glorot(adapters, sites, n, d_model // n, bottleneck // n)
         self.up_fast = glorot(adapters, sites, n, bottleneck // n, d_model // n)
 
-    def forward(self) -> Matrices:
-        return kron_sum(self.down_slow, self.down_fast), kron_sum(self.up_slow, self.up_fast)
+    def forward(self, present: Present = None) -> Matrices:
+        down = kron_sum(selected(self.down_slow, present), selected(self.down_fast, present))
+        return down, kron_sum(selected(self.up_slow, present), selected(self.up_fast, present))
 
 
 class LowRankPHM(AdapterMatrices):
@@ -108,12 +111,12 @@ class LowRankPHM(AdapterMatrices):
         self.up_left = glorot(adapters, sites, n, bottleneck // n, rank)
         self.up_right = glorot(adapters, sites, n, rank, d_model // n)
 
-    def forward(self) -> Matrices:
-        down = self.down_left @ self.down_right
-        up = self.up_left @ self.up_right
+    def forward(self, present: Present = None) -> Matrices:
+        down = selected(self.down_left, present) @ selected(self.down_right, present)
+        up = selected(self.up_left, present) @ selected(self.up_right, present)
         if self.shared:
-            return kron_sum_pair(self.slow(), down, up)
-        return kron_sum(self.down_slow(), down), kron_sum(self.up_slow(), up)
+            return kron_sum_pair(self.slow(present), down, up)
+        return kron_sum(self.down_slow(present), down), kron_sum(self.up_slow(present), up)
 
 
 def hold(module: nn.Module, name: str, parameter: nn.Parameter, *, trained: bool) -> None:
@@ -133,8 +136,8 @@ class Slow(nn.Module):
         super().__init__()
         hold(self, "weight", normal(adapters, sites, n, n, n, std=1e-4), trained=trained)
 
-    def forward(self) -> Float[Tensor, "adapters sites n n n"]:
-        return self.weight
+    def forward(self, present: Present = None) -> Float[Tensor, "adapters sites n n n"]:
+        return selected(self.weight, present)
 
 
 class FactorizedSlow(nn.Module):
@@ -148,5 +151,5 @@ class FactorizedSlow(nn.Module):
         hold(self, "left", normal(adapters, sites, n, n, 1, std=1e-2), trained=trained)
         hold(self, "right", normal(adapters, sites, n, 1, n, std=1e-2), trained=trained)
 
-    def forward(self) -> Float[Tensor, "adapters sites n n n"]:
-        return self.left @ self.right
+    def forward(self, present: Present = None) -> Float[Tensor, "adapters sites n n n"]:
+        return selected(self.left, present) @ selected(self.right, present)

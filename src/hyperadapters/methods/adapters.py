@@ -19,6 +19,8 @@ from hyperadapters.methods.parts import OwnedTensors, Part, SiteAdapters, owned_
 class SiteMethod(Method):
     """Adapters at some of the backbone's sites: the *sites* axis, common to the whole family."""
 
+    many_tasks: ClassVar[bool] = True
+
     bottleneck: int = 24
     """Width d of the adapter."""
     positions: tuple[Position, ...] = ("attention", "feed_forward")
@@ -64,15 +66,20 @@ class SiteMethod(Method):
                 "Name one position (attention, feed_forward) and one stack (encoder, decoder) at least."
             )
 
-    def build(self, backbone: nn.Module, anatomy: Anatomy) -> dict[str, Part]:
-        """Adapters, and where asked for the norms and the output layer."""
+    def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
+        """Adapters, and where asked for the norms and the output layer; every task has its own of each."""
+        if self.output_layer and tasks > 1:
+            raise InputError(
+                f"{type(self).__name__}(output_layer=True) has one output layer, which {tasks} tasks in one Delta "
+                "cannot each have for themselves. Leave it frozen, or attach one Delta a task."
+            )
         sites = self.sites(anatomy)
-        matrices = self.matrices(1, len(sites), anatomy.d_model)
+        matrices = self.matrices(tasks, len(sites), anatomy.d_model)
         parts: dict[str, Part] = {
-            "adapters": SiteAdapters(sites, matrices, anatomy.d_model, self.bottleneck, self.activation)
+            "adapters": SiteAdapters(sites, matrices, anatomy.d_model, self.bottleneck, self.activation, tasks)
         }
         if self.norms:
-            parts["norms"] = owned_norms(backbone, anatomy)
+            parts["norms"] = owned_norms(backbone, anatomy, tasks)
         if self.output_layer:
             tied = tuple(f"{path}.weight" for path in anatomy.output)
             parts["output_layer"] = OwnedTensors("head", backbone, [tied])

@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters.anatomy import Anatomy, own_modules
+from hyperadapters.layers.rows import Rows, selected
 from hyperadapters.methods.method import Method
-from hyperadapters.methods.parts import Handle, Kind, Part, shadow
+from hyperadapters.methods.parts import ByRow, Handle, Kind, Part, by_rows, for_batch, shadow
 
 
 class Biases(Part):
@@ -33,11 +34,11 @@ class Biases(Part):
         """All are biases."""
         return "bias"
 
-    def generate(self) -> tuple[Float[Tensor, " width"], ...]:
-        """The first adapter's biases, module by module."""
-        return torch.split(self.bias[0], self.widths)
+    def generate(self, rows: Rows) -> list[Tensor | ByRow]:
+        """The biases of the adapters that the rows use, module by module."""
+        return by_rows(torch.split(selected(self.bias, rows.present), self.widths, dim=-1), rows)
 
-    def install(self, backbone: nn.Module, generated: Callable[[], tuple[Tensor, ...]]) -> list[Handle]:
+    def install(self, backbone: nn.Module, generated: Callable[[], Sequence[Tensor | ByRow]]) -> list[Handle]:
         """In place of the biases that there are, after the modules that have none."""
         handles: list[Handle] = []
         for index, path in enumerate(self.paths):
@@ -50,14 +51,14 @@ class Biases(Part):
 
     @staticmethod
     def add(
-        generated: Callable[[], tuple[Tensor, ...]],
+        generated: Callable[[], Sequence[Tensor | ByRow]],
         index: int,
         module: nn.Module,
         args: tuple[Any, ...],
         output: Float[Tensor, "*tokens width"],
     ) -> Float[Tensor, "*tokens width"]:
         """The hook after a module without a bias."""
-        return output + generated()[index].type_as(output)
+        return output + for_batch(generated()[index], output)
 
 
 def has_bias(module: nn.Module) -> bool:
@@ -92,13 +93,14 @@ class BitFit(Method):
     """Every bias trains; linear layers and norms that have none get one of zeros (arXiv:2106.10199v1)."""
 
     learning_rate: ClassVar[float] = 3e-4
+    many_tasks: ClassVar[bool] = True
 
     def check(self, anatomy: Anatomy) -> None:
         """Every backbone will do."""
 
-    def build(self, backbone: nn.Module, anatomy: Anatomy) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
         """One part: the biases."""
-        return {"biases": Biases(backbone, bias_paths(backbone, anatomy))}
+        return {"biases": Biases(backbone, bias_paths(backbone, anatomy), tasks)}
 
 
 PRESETS: dict[str, Method] = {"bitfit": BitFit()}

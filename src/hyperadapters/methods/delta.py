@@ -1,6 +1,6 @@
 """The Delta: the only thing that is trained, measured, saved, mixed and shared."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from hyperadapters.anatomy import CONTAINER, Anatomy, Layout, anatomy
 from hyperadapters.backbone import Fingerprint, fingerprint
 from hyperadapters.card import model_card
 from hyperadapters.errors import InputError
+from hyperadapters.layers.rows import ONLY, Rows, numbered
 from hyperadapters.methods.method import Method, method_to_json
 from hyperadapters.methods.parts import KINDS, Handle, Kind, OwnedTensors, Part, owned_head
 from hyperadapters.versions import versions
@@ -29,6 +30,7 @@ class Pass:
 
     def __init__(self) -> None:
         self.generated: dict[str, Any] = {}
+        self.rows = ONLY
         self.key: tuple[Any, ...] | None = None
         self.served: tuple[str, ...] = ()
 
@@ -41,17 +43,29 @@ class Delta(nn.Module):
 
     It is a submodule of the backbone (`backbone.hyperadapters["delta:<name>"]`), so `.to()`, `.train()`, DDP, FSDP and
     `Trainer` see it; the backbone's own tensors and keys do not change. Any number may be attached; one is in use.
+    A Delta of several `tasks` holds all of them, and `rows` says which of them each row of a batch uses.
     """
 
-    def __init__(self, backbone: nn.Module, method: Method, name: str, anatomy: Anatomy, parts: dict[str, Part]):
+    def __init__(
+        self,
+        backbone: nn.Module,
+        method: Method,
+        name: str,
+        anatomy: Anatomy,
+        parts: dict[str, Part],
+        tasks: tuple[str, ...] = (),
+    ):
         super().__init__()
         object.__setattr__(self, "backbone", backbone)  # not a submodule: it is the parent
         self.method = method
         self.name = name
         self.anatomy = anatomy
+        self.tasks = tasks
+        """Names on the adapter axis, in order; empty where the Delta serves one task that it has no name for."""
         self.parts = nn.ModuleDict(parts)
         self.handles: list[Handle] = []
         self.current = Pass()
+        self.chosen: Rows | None = None
         self.about: dict[str, Any] = {}
         """What is saved beside the weights: task, scores. Plain JSON."""
 
@@ -95,7 +109,7 @@ class Delta(nn.Module):
     def outputs(self) -> int | None:
         """How many logits the Delta's own head has; None where the backbone has no such head."""
         head = dict(self.part_items()).get("head")
-        return head.generate()[-1].shape[0] if isinstance(head, OwnedTensors) else None
+        return head.shapes[-1][0] if isinstance(head, OwnedTensors) else None
 
     def bytes(self) -> int:
         """Size of all saved tensors, in bytes."""
@@ -121,6 +135,7 @@ class Delta(nn.Module):
             "format": FORMAT,
             "name": self.name,
             "method": method_to_json(self.method),
+            "tasks": list(self.tasks),
             "backbone": {
                 "name": self.backbone.config._name_or_path,  # type: ignore[union-attr]
                 "architecture": mark.architecture,
@@ -185,6 +200,50 @@ class Delta(nn.Module):
                 delattr(self.backbone, CONTAINER)
         return self.backbone
 
+    # -- tasks by row --------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def rows(self, tasks: str | Sequence[str]) -> Iterator[nn.Module]:
+        """Inside this context the rows of a batch use the adapters of these tasks; yields the backbone.
+
+        Args:
+            tasks: one task for every row of the batch, or a single one for all rows, whatever their number. Where
+                `generate` repeats rows for its beams, each beam uses the task of its row.
+
+        Raises:
+            InputError: a task that the Delta does not know (names those it knows), or a row without one.
+        """
+        before = self.chosen
+        self.chosen = self.chosen_by([tasks] if isinstance(tasks, str) else tasks)
+        try:
+            yield self.backbone
+        finally:
+            self.chosen = before
+
+    def chosen_by(self, tasks: Sequence[str]) -> Rows:
+        """The adapters that rows of these tasks use."""
+        if not len(tasks):
+            raise InputError(f"rows of Delta {self.name!r} were given no task. {self.known_tasks()}")
+        numbers = {task: self.task_number(task) for task in dict.fromkeys(tasks)}
+        return numbered([numbers[task] for task in tasks], next(self.backbone.parameters()).device)
+
+    def task_number(self, task: str) -> int:
+        """The place of a task on the adapter axis; the last part of its name will do where it is unique.
+
+        Raises:
+            InputError: the Delta knows no such task; names those it knows.
+        """
+        found = [i for i, known in enumerate(self.tasks) if known == task]
+        found = found or [i for i, known in enumerate(self.tasks) if known.split("/")[-1] == task]
+        if len(found) != 1:
+            what = "is given to a row" if task else "is missing: a row has none"
+            raise InputError(f"Delta {self.name!r}: task {task!r} {what}. {self.known_tasks()}")
+        return found[0]
+
+    def known_tasks(self) -> str:
+        """In words, the tasks of this Delta."""
+        return f"It knows {', '.join(self.tasks)}." if self.tasks else "It was attached without tasks."
+
     # -- one pass ------------------------------------------------------------------------------------------------
 
     def begin(self, stack: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -196,13 +255,23 @@ class Delta(nn.Module):
         """
         first = stack == self.anatomy.stacks[0] and not goes_on(kwargs.get("past_key_values"))
         used_up = torch.is_grad_enabled() and stack in self.current.served
-        if first or used_up or self.current.key != self.key():
+        other_rows = self.chosen is not None and self.chosen is not self.current.rows
+        if first or used_up or other_rows or self.current.key != self.key():
             self.regenerate()
         self.current.served = (*self.current.served, stack) if torch.is_grad_enabled() else ()
+        if self.current.rows.index is not None:
+            check_rows(len(self.current.rows.index), batch_size(args, kwargs), stack)
 
     def regenerate(self) -> None:
-        """Make what every part's hooks use from the parameters as they are now."""
-        self.current.generated = {name: part.generate() for name, part in self.part_items()}
+        """Make what every part's hooks use from the parameters as they are now, for the rows under way."""
+        if self.chosen is None and len(self.tasks) > 1:
+            raise InputError(
+                f"Delta {self.name!r} holds {len(self.tasks)} tasks and was not told which of them the rows use: "
+                f"`with delta.rows([...])`. {self.known_tasks()}"
+            )
+        rows = self.chosen or ONLY
+        self.current.generated = {name: part.generate(rows) for name, part in self.part_items()}
+        self.current.rows = rows
         self.current.key = self.key()
         self.current.served = ()
 
@@ -235,6 +304,20 @@ def attached(backbone: nn.Module) -> list[Delta]:
     return list(container.values()) if container is not None else []
 
 
+def batch_size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """Rows of the batch that a stack was called with."""
+    inputs = [kwargs.get("input_ids"), kwargs.get("inputs_embeds"), *args, *kwargs.values()]
+    return next(len(value) for value in inputs if isinstance(value, Tensor))
+
+
+def check_rows(tasks: int, batch: int, stack: str) -> None:
+    """Raise InputError unless every row has its task. A decoder's rows may be repeated, as beams and labels are."""
+    if batch != tasks and (stack == "encoder" or batch % tasks):
+        raise InputError(
+            f"the batch has {batch} rows, but {tasks} tasks were given to `delta.rows`: give one for each row."
+        )
+
+
 def attach(
     backbone: nn.Module,
     method: Method,
@@ -242,6 +325,7 @@ def attach(
     *,
     outputs: int | None = None,
     layout: Layout | None = None,
+    tasks: Sequence[str] = (),
 ) -> Delta:
     """Attach a method to a backbone and put it in use.
 
@@ -252,20 +336,24 @@ def attach(
         outputs: on a backbone with a classification head, how many logits the Delta's own head has: one for each
             class, or 1 for a number. Without it, the Delta's head starts as a copy of the backbone's.
         layout: the sites named by hand, for a backbone whose structure does not tell them.
+        tasks: names of the tasks that the Delta shall hold, one adapter each, where there are several;
+            `Delta.rows` then says which of them the rows of a batch use.
 
     Returns:
         The Delta, freshly initialised from torch's global generator, in use.
 
     Raises:
-        InputError: the method does not fit the backbone, or the name is taken; nothing has changed then.
+        InputError: the method does not fit the backbone, the name is taken, or the method holds one task alone;
+            nothing has changed then.
     """
     check_name(backbone, name)
+    check_tasks(method, tasks)
     device = next(backbone.parameters()).device
     with at_rest(backbone), torch.device("meta" if device.type == "meta" else "cpu"):
         shape = anatomy(backbone, layout)
         method.check(shape)
-        parts = build(backbone, method, shape, outputs)
-    delta = Delta(backbone, method, name, shape, parts).to(device)
+        parts = build(backbone, method, shape, outputs, len(tasks))
+    delta = Delta(backbone, method, name, shape, parts, tuple(tasks)).to(device)
     backbone.requires_grad_(False)
     if not hasattr(backbone, CONTAINER):
         backbone.add_module(CONTAINER, nn.ModuleDict())
@@ -283,7 +371,7 @@ def at_rest(backbone: nn.Module) -> Iterator[None]:
         yield
 
 
-def build(backbone: nn.Module, method: Method, shape: Anatomy, outputs: int | None) -> dict[str, Part]:
+def build(backbone: nn.Module, method: Method, shape: Anatomy, outputs: int | None, tasks: int = 0) -> dict[str, Part]:
     """The method's parts and, where the backbone has a task head, the Delta's own.
 
     Raises:
@@ -294,9 +382,9 @@ def build(backbone: nn.Module, method: Method, shape: Anatomy, outputs: int | No
             f"outputs={outputs}: {type(backbone).__name__} has no classification head. Leave outputs away, or load the "
             "backbone as AutoModelForSequenceClassification."
         )
-    parts = method.build(backbone, shape)
+    parts = method.build(backbone, shape, max(1, tasks))
     if shape.head:
-        parts["head"] = owned_head(backbone, shape, outputs)
+        parts["head"] = owned_head(backbone, shape, outputs, max(1, tasks))
     return parts
 
 
@@ -311,3 +399,14 @@ def check_name(backbone: nn.Module, name: str) -> None:
         raise InputError(f"a Delta cannot be called {name!r}: use a name without dots, such as {'mrpc'!r}.")
     if name in {delta.name for delta in attached(backbone)}:
         raise InputError(f"the backbone has a Delta {name!r} already: use another name, or detach that one first.")
+
+
+def check_tasks(method: Method, tasks: Sequence[str]) -> None:
+    """Raise InputError if a method cannot hold these tasks."""
+    if isinstance(tasks, str) or len(set(tasks)) != len(tasks) or not all(tasks):
+        raise InputError(f"tasks={tasks!r}: give each task's name once, such as {['mrpc', 'rte']!r}.")
+    if len(tasks) > 1 and not method.many_tasks:
+        raise InputError(
+            f"{type(method).__name__} holds one task; {len(tasks)} were given ({', '.join(tasks)}). "
+            "Attach one Delta a task, or use a method that holds many, such as hyperformer++ or full-multitask."
+        )

@@ -19,9 +19,24 @@ class FullFineTuning(Method):
     def check(self, anatomy: Anatomy) -> None:
         """Every backbone will do."""
 
-    def build(self, backbone: nn.Module, anatomy: Anatomy) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
         """One part: the backbone itself."""
         return {"backbone": WholeBackbone(backbone)}
 
 
-PRESETS: dict[str, Method] = {"full": FullFineTuning()}
+@dataclass(frozen=True, kw_only=True)
+class FullMultiTask(Method):
+    """Every parameter of the backbone trains, on all tasks at once (HyperFormer, arXiv:2106.04489v1, §3)."""
+
+    learning_rate: ClassVar[float] = 3e-4
+    many_tasks: ClassVar[bool] = True
+
+    def check(self, anatomy: Anatomy) -> None:
+        """Every backbone will do."""
+
+    def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
+        """One part, which all tasks share: the backbone itself."""
+        return {"backbone": WholeBackbone(backbone)}
+
+
+PRESETS: dict[str, Method] = {"full": FullFineTuning(), "full-multitask": FullMultiTask()}

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 class Method(ABC):
     """A way to adapt a backbone. Concrete methods are frozen dataclasses of their own knobs."""
+
+    many_tasks: ClassVar[bool] = False
+    """Whether one Delta can hold several tasks, each row of a batch using its own."""
 
     @property
     @abstractmethod
@@ -39,8 +42,11 @@ class Method(ABC):
         """Raise InputError, naming what would do, if the method's fields do not fit the backbone."""
 
     @abstractmethod
-    def build(self, backbone: nn.Module, anatomy: Anatomy) -> "dict[str, Part]":
-        """The parts of a fresh Delta, initialised as the paper says, by name. Changes nothing in the backbone."""
+    def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> "dict[str, Part]":
+        """The parts of a fresh Delta for so many tasks, initialised as the paper says, by name.
+
+        Changes nothing in the backbone. `tasks` is 1 unless `many_tasks`.
+        """
 
 
 def method_to_json(method: Method) -> dict[str, Any]:

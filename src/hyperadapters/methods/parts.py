@@ -7,15 +7,16 @@ with forward hooks (`install`). Every tensor has a leading adapter axis.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from hyperadapters.anatomy import Anatomy, Site, own_parameters, vectors
 from hyperadapters.layers.bottleneck import Activation, AdapterWeights, bottleneck_adapter
 from hyperadapters.layers.matrices import AdapterMatrices
+from hyperadapters.layers.rows import ONLY, Rows, per_row, selected
 
 Kind = Literal["adapter", "shared", "prompt", "norm", "bias", "head", "backbone"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -37,8 +38,8 @@ class Part(nn.Module, ABC):
         """The kind of one of this part's tensors, by its name."""
 
     @abstractmethod
-    def generate(self) -> Any:
-        """What the hooks use during one pass, made from the parameters; called once a pass."""
+    def generate(self, rows: Rows) -> Any:
+        """What the hooks use during one pass over these rows, made from the parameters; called once a pass."""
 
     @abstractmethod
     def install(self, backbone: nn.Module, generated: Callable[[], Any]) -> list[Handle]:
@@ -76,11 +77,12 @@ class SiteAdapters(Part):
         """Slow weights that all sites share are "shared", the rest is "adapter"."""
         return "shared" if tensor.startswith("matrices.slow.") else "adapter"
 
-    def generate(self) -> list[AdapterWeights]:
-        """Each site's weights of the first adapter, all made in one contraction."""
-        down, up = self.matrices()
-        columns = (down, self.down_bias, up, self.up_bias)
-        return [AdapterWeights(*row) for row in zip(*(c[0].unbind(0) for c in columns), strict=True)]
+    def generate(self, rows: Rows) -> list[AdapterWeights]:
+        """Each site's weights of the adapters that the rows use, all made in one contraction."""
+        down, up = self.matrices(rows.present)
+        columns = (down, selected(self.down_bias, rows.present), up, selected(self.up_bias, rows.present))
+        sites = zip(*(of_sites(column, rows) for column in columns), strict=True)
+        return [AdapterWeights(*weights)._replace(rows=rows.index) for weights in sites]
 
     def install(self, backbone: nn.Module, generated: Callable[[], list[AdapterWeights]]) -> list[Handle]:
         """A forward hook on the output of every site."""
@@ -101,6 +103,31 @@ class SiteAdapters(Part):
         return bottleneck_adapter(output, generated()[index], self.activation)
 
 
+def of_sites(tensor: Float[Tensor, "adapters sites *rest"], rows: Rows) -> tuple[Tensor, ...]:
+    """The tensor of every site: the only adapter's, or, with an axis of adapters, all that the rows use."""
+    return tensor[0].unbind(0) if rows.index is None else tensor.unbind(1)
+
+
+class ByRow(NamedTuple):
+    """One tensor of each of several adapters, and which of them each row of a batch uses."""
+
+    tensor: Float[Tensor, "present ..."]
+    rows: Int[Tensor, " rows"]
+
+
+def by_rows(tensors: Sequence[Float[Tensor, "present ..."]], rows: Rows) -> list[Tensor | ByRow]:
+    """Tensors of the adapters that are present: those of the only one, or of several with each row's choice."""
+    return [tensor[0] if rows.index is None else ByRow(tensor, rows.index) for tensor in tensors]
+
+
+def for_batch(value: Tensor | ByRow, output: Tensor) -> Tensor:
+    """A vector that all rows of `output` share, or each row's own, shaped to meet it."""
+    if not isinstance(value, ByRow):
+        return value.type_as(output)
+    own = per_row(value.tensor, value.rows, len(output)).type_as(output)
+    return own.view(len(output), *(1 for _ in output.shape[2:]), -1)
+
+
 class OwnedTensors(Part):
     """The Delta's own copies of some tensors of the backbone, used in their place.
 
@@ -119,10 +146,12 @@ class OwnedTensors(Part):
     ) -> None:
         """`tensors` lists, for every tensor to own, the parameters of the backbone, by path, that it stands for.
 
-        It starts as a copy of the first of them, or as what `values` has under that path.
+        It starts as a copy of the first of them, or as what `values` has under that path. With one adapter they serve
+        the rows of all tasks.
         """
         super().__init__()
         self.owned_kind: Kind = kind
+        self.adapters = adapters
         self.tensors = tuple(tensors)
         groups: dict[tuple[int, ...], list[Tensor]] = {}
         self.places: list[tuple[str, int]] = []
@@ -136,16 +165,22 @@ class OwnedTensors(Part):
             stacked = torch.stack(group).float()
             self.register_parameter(name, nn.Parameter(stacked.expand(adapters, *stacked.shape).clone()))
 
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shape of every tensor, in order."""
+        return [tuple(self.get_parameter(name).shape[2:]) for name, _ in self.places]
+
     def kind(self, tensor: str) -> Kind:
         """The kind given at construction."""
         return self.owned_kind
 
-    def generate(self) -> tuple[Tensor, ...]:
-        """The first adapter's tensors, in order."""
-        unbound = {name: tensor[0].unbind(0) for name, tensor in self.named_parameters()}
-        return tuple(unbound[name][row] for name, row in self.places)
+    def generate(self, rows: Rows) -> list[Tensor | ByRow]:
+        """The tensors of the adapters that the rows use, in order."""
+        rows = rows if self.adapters > 1 else ONLY
+        unbound = {name: selected(tensor, rows.present).unbind(1) for name, tensor in self.named_parameters()}
+        return by_rows([unbound[name][row] for name, row in self.places], rows)
 
-    def install(self, backbone: nn.Module, generated: Callable[[], tuple[Tensor, ...]]) -> list[Handle]:
+    def install(self, backbone: nn.Module, generated: Callable[[], Sequence[Tensor | ByRow]]) -> list[Handle]:
         """Hooks around every module that uses one of the tensors."""
         handles: list[Handle] = []
         for index, paths in enumerate(self.tensors):
@@ -156,10 +191,14 @@ class OwnedTensors(Part):
 
 
 class Tensors(Protocol):
-    """Tensors by number."""
+    """Tensors by number; where rows differ, each row's own."""
 
-    def __getitem__(self, index: int, /) -> Tensor:
+    def __getitem__(self, index: int, /) -> Tensor | ByRow:
         """The tensor with this number."""
+
+
+NEUTRAL = {"weight": torch.ones_like, "bias": torch.zeros_like}
+"""What a norm's or linear layer's parameter is where the hook after it applies each row's own."""
 
 
 def shadow(
@@ -172,7 +211,9 @@ def shadow(
     """Let a module compute with `generated()[index]` in place of one of its parameters.
 
     Python finds an instance attribute before a registered parameter of the same name. It is there while the module
-    runs, or while `during` does, which may read the parameter without calling the module.
+    runs, or while `during` does, which may read the parameter without calling the module. Where rows differ, the
+    module computes with ones for a scale and zeros for a bias, and each row's own is applied to its output, a linear
+    layer's matrix to its input.
     """
     running = during or module
     return (
@@ -190,12 +231,26 @@ def _cover(
     running: nn.Module,
     args: tuple[Any, ...],
 ) -> None:
-    own = module._parameters[attribute]
-    object.__setattr__(module, attribute, generated()[index].type_as(own))  # type: ignore[arg-type]
+    theirs, ours = module._parameters[attribute], generated()[index]
+    assert theirs is not None
+    if isinstance(ours, ByRow):
+        object.__setattr__(module, attribute, NEUTRAL[attribute](theirs))
+        object.__setattr__(module, f"{attribute} by row", ours)
+    else:
+        object.__setattr__(module, attribute, ours.type_as(theirs))
 
 
-def _uncover(module: nn.Module, attribute: str, running: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+def _uncover(
+    module: nn.Module, attribute: str, running: nn.Module, args: tuple[Any, ...], output: Tensor
+) -> Tensor | None:
     module.__dict__.pop(attribute, None)
+    ours: ByRow | None = module.__dict__.pop(f"{attribute} by row", None)
+    if ours is None:
+        return None
+    if ours.tensor.dim() == 3:  # a matrix for every row: what the module made of ones is not used
+        matrices = per_row(ours.tensor, ours.rows, len(output)).type_as(output)
+        return torch.einsum("b...i,boi->b...o", args[0].type_as(output), matrices)
+    return output * for_batch(ours, output) if attribute == "weight" else output + for_batch(ours, output)
 
 
 class Uncover:
@@ -207,15 +262,16 @@ class Uncover:
     def remove(self) -> None:
         """Let the module see its own parameter again."""
         self.module.__dict__.pop(self.attribute, None)
+        self.module.__dict__.pop(f"{self.attribute} by row", None)
 
 
-def owned_norms(backbone: nn.Module, anatomy: Anatomy) -> OwnedTensors:
+def owned_norms(backbone: nn.Module, anatomy: Anatomy, adapters: int = 1) -> OwnedTensors:
     """All of a backbone's layer norms, weights and biases."""
     paths = [f"{path}.{attribute}" for path in anatomy.norms for attribute in vectors(backbone.get_submodule(path))]
-    return OwnedTensors("norm", backbone, [(path,) for path in paths])
+    return OwnedTensors("norm", backbone, [(path,) for path in paths], adapters=adapters)
 
 
-def owned_head(backbone: nn.Module, anatomy: Anatomy, outputs: int | None) -> OwnedTensors:
+def owned_head(backbone: nn.Module, anatomy: Anatomy, outputs: int | None, adapters: int = 1) -> OwnedTensors:
     """A classification or regression head with `outputs` logits, or None: as the backbone's own, with its values.
 
     With a number given, the last layer is drawn anew, N(0, initializer_range²) with biases of zero, as transformers
@@ -227,7 +283,7 @@ def owned_head(backbone: nn.Module, anatomy: Anatomy, outputs: int | None) -> Ow
         width = backbone.get_parameter(f"{last}.weight").shape[1]
         std = getattr(backbone.config, "initializer_range", 0.02)
         values = {f"{last}.weight": torch.randn(outputs, width) * std, f"{last}.bias": torch.zeros(outputs)}
-    return OwnedTensors("head", backbone, [(path,) for path in anatomy.head], values)
+    return OwnedTensors("head", backbone, [(path,) for path in anatomy.head], values, adapters)
 
 
 class WholeBackbone(Part):
@@ -242,7 +298,7 @@ class WholeBackbone(Part):
         """All of it is the backbone."""
         return "backbone"
 
-    def generate(self) -> None:
+    def generate(self, rows: Rows) -> None:
         """Nothing: the backbone computes with its own tensors."""
 
     def install(self, backbone: nn.Module, generated: Callable[[], Any]) -> list[Handle]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from hyperadapters import settings
 from hyperadapters.anatomy import Anatomy, own_parameters
 from hyperadapters.errors import InputError, neighbours
+from hyperadapters.layers.rows import Rows
 from hyperadapters.methods.method import Method
 from hyperadapters.methods.parts import Handle, Kind, Part
 
@@ -35,7 +36,7 @@ class PeftModules(Part):
         """All of it is peft's adapter."""
         return "adapter"
 
-    def generate(self) -> None:
+    def generate(self, rows: Rows) -> None:
         """Nothing: peft computes inside its wrappers."""
 
     def install(self, backbone: nn.Module, generated: Callable[[], Any]) -> list[Handle]:
@@ -150,7 +151,7 @@ class Peft(Method):
         except (TypeError, ValueError) as error:
             raise InputError(f"{self.label}: {' '.join(str(error).split())}") from error
 
-    def build(self, backbone: nn.Module, anatomy: Anatomy) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
         """One part: peft's wrappers. Some compute while they are made, so they are never made of shapes alone."""
         if any(tensor.is_meta for tensor in backbone.parameters()):
             backbone = copy.deepcopy(backbone).to_empty(device="cpu")

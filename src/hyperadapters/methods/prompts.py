@@ -4,10 +4,10 @@ On an encoder-decoder as in Compacter (arXiv:2106.04647v2, §4.2): in front of t
 On a decoder in front of its own; on an encoder after the first token, which its head reads.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from hyperadapters.anatomy import Anatomy
 from hyperadapters.errors import InputError
+from hyperadapters.layers.rows import Rows, per_row, selected
 from hyperadapters.methods.delta import goes_on
 from hyperadapters.methods.method import Method
-from hyperadapters.methods.parts import Handle, Kind, Part
+from hyperadapters.methods.parts import ByRow, Handle, Kind, Part, by_rows
 
 Start = Literal["random", "vocabulary"]
 
@@ -42,11 +43,11 @@ class Prompt(Part):
         """All of it is the prompt."""
         return "prompt"
 
-    def generate(self) -> Float[Tensor, "prompt_length width"]:
-        """The first adapter's vectors."""
-        return self.vectors[0]
+    def generate(self, rows: Rows) -> list[Tensor | ByRow]:
+        """The vectors of the adapters that the rows use."""
+        return by_rows([selected(self.vectors, rows.present)], rows)
 
-    def install(self, backbone: nn.Module, generated: Callable[[], Tensor]) -> list[Handle]:
+    def install(self, backbone: nn.Module, generated: Callable[[], Sequence[Tensor | ByRow]]) -> list[Handle]:
         """A pre-hook on the first stack, and one on the stack that attends to it, or one after it if it is alone."""
         first, *others = (backbone.get_submodule(entry) for entry in self.entries)
         handles: list[Handle] = [first.register_forward_pre_hook(partial(self.prepend, generated), with_kwargs=True)]
@@ -56,28 +57,32 @@ class Prompt(Part):
         return handles
 
     def prepend(
-        self, generated: Callable[[], Tensor], stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        generated: Callable[[], Sequence[Tensor | ByRow]],
+        stack: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> tuple[tuple[()], dict[str, Any]]:
         """The hook before the first stack: token numbers become embeddings, with the prompt among them.
 
         A pass that goes on from a cache finds the prompt there.
         """
         kwargs = {**dict(zip(("input_ids", "attention_mask"), args, strict=False)), **kwargs}
-        prompt = generated()
-        kwargs["attention_mask"] = extended(kwargs.get("attention_mask"), len(prompt))
+        (own,), length = generated(), self.vectors.shape[1]
+        kwargs["attention_mask"] = extended(kwargs.get("attention_mask"), length)
         positions = kwargs.get("position_ids")
         if goes_on(kwargs.get("past_key_values")):
-            return (), kwargs if positions is None else {**kwargs, "position_ids": positions + len(prompt)}
+            return (), kwargs if positions is None else {**kwargs, "position_ids": positions + length}
         embeddings, tokens = kwargs.pop("inputs_embeds", None), kwargs.pop("input_ids", None)
         if embeddings is None:
             embeddings = stack.get_input_embeddings()(tokens)  # type: ignore[operator]
-        rows = prompt.type_as(embeddings).expand(len(embeddings), -1, -1)
+        rows = per_batch(own, len(embeddings)).type_as(embeddings)
         kwargs["inputs_embeds"] = torch.cat([embeddings[:, : self.before], rows, embeddings[:, self.before :]], dim=1)
         if positions is not None:
-            new = torch.arange(len(prompt), device=positions.device).expand(*positions.shape[:-1], -1)
-            kwargs["position_ids"] = torch.cat([new, positions + len(prompt)], dim=-1)
+            new = torch.arange(length, device=positions.device).expand(*positions.shape[:-1], -1)
+            kwargs["position_ids"] = torch.cat([new, positions + length], dim=-1)
         if kwargs.get("token_type_ids") is not None:
-            kwargs["token_type_ids"] = F.pad(kwargs["token_type_ids"], (len(prompt), 0))
+            kwargs["token_type_ids"] = F.pad(kwargs["token_type_ids"], (length, 0))
         return (), kwargs
 
     def attend(
@@ -95,6 +100,13 @@ class Prompt(Part):
         return output
 
 
+def per_batch(vectors: Tensor | ByRow, batch: int) -> Float[Tensor, "batch prompt_length width"]:
+    """The prompt of every row."""
+    if isinstance(vectors, ByRow):
+        return per_row(vectors.tensor, vectors.rows, batch)
+    return vectors.expand(batch, -1, -1)
+
+
 def extended(mask: Int[Tensor, "batch seq"] | None, length: int) -> Int[Tensor, "batch prompt_length+seq"] | None:
     """A mask with ones for the prompt in front; none stays none, as nothing is masked then."""
     return None if mask is None else torch.cat([mask.new_ones(len(mask), length), mask], dim=1)
@@ -103,6 +115,8 @@ def extended(mask: Int[Tensor, "batch seq"] | None, length: int) -> Int[Tensor, 
 @dataclass(frozen=True, kw_only=True)
 class PromptTuning(Method):
     """Trained vectors before the first stack's embeddings, and nothing else (arXiv:2104.08691v2)."""
+
+    many_tasks: ClassVar[bool] = True
 
     prompt_length: int = 100
     """Number of vectors."""
@@ -119,13 +133,13 @@ class PromptTuning(Method):
         if self.prompt_length < 1:
             raise InputError(f"PromptTuning(prompt_length={self.prompt_length}): a prompt has 1 vector or more.")
 
-    def build(self, backbone: nn.Module, anatomy: Anatomy) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
         """One part: the prompt.
 
         Raises:
             InputError: the backbone embeds no tokens, or its vocabulary has fewer rows than the prompt takes.
         """
-        return {"prompt": Prompt(anatomy, self.first_vectors(backbone))}
+        return {"prompt": Prompt(anatomy, self.first_vectors(backbone), tasks)}
 
     def first_vectors(self, backbone: nn.Module) -> Float[Tensor, "prompt_length width"]:
         """What the prompt starts from, as wide as the embeddings."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hyperadapters.anatomy import Anatomy, tensor_users
 from hyperadapters.errors import InputError
 from hyperadapters.layers.fastfood import fastfood, key_of
+from hyperadapters.layers.rows import Rows
 from hyperadapters.methods.method import Method
 from hyperadapters.methods.parts import Handle, Kind, Part, shadow
 
@@ -59,7 +60,7 @@ class Subspace(Part):
         """All of it is the adapter."""
         return "adapter"
 
-    def generate(self) -> MovedTensors:
+    def generate(self, rows: Rows) -> MovedTensors:
         """The first adapter's tensors, not yet made."""
         theta, scales = self.vector[0].tensor_split([-len(self.users)])
         return MovedTensors((scales[:, None] * theta).unbind(0), self.users, self.keys)
@@ -103,7 +104,7 @@ class IntrinsicSAID(Method):
                 f"of which takes a number as its scale. Use {anatomy.tensors + 1} or more; 20000 is the paper's."
             )
 
-    def build(self, backbone: nn.Module, anatomy: Anatomy) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
         """One part: the subspace."""
         return {"subspace": Subspace(backbone, anatomy, self.intrinsic_dim, self.seed)}
 

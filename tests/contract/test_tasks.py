@@ -1,0 +1,284 @@
+"""What every method that holds many tasks must keep. Names no method: a new one is held to it by being there."""
+
+import copy
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from conftest import make_tiny
+from families import FAMILIES
+from hyperadapters import METHODS, InputError, attach, load
+from hyperadapters.evaluate import score_labels
+from hyperadapters.methods.delta import attached
+
+TASKS = ("glue/mrpc", "glue/rte", "cola")
+ROWS = ("cola", "mrpc", "glue/rte", "mrpc")
+
+many = pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.many_tasks])
+
+
+@pytest.fixture
+def batch():
+    """Four rows, one of them padded."""
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(3, 90, (4, 9), generator=generator)
+    mask = torch.ones_like(ids)
+    ids[1, 6:], mask[1, 6:] = 0, 0
+    return {"input_ids": ids, "attention_mask": mask, "labels": torch.randint(3, 90, (4, 4), generator=generator)}
+
+
+def part(batch, rows):
+    return {key: value[rows] for key, value in batch.items()}
+
+
+def source(batch):
+    return {key: batch[key] for key in ("input_ids", "attention_mask")}
+
+
+def moved(name, backbone, **options):
+    """A Delta of three tasks that differ well from each other and from the backbone."""
+    torch.manual_seed(4)
+    delta = attach(backbone, METHODS[name], name="mix", tasks=TASKS, **options)
+    with torch.no_grad():
+        for tensor in delta.trained().values():
+            tensor.add_(0.1 * torch.randn_like(tensor))
+    return delta
+
+
+def by_task(delta, function):
+    """What a function of some rows gives for the rows of each task by itself, put together in order."""
+    found = {}
+    for task in dict.fromkeys(ROWS):
+        rows = [i for i, other in enumerate(ROWS) if other == task]
+        with delta.rows(task):
+            found |= dict(zip(rows, function(rows), strict=True))
+    return torch.stack([found[row] for row in range(len(ROWS))])
+
+
+@many
+def test_a_mixed_batch_is_one_forward_pass_a_task(name, tiny, batch):
+    delta = moved(name, tiny)
+    with torch.no_grad():
+        with delta.rows(ROWS):
+            mixed = tiny(**batch).logits
+        apart = by_task(delta, lambda rows: tiny(**part(batch, rows)).logits)
+    torch.testing.assert_close(mixed, apart, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "gpt2", "llama"])
+@pytest.mark.parametrize("name", ["compacter", "bitfit"])
+def test_norms_biases_and_heads_of_every_family_follow_their_row(name, family):
+    backbone = FAMILIES[family].make()
+    head = {"outputs": 3} if FAMILIES[family].head else {}
+    delta = moved(name, backbone, **head)
+    batch = FAMILIES[family].batch()
+    inputs = {key: torch.cat([value, value.flip(0)]) for key, value in batch.items()}
+    with torch.no_grad():
+        with delta.rows(ROWS):
+            mixed = backbone(**inputs).logits
+        apart = by_task(delta, lambda rows: backbone(**part(inputs, rows)).logits)
+    assert mixed.shape[-1] == head.get("outputs", mixed.shape[-1])
+    seen = inputs["attention_mask"].bool() if mixed.dim() == 3 else slice(None)
+    torch.testing.assert_close(mixed[seen], apart[seen], rtol=1e-4, atol=1e-5)
+
+
+@many
+def test_the_loss_and_its_gradients_are_those_of_the_tasks_by_themselves(name, tiny, batch):
+    tiny.double()
+    delta = moved(name, tiny)
+    with delta.rows(ROWS):
+        mixed = tiny(**batch).loss
+    mixed.backward()
+    expected = {key: tensor.grad.clone() for key, tensor in delta.trained().items()}
+    for tensor in delta.trained().values():
+        tensor.grad = None
+    total = 0.0
+    for row, task in enumerate(ROWS):
+        with delta.rows(task):
+            loss = tiny(**part(batch, [row])).loss / len(ROWS)
+        loss.backward()
+        total += loss.item()
+    assert mixed.item() == pytest.approx(total, abs=1e-6)
+    for key, tensor in delta.trained().items():
+        torch.testing.assert_close(tensor.grad, expected[key], rtol=1e-4, atol=1e-6)
+
+
+@many
+def test_beams_follow_their_row(name, tiny, batch):
+    delta = moved(name, tiny)
+    how = {"num_beams": 3, "max_new_tokens": 4, "do_sample": False, "output_scores": True}
+    with delta.rows(ROWS):
+        mixed = tiny.generate(**source(batch), **how, return_dict_in_generate=True)
+    for row, task in enumerate(ROWS):
+        with delta.rows(task):
+            alone = tiny.generate(**source(part(batch, [row])), **how, return_dict_in_generate=True)
+        width = min(alone.sequences.shape[1], mixed.sequences.shape[1])
+        assert torch.equal(mixed.sequences[row, :width], alone.sequences[0, :width])
+        torch.testing.assert_close(mixed.sequences_scores[row], alone.sequences_scores[0], rtol=1e-4, atol=1e-4)
+
+
+@many
+def test_label_scores_follow_their_row(name, tiny, batch):
+    delta = moved(name, tiny)
+    labels = torch.tensor([[11, 1], [12, 1], [13, 14]])
+    with torch.no_grad():
+        with delta.rows(ROWS):
+            mixed = score_labels(tiny, source(batch), labels)
+        apart = by_task(delta, lambda rows: score_labels(tiny, source(part(batch, rows)), labels))
+    torch.testing.assert_close(mixed, apart, rtol=1e-5, atol=1e-5)
+
+
+@many
+def test_generation_makes_the_weights_of_mixed_rows_once(name, tiny, batch, monkeypatch):
+    delta = moved(name, tiny)
+    made = []
+    regenerate = delta.regenerate
+    monkeypatch.setattr(delta, "regenerate", lambda: (made.append(1), regenerate()))
+    with delta.rows(ROWS):
+        tiny.generate(**source(batch), num_beams=2, max_new_tokens=5, min_new_tokens=5, do_sample=False)
+    assert len(made) == 1
+
+
+@many
+def test_gradient_checkpointing_gives_mixed_rows_the_same_gradients(name, batch):
+    gradients = []
+    for checkpointing in (False, True):
+        backbone = make_tiny().train()
+        delta = moved(name, backbone)
+        if checkpointing:
+            backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+        with delta.rows(ROWS):
+            loss = backbone(**batch, use_cache=False).loss
+        loss.backward()
+        gradients.append({key: tensor.grad for key, tensor in delta.trained().items()})
+    for key, grad in gradients[0].items():
+        torch.testing.assert_close(gradients[1][key], grad, rtol=1e-4, atol=1e-6)
+
+
+@many
+def test_other_rows_are_served_by_other_weights_at_once(name, tiny, batch):
+    """The decoder alone, as after `get_encoder`: nothing of the rows before is left over."""
+    delta = moved(name, tiny)
+    encoded = torch.randn(1, 5, 48)
+    found = []
+    with torch.no_grad():
+        for task in (*TASKS, TASKS[0]):
+            with delta.rows(task):
+                found.append(tiny(encoder_outputs=(encoded,), decoder_input_ids=torch.tensor([[0, 5]])).logits)
+    assert torch.equal(found[0], found[3])
+
+
+@many
+def test_saved_and_loaded_every_task_is_there(name, tiny, batch, tmp_path):
+    delta = moved(name, tiny)
+    delta.save(tmp_path / "mix")
+    fresh = make_tiny()
+    loaded = load(tmp_path / "mix", fresh)
+    assert loaded.tasks == TASKS
+    with torch.no_grad(), delta.rows(ROWS), loaded.rows(ROWS):
+        assert torch.equal(fresh(**batch).logits, tiny(**batch).logits)
+
+
+@many
+def test_a_deep_copy_holds_its_own_tasks(name, tiny, batch):
+    delta = moved(name, tiny)
+    twin = copy.deepcopy(tiny)
+    (copied,) = attached(twin)
+    with torch.no_grad(), delta.rows(ROWS):
+        expected = tiny(**batch).logits
+        for tensor in delta.trained().values():
+            tensor.zero_()
+        with copied.rows(ROWS):
+            assert torch.equal(twin(**batch).logits, expected)
+
+
+@many
+def test_rows_of_bfloat16_train(name, tiny, batch):
+    tiny.to(torch.bfloat16)
+    delta = attach(tiny, METHODS[name], tasks=TASKS)
+    with delta.rows(ROWS):
+        out = tiny(**batch)
+    assert out.logits.dtype == torch.bfloat16
+    out.loss.backward()
+    assert all(torch.isfinite(tensor.grad).all() for tensor in delta.trained().values())
+
+
+@many
+def test_rows_that_make_no_sense_are_refused(name, tiny, batch):
+    delta = moved(name, tiny)
+    with pytest.raises(InputError, match=r"holds 3 tasks and was not told .*knows glue/mrpc, glue/rte, cola"):
+        tiny(**batch)
+    with pytest.raises(InputError, match="task 'mnli' is given to a row. It knows glue/mrpc, glue/rte, cola"), \
+         delta.rows(["mnli"] * 4):  # fmt: skip
+        pass
+    with pytest.raises(InputError, match="a row has none"), delta.rows(["cola", ""]):
+        pass
+    with pytest.raises(InputError, match="given no task"), delta.rows([]):
+        pass
+    with pytest.raises(InputError, match="the batch has 4 rows, but 2 tasks were given"), delta.rows(["cola", "rte"]):
+        tiny(**batch)
+    with delta.rows(["cola"] * 4):
+        tiny(**batch)
+
+
+def test_a_method_of_one_task_says_so_before_anything_changes(tiny):
+    keys = list(tiny.state_dict())
+    for name in [name for name, method in METHODS.items() if not method.many_tasks]:
+        with pytest.raises(InputError, match="holds one task; 2 were given"):
+            attach(tiny, METHODS[name], tasks=["a", "b"])
+    with pytest.raises(InputError, match="each task's name once"):
+        attach(tiny, METHODS["houlsby"], tasks=["a", "a"])
+    assert list(tiny.state_dict()) == keys
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """The largest difference that compiling makes to mixed rows, by method, in a process without shape checks."""
+    script = """
+import json, sys, torch
+from transformers import T5Config, T5ForConditionalGeneration
+import hyperadapters as ha
+torch.set_num_threads(1)
+config = T5Config(vocab_size=112, d_model=48, d_kv=12, num_heads=4, d_ff=64, num_layers=2, dropout_rate=0.0,
+                  decoder_start_token_id=0)
+batch = {"input_ids": torch.randint(3, 90, (4, 6)), "labels": torch.randint(3, 90, (4, 4))}
+found = {}
+for name, method in ha.METHODS.items():
+    if not method.many_tasks:
+        continue
+    torch.manual_seed(0)
+    backbone = T5ForConditionalGeneration(config).eval()
+    delta = ha.attach(backbone, method, tasks=["a", "b", "c"])
+    torch._dynamo.reset()
+    compiled = torch.compile(backbone, fullgraph=True, backend="aot_eager")
+    worst = []
+    for rows in (["a", "b", "a", "c"], ["c", "b", "a", "a"]):
+        with delta.rows(rows):
+            eager = backbone(**batch)
+            eager.loss.backward()
+            grads = {key: tensor.grad.clone() for key, tensor in delta.trained().items()}
+            for tensor in delta.trained().values():
+                tensor.grad = None
+            out = compiled(**batch)
+            out.loss.backward()
+        worst.append((out.logits - eager.logits).abs().max().item())
+        worst += [(tensor.grad - grads[key]).abs().max().item() / (grads[key].abs().max().item() + 1e-12)
+                  for key, tensor in delta.trained().items()]
+        with torch.no_grad():
+            for tensor in delta.trained().values():
+                tensor -= 0.5 * tensor.grad
+                tensor.grad = None
+    found[name] = max(worst)
+print(json.dumps(found))
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@many
+def test_mixed_rows_compile_as_a_whole_graph_and_agree(name, compiled):
+    assert compiled[name] < 1e-3

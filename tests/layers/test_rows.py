@@ -1,0 +1,38 @@
+"""Selecting adapters and gathering by row, against indexing written out."""
+
+import torch
+
+from hyperadapters.layers.bottleneck import AdapterWeights, bottleneck_adapter
+from hyperadapters.layers.rows import Rows, numbered, per_row, selected
+
+
+def test_rows_number_the_present_adapters_once():
+    rows = numbered([7, 2, 7, 4], torch.device("cpu"))
+    assert rows.present.tolist() == [2, 4, 7]
+    assert rows.present[rows.index].tolist() == [7, 2, 7, 4]
+
+
+def test_rows_of_one_adapter_are_not_gathered():
+    rows = numbered([5, 5, 5], torch.device("cpu"))
+    assert rows.present.tolist() == [5]
+    assert rows.index is None
+
+
+def test_selecting_and_gathering_are_indexing():
+    bank = torch.randn(9, 3, 2)
+    rows = numbered([7, 2, 7, 4], torch.device("cpu"))
+    assert torch.equal(per_row(selected(bank, rows.present), rows.index, 4), bank[[7, 2, 7, 4]])
+    assert torch.equal(per_row(selected(bank, rows.present), rows.index, 8), bank[[7, 7, 2, 2, 7, 7, 4, 4]])
+    assert selected(bank, Rows().present) is bank
+
+
+def test_each_row_of_a_batch_goes_through_its_own_adapter():
+    bank = AdapterWeights(*(torch.randn(2, *shape) for shape in ((6, 4), (4,), (4, 6), (6,))))
+    y = torch.randn(3, 5, 6)
+    index = [1, 0, 1]
+    found = bottleneck_adapter(y, bank._replace(rows=torch.tensor(index)), "gelu_new")
+    alone = [
+        bottleneck_adapter(row, AdapterWeights(*(weight[i] for weight in bank[:4])), "gelu_new")
+        for row, i in zip(y, index, strict=True)
+    ]
+    torch.testing.assert_close(found, torch.stack(alone))
