@@ -63,6 +63,7 @@ BASE: tuple[Row, ...] = (
     ("lowrank", {}, 0.073),
     ("prompt-r", {}, 0.034),
     ("prompt-t", {}, 0.034),
+    ("intrinsic-said", {}, 0.009),
     ("bitfit", {}, 0.126),
     ("phm", {"n": 4}, 0.240),
     ("phm", {"n": 8}, 0.160),
@@ -83,6 +84,7 @@ SMALL: tuple[Row, ...] = (
     *((name, {"bottleneck": 16}, None) for name in ("houlsby", "pfeiffer", "adapterdrop", "lowrank")),
     ("prompt-r", {}, None),
     ("prompt-t", {}, None),
+    ("intrinsic-said", {}, None),
     ("bitfit", {}, None),
     *((name, {"bottleneck": 16, "n": n}, None) for name in ("phm", "compacter", "compacter++") for n in (4, 8, 16)),
 )
