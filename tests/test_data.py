@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from hyperadapters import InputError, Text, load_backbone, load_data
-from hyperadapters.data import Encoded, batches_by_length, collate, epoch_batches
+from hyperadapters.data import batches_by_length, epoch_batches
+from hyperadapters.kinds import Encoded, collate
 
 LENGTHS = torch.randint(3, 100, (1000,), generator=torch.Generator().manual_seed(0)).tolist()
 

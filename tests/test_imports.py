@@ -22,6 +22,7 @@ ORDER = [
     "tables",
     "metrics",
     "tasks",
+    "kinds",
     "data",
     "experiment",
     "evaluate",

@@ -27,8 +27,8 @@ from hyperadapters import (
     load_backbone,
     load_data,
 )
-from hyperadapters.data import Data, Encoded, Text
-from hyperadapters.evaluate import label_tokens, score_labels
+from hyperadapters.data import Data, Text
+from hyperadapters.kinds import Encoded, label_tokens, score_labels
 from hyperadapters.metrics import accuracy
 from hyperadapters.tasks.task import Form, Labels
 from hyperadapters.train import CHECKPOINT, Trainer
@@ -294,7 +294,7 @@ def test_two_processes_train_the_adapter_that_one_would(tmp_path):
 def test_the_trainer_of_transformers_trains_an_attached_backbone(tmp_path):
     from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
 
-    from hyperadapters.data import collate
+    from hyperadapters.kinds import collate
 
     delta = attach(make_tiny(), METHODS["compacter"])
     backbone = delta.backbone

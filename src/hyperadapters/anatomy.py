@@ -52,6 +52,7 @@ class Layout:
 class Anatomy:
     """What a method needs to know of a backbone."""
 
+    kind: BackboneKind
     d_model: int
     sites: tuple[Site, ...]
     norms: tuple[str, ...]
@@ -85,6 +86,7 @@ def anatomy(backbone: nn.Module, layout: Layout | None = None) -> Anatomy:
     entries = entry_points(backbone, base)
     sites = named_sites(backbone, entries, layout) if layout else found_sites(backbone, entries)
     return Anatomy(
+        kind=kind_of(backbone.config),
         d_model=d_model_of(backbone),
         sites=sites,
         norms=tuple(path for path, module in own_modules(backbone) if inside(path, base) and is_norm(module)),

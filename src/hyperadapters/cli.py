@@ -350,7 +350,8 @@ def evaluate(
     if data and isinstance(chosen, NamedTask):
         chosen = replace(chosen, data=data)
     task, folder = resolve_task(chosen)
-    rows = load_data(task, loaded.tokenizer, folder, experiment.text, seed=experiment.training.seed)
+    kind = loaded.delta.anatomy.kind
+    rows = load_data(task, loaded.tokenizer, folder, experiment.text, kind=kind, seed=experiment.training.seed)
     how = settings.updated(experiment.evaluation, {"decode": decode}, "evaluation")
     found = score(loaded.delta, rows, split, how, quiet=False)
     value = {

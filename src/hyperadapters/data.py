@@ -1,21 +1,18 @@
-"""Tasks and a tokenizer to batches: encoding, grouping by length, padding to the longest row."""
+"""Tasks and a tokenizer to batches: encoding, and grouping by length."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
+from hyperadapters.anatomy import BackboneKind
 from hyperadapters.errors import InputError
+from hyperadapters.kinds import KINDS, Encoded
 from hyperadapters.metrics import Metric
 from hyperadapters.tasks import task_named
 from hyperadapters.tasks.task import Example, Form, Task, permutation
-
-IGNORED = -100
-"""Label of a padded position, as in PyTorch's cross entropy."""
 
 SORTED_TOGETHER = 64
 """Batches whose rows are sorted by length together: many enough for little padding, few enough for random order."""
@@ -35,13 +32,6 @@ class Text:
     """Train on so many rows, drawn by the run's seed; None: on all."""
 
 
-class Encoded(NamedTuple):
-    """One example in tokens, both texts ended by the end-of-sequence token."""
-
-    source: list[int]
-    target: list[int]
-
-
 @dataclass(frozen=True)
 class Data:
     """A task's rows in tokens, with what is needed to read answers back."""
@@ -55,10 +45,18 @@ class Data:
     """What metrics compare the answers with, by split."""
     truncated: dict[str, int] = field(default_factory=dict)
     """Rows whose source was cut to the limit, by split."""
+    kind: BackboneKind = "encoder-decoder"
+    """The kind of backbone that the rows were put in tokens for."""
 
 
 def load_data(
-    task: str | Task, tokenizer: Any, folder: str | Path | None = None, text: Text | None = None, *, seed: int = 42
+    task: str | Task,
+    tokenizer: Any,
+    folder: str | Path | None = None,
+    text: Text | None = None,
+    *,
+    kind: BackboneKind = "encoder-decoder",
+    seed: int = 42,
 ) -> Data:
     """A task's rows in tokens, ready for `fit` and `evaluate`.
 
@@ -67,10 +65,12 @@ def load_data(
         tokenizer: the backbone's.
         folder: where the official files lie; without one the Hugging Face Hub is asked (demo tasks need neither).
         text: lengths and form; `Text()` by default.
+        kind: the backbone's: `delta.anatomy.kind`.
         seed: draws the training rows where `text.train_rows` asks for fewer than all.
 
     Raises:
-        InputError: no such task, files missing or damaged, answers that are none, an empty split.
+        InputError: no such task, files missing or damaged, answers that are none, an empty split, or answers that
+            this kind of backbone cannot give.
     """
     text = text or Text()
     if text.source_length < 2 or text.target_length < 2:
@@ -84,26 +84,16 @@ def load_data(
         examples["train"] = [examples["train"][i] for i in order[: text.train_rows]]
     encoded, truncated = {}, {}
     for split, rows in examples.items():
-        encoded[split], truncated[split] = encode(rows, tokenizer, text)
+        encoded[split], truncated[split] = encode(rows, task.form, tokenizer, text, kind)
     references = {split: [row.reference for row in rows] for split, rows in examples.items()}
-    return Data(task.form, task.metrics, tokenizer, text, encoded, references, truncated)
+    return Data(task.form, task.metrics, tokenizer, text, encoded, references, truncated, kind)
 
 
-def encode(rows: Sequence[Example], tokenizer: Any, text: Text) -> tuple[list[Encoded], int]:
+def encode(
+    rows: Sequence[Example], form: Form, tokenizer: Any, text: Text, kind: BackboneKind
+) -> tuple[list[Encoded], int]:
     """Rows in tokens, and how many sources were cut."""
-    sources = tokenizer([row.source for row in rows], verbose=False).input_ids
-    targets = tokenizer([row.target for row in rows], verbose=False).input_ids
-    end = tokenizer.eos_token_id
-    cut = sum(len(source) > text.source_length for source in sources)
-    return [
-        Encoded(clipped(source, text.source_length, end), clipped(target, text.target_length, end))
-        for source, target in zip(sources, targets, strict=True)
-    ], cut
-
-
-def clipped(tokens: list[int], limit: int, end: int) -> list[int]:
-    """The first `limit` tokens, the last of them the end of the sequence."""
-    return tokens if len(tokens) <= limit else [*tokens[: limit - 1], end]
+    return KINDS[kind].encode(rows, form, tokenizer, text.source_length, text.target_length)
 
 
 def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
@@ -125,19 +115,3 @@ def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int
         rows = sorted(order[start : start + group], key=lambda i: lengths[i])
         batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
-
-
-def padded(rows: Sequence[Sequence[int]], value: int) -> Int[Tensor, "batch seq"]:
-    """Rows as one tensor, filled up on the right with `value`."""
-    tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
-    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
-
-
-def collate(rows: Sequence[Encoded], pad: int) -> dict[str, Int[Tensor, "batch _"]]:
-    """A batch: `input_ids`, `attention_mask`, and `labels` with -100 where padded."""
-    mask = [[1] * len(row.source) for row in rows]
-    return {
-        "input_ids": padded([row.source for row in rows], pad),
-        "attention_mask": padded(mask, 0),
-        "labels": padded([row.target for row in rows], IGNORED),
-    }

@@ -1,4 +1,4 @@
-"""Answers and their scores: by the likeliest label string in one decoder pass, or by generation."""
+"""Answers and their scores."""
 
 import math
 import time
@@ -10,17 +10,16 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from jaxtyping import Float, Int
-from torch import Tensor, nn
-from transformers.modeling_outputs import BaseModelOutput
+from torch import nn
 
-from hyperadapters.data import IGNORED, Data, Encoded, batches_by_length, collate, padded
+from hyperadapters.data import Data, batches_by_length
 from hyperadapters.errors import InputError
 from hyperadapters.experiment import Evaluation
+from hyperadapters.kinds import KINDS, Encoded
 from hyperadapters.methods.delta import Delta
 from hyperadapters.metrics import INVALID
 from hyperadapters.progress import Meter
-from hyperadapters.tasks.task import Form, Labels
+from hyperadapters.tasks.task import Form
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,13 @@ class Scores:
 
 
 @contextmanager
-def evaluating(backbone: nn.Module) -> Iterator[torch.device]:
-    """Evaluation mode without gradients; yields the backbone's device."""
+def evaluating(backbone: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients."""
     was_training = backbone.training
     backbone.eval()
     try:
         with torch.no_grad():
-            yield next(backbone.parameters()).device
+            yield
     finally:
         backbone.train(was_training)
 
@@ -59,8 +58,10 @@ def evaluate(
     """Score a Delta on one split of a task; unless `quiet`, progress is shown.
 
     Raises:
-        InputError: the data has no such split, or label strings cannot be scored for this task.
+        InputError: the data has no such split or is for another kind of backbone, or label strings cannot be scored
+            for this task.
     """
+    check_kind(delta, data)
     if split not in data.splits:
         raise InputError(f"the data has no {split} split; it has {', '.join(data.splits)}.")
     start = time.perf_counter()
@@ -74,27 +75,25 @@ def evaluate(
     return Scores(
         metrics={metric.__name__: metric(predictions, data.references[split]) for metric in data.metrics},
         invalid=sum(p is None or p == INVALID for p in predictions) / len(predictions),
-        decode=decoding(evaluation, data.form),
+        decode=KINDS[data.kind].mode(data.form, evaluation.decode),
         seconds=time.perf_counter() - start,
         answers=answers,
     )
 
 
-def decoding(evaluation: Evaluation, form: Form) -> str:
-    """Score or generate.
-
-    Raises:
-        InputError: scoring is asked for where the answers are not labels.
-    """
-    labels = isinstance(form.target, Labels)
-    if evaluation.decode == "score" and not labels:
+def check_kind(delta: Delta, data: Data) -> None:
+    """Raise InputError if rows were put in tokens for another kind of backbone, or the head is of another size."""
+    kind = delta.anatomy.kind
+    if data.kind != kind:
         raise InputError(
-            f"evaluation.decode=score needs labels, but the answers of {form.name} are "
-            f"{form.target.expected()}. Use generate."
+            f"the data is for an {data.kind}, but the backbone is of the kind {kind}: load_data(..., kind={kind!r})."
         )
-    if evaluation.decode == "auto":
-        return "score" if labels else "generate"
-    return evaluation.decode
+    outputs = KINDS[kind].outputs(data.form)
+    if outputs != delta.outputs:
+        raise InputError(
+            f"task {data.form.name} needs a head of {outputs} output(s), the Delta has {delta.outputs}: "
+            f"attach(..., outputs={outputs})."
+        )
 
 
 def answer(
@@ -107,54 +106,17 @@ def answer(
     meter: Meter,
 ) -> list[str]:
     """The answer to every row, in order. Rows of like length are computed together, on all processes."""
-    mode = decoding(evaluation, form)
+    kind = KINDS[delta.anatomy.kind]
+    mode = kind.mode(form, evaluation.decode)
     state = PartialState()
-    batches = batches_by_length([len(row.source) for row in rows], evaluation.batch_size)
+    batches = batches_by_length([kind.length(row) for row in rows], evaluation.batch_size)
     found: list[tuple[int, str]] = []
-    with evaluating(delta.backbone) as device:
+    with evaluating(delta.backbone):
         for numbers in batches[state.process_index :: state.num_processes]:
-            batch = collate([rows[i] for i in numbers], tokenizer.pad_token_id)
-            source = {key: batch[key].to(device) for key in ("input_ids", "attention_mask")}
-            if mode == "score":
-                assert isinstance(form.target, Labels)
-                likely = score_labels(delta.backbone, source, label_tokens(form.target, tokenizer)).argmax(-1)
-                texts = [form.target.texts[i] for i in likely.tolist()]
-            else:
-                texts = generate(delta.backbone, source, tokenizer, target_length, evaluation.beams)
+            batch = [rows[i] for i in numbers]
+            texts = kind.answer(delta.backbone, batch, form, tokenizer, mode, target_length, evaluation.beams)
             found += zip(numbers, texts, strict=True)
             meter.advance(len(numbers), "")
     if state.num_processes > 1:
         found = gather_object(found)
     return [text for _, text in sorted(found)]
-
-
-def generate(
-    backbone: nn.Module, source: dict[str, Tensor], tokenizer: Any, target_length: int, beams: int
-) -> list[str]:
-    """The generated text of every row, without special tokens, stripped."""
-    tokens = backbone.generate(  # type: ignore[operator]
-        **source, max_new_tokens=target_length, num_beams=beams, do_sample=False
-    )
-    return [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
-
-
-def label_tokens(labels: Labels, tokenizer: Any) -> Int[Tensor, "labels seq"]:
-    """The label strings in tokens, ended by the end of the sequence, -100 where padded."""
-    return padded(tokenizer(list(labels.texts)).input_ids, IGNORED)
-
-
-def score_labels(
-    backbone: nn.Module, source: dict[str, Tensor], labels: Int[Tensor, "labels seq"]
-) -> Float[Tensor, "batch labels"]:
-    """Log-probability of every label string for every row, from one pass of encoder and decoder."""
-    batch, count = source["input_ids"].shape[0], labels.shape[0]
-    encoded = backbone.get_encoder()(**source).last_hidden_state  # type: ignore[operator]
-    targets = labels.to(encoded.device).repeat(batch, 1)
-    logits = backbone(
-        encoder_outputs=BaseModelOutput(last_hidden_state=encoded.repeat_interleave(count, 0)),
-        attention_mask=source["attention_mask"].repeat_interleave(count, 0),
-        decoder_input_ids=backbone.prepare_decoder_input_ids_from_labels(labels=targets),  # type: ignore[operator]
-    ).logits
-    chosen = logits.float().log_softmax(-1).gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-    total: Tensor = chosen.masked_fill(targets == IGNORED, 0.0).sum(-1).view(batch, count)
-    return total

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from hyperadapters.backbone import Precision, meta_backbone
-from hyperadapters.data import Data, batches_by_length, collate
+from hyperadapters.data import Data, batches_by_length
+from hyperadapters.kinds import KINDS
 from hyperadapters.methods.delta import Delta, attach
 from hyperadapters.methods.method import Method
 
@@ -75,7 +76,7 @@ class Cost:
     step_seconds: float
     """Forward, backward and update: the median of the steps after the first."""
     generate_seconds: float
-    """Eight tokens greedily for every row: likewise."""
+    """Eight tokens greedily for every row, or the classes of an encoder: likewise."""
 
 
 def measure(delta: Delta, data: Data, *, batch_size: int, precision: Precision = "fp32", repeats: int = 3) -> Cost:
@@ -89,19 +90,16 @@ def measure(delta: Delta, data: Data, *, batch_size: int, precision: Precision =
         repeats: timed steps and generations, after one that is not counted.
     """
     rows = data.splits["train"]
-    longest = batches_by_length([len(row.source) for row in rows], batch_size)[0]
+    kind = KINDS[data.kind]
+    longest = [rows[i] for i in batches_by_length([kind.length(row) for row in rows], batch_size)[0]]
     device = next(delta.backbone.parameters()).device
-    batch = {
-        key: value.to(device) for key, value in collate([rows[i] for i in longest], data.tokenizer.pad_token_id).items()
-    }
-    source = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    targets = sum(len(row.target) for row in longest)
     optimizer = torch.optim.AdamW(delta.trained().values(), lr=0.0, weight_decay=0.0)  # works, and moves nothing
     was_training = delta.backbone.training
 
     def loss() -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            found: Tensor = delta.backbone(**batch, use_cache=False).loss
-        return found
+            return kind.summed_loss(delta.backbone, delta.backbone, longest, data.tokenizer.pad_token_id) / targets
 
     def step() -> None:
         loss().backward()  # type: ignore[no-untyped-call]
@@ -110,9 +108,7 @@ def measure(delta: Delta, data: Data, *, batch_size: int, precision: Precision =
 
     def generation() -> None:
         with torch.no_grad():
-            delta.backbone.generate(  # type: ignore[operator]
-                **source, min_new_tokens=GENERATED_TOKENS, max_new_tokens=GENERATED_TOKENS, do_sample=False
-            )
+            kind.compute_answers(delta.backbone, longest, data.tokenizer, GENERATED_TOKENS)
 
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -126,8 +122,8 @@ def measure(delta: Delta, data: Data, *, batch_size: int, precision: Precision =
             generate_seconds = median_seconds(generation, repeats, device)
     finally:
         delta.backbone.train(was_training)
-    count, length = source["input_ids"].shape
-    return Cost(count, length, sum(saved.values()), peak, step_seconds, generate_seconds)
+    length = max(len(row.source) for row in longest)
+    return Cost(len(longest), length, sum(saved.values()), peak, step_seconds, generate_seconds)
 
 
 def median_seconds(action: Callable[[], None], repeats: int, device: torch.device) -> float:

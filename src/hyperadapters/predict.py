@@ -43,7 +43,7 @@ class Predictor:
         """The answers to source texts."""
         if not examples:
             return []
-        encoded, cut = encode(examples, self.tokenizer, self.text)
+        encoded, cut = encode(examples, self.form, self.tokenizer, self.text, self.delta.anatomy.kind)
         self.truncated += cut
         with Meter("predict", 0, quiet=True) as meter:
             return answer(

@@ -8,11 +8,13 @@ import torch
 from accelerate import PartialState
 
 from hyperadapters import files
+from hyperadapters.anatomy import kind_of
 from hyperadapters.backbone import load_backbone
 from hyperadapters.data import Data, load_data
 from hyperadapters.errors import InputError
 from hyperadapters.evaluate import Scores, evaluate
 from hyperadapters.experiment import Experiment, method_name, resolve_task
+from hyperadapters.kinds import KINDS
 from hyperadapters.measure import Cost, measure, parameters
 from hyperadapters.methods.delta import Delta, attach
 from hyperadapters.progress import console
@@ -105,9 +107,11 @@ def run(experiment: Experiment, output: str | Path, *, resume: bool = False, qui
             return read_result(output)
     task, folder = resolve_task(experiment.task)
     backbone, tokenizer = load_backbone(experiment.backbone, device=default_device())
-    data = load_data(task, tokenizer, folder, experiment.text, seed=experiment.training.seed)
+    kind = kind_of(backbone.config)
+    outputs = KINDS[kind].outputs(task.form)
+    data = load_data(task, tokenizer, folder, experiment.text, kind=kind, seed=experiment.training.seed)
     torch.manual_seed(experiment.training.seed)
-    delta = attach(backbone, experiment.method, name=task.form.name.replace(".", "-"))
+    delta = attach(backbone, experiment.method, name=task.form.name.replace(".", "-"), outputs=outputs)
     delta.about = {"task": form_json(data.form, experiment)}
     if main:
         files.make_output(output)

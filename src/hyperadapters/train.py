@@ -15,17 +15,17 @@ from types import FrameType
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import gather
 from torch import Tensor
 
 from hyperadapters import files
-from hyperadapters.data import IGNORED, Data, Encoded, collate, epoch_batches
+from hyperadapters.data import Data, epoch_batches
 from hyperadapters.dropout import set_fast_dropout
 from hyperadapters.errors import InputError, NonFiniteLossError
-from hyperadapters.evaluate import evaluate
+from hyperadapters.evaluate import check_kind, evaluate
 from hyperadapters.experiment import Evaluation, Training, suggested_rate
+from hyperadapters.kinds import KINDS, Encoded
 from hyperadapters.methods.delta import TENSORS, Delta
 from hyperadapters.progress import Meter, console
 
@@ -95,11 +95,12 @@ def fit(
         quiet: show no progress.
 
     Raises:
-        InputError: the checkpoint is of another run, or the data has no rows.
+        InputError: the checkpoint is of another run, or the data is for another kind of backbone or size of head.
         NonFiniteLossError: the loss is not finite; names the step; the last good checkpoint stays.
         Interrupted: Ctrl-C; a checkpoint has been written if there is an `output`.
     """
     backbone = str(delta.backbone.config._name_or_path)  # type: ignore[union-attr]
+    check_kind(delta, data)
     training = training or Training(lr=suggested_rate(delta.method, backbone))
     return Trainer(delta, data, training, evaluation or Evaluation(), output, quiet=quiet).run(resume=resume)
 
@@ -120,7 +121,8 @@ class Trainer:
         self.delta, self.data, self.training, self.evaluation = delta, data, training, evaluation
         self.output = Path(output) if output else None
         self.rows = data.splits["train"]
-        self.lengths = [len(row.source) for row in self.rows]
+        self.kind = KINDS[data.kind]
+        self.lengths = [self.kind.length(row) for row in self.rows]
         self.accelerator = Accelerator(mixed_precision="no")  # its autocast would stay on the backbone; ours is below
         self.quiet = quiet or not self.accelerator.is_main_process
         self.trained = delta.trained()
@@ -183,7 +185,7 @@ class Trainer:
     def step(self, rows: list[Encoded]) -> float:
         """One update from one batch, shared out over processes and accumulated parts; returns its mean loss.
 
-        The loss is the mean over all target tokens of the batch, however it is shared out.
+        The loss is the mean over all target tokens (or, for an encoder, rows) of the batch, however it is shared out.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.training.lr * self.rate_factor(self.state.step)
@@ -206,9 +208,8 @@ class Trainer:
         self.optimizer.zero_grad()
         state = self.state
         state.step, state.loss_sum, state.loss_steps = state.step + 1, state.loss_sum + total, state.loss_steps + 1
-        sizes = [(len(row.source), len(row.target)) for row in rows]
-        state.tokens += sum(s + t for s, t in sizes)
-        state.padded_tokens += len(rows) * (max(s for s, _ in sizes) + max(t for _, t in sizes))
+        state.tokens += sum(len(row.source) + len(row.target) for row in rows)
+        state.padded_tokens += self.kind.padded_tokens(rows)
         return total
 
     def agree(self, loss: float) -> float:
@@ -229,16 +230,9 @@ class Trainer:
         )
 
     def summed_loss(self, rows: list[Encoded]) -> Tensor:
-        """Cross entropy summed over the rows' target tokens."""
-        batch = collate(rows, self.data.tokenizer.pad_token_id)
-        batch = {key: value.to(self.device) for key, value in batch.items()}
-        labels = batch.pop("labels")
-        if labels.shape[1] == 0:  # a process without a row of its own takes part with a loss of zero
-            labels = torch.full((len(rows), 1), IGNORED, device=labels.device)
-        shifted = self.delta.backbone.prepare_decoder_input_ids_from_labels(labels=labels)  # type: ignore[operator]
+        """The loss summed over the rows' targets."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"):
-            logits = self.model(**batch, decoder_input_ids=shifted).logits
-        return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+            return self.kind.summed_loss(self.model, self.delta.backbone, rows, self.data.tokenizer.pad_token_id)
 
     def rate_factor(self, step: int) -> float:
         """Linear warm-up, then linear decay to zero at the last step."""

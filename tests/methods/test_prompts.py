@@ -8,8 +8,7 @@ from conftest import make_tiny
 from families import FAMILIES
 from hyperadapters import METHODS, InputError, attach, method_named
 from hyperadapters.backbone import meta_backbone
-from hyperadapters.data import IGNORED
-from hyperadapters.evaluate import score_labels
+from hyperadapters.kinds import IGNORED, score_labels
 from hyperadapters.measure import parameters
 
 PROMPTS = pytest.mark.parametrize("name", ["prompt-r", "prompt-t"])

@@ -1,0 +1,414 @@
+"""What the three kinds of backbone do differently with a task: rows to tokens, a batch to a loss, a batch to answers.
+
+An encoder-decoder and a decoder answer in text, an encoder with a class or a number from the Delta's own head. The
+tasks, their metrics, the training loop and the commands are the same for all.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutput
+
+from hyperadapters.anatomy import BackboneKind
+from hyperadapters.errors import InputError
+from hyperadapters.tasks.task import Example, Form, Labels, Score
+
+IGNORED = -100
+"""Label of a padded position, as in PyTorch's cross entropy."""
+
+
+class Encoded(NamedTuple):
+    """One example in tokens; for an encoder the target is the number of the class, or the score."""
+
+    source: list[int]
+    target: list[int] | list[float]
+
+
+class Kind(ABC):
+    """One kind of backbone. Concrete kinds have no state."""
+
+    name: ClassVar[BackboneKind]
+
+    def outputs(self, form: Form) -> int | None:
+        """How many outputs the Delta's own head has for a task; None where there is no head."""
+        return None
+
+    def length(self, row: Encoded) -> int:
+        """By how many tokens a row is long, for grouping rows of like length."""
+        return len(row.source)
+
+    def padded_tokens(self, rows: Sequence[Encoded]) -> int:
+        """Tokens computed for a batch, with padding."""
+        return len(rows) * (max(len(row.source) for row in rows) + max(len(row.target) for row in rows))
+
+    def mode(self, form: Form, wanted: str) -> str:
+        """How answers are obtained, score or generate, where `wanted` is one of these or auto.
+
+        Raises:
+            InputError: it cannot be had for this task.
+        """
+        labels = isinstance(form.target, Labels)
+        if wanted == "score" and not labels:
+            raise InputError(
+                f"evaluation.decode=score needs labels, but the answers of {form.name} are "
+                f"{form.target.expected()}. Use generate."
+            )
+        if wanted == "auto":
+            return "score" if labels else "generate"
+        return wanted
+
+    @abstractmethod
+    def encode(
+        self, rows: Sequence[Example], form: Form, tokenizer: Any, source_length: int, target_length: int
+    ) -> tuple[list[Encoded], int]:
+        """Rows in tokens, and how many sources were cut."""
+
+    @abstractmethod
+    def summed_loss(self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int) -> Tensor:
+        """The loss summed over the rows' targets. `model` is the backbone, perhaps wrapped for several processes."""
+
+    @abstractmethod
+    def answer(
+        self,
+        backbone: nn.Module,
+        rows: Sequence[Encoded],
+        form: Form,
+        tokenizer: Any,
+        mode: str,
+        target_length: int,
+        beams: int,
+    ) -> list[str]:
+        """The answer to every row: the likeliest of those that are possible, or what is generated."""
+
+    @abstractmethod
+    def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:
+        """What answering costs: exactly so many tokens greedily for every row, whatever the model would say."""
+
+
+# -- encoder-decoder -------------------------------------------------------------------------------------------------
+
+
+class EncoderDecoder(Kind):
+    """Text to text: source and target are sequences of their own, each ended by the end-of-sequence token."""
+
+    name = "encoder-decoder"
+
+    def encode(
+        self, rows: Sequence[Example], form: Form, tokenizer: Any, source_length: int, target_length: int
+    ) -> tuple[list[Encoded], int]:
+        sources = tokenizer([row.source for row in rows], verbose=False).input_ids
+        targets = tokenizer([row.target for row in rows], verbose=False).input_ids
+        end = tokenizer.eos_token_id
+        cut = sum(len(source) > source_length for source in sources)
+        return [
+            Encoded(clipped(source, source_length, end), clipped(target, target_length, end))
+            for source, target in zip(sources, targets, strict=True)
+        ], cut
+
+    def summed_loss(self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int) -> Tensor:
+        batch = on_device(collate(rows, pad), backbone)
+        labels = batch.pop("labels")
+        if labels.shape[1] == 0:  # a process without a row of its own takes part with a loss of zero
+            labels = torch.full((len(rows), 1), IGNORED, device=labels.device)
+        shifted = backbone.prepare_decoder_input_ids_from_labels(labels=labels)  # type: ignore[operator]
+        return summed_cross_entropy(model(**batch, decoder_input_ids=shifted).logits, labels)
+
+    def answer(
+        self,
+        backbone: nn.Module,
+        rows: Sequence[Encoded],
+        form: Form,
+        tokenizer: Any,
+        mode: str,
+        target_length: int,
+        beams: int,
+    ) -> list[str]:
+        source = on_device(source_batch([row.source for row in rows], tokenizer.pad_token_id), backbone)
+        if mode == "score":
+            assert isinstance(form.target, Labels)
+            return likeliest(score_labels(backbone, source, label_tokens(form.target, tokenizer)), form)
+        return texts(generated(backbone, source, tokenizer, max_new_tokens=target_length, num_beams=beams), tokenizer)
+
+    def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:
+        source = on_device(source_batch([row.source for row in rows], tokenizer.pad_token_id), backbone)
+        return generated(backbone, source, tokenizer, min_new_tokens=tokens, max_new_tokens=tokens)
+
+
+def label_tokens(labels: Labels, tokenizer: Any) -> Int[Tensor, "labels seq"]:
+    """The label strings in tokens, ended by the end of the sequence, -100 where padded."""
+    return padded(tokenizer(list(labels.texts)).input_ids, IGNORED)
+
+
+def score_labels(
+    backbone: nn.Module, source: dict[str, Tensor], labels: Int[Tensor, "labels seq"]
+) -> Float[Tensor, "batch labels"]:
+    """Log-probability of every label string for every row, from one pass of encoder and decoder."""
+    batch, count = source["input_ids"].shape[0], labels.shape[0]
+    encoded = backbone.get_encoder()(**source).last_hidden_state  # type: ignore[operator]
+    targets = labels.to(encoded.device).repeat(batch, 1)
+    logits = backbone(
+        encoder_outputs=BaseModelOutput(last_hidden_state=encoded.repeat_interleave(count, 0)),
+        attention_mask=source["attention_mask"].repeat_interleave(count, 0),
+        decoder_input_ids=backbone.prepare_decoder_input_ids_from_labels(labels=targets),  # type: ignore[operator]
+    ).logits
+    return summed_log_probability(logits, targets).view(batch, count)
+
+
+# -- encoder ---------------------------------------------------------------------------------------------------------
+
+
+class Encoder(Kind):
+    """A classification or regression head, the Delta's own, over the whole source (Houlsby et al., §3.1)."""
+
+    name = "encoder"
+
+    def outputs(self, form: Form) -> int:
+        """One for each class, or one for a number.
+
+        Raises:
+            InputError: the answers are neither.
+        """
+        if isinstance(form.target, Labels):
+            return len(form.target.texts)
+        if isinstance(form.target, Score):
+            return 1
+        raise InputError(
+            f"task {form.name}: the answers are {form.target.expected()}, but an encoder answers with classes or "
+            "numbers. Use an encoder-decoder or a decoder as backbone."
+        )
+
+    def mode(self, form: Form, wanted: str) -> str:
+        if wanted == "generate":
+            raise InputError("evaluation.decode=generate: an encoder generates no text. Use auto or score.")
+        return "score"
+
+    def encode(
+        self, rows: Sequence[Example], form: Form, tokenizer: Any, source_length: int, target_length: int
+    ) -> tuple[list[Encoded], int]:
+        self.outputs(form)
+        sources = tokenizer([row.source for row in rows], verbose=False).input_ids
+        cut = sum(len(source) > source_length for source in sources)
+        return [
+            Encoded(clipped(source, source_length, source[-1]), [form.target.decode(row.target)])
+            for source, row in zip(sources, rows, strict=True)
+        ], cut
+
+    def summed_loss(self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int) -> Tensor:
+        batch = on_device(source_batch([row.source for row in rows], pad), backbone)
+        logits: Tensor = model(**batch).logits.float()
+        targets = [row.target[0] for row in rows if row.target]  # none in a process without a row of its own
+        found = logits[: len(targets)]
+        zero = 0.0 * logits.sum()
+        if logits.shape[1] == 1:
+            wanted = torch.tensor(targets, device=logits.device, dtype=logits.dtype)
+            return (found.squeeze(-1) - wanted).square().sum() + zero
+        classes = torch.tensor(targets, device=logits.device, dtype=torch.long)
+        return F.cross_entropy(found, classes, reduction="sum") + zero
+
+    def answer(
+        self,
+        backbone: nn.Module,
+        rows: Sequence[Encoded],
+        form: Form,
+        tokenizer: Any,
+        mode: str,
+        target_length: int,
+        beams: int,
+    ) -> list[str]:
+        batch = on_device(source_batch([row.source for row in rows], tokenizer.pad_token_id), backbone)
+        logits = backbone(**batch).logits
+        if isinstance(form.target, Score):
+            limited = logits.float().squeeze(-1).clamp(form.target.low, form.target.high)
+            return [f"{value:.6g}" for value in limited.tolist()]
+        return likeliest(logits, form)
+
+    def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:
+        batch = on_device(source_batch([row.source for row in rows], tokenizer.pad_token_id), backbone)
+        logits: Tensor = backbone(**batch).logits
+        return logits
+
+
+# -- decoder ---------------------------------------------------------------------------------------------------------
+
+
+class Decoder(Kind):
+    """Causal text: the target continues the source, and only the target is learned.
+
+    Batches are padded on the left where something follows (generation, label strings), on the right in training.
+    """
+
+    name = "decoder"
+
+    def length(self, row: Encoded) -> int:
+        return len(row.source) + len(row.target)
+
+    def padded_tokens(self, rows: Sequence[Encoded]) -> int:
+        return len(rows) * max(self.length(row) for row in rows)
+
+    def encode(
+        self, rows: Sequence[Example], form: Form, tokenizer: Any, source_length: int, target_length: int
+    ) -> tuple[list[Encoded], int]:
+        end = tokenizer.eos_token_id
+        if end is None:
+            raise InputError("the backbone's tokenizer has no end-of-sequence token, so its answers would not end.")
+        sources = [unended(tokens, end) for tokens in tokenizer([row.source for row in rows], verbose=False).input_ids]
+        targets = continuations([row.target for row in rows], tokenizer)
+        cut = sum(len(source) > source_length for source in sources)
+        return [
+            Encoded(source[:source_length], clipped(target, target_length, end))
+            for source, target in zip(sources, targets, strict=True)
+        ], cut
+
+    def summed_loss(self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int) -> Tensor:
+        sequences = [[*row.source, *row.target] for row in rows]
+        batch = on_device(source_batch(sequences, pad), backbone)
+        labels = padded([[*[IGNORED] * len(row.source), *row.target] for row in rows], IGNORED)
+        first = min(len(row.source) for row in rows) - 1  # nothing is learned from logits before this position
+        kept = torch.arange(first, labels.shape[1], device=batch["input_ids"].device)
+        logits = model(**batch, use_cache=False, logits_to_keep=kept).logits
+        return summed_cross_entropy(logits[:, :-1], labels[:, first + 1 :].to(logits.device))
+
+    def answer(
+        self,
+        backbone: nn.Module,
+        rows: Sequence[Encoded],
+        form: Form,
+        tokenizer: Any,
+        mode: str,
+        target_length: int,
+        beams: int,
+    ) -> list[str]:
+        sources = source_batch([row.source for row in rows], tokenizer.pad_token_id, side="left")
+        source = on_device(sources, backbone)
+        if mode == "score":
+            assert isinstance(form.target, Labels)
+            labels = padded(continuations(list(form.target.texts), tokenizer), IGNORED)
+            return likeliest(score_continuations(backbone, source, labels), form)
+        tokens = generated(backbone, source, tokenizer, max_new_tokens=target_length, num_beams=beams)
+        return texts(tokens[:, source["input_ids"].shape[1] :], tokenizer)
+
+    def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:
+        sources = source_batch([row.source for row in rows], tokenizer.pad_token_id, side="left")
+        return generated(
+            backbone, on_device(sources, backbone), tokenizer, min_new_tokens=tokens, max_new_tokens=tokens
+        )
+
+
+def unended(tokens: list[int], end: int) -> list[int]:
+    """A source without the end-of-sequence token that some tokenizers write after it."""
+    return tokens[:-1] if tokens and tokens[-1] == end else tokens
+
+
+def continuations(answers: list[str], tokenizer: Any) -> list[list[int]]:
+    """Answers in tokens as they continue a source: after a space, and ended."""
+    found = tokenizer([f" {answer}" for answer in answers], add_special_tokens=False, verbose=False).input_ids
+    return [[*tokens, tokenizer.eos_token_id] for tokens in found]
+
+
+def score_continuations(
+    backbone: nn.Module, source: dict[str, Tensor], labels: Int[Tensor, "labels seq"]
+) -> Float[Tensor, "batch labels"]:
+    """Log-probability of every label string as the continuation of every row, which is computed once.
+
+    `source` is padded on the left. The second pass computes the label strings alone, on the first one's cache.
+    """
+    mask = source["attention_mask"]
+    batch, count = len(mask), len(labels)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    prefix = backbone(**source, position_ids=positions, use_cache=True)
+    targets = labels.to(mask.device).repeat(batch, 1)
+    cache = prefix.past_key_values
+    cache.batch_repeat_interleave(count)
+    steps = torch.arange(1, labels.shape[1], device=mask.device)
+    following = backbone(
+        input_ids=targets[:, :-1].clamp(min=0),
+        attention_mask=torch.cat([mask.repeat_interleave(count, 0), (targets[:, :-1] != IGNORED).long()], dim=1),
+        position_ids=positions[:, -1:].repeat_interleave(count, 0) + steps,
+        past_key_values=cache,
+        use_cache=True,
+    ).logits
+    first = prefix.logits[:, -1:].repeat_interleave(count, 0)
+    return summed_log_probability(torch.cat([first, following], dim=1), targets).view(batch, count)
+
+
+KINDS: dict[BackboneKind, Kind] = {kind.name: kind for kind in (EncoderDecoder(), Encoder(), Decoder())}
+"""Every kind by its name."""
+
+
+# -- batches ---------------------------------------------------------------------------------------------------------
+
+
+def clipped(tokens: list[int], limit: int, end: int) -> list[int]:
+    """The first `limit` tokens, the last of them the end of the sequence."""
+    return tokens if len(tokens) <= limit else [*tokens[: limit - 1], end]
+
+
+def padded(
+    rows: Sequence[Sequence[int] | Sequence[float]], value: int, side: str = "right"
+) -> Int[Tensor, "batch seq"]:
+    """Rows as one tensor, filled up with `value`."""
+    tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
+    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value, padding_side=side)
+
+
+def source_batch(sources: Sequence[Sequence[Any]], pad: int, side: str = "right") -> dict[str, Int[Tensor, "batch _"]]:
+    """`input_ids` and `attention_mask`."""
+    mask = [[1] * len(source) for source in sources]
+    return {"input_ids": padded(sources, pad, side), "attention_mask": padded(mask, 0, side)}
+
+
+def collate(rows: Sequence[Encoded], pad: int) -> dict[str, Int[Tensor, "batch _"]]:
+    """A text-to-text batch: `input_ids`, `attention_mask`, and `labels` with -100 where padded."""
+    return {
+        **source_batch([row.source for row in rows], pad),
+        "labels": padded([row.target for row in rows], IGNORED),
+    }
+
+
+def on_device(batch: dict[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
+    """A batch where the backbone's embeddings are."""
+    device = backbone.get_input_embeddings().weight.device  # type: ignore[operator]
+    return {key: value.to(device) for key, value in batch.items()}
+
+
+def summed_cross_entropy(logits: Float[Tensor, "batch seq vocab"], labels: Int[Tensor, "batch seq"]) -> Tensor:
+    """Cross entropy in float32, summed over the labels that are not -100."""
+    return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+
+
+def summed_log_probability(
+    logits: Float[Tensor, "rows seq vocab"], targets: Int[Tensor, "rows seq"]
+) -> Float[Tensor, " rows"]:
+    """The log-probability of each row's targets, those that are -100 left out."""
+    chosen = logits.float().log_softmax(-1).gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    return chosen.masked_fill(targets == IGNORED, 0.0).sum(-1)
+
+
+def likeliest(scores: Float[Tensor, "batch labels"], form: Form) -> list[str]:
+    """The label string with the highest score of each row."""
+    assert isinstance(form.target, Labels)
+    return [form.target.texts[i] for i in scores.argmax(-1).tolist()]
+
+
+def generated(
+    backbone: nn.Module, source: dict[str, Tensor], tokenizer: Any, **options: int
+) -> Int[Tensor, "batch seq"]:
+    """Tokens by generation without sampling."""
+    tokens: Tensor = backbone.generate(  # type: ignore[operator]
+        **source,
+        **options,
+        do_sample=False,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return tokens
+
+
+def texts(tokens: Int[Tensor, "batch seq"], tokenizer: Any) -> list[str]:
+    """Generated tokens as text, without special tokens, stripped."""
+    return [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]

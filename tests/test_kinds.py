@@ -1,0 +1,242 @@
+"""The three kinds of backbone on the same tasks: losses, label scores, answers, commands."""
+
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from families import DECODER, FAMILIES
+from hyperadapters import (
+    METHODS,
+    InputError,
+    Training,
+    attach,
+    evaluate,
+    fit,
+    load_backbone,
+    load_data,
+    method_named,
+    own_task,
+)
+from hyperadapters.cli import app
+from hyperadapters.data import Data, Text
+from hyperadapters.experiment import Evaluation
+from hyperadapters.kinds import IGNORED, KINDS, Encoded, padded, score_continuations, source_batch
+from hyperadapters.metrics import accuracy
+from hyperadapters.tasks.task import Example, Form, FreeText, Labels, Score
+
+BINARY = Form("toy", ("x",), Labels(("0", "1")))
+NUMBER = Form("similarity", ("x",), Score(0.0, 5.0, 0.2))
+ROWS = [Encoded([5, 6, 7, 8, 9], [11, 1]), Encoded([5, 9], [12, 13, 1]), Encoded([4, 8, 3], [10, 1])]
+SMALL = {"bottleneck": 8}
+DECODERS = [name for name, family in FAMILIES.items() if family.loader == DECODER]
+
+
+class Digits:
+    """The smallest tokenizer: token i + 10 is the digit i; a space is nothing."""
+
+    pad_token_id = 0
+    eos_token_id = 1
+
+    def __call__(self, texts, verbose=True, add_special_tokens=True):
+        end = [1] if add_special_tokens else []
+        rows = [[*(10 + int(c) for c in text if c.isdigit()), *end] for text in texts]
+        return type("Encoding", (), {"input_ids": rows})
+
+    def batch_decode(self, rows, skip_special_tokens=True):
+        return ["".join(str(t - 10) for t in row if 10 <= t < 20) for row in rows.tolist()]
+
+
+def log_probability(backbone, source, target):
+    """Of a target after a source: one row, no padding, no cache."""
+    logits = backbone(torch.tensor([[*source, *target]])).logits[0].log_softmax(-1)
+    return sum(logits[len(source) + step - 1, token] for step, token in enumerate(target))
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_decoders_labels_have_the_probability_of_a_plain_forward_pass(name):
+    backbone = FAMILIES[name].make()
+    delta = attach(backbone, method_named("houlsby", SMALL))
+    made, make = [], delta.parts["adapters"].generate
+    delta.parts["adapters"].generate = lambda *rows: made.append(1) or make(*rows)
+    labels = [[10, 1], [11, 12, 1], [13, 1]]
+    source = source_batch([row.source for row in ROWS], 0, side="left")
+    with torch.no_grad():
+        found = score_continuations(backbone, source, padded(labels, IGNORED))
+        assert len(made) == 1
+        expected = [[log_probability(backbone, row.source, label) for label in labels] for row in ROWS]
+    torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_decoder_learns_the_target_alone(name):
+    backbone = FAMILIES[name].make()
+    with torch.no_grad():
+        found = KINDS["decoder"].summed_loss(backbone, backbone, ROWS, 0)
+        expected = -sum(log_probability(backbone, row.source, row.target) for row in ROWS)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_left_padding_does_not_change_what_is_generated(name):
+    backbone, kind = FAMILIES[name].make(), KINDS["decoder"]
+    together = kind.answer(backbone, ROWS, BINARY, Digits(), "generate", 4, 1)
+    alone = [kind.answer(backbone, [row], BINARY, Digits(), "generate", 4, 1)[0] for row in ROWS]
+    assert together == alone
+
+
+def test_a_decoders_rows_are_a_source_and_its_ended_continuation():
+    rows = [Example("123", "4"), Example("56789", "10")]
+    found, cut = KINDS["decoder"].encode(rows, BINARY, Digits(), 4, 2)
+    assert found == [Encoded([11, 12, 13], [14, 1]), Encoded([15, 16, 17, 18], [11, 1])]
+    assert cut == 1
+    kind = KINDS["decoder"]
+    assert [kind.length(row) for row in found] == [5, 6]
+    assert kind.padded_tokens(found) == 12
+
+
+def test_an_encoders_targets_are_classes_or_numbers():
+    kind = KINDS["encoder"]
+    assert (kind.outputs(BINARY), kind.outputs(NUMBER)) == (2, 1)
+    assert kind.encode([Example("12", "1")], BINARY, Digits(), 8, 2)[0] == [Encoded([11, 12, 1], [1])]
+    assert kind.encode([Example("12", "3.6")], NUMBER, Digits(), 8, 2)[0] == [Encoded([11, 12, 1], [3.6])]
+
+
+def test_an_encoders_losses_are_cross_entropy_and_squared_error():
+    kind, sources = KINDS["encoder"], [row.source for row in ROWS]
+    backbone = FAMILIES["bert"].make()
+    for outputs, targets in ((3, [2, 0, 1]), (1, [1.5, 0.0, 4.2])):
+        delta = attach(backbone, method_named("houlsby", SMALL), outputs=outputs)
+        rows = [Encoded(source, [target]) for source, target in zip(sources, targets, strict=True)]
+        logits = torch.cat([backbone(torch.tensor([source])).logits for source in sources])
+        if outputs == 1:
+            expected = sum((logits[i, 0] - target) ** 2 for i, target in enumerate(targets))
+        else:
+            expected = -sum(logits[i].log_softmax(-1)[target] for i, target in enumerate(targets))
+        torch.testing.assert_close(kind.summed_loss(backbone, backbone, rows, 0), expected, rtol=1e-4, atol=1e-5)
+        assert kind.summed_loss(backbone, backbone, [Encoded(sources[0], [])], 0) == 0
+        delta.detach()
+
+
+def test_a_regression_answers_numbers_inside_the_tasks_limits():
+    backbone = FAMILIES["bert"].make()
+    delta = attach(backbone, method_named("houlsby", SMALL), outputs=1)
+    kind = KINDS["encoder"]
+    for bias, expected in ((100.0, "5"), (-100.0, "0")):
+        with torch.no_grad():
+            delta.trained()["head.weight_1"].fill_(bias)
+        assert kind.answer(backbone, ROWS, NUMBER, Digits(), "score", 4, 1) == [expected] * 3
+
+
+def toy(kind: str, rows: int = 48) -> Data:
+    """Are the tokens large?"""
+    generator = torch.Generator().manual_seed(0)
+    answers = ["01"[bit] for bit in torch.randint(0, 2, (rows,), generator=generator)]
+    low = {"0": 20, "1": 55}
+    sources = [
+        torch.randint(low[a], low[a] + 35, (4 + i % 7,), generator=generator).tolist() for i, a in enumerate(answers)
+    ]
+    targets = [[int(a)] if kind == "encoder" else [10 + int(a), 1] for a in answers]
+    encoded = [Encoded(source, target) for source, target in zip(sources, targets, strict=True)]
+    references = [int(a) for a in answers]
+    return Data(
+        BINARY,
+        (accuracy,),
+        Digits(),
+        Text(),
+        {"train": encoded, "validation": encoded[:16]},
+        {"train": references, "validation": references[:16]},
+        kind=kind,
+    )
+
+
+@pytest.mark.parametrize("name", ["distilbert", "modernbert", "llama", "qwen3"])
+@pytest.mark.parametrize("method", ["houlsby", "full"])
+def test_every_kind_learns_with_the_same_loop(name, method):
+    backbone = FAMILIES[name].make()
+    kind = "decoder" if FAMILIES[name].loader == DECODER else "encoder"
+    data = toy(kind)
+    delta = attach(backbone, METHODS[method], outputs=KINDS[kind].outputs(BINARY))
+    fitted = fit(delta, data, Training(lr=5e-3, epochs=12, batch_size=8), quiet=True)
+    assert fitted.history[-1]["loss"] < fitted.history[0]["loss"] - 0.02
+    if method == "full":  # a network that was never trained leaves little to its adapters
+        assert evaluate(delta, data, "validation").metrics["accuracy"] >= 0.9
+
+
+# -- what is refused -------------------------------------------------------------------------------------------------
+
+
+def test_an_encoder_generates_no_text_and_takes_no_free_text():
+    with pytest.raises(InputError, match="an encoder generates no text"):
+        KINDS["encoder"].mode(BINARY, "generate")
+    with pytest.raises(InputError, match="an encoder answers with classes or numbers"):
+        KINDS["encoder"].outputs(Form("free", ("x",), FreeText()))
+
+
+def test_data_for_another_kind_or_size_of_head_is_refused(tiny):
+    with pytest.raises(InputError, match=r"the data is for an encoder, .* load_data\(..., kind='encoder-decoder'\)"):
+        fit(attach(tiny, METHODS["houlsby"]), toy("encoder"), quiet=True)
+    delta = attach(FAMILIES["bert"].make(), method_named("houlsby", SMALL), outputs=3)
+    with pytest.raises(InputError, match=r"needs a head of 2 output\(s\), the Delta has 3: attach\(..., outputs=2\)"):
+        evaluate(delta, toy("encoder"), "validation")
+
+
+def test_free_text_for_an_encoder_is_refused_before_anything_is_written(tmp_path, folders):
+    (tmp_path / "a.jsonl").write_text('{"x": "one", "y": "a text"}\n{"x": "two", "y": "another"}\n')
+    file = str(tmp_path / "a.jsonl")
+    words = ["train", "--backbone", folders["encoder"], "--train", file, "--validation", file]
+    result = CliRunner().invoke(app, [*words, "--text", "x", "--target", "y", "--output", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert not (tmp_path / "out").exists()
+
+
+# -- the commands ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[str, str]:
+    """Tiny backbones of two kinds on disk, with the embedded tokenizer."""
+    tokenizer = load_backbone()[1]
+    found = {}
+    for kind, name in (("encoder", "bert"), ("decoder", "llama")):
+        folder = tmp_path_factory.mktemp(kind)
+        FAMILIES[name].make(vocab_size=len(tokenizer)).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        found[kind] = str(folder)
+    return found
+
+
+def command(*words: str) -> dict:
+    result = CliRunner().invoke(app, [*words, "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_every_command_works_on_every_kind(kind, folders, tmp_path):
+    short = [word for s in ("training.epochs=1", "text.train_rows=64") for word in ("--set", s)]
+    out = str(tmp_path / "compare")
+    given = ["--task", "demo/acceptability", "--backbone", folders[kind]]
+    compared = command("compare", *given, "--methods", "compacter,full", "--output", out, *short)
+    assert [result["method"] for result in compared["results"]] == ["compacter", "full"]
+    adapter = f"{out}/compacter"
+    again = command("evaluate", adapter, "--split", "test")
+    assert again["metrics"] == compared["results"][0]["metrics"]["test"]
+    answers = command("predict", adapter, "this farmers like that king .", "a text")["predictions"]
+    assert set(answers) <= {"0", "1"}
+    assert len(answers) == 2
+    assert command("info", adapter)["backbone"]["outputs"] == (2 if kind == "encoder" else None)
+    counted = command("count", "--backbone", folders[kind], "--method", "compacter")
+    assert counted["trained"] == compared["results"][0]["trained"]
+
+
+def test_a_decoder_answers_in_free_text(folders, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"x": "one", "y": "a text"}\n{"x": "two", "y": "another"}\n')
+    files = dict.fromkeys(("train", "validation"), tmp_path / "a.jsonl")
+    task = own_task(files, ("x",), "y", classify=False, name="own")
+    backbone, tokenizer = load_backbone(folders["decoder"])
+    data = load_data(task, tokenizer, kind="decoder")
+    delta = attach(backbone, METHODS["full"])
+    fit(delta, data, Training(lr=3e-3, epochs=60, batch_size=2, evaluate_steps=60), quiet=True)
+    assert evaluate(delta, data, "validation", Evaluation(decode="generate")).answers == ["a text", "another"]
