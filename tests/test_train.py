@@ -61,7 +61,8 @@ def toy(rows=24) -> Data:
     encoded = [Encoded([*s, 1], [10 + int(a), 1]) for s, a in zip(sources, answers, strict=True)]
     form = Form("toy", ("x",), Labels(("0", "1")))
     splits = {"train": encoded, "validation": encoded[:8], "test": encoded[8:]}
-    references = {"train": answers, "validation": answers[:8], "test": answers[8:]}
+    classes = [int(answer) for answer in answers]
+    references = {"train": classes, "validation": classes[:8], "test": classes[8:]}
     return Data(form, (accuracy,), Digits(), Text(), splits, references)
 
 
