@@ -12,6 +12,7 @@ from hyperadapters.measure import saved_tensors
 
 class Padding:
     pad_token_id = 0
+    eos_token_id = 1
 
 
 def data(rows=6, length=12):
