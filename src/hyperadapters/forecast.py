@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer
 
-from hyperadapters.backbone import resolve
+from hyperadapters.anatomy import kind_of
+from hyperadapters.backbone import load_config, resolve
 from hyperadapters.data import encode
 from hyperadapters.errors import InputError
 from hyperadapters.experiment import Experiment, resolve_task, task_name
@@ -102,7 +103,8 @@ def rows_and_length(experiment: Experiment) -> tuple[int, float]:
         tokenizer = AutoTokenizer.from_pretrained(resolve(experiment.backbone), trust_remote_code=False)
     except (OSError, ValueError, ImportError):
         return rows, float(experiment.text.source_length)
-    encoded, _ = encode(sample, tokenizer, experiment.text)
+    kind = kind_of(load_config(experiment.backbone))
+    encoded, _ = encode(sample, task.form, tokenizer, experiment.text, kind)
     return rows, statistics.mean(len(row.source) + len(row.target) for row in encoded)
 
 
