@@ -1,8 +1,9 @@
 """What a training step costs over the floor: forward and activation gradients of the frozen backbone.
 
-    python benchmarks/step.py --methods compacter,compacter++,houlsby,full --peft --output results/step.json
+    python benchmarks/step.py --methods compacter,compacter++,houlsby --peft --output results/step-t5-small.json
 
-A fresh T5 of the given size (weights decide nothing here), dropout off, gradients taken, no optimizer. Three columns do
+A fresh T5 of the given size (weights decide nothing here), dropout off, gradients taken, no optimizer. Floor and peers
+are the backbone as transformers makes it; ours has what `load_backbone` does to it (`combine_masks`). Two figures do
 not depend on the machine: aten operations forward and backward (views not counted), and the bytes that autograd keeps
 for the backward pass (distinct storages, parameters left out). Time is the process's own processor time on one
 thread, all variants in turn; a figure is the median over rounds of the ratio to the floor in the same round.
@@ -15,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from transformers import T5ForConditionalGeneration
 
 import hyperadapters as ha
 from hyperadapters.anatomy import anatomy
+from hyperadapters.attention import combine_masks
 from hyperadapters.backbone import shape_config
 from hyperadapters.measure import saved_tensors
 from hyperadapters.versions import versions
@@ -49,29 +52,30 @@ class Operations(TorchDispatchMode):
 
 
 def variants(backbone: nn.Module, methods: list[str], *, with_peft: bool) -> dict[str, Variant]:
-    """Everything to measure, by name; all of ours share one backbone."""
+    """Everything to measure, by name; all of ours share one backbone, and so do floor and norms."""
+    plain = copy.deepcopy(backbone)
+    combine_masks(backbone)
     deltas = {name: ha.attach(backbone, ha.method_named(name), name=name.replace(".", "-")) for name in methods}
     for delta in deltas.values():
         delta.rest()
-    backbone.requires_grad_(False)
 
     @contextmanager
-    def floor() -> Iterator[nn.Module]:
+    def floor(model: nn.Module) -> Iterator[nn.Module]:
         """Nothing trains; gradients reach the embeddings' output and stop there."""
-        words = backbone.get_input_embeddings().weight
-        embeddings = [module for module in backbone.modules() if getattr(module, "weight", None) is words]
+        words = model.get_input_embeddings().weight
+        embeddings = [module for module in model.modules() if getattr(module, "weight", None) is words]
         handles = [module.register_forward_hook(leaf) for module in embeddings if isinstance(module, nn.Embedding)]
-        yield backbone
+        yield model
         for handle in handles:
             handle.remove()
 
     @contextmanager
-    def norms() -> Iterator[nn.Module]:
+    def norms(model: nn.Module) -> Iterator[nn.Module]:
         """The backbone's own norms train."""
-        own = [backbone.get_submodule(path) for path in anatomy(backbone).norms]
+        own = [model.get_submodule(path) for path in anatomy(model).norms]
         for norm in own:
             norm.requires_grad_(True)
-        yield backbone
+        yield model
         for norm in own:
             norm.requires_grad_(False)
 
@@ -84,9 +88,14 @@ def variants(backbone: nn.Module, methods: list[str], *, with_peft: bool) -> dic
 
         return using
 
-    found: dict[str, Variant] = {"floor": floor, "norms alone": norms, **{name: ours(name) for name in methods}}
+    found: dict[str, Variant] = {
+        "floor": partial(floor, plain),
+        "norms alone": partial(norms, plain),
+        "floor, masks combined": partial(floor, backbone),
+        **{name: ours(name) for name in methods},
+    }
     if with_peft:
-        lora = peft_lora(backbone)
+        lora = peft_lora(plain)
 
         @contextmanager
         def peft() -> Iterator[nn.Module]:
@@ -105,10 +114,9 @@ def peft_lora(backbone: nn.Module) -> nn.Module:
     """LoRA of the peft library on a copy of the backbone."""
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415 (needed with --peft alone)
 
-    twin = copy.deepcopy(backbone)
-    for delta in ha.attached(twin):
-        delta.detach()
-    return get_peft_model(twin, LoraConfig(task_type="SEQ_2_SEQ_LM", r=8, target_modules=["q", "v"])).eval()
+    return get_peft_model(
+        copy.deepcopy(backbone), LoraConfig(task_type="SEQ_2_SEQ_LM", r=8, target_modules=["q", "v"])
+    ).eval()
 
 
 def counts(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, int]:

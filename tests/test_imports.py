@@ -17,6 +17,7 @@ ORDER = [
     "layers",
     "anatomy",
     "dropout",
+    "attention",
     "backbone",
     "methods",
     "tables",

@@ -24,6 +24,7 @@ from transformers import (
 from transformers.utils import logging
 
 from hyperadapters.anatomy import BackboneKind, head_parameters, kind_of, own_parameters
+from hyperadapters.attention import combine_masks
 from hyperadapters.dropout import set_fast_dropout
 from hyperadapters.errors import InputError
 
@@ -110,7 +111,8 @@ def load_backbone(
 
     An encoder-decoder comes as text-to-text model, a decoder as causal language model, an encoder with a
     classification head, which no adapter uses as it is: every Delta brings its own. On a CPU
-    dropout masks are drawn the cheap way (`set_fast_dropout`).
+    dropout masks are drawn the cheap way (`set_fast_dropout`), and T5's attention combines mask and position bias
+    once a stack (`combine_masks`).
 
     Args:
         name: a folder saved by `save_pretrained`, a name on the Hugging Face Hub, or "embedded" for the small
@@ -137,6 +139,7 @@ def load_backbone(
     backbone.requires_grad_(False)
     backbone.eval()
     set_fast_dropout(backbone, True)
+    combine_masks(backbone)
     return backbone.to(device), tokenizer
 
 
