@@ -37,6 +37,9 @@ ORDER = [
     "sweep",
     "forecast",
     "selection",
+    "published",
+    "summary",
+    "page",
     "report",
     "cli",
 ]

@@ -306,6 +306,29 @@ def sweep(
         raise typer.Exit(1)
 
 
+@command
+def report(
+    results: Annotated[Path, typer.Argument(help="Folder with runs, at any depth, such as a sweep's OUTPUT.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the report.")] = Path("report"),
+    json_output: Json = False,
+) -> None:
+    """Make every table and figure of the papers for which there are results.
+
+    Writes Markdown, LaTeX, and one HTML page that needs nothing else. Rates are chosen on validation; the paper's row
+    stands below ours where it is known.
+
+    Example:
+        hyperadapters report results/table1 -o report
+    """
+    from hyperadapters.report import read_results, write_report
+
+    found, wrong = read_results(results)
+    for problem in wrong:
+        console.print(f"left out: {problem}", markup=False)
+    paths = write_report(found, output)
+    show({"results": len(found), **paths}, json_output, f"{len(found)} results", *paths.values())
+
+
 def forecast_table(found: Any, jobs: int) -> list[Any]:
     """A forecast for a terminal."""
     table = Table(title="still to do", title_justify="left")

@@ -7,7 +7,7 @@ the other class for F1, a class of their own for Matthews' correlation, the wors
 import re
 import string
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -115,6 +115,27 @@ def question_exact_match(predictions: Sequence[int], references: Sequence[tuple[
     for prediction, (right, question) in zip(predictions, references, strict=True):
         whole[question] = whole.get(question, True) and prediction == right
     return sum(whole.values()) / len(whole)
+
+
+OVER_QUESTIONS = (answer_f1, question_exact_match)
+"""Metrics whose references are (class, question)."""
+
+
+def bootstrap(
+    metric: Metric, predictions: Sequence[Any], references: Sequence[Any], resamples: int = 500
+) -> tuple[float, float]:
+    """The 95 % percentile interval of a metric over resampled rows; of MultiRC, over resampled questions."""
+    units: dict[Any, list[int]] = defaultdict(list)
+    for row, reference in enumerate(references):
+        units[reference[1] if metric in OVER_QUESTIONS else row].append(row)
+    groups = list(units.values())
+    random = np.random.default_rng(0)
+    found = []
+    for _ in range(resamples):
+        rows = [row for unit in random.integers(len(groups), size=len(groups)) for row in groups[unit]]
+        found.append(metric([predictions[row] for row in rows], [references[row] for row in rows]))
+    low, high = np.quantile(found, (0.025, 0.975))
+    return float(low), float(high)
 
 
 METRICS: dict[str, Metric] = {

@@ -1,6 +1,6 @@
 """`run(Experiment) -> Result`: the whole story on one page."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from hyperadapters.experiment import Experiment, method_name, resolve_task
 from hyperadapters.kinds import KINDS
 from hyperadapters.measure import Cost, measure, parameters
 from hyperadapters.methods.delta import Delta, attach
+from hyperadapters.metrics import bootstrap
 from hyperadapters.progress import console
 from hyperadapters.tasks.task import Form
 from hyperadapters.train import CHECKPOINT, Fitted, fit
@@ -55,6 +56,8 @@ class Result:
     history: list[dict[str, Any]]
     device: str
     versions: dict[str, str]
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+    """By metric: the 95 % interval that the reported split's rows leave, by bootstrap, where they are few."""
 
     @property
     def split(self) -> str:
@@ -132,6 +135,7 @@ def run(experiment: Experiment, output: str | Path, *, resume: bool = False, qui
     training = experiment.training
     cost = measure(delta, data, batch_size=training.batch_size, precision=training.precision)
     result = summarize(experiment, delta, fitted, scores, cost, data.truncated)
+    result = replace(result, intervals=intervals(data, result.split, scores[result.split]))
     if main:
         delta.about["scores"] = result.metrics
         delta.save(output)
@@ -139,6 +143,19 @@ def run(experiment: Experiment, output: str | Path, *, resume: bool = False, qui
         (output / CHECKPOINT).unlink(missing_ok=True)
     PartialState().wait_for_everyone()
     return result
+
+
+FEW_ROWS = 5000
+"""Up to so many test rows, a score's interval is found by bootstrap; with more it is narrow."""
+
+
+def intervals(data: Data, split: str, found: Scores) -> dict[str, list[float]]:
+    """The 95 % interval of each metric over resampled rows of a split, where it is small."""
+    references = data.references[split]
+    if len(references) > FEW_ROWS:
+        return {}
+    predictions = [data.form.target.decode(text) for text in found.answers]
+    return {metric.__name__: list(bootstrap(metric, predictions, references)) for metric in data.metrics}
 
 
 def say_truncated(data: Data, *, quiet: bool) -> None:
