@@ -34,6 +34,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoModel, AutoTokenizer, T5Config, T5ForConditionalGeneration, T5Tokenizer
@@ -42,7 +43,11 @@ SENTINELS = 100
 WINDOW = 128
 HELD_OUT_WINDOWS = 256
 SHARES = {"doubled": 0.1, "pairs": 0.2, "single": 0.1, "taught": 0.15, "mixture": 0.2}
-"""Of the batches, by kind; the rest are spans."""
+"""Of the batches, by kind, in the first half of the steps; the rest are spans."""
+LATER_SHARES = {"doubled": 0.05, "pairs": 0.3, "single": 0.15, "taught": 0.1, "mixture": 0.3}
+"""The same in the second half: words first, then sentences."""
+FALLING = 0.2
+"""Share of the steps over which the rate falls to zero."""
 ANSWER_WEIGHT = 5.0
 """Of the losses of sentence answers; beside the many tokens of a span target, one answer is soon drowned."""
 TAUGHT_WEIGHT = 5.0
@@ -204,20 +209,22 @@ class Teacher(torch.nn.Module):
             found = self.encoder(**inputs.to(device)).last_hidden_state
         return word_means(found, index.to(device), max(map(len, words)))
 
-    def word_vectors(self, pieces: list[str], width: int) -> torch.Tensor:
-        """A vector for each piece of our vocabulary: its state alone, principal components, root mean square 1.
+    def word_vectors(self, pieces: list[str], width: int) -> tuple[torch.Tensor, torch.nn.Linear]:
+        """A vector for each piece of our vocabulary, and the map from there to the teacher's states.
 
-        Half of each component's spread is evened out, and noise keeps pieces apart that the teacher does not tell.
+        Principal components of the piece's state alone, half of each component's spread evened out, at a root mean
+        square of 1; noise keeps pieces apart that the teacher does not tell.
         """
-        rows = [[piece.replace("▁", "") or "."] for piece in pieces]
-        vectors = torch.cat(
-            [self.states(rows[i : i + 512], torch.device("cpu"))[:, 0] for i in range(0, len(rows), 512)]
-        )
-        vectors -= vectors.mean(0)
-        _, spread, directions = torch.linalg.svd(vectors, full_matrices=False)
-        vectors = vectors @ directions[:width].mT / spread[:width].sqrt()
-        vectors /= vectors.pow(2).mean(-1, keepdim=True).sqrt()
-        return (vectors + 0.3 * torch.randn_like(vectors)) / 1.09**0.5
+        rows, cpu = [[piece.replace("▁", "") or "."] for piece in pieces], torch.device("cpu")
+        states = torch.cat([self.states(rows[i : i + 512], cpu)[:, 0] for i in range(0, len(rows), 512)])
+        mean = states.mean(0)
+        _, spread, directions = torch.linalg.svd(states - mean, full_matrices=False)
+        root, directions = spread[:width].sqrt(), directions[:width]
+        vectors = (states - mean) @ directions.mT / root
+        size = vectors.pow(2).mean(-1, keepdim=True).sqrt()
+        back = torch.nn.Linear(width, self.width)
+        back.weight.data, back.bias.data = directions.mT * root * size.mean(), mean
+        return (vectors / size + 0.3 * torch.randn_like(vectors)) / 1.09**0.5, back
 
 
 def word_index(inputs: object, rows: int) -> torch.Tensor:
@@ -282,11 +289,12 @@ class Batches:
         self.labelled = read_mixture(options.mixture) if options.mixture else []
         have = {"taught": bool(options.teacher), "mixture": bool(options.mixture)}
         self.kinds = [kind for kind in SHARES if have.get(kind, True)]
+        self.half = options.steps // 2
 
     def __call__(self, step: int) -> dict:
         rng = np.random.default_rng([self.seed, step])
         chance = random.Random(self.seed * 10**9 + step)
-        shares = [SHARES[kind] for kind in self.kinds]
+        shares = [(SHARES if step < self.half else LATER_SHARES)[kind] for kind in self.kinds]
         (kind,) = chance.choices([*self.kinds, "spans"], [*shares, 1 - sum(shares)])
         match kind:
             case "pairs" | "single":
@@ -335,8 +343,8 @@ class Batches:
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
-    """Linear warm-up, constant, then linear to zero over the last fifth."""
-    return peak * min(1.0, (step + 1) / warmup, (steps - step) / (0.2 * steps))
+    """Linear warm-up, constant, then linear to zero."""
+    return peak * min(1.0, (step + 1) / warmup, (steps - step) / (FALLING * steps))
 
 
 def set_rates(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -358,13 +366,17 @@ def save_state(folder: Path, model: T5ForConditionalGeneration, optimizer: torch
     tensors = {f"model.{name}": value for name, value in model.named_parameters()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
-    save_file({name: value.detach().contiguous() for name, value in tensors.items()}, folder / "state.tmp")
+    found = {name: value.detach().contiguous() for name, value in tensors.items()}
+    save_file(found, folder / "state.tmp", metadata={"log": json.dumps(log)})
     (folder / "state.tmp").replace(folder / "state.safetensors")
     (folder / "log.json").write_text(json.dumps(log, indent=1))
 
 
-def load_state(folder: Path, model: T5ForConditionalGeneration, optimizer: torch.optim.Optimizer) -> None:
+def load_state(folder: Path, model: T5ForConditionalGeneration, optimizer: torch.optim.Optimizer) -> dict:
+    """Puts model and optimizer where they were; returns the log, which lies in the same file so that they agree."""
     tensors = load_file(folder / "state.safetensors")
+    with safe_open(folder / "state.safetensors", "pt") as file:
+        log = json.loads(file.metadata()["log"])
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(tensors[f"model.{name}"])
@@ -374,6 +386,7 @@ def load_state(folder: Path, model: T5ForConditionalGeneration, optimizer: torch
             _, index, key = name.split(".")
             state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return log
 
 
 def export(folder: Path, model: T5ForConditionalGeneration, tokenizer: T5Tokenizer) -> None:
@@ -431,9 +444,9 @@ def build(options: argparse.Namespace, tokenizer: T5Tokenizer, teacher: Teacher 
     model = T5ForConditionalGeneration(config)
     heads = {"detector": torch.nn.Linear(config.d_model, 1)}
     if teacher is not None:
-        heads["pupil"] = torch.nn.Linear(config.d_model, teacher.width)
         pieces = tokenizer.convert_ids_to_tokens(range(3, len(tokenizer) - SENTINELS))
-        model.shared.weight.data[3 : 3 + len(pieces)] = teacher.word_vectors(pieces, config.d_model)
+        vectors, heads["pupil"] = teacher.word_vectors(pieces, config.d_model)
+        model.shared.weight.data[3 : 3 + len(pieces)] = vectors
     model.add_module("heads", torch.nn.ModuleDict(heads))
     return model
 
@@ -517,8 +530,7 @@ def train(
     device = next(model.parameters()).device
     optimizer = torch.optim.AdamW([{"params": [tensor]} for tensor in model.parameters()], weight_decay=0.0)
     if (options.output / "state.safetensors").exists():
-        load_state(options.output, model, optimizer)
-        log.values = json.loads((options.output / "log.json").read_text())
+        log.values = load_state(options.output, model, optimizer)
     model.train()
     start = saved = log.last = time.monotonic()
     for step in range(log.values["step"], options.steps):
