@@ -44,13 +44,15 @@ WINDOW = 128
 HELD_OUT_WINDOWS = 256
 SHARES = {"doubled": 0.1, "pairs": 0.2, "single": 0.1, "taught": 0.15, "mixture": 0.2}
 """Of the batches, by kind, in the first half of the steps; the rest are spans."""
-LATER_SHARES = {"doubled": 0.05, "pairs": 0.3, "single": 0.15, "taught": 0.1, "mixture": 0.3}
+LATER_SHARES = {"doubled": 0.05, "pairs": 0.2, "single": 0.15, "taught": 0.1, "mixture": 0.45}
 """The same in the second half: words first, then sentences."""
 FALLING = 0.2
 """Share of the steps over which the rate falls to zero."""
 ANSWER_WEIGHT = 5.0
 """Of the losses of sentence answers; beside the many tokens of a span target, one answer is soon drowned."""
 TAUGHT_WEIGHT = 5.0
+LIKE_LENGTH = 2048
+"""A batch of labelled pairs comes from so many neighbours in length, to save padding."""
 NLI = {"entailment": "0", "neutral": "1", "contradiction": "2"}
 MIXTURE = ("glue/MNLI/dev_matched.jsonl", "nli/snli-dev.jsonl", "nli/anli-test.jsonl")
 
@@ -176,7 +178,7 @@ def damaged(words: list[str], rng: random.Random) -> tuple[list[str], list[bool]
 
 
 def read_mixture(folder: Path) -> list[tuple[list[str], str]]:
-    """Labelled pairs as (source words, answer)."""
+    """Labelled pairs as (source words, answer), the shortest first."""
     rows = []
     with (folder / "glue/QQP-subset/train_subset.tsv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
@@ -186,7 +188,7 @@ def read_mixture(folder: Path) -> list[tuple[list[str], str]]:
         for row in map(json.loads, (folder / name).open(encoding="utf-8")):
             text = f"premise: {row['premise']} hypothesis: {row['hypothesis']}"
             rows.append((text.split()[:160], NLI[row["label"]]))
-    return rows
+    return sorted(rows, key=lambda row: len(row[0]))
 
 
 class Teacher(torch.nn.Module):
@@ -302,7 +304,8 @@ class Batches:
             case "taught":
                 return self.taught(chance)
             case "mixture":
-                rows = chance.sample(self.labelled, 2 * self.batch)
+                start = chance.randrange(max(1, len(self.labelled) - LIKE_LENGTH))
+                rows = chance.sample(self.labelled[start : start + LIKE_LENGTH], 2 * self.batch)
                 return self.answers([words for words, _ in rows], [answer for _, answer in rows])
         starts = rng.integers(0, self.training_end - WINDOW, self.batch)
         return self.spans(starts, rng, doubled=kind == "doubled")
