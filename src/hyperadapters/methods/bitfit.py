@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hyperadapters.anatomy import Anatomy, own_modules
 from hyperadapters.layers.rows import Rows, selected
 from hyperadapters.methods.method import Method
-from hyperadapters.methods.parts import ByRow, Handle, Kind, Part, by_rows, for_batch, shadow
+from hyperadapters.methods.parts import ByRow, Handle, Kind, Part, by_rows, for_batch, only, shadow
 
 
 class Biases(Part):
@@ -36,7 +36,7 @@ class Biases(Part):
 
     def generate(self, rows: Rows) -> list[Tensor | ByRow]:
         """The biases of the adapters that the rows use, module by module."""
-        return by_rows(torch.split(selected(self.bias, rows.present), self.widths, dim=-1), rows)
+        return by_rows(torch.split(only(selected(self.bias, rows.present), rows), self.widths, dim=-1), rows)
 
     def install(self, backbone: nn.Module, generated: Callable[[], Sequence[Tensor | ByRow]]) -> list[Handle]:
         """In place of the biases that there are, after the modules that have none."""

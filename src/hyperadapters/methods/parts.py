@@ -5,7 +5,7 @@ with forward hooks (`install`). Every tensor has a leading adapter axis.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
@@ -105,7 +105,12 @@ class SiteAdapters(Part):
 
 def of_sites(tensor: Float[Tensor, "adapters sites *rest"], rows: Rows) -> tuple[Tensor, ...]:
     """The tensor of every site: the only adapter's, or, with an axis of adapters, all that the rows use."""
-    return tensor[0].unbind(0) if rows.index is None else tensor.unbind(1)
+    return only(tensor, rows).unbind(0 if rows.index is None else 1)
+
+
+def only(tensor: Float[Tensor, "present ..."], rows: Rows) -> Tensor:
+    """The only adapter's tensor, without the axis of adapters; where rows differ, that of all of them."""
+    return tensor[0] if rows.index is None else tensor
 
 
 class ByRow(NamedTuple):
@@ -115,9 +120,9 @@ class ByRow(NamedTuple):
     rows: Int[Tensor, " rows"]
 
 
-def by_rows(tensors: Sequence[Float[Tensor, "present ..."]], rows: Rows) -> list[Tensor | ByRow]:
-    """Tensors of the adapters that are present: those of the only one, or of several with each row's choice."""
-    return [tensor[0] if rows.index is None else ByRow(tensor, rows.index) for tensor in tensors]
+def by_rows(tensors: Iterable[Tensor], rows: Rows) -> list[Tensor | ByRow]:
+    """Tensors that `only` or `of_sites` made: as they are, or, where rows differ, with each row's choice."""
+    return [tensor if rows.index is None else ByRow(tensor, rows.index) for tensor in tensors]
 
 
 def for_batch(value: Tensor | ByRow, output: Tensor) -> Tensor:
@@ -177,7 +182,7 @@ class OwnedTensors(Part):
     def generate(self, rows: Rows) -> list[Tensor | ByRow]:
         """The tensors of the adapters that the rows use, in order."""
         rows = rows if self.adapters > 1 else ONLY
-        unbound = {name: selected(tensor, rows.present).unbind(1) for name, tensor in self.named_parameters()}
+        unbound = {name: of_sites(selected(tensor, rows.present), rows) for name, tensor in self.named_parameters()}
         return by_rows([unbound[name][row] for name, row in self.places], rows)
 
     def install(self, backbone: nn.Module, generated: Callable[[], Sequence[Tensor | ByRow]]) -> list[Handle]:

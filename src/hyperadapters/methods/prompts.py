@@ -19,7 +19,7 @@ from hyperadapters.errors import InputError
 from hyperadapters.layers.rows import Rows, per_row, selected
 from hyperadapters.methods.delta import goes_on
 from hyperadapters.methods.method import Method
-from hyperadapters.methods.parts import ByRow, Handle, Kind, Part, by_rows
+from hyperadapters.methods.parts import ByRow, Handle, Kind, Part, by_rows, only
 
 Start = Literal["random", "vocabulary"]
 
@@ -45,7 +45,7 @@ class Prompt(Part):
 
     def generate(self, rows: Rows) -> list[Tensor | ByRow]:
         """The vectors of the adapters that the rows use."""
-        return by_rows([selected(self.vectors, rows.present)], rows)
+        return by_rows([only(selected(self.vectors, rows.present), rows)], rows)
 
     def install(self, backbone: nn.Module, generated: Callable[[], Sequence[Tensor | ByRow]]) -> list[Handle]:
         """A pre-hook on the first stack, and one on the stack that attends to it, or one after it if it is alone."""
