@@ -76,7 +76,19 @@ def test_help_teaches_without_importing_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    for command in ("train", "compare", "sweep", "report", "evaluate", "predict", "info", "methods", "tasks", "count"):
+    for command in (
+        "train",
+        "compare",
+        "sweep",
+        "report",
+        "cost",
+        "evaluate",
+        "predict",
+        "info",
+        "methods",
+        "tasks",
+        "count",
+    ):
         assert command in done.stdout
 
 

@@ -28,6 +28,7 @@ ORDER = [
     "experiment",
     "evaluate",
     "measure",
+    "cost",
     "papers",
     "store",
     "predict",

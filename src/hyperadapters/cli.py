@@ -307,6 +307,97 @@ def sweep(
 
 
 @command
+def cost(
+    methods: Annotated[str, typer.Option(help="Names of methods, or `all`.")] = "full,houlsby,compacter,compacter++",
+    backbone: Backbone = "embedded",
+    batches: Annotated[str, typer.Option(help="Batch sizes, two at least: memory is a line through them.")] = "2,4,8",
+    length: Annotated[int, typer.Option(help="Tokens of every source.")] = 128,
+    memory: Annotated[float, typer.Option(help="Say the largest batch that fits in so many GB.")] = 24.0,
+    precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
+    rounds: Annotated[int, typer.Option(help="Turns of every method; times are medians over them.")] = 3,
+    json_output: Json = False,
+) -> None:
+    """Measure memory and time of training for every method: the paper's cost table.
+
+    Weights are random, of the backbone's shape; nothing is downloaded for T5's own sizes. Memory is a fixed part and a
+    part for each example. Differences are from full fine-tuning, in percent of it and, as the paper printed them, of
+    the method's own; the paper's stand in brackets.
+
+    Example:
+        hyperadapters cost --backbone t5-base --methods all --batches 4,8,16
+    """
+    from hyperadapters.cost import beside, costs, random_backbone
+    from hyperadapters.methods import METHODS, method_named
+    from hyperadapters.run import default_device
+
+    names = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()]
+    if precision not in ("fp32", "bf16") or rounds < 1:
+        raise InputError(f"--precision {precision} --rounds {rounds}: fp32 or bf16, and one round at least.")
+    if not all(size.strip().isdecimal() for size in batches.split(",")):
+        raise InputError(f"--batches {batches}: numbers with commas, such as 4,8,16.")
+    chosen = {name: method_named(name) for name in names}
+    device = default_device()
+    sizes = [int(size) for size in batches.split(",")]
+    model = random_backbone(backbone, device)
+    found = costs(model, chosen, sizes, length=length, precision=precision, rounds=rounds)  # type: ignore[arg-type]
+    full = next((c for c in found if c.method == "full"), None)
+    table = cost_table(found, full, round(memory * 1e9), f"{backbone}, {length} tokens, {precision}, {device.type}")
+    rows = [
+        {
+            **asdict(c),
+            "fixed_bytes": c.line[0],
+            "bytes_per_example": c.line[1],
+            "saved_bytes_per_example": c.saved_per_row,
+            "tokens_per_second": c.tokens_a_second,
+            "largest_batch": c.largest_batch(round(memory * 1e9)),
+            "against_full": asdict(beside(c, full)),
+        }
+        for c in found
+    ]
+    show({"backbone": backbone, "device": device.type, "memory_gb": memory, "methods": rows}, json_output, table)
+
+
+def cost_table(found: Any, full: Any, memory: int, title: str) -> Table:
+    """Costs for a terminal."""
+    from hyperadapters.cost import beside
+    from hyperadapters.measure import human_bytes
+
+    def percent(ours: float | None, paper: float | None) -> str:
+        return ("–" if ours is None else f"{ours:+.1f}") + ("" if paper is None else f" ({paper:+.1f})")
+
+    table = Table(title=title, title_justify="left")
+    table.add_column("method", no_wrap=True)
+    columns = [
+        "fixed",
+        "per example",
+        "kept",
+        "Δ %",
+        "Δ % of own",
+        "step",
+        "Δ %",
+        "tokens/s",
+        f"batch in {memory / 1e9:g} GB",
+    ]
+    for column in columns:
+        table.add_column(column, justify="right")
+    for c in found:
+        against = beside(c, full)
+        table.add_row(
+            c.method,
+            human_bytes(max(0.0, c.line[0])),
+            human_bytes(max(0.0, c.line[1])),
+            human_bytes(c.saved_per_row),
+            percent(against.memory, against.paper_memory),
+            percent(against.memory_of_own, against.paper_memory_of_own),
+            f"{1000 * c.seconds:,.0f} ms",
+            percent(against.time, against.paper_time),
+            f"{c.tokens_a_second:,.0f}",
+            f"{c.largest_batch(memory):,}",
+        )
+    return table
+
+
+@command
 def report(
     results: Annotated[Path, typer.Argument(help="Folder with runs, at any depth, such as a sweep's OUTPUT.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the report.")] = Path("report"),

@@ -5,7 +5,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hyperadapters.backbone import Precision, meta_backbone
 from hyperadapters.data import Data, batches_by_length
-from hyperadapters.kinds import KINDS
+from hyperadapters.kinds import KINDS, Encoded
 from hyperadapters.methods.delta import Delta, attach
 from hyperadapters.methods.method import Method
 
@@ -93,18 +93,8 @@ def measure(delta: Delta, data: Data, *, batch_size: int, precision: Precision =
     kind = KINDS[data.kind]
     longest = [rows[i] for i in batches_by_length([kind.length(row) for row in rows], batch_size)[0]]
     device = next(delta.backbone.parameters()).device
-    targets = sum(len(row.target) for row in longest)
-    optimizer = torch.optim.AdamW(delta.trained().values(), lr=0.0, weight_decay=0.0)  # works, and moves nothing
+    loss, step = training_step(delta, longest, data.tokenizer.pad_token_id, precision)
     was_training = delta.backbone.training
-
-    def loss() -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            return kind.summed_loss(delta.backbone, delta.backbone, longest, data.tokenizer.pad_token_id) / targets
-
-    def step() -> None:
-        loss().backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        optimizer.zero_grad()
 
     def generation() -> None:
         with torch.no_grad():
@@ -124,6 +114,26 @@ def measure(delta: Delta, data: Data, *, batch_size: int, precision: Precision =
         delta.backbone.train(was_training)
     length = max(len(row.source) for row in longest)
     return Cost(len(longest), length, sum(saved.values()), peak, step_seconds, generate_seconds)
+
+
+def training_step(
+    delta: Delta, rows: Sequence[Encoded], pad: int, precision: Precision
+) -> tuple[Callable[[], Tensor], Callable[[], None]]:
+    """The loss of a batch, and a whole training step on it at rate zero, which does all the work and moves nothing."""
+    device = next(delta.backbone.parameters()).device
+    targets = sum(len(row.target) for row in rows)
+    optimizer = torch.optim.AdamW(delta.trained().values(), lr=0.0, weight_decay=0.0)
+
+    def loss() -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            return KINDS[delta.anatomy.kind].summed_loss(delta.backbone, delta.backbone, rows, pad) / targets
+
+    def step() -> None:
+        loss().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return loss, step
 
 
 def median_seconds(action: Callable[[], None], repeats: int, device: torch.device) -> float:
