@@ -32,6 +32,13 @@ def test_a_difference_is_given_of_full_fine_tuning_and_as_the_paper_printed_it()
     assert against.paper_time == -13.41
 
 
+def test_a_slope_that_is_no_slope_makes_no_difference():
+    against = beside(cost("compacter", 100, 5), cost("full", 100, 0))
+    assert against.memory is None
+    assert against.memory_of_own is None
+    assert against.time == 0
+
+
 def test_without_full_fine_tuning_the_papers_figures_stand_alone():
     assert beside(cost("houlsby", 0, 1), None).memory is None
     assert beside(cost("houlsby", 0, 1), None).paper_time == -24.5

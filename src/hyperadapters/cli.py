@@ -385,14 +385,14 @@ def cost_table(found: Any, full: Any, memory: int, title: str) -> Table:
         table.add_row(
             c.method,
             human_bytes(max(0.0, c.line[0])),
-            human_bytes(max(0.0, c.line[1])),
+            human_bytes(c.line[1]) if c.line[1] > 0 else "not seen",
             human_bytes(c.saved_per_row),
             percent(against.memory, against.paper_memory),
             percent(against.memory_of_own, against.paper_memory_of_own),
             f"{1000 * c.seconds:,.0f} ms",
             percent(against.time, against.paper_time),
             f"{c.tokens_a_second:,.0f}",
-            f"{c.largest_batch(memory):,}",
+            f"{c.largest_batch(memory):,}" if c.line[1] > 0 else "–",
         )
     return table
 

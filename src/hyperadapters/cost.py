@@ -213,7 +213,7 @@ class Beside:
     """A method against full fine-tuning, in percent of it, and the paper's figure for the same."""
 
     memory: float | None
-    """Of memory for each example, in percent of full fine-tuning's."""
+    """Of memory for each example, in percent of full fine-tuning's; None where the batches are too small to see it."""
     memory_of_own: float | None
     """The same difference in percent of the method's own memory, as the paper prints it."""
     time: float | None
@@ -229,9 +229,10 @@ def beside(cost: MethodCost, full: MethodCost | None) -> Beside:
     if full is None:
         return Beside(None, None, None, paper, of_own, PAPER_TIME.get(cost.method))
     ours, theirs = cost.line[1], full.line[1]
+    seen = ours > 0 and theirs > 0
     return Beside(
-        100 * (ours / theirs - 1),
-        100 * (1 - theirs / ours),
+        100 * (ours / theirs - 1) if seen else None,
+        100 * (1 - theirs / ours) if seen else None,
         100 * (cost.seconds / full.seconds - 1),
         paper,
         of_own,
