@@ -99,6 +99,7 @@ def test_no_file_names_a_layer_of_any_family():
 def test_the_public_names_are_these():
     assert sorted(hyperadapters.__all__) == [
         "Adapter",
+        "AdaptersMultiTask",
         "BitFit",
         "Compacter",
         "Cost",
@@ -109,6 +110,11 @@ def test_the_public_names_are_these():
         "FilesTask",
         "Fitted",
         "FullFineTuning",
+        "FullMultiTask",
+        "HyperCompacter",
+        "HyperFormer",
+        "HyperFormerPlusPlus",
+        "HyperPHM",
         "InputError",
         "Interrupted",
         "IntrinsicSAID",

@@ -49,6 +49,12 @@ from .methods.delta import Delta as Delta
 from .methods.delta import attach as attach
 from .methods.delta import attached as attached
 from .methods.full import FullFineTuning as FullFineTuning
+from .methods.full import FullMultiTask as FullMultiTask
+from .methods.hyperformer import AdaptersMultiTask as AdaptersMultiTask
+from .methods.hyperformer import HyperCompacter as HyperCompacter
+from .methods.hyperformer import HyperFormer as HyperFormer
+from .methods.hyperformer import HyperFormerPlusPlus as HyperFormerPlusPlus
+from .methods.hyperformer import HyperPHM as HyperPHM
 from .methods.method import Method as Method
 from .methods.prompts import PromptTuning as PromptTuning
 from .methods.said import IntrinsicSAID as IntrinsicSAID

@@ -600,6 +600,7 @@ def count(
     backbone: Annotated[str, typer.Option(help="A folder, a config.json, a name on the Hub, or `embedded`.")] = (
         "embedded"
     ),
+    tasks: Annotated[int, typer.Option(min=1, help="Tasks that one model holds.")] = 1,
     paper: Annotated[
         bool, typer.Option("--paper", help="The papers' own tables instead: our counts beside what they print.")
     ] = False,
@@ -610,6 +611,8 @@ def count(
 
     Examples:
         hyperadapters count --backbone t5-base --method compacter --set method.n=8
+
+        hyperadapters count --backbone t5-base --method hyperformer++ --tasks 8
 
         hyperadapters count --paper
     """
@@ -626,7 +629,7 @@ def count(
         known = ", ".join(f"method.{field.name}" for field in fields(chosen))  # type: ignore[arg-type]
         raise InputError(f"--set {other[0]}: only the method's settings count here: {known or 'it has none'}.")
     chosen = chosen.changed({path.removeprefix("method."): value for path, value in wanted.items()})
-    found = parameters_of(backbone, chosen)
+    found = parameters_of(backbone, chosen, tasks)
     table = Table(title=f"{method} on {backbone}", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
@@ -635,8 +638,11 @@ def count(
     table.add_row("trained", f"{found.trained:,}", style="bold")
     table.add_row("backbone", f"{found.total:,}")
     table.add_row("percent", f"{found.percent:.3f}")
+    if tasks > 1:
+        table.add_row(f"percent a task, of {tasks}", f"{found.percent / tasks:.3f}")
     table.add_row("adapter on disk", human_bytes(found.bytes))
-    show({"method": method, "backbone": backbone, **asdict(found), "percent": found.percent}, json_output, table)
+    value = {"method": method, "backbone": backbone, "tasks": tasks, **asdict(found), "percent": found.percent}
+    show(value, json_output, table)
 
 
 def count_papers(json_output: bool) -> None:

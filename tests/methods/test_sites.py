@@ -194,6 +194,7 @@ FIELDS = {
     "shared_slow": False,
     "train_slow": False,
     "factorized_slow": True,
+    "post_norm": True,
 }
 
 

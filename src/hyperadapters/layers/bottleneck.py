@@ -23,28 +23,53 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 
 
 class AdapterWeights(NamedTuple):
-    """The weights of one adapter, or of many with the same leading axes."""
+    """The weights of one adapter, or of many with the same leading axes; what an adapter does not have is None."""
 
-    down: Float[Tensor, "*lead d_model bottleneck"]
-    down_bias: Float[Tensor, "*lead bottleneck"]
-    up: Float[Tensor, "*lead bottleneck d_model"]
-    up_bias: Float[Tensor, "*lead d_model"]
+    down: Float[Tensor, "*lead d_model bottleneck"] | None
+    down_bias: Float[Tensor, "*lead bottleneck"] | None
+    up: Float[Tensor, "*lead bottleneck d_model"] | None
+    up_bias: Float[Tensor, "*lead d_model"] | None
+    scale: Float[Tensor, "*lead d_model"] | None = None
+    """γ of a norm after the up-projection."""
+    shift: Float[Tensor, "*lead d_model"] | None = None
+    """β of that norm."""
     rows: Int[Tensor, " rows"] | None = None
     """For every row of a batch, which of several adapters it uses; None: there is but one."""
 
-    def gathered(self, batch: int) -> "AdapterWeights":
-        """One adapter for all rows, or each row's own."""
-        if self.rows is None:
-            return self
-        return AdapterWeights(*(per_row(weight, self.rows, batch) for weight in self[:4]))
+    def gathered(self, y: Float[Tensor, "*tokens d_model"]) -> "AdapterWeights":
+        """One adapter for all rows of `y`, or each row's own; in the type of `y`."""
+        found = [None if w is None else w.type_as(y) for w in self[:-1]]
+        if self.rows is not None:
+            found = [None if w is None else per_row(w, self.rows, y.shape[0]) for w in found]
+        return AdapterWeights(*found)
 
 
 def bottleneck_adapter(
     y: Float[Tensor, "*tokens d_model"], weights: AdapterWeights, activation: Activation
 ) -> Float[Tensor, "*tokens d_model"]:
-    """A(y) + y, computed in the type of `y`, with one adapter's weights or with each row's own."""
-    down, down_bias, up, up_bias = (weight.type_as(y) for weight in weights.gathered(y.shape[0])[:4])
-    return affine(ACTIVATIONS[activation](affine(y, down, down_bias)), up, up_bias) + y
+    """A(y) + y, computed in the type of `y`, with one adapter's weights or with each row's own.
+
+    With a norm γ ⊙ norm(A(y)) + β + y, where A(y) = y if there are no projections (HyperFormer, arXiv:2106.04489v1,
+    §2.2 and its ablations).
+    """
+    own = weights.gathered(y)
+    change = y
+    if own.down is not None and own.down_bias is not None and own.up is not None and own.up_bias is not None:
+        change = affine(ACTIVATIONS[activation](affine(y, own.down, own.down_bias)), own.up, own.up_bias)
+    if own.scale is not None and own.shift is not None:
+        change = scaled_norm(change, own.scale, own.shift)
+    return change + y
+
+
+def scaled_norm(
+    x: Float[Tensor, "*tokens d_model"],
+    scale: Float[Tensor, "*#batch d_model"],
+    shift: Float[Tensor, "*#batch d_model"],
+) -> Float[Tensor, "*tokens d_model"]:
+    """The layer norm γ ⊙ norm(x) + β, with one γ and β for all rows or each row's own."""
+    if scale.dim() > 1:
+        scale, shift = scale.unsqueeze(-2), shift.unsqueeze(-2)
+    return F.layer_norm(x, x.shape[-1:]) * scale + shift
 
 
 def affine(

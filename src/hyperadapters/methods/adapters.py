@@ -16,8 +16,8 @@ from hyperadapters.methods.parts import OwnedTensors, Part, SiteAdapters, owned_
 
 
 @dataclass(frozen=True, kw_only=True)
-class SiteMethod(Method):
-    """Adapters at some of the backbone's sites: the *sites* axis, common to the whole family."""
+class AtSites(Method):
+    """Adapters at some of the backbone's sites: the *sites* axis, common to all adapters."""
 
     many_tasks: ClassVar[bool] = True
 
@@ -33,12 +33,6 @@ class SiteMethod(Method):
     """Non-linearity between the projections."""
     norms: bool = True
     """Train every layer norm of the backbone too, also where there is no adapter."""
-    output_layer: bool = False
-    """Train the output layer too (Compacter, Table 7); where it is tied, the embeddings train with it."""
-
-    @abstractmethod
-    def matrices(self, adapters: int, sites: int, d_model: int) -> AdapterMatrices:
-        """How the projections are made: the *weights* axis."""
 
     def sites(self, anatomy: Anatomy) -> tuple[Site, ...]:
         """The sites that get an adapter, in the backbone's order."""
@@ -58,12 +52,32 @@ class SiteMethod(Method):
             raise InputError(f"{name}(bottleneck={self.bottleneck}): the bottleneck is a width, 1 or more.")
         if self.first_layer < 0:
             raise InputError(f"{name}(first_layer={self.first_layer}): layers count from 0.")
-        if self.output_layer and not anatomy.output:
-            raise InputError(f"{name}(output_layer=True): the backbone has no language-model output layer to train.")
         if not self.sites(anatomy):
             raise InputError(
                 f"{name}(positions={self.positions}, stacks={self.stacks}) leaves no site for an adapter. "
                 "Name one position (attention, feed_forward) and one stack (encoder, decoder) at least."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteMethod(AtSites):
+    """Adapters that own their weights, a set of them for every task."""
+
+    output_layer: bool = False
+    """Train the output layer too (Compacter, Table 7); where it is tied, the embeddings train with it."""
+    post_norm: bool = False
+    """A layer norm after the up-projection, inside the skip: γ ⊙ norm(A(y)) + β + y (HyperFormer, §2.2)."""
+
+    @abstractmethod
+    def matrices(self, adapters: int, sites: int, d_model: int) -> AdapterMatrices:
+        """How the projections are made: the *weights* axis."""
+
+    def check(self, anatomy: Anatomy) -> None:
+        """The checks of the sites, and that there is an output layer if it shall train."""
+        super().check(anatomy)
+        if self.output_layer and not anatomy.output:
+            raise InputError(
+                f"{type(self).__name__}(output_layer=True): the backbone has no language-model output layer to train."
             )
 
     def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
@@ -75,8 +89,10 @@ class SiteMethod(Method):
             )
         sites = self.sites(anatomy)
         matrices = self.matrices(tasks, len(sites), anatomy.d_model)
+        widths = (anatomy.d_model, self.bottleneck)
+        post_norms = tasks if self.post_norm else 0
         parts: dict[str, Part] = {
-            "adapters": SiteAdapters(sites, matrices, anatomy.d_model, self.bottleneck, self.activation, tasks)
+            "adapters": SiteAdapters(sites, matrices, *widths, self.activation, tasks, post_norms=post_norms)
         }
         if self.norms:
             parts["norms"] = owned_norms(backbone, anatomy, tasks)

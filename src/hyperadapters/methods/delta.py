@@ -244,6 +244,65 @@ class Delta(nn.Module):
         """In words, the tasks of this Delta."""
         return f"It knows {', '.join(self.tasks)}." if self.tasks else "It was attached without tasks."
 
+    def bake(self, task: str, name: str = "") -> "Delta":
+        """One task's adapter by itself: a Delta of a plain method on the same backbone, in use, with its own file.
+
+        What a hypernetwork writes for the task is computed once; the new Delta gives the same logits without it.
+
+        Args:
+            task: one of `tasks`.
+            name: the new Delta's name; the last part of the task's by default.
+
+        Raises:
+            InputError: the Delta knows no such task, the name is taken, or no task has weights of its own.
+        """
+        number, method = self.task_number(task), self.method.plain()
+        with torch.no_grad():
+            values = {
+                f"{part}.{key}": tensor.clone()
+                for part, held in self.part_items()
+                for key, tensor in held.baked(number).items()
+            }
+        name = name or task.rsplit("/", maxsplit=1)[-1]
+        plain = attach(self.backbone, method, name, outputs=self.outputs, layout=self.anatomy.layout)
+        with torch.no_grad():
+            for key, tensor in plain.tensors().items():
+                tensor.copy_(values[key])
+        forms = self.about.get("forms", {})
+        plain.about = {"task": forms[self.tasks[number]]} if self.tasks[number] in forms else {}
+        return plain
+
+    def add_task(self, task: str, like: str = "") -> None:
+        """Hold one task more, which starts from a task that is there, or from the mean of all.
+
+        Raises:
+            InputError: the task is there already, `like` is not, or the Delta was attached for one task alone.
+        """
+        if task in self.tasks or not task:
+            raise InputError(f"Delta {self.name!r} cannot add task {task!r}. {self.known_tasks()}")
+        if len(self.tasks) < 2:
+            raise InputError(f"Delta {self.name!r} was made for one task. Attach it with several: tasks=[...].")
+        sources = [self.task_number(like)] if like else range(len(self.tasks))
+        was_in_use = self.in_use
+        self.rest()
+        for _, part in self.part_items():
+            part.grow(sources)
+        self.tasks = (*self.tasks, task)
+        if was_in_use:
+            self.use()
+
+    def train_only(self, task: str) -> None:
+        """Let nothing train but what one task has for itself, until the Delta is put to rest."""
+        number, own = self.task_number(task), set()
+        for name, part in self.part_items():
+            own |= {f"{name}.{key}" for key in part.per_adapter()}
+        if not own:
+            raise InputError(f"{type(self.method).__name__} has nothing of its own for a task; all of it is shared.")
+        for key, tensor in self.trained().items():
+            tensor.requires_grad_(key in own)
+            if key in own:
+                self.handles.append(tensor.register_hook(partial(keep_row, number)))  # type: ignore[no-untyped-call]
+
     # -- one pass ------------------------------------------------------------------------------------------------
 
     def begin(self, stack: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -291,6 +350,13 @@ class Delta(nn.Module):
     def extra_repr(self) -> str:
         """Name and method."""
         return f"{self.name!r}, {self.method}"
+
+
+def keep_row(number: int, gradient: Tensor) -> Tensor:
+    """A gradient that is zero for all entries of the adapter axis but one."""
+    kept = torch.zeros_like(gradient)
+    kept[number] = gradient[number]
+    return kept
 
 
 def goes_on(cache: Any) -> bool:

@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import nn
 
 from hyperadapters.anatomy import Anatomy
+from hyperadapters.errors import InputError
 from hyperadapters.methods.method import Method
 from hyperadapters.methods.parts import Part, WholeBackbone
 
@@ -37,6 +38,10 @@ class FullMultiTask(Method):
     def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
         """One part, which all tasks share: the backbone itself."""
         return {"backbone": WholeBackbone(backbone)}
+
+    def plain(self) -> Method:
+        """Raise InputError: no task has weights of its own."""
+        raise InputError("FullMultiTask has one set of weights for all tasks: there is nothing to bake. Save it whole.")
 
 
 PRESETS: dict[str, Method] = {"full": FullFineTuning(), "full-multitask": FullMultiTask()}

@@ -37,6 +37,10 @@ class Method(ABC):
         """
         return settings.updated(self, changes, "method")
 
+    def plain(self) -> "Method":
+        """The method of one task alone that `Delta.bake` turns this one's tasks into."""
+        return self
+
     @abstractmethod
     def check(self, anatomy: Anatomy) -> None:
         """Raise InputError, naming what would do, if the method's fields do not fit the backbone."""

@@ -16,11 +16,16 @@ from torch import Tensor, nn
 from hyperadapters.anatomy import Anatomy, Site, own_parameters, vectors
 from hyperadapters.layers.bottleneck import Activation, AdapterWeights, bottleneck_adapter
 from hyperadapters.layers.matrices import AdapterMatrices
-from hyperadapters.layers.rows import ONLY, Rows, per_row, selected
+from hyperadapters.layers.rows import ONLY, Present, Rows, per_row, selected
 
 Kind = Literal["adapter", "shared", "prompt", "norm", "bias", "head", "backbone"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """Kinds of trained parameters, as tables and files name them."""
+
+
+POST_NORM_SCALE = 0.1
+"""Where the norm after an up-projection starts: a fresh adapter's output is small, and a norm of scale one would make
+it as large as what it is added to."""
 
 
 class Handle(Protocol):
@@ -49,40 +54,50 @@ class Part(nn.Module, ABC):
         """The tensors that train, by name."""
         return dict(self.named_parameters())
 
+    def per_adapter(self) -> tuple[str, ...]:
+        """Names of the tensors with an axis of adapters; the others serve all of them."""
+        return tuple(self.held())
+
+    def held(self) -> dict[str, Tensor]:
+        """Every tensor of this part, trained or held fixed."""
+        return {**dict(self.named_parameters()), **dict(self.named_buffers())}
+
+    def baked(self, task: int) -> dict[str, Tensor]:
+        """The tensors of one adapter by itself, as the part of the plain method has them."""
+        own = self.per_adapter()
+        return {name: tensor[task : task + 1] if name in own else tensor for name, tensor in self.held().items()}
+
+    @torch.no_grad()
+    def grow(self, like: Sequence[int]) -> None:
+        """One adapter more on the axis, the mean of these."""
+        for name in self.per_adapter():
+            path, _, attribute = name.rpartition(".")
+            owner, tensor = self.get_submodule(path), self.held()[name]
+            grown = torch.cat([tensor, tensor[list(like)].mean(0, keepdim=True)])
+            setattr(owner, attribute, nn.Parameter(grown) if isinstance(tensor, nn.Parameter) else grown)
+
     def original(self) -> dict[str, Tensor] | None:
         """The backbone's tensors as they were, where this part writes them in place; else None."""
         return None
 
 
-class SiteAdapters(Part):
-    """Bottleneck adapters at the backbone's sites (SPEC of where: Compacter, arXiv:2106.04647v2, §4.1)."""
+class AdaptersAtSites(Part):
+    """Bottleneck adapters at the backbone's sites (where: Compacter, arXiv:2106.04647v2, §4.1), however made."""
 
-    def __init__(
-        self,
-        sites: Sequence[Site],
-        matrices: AdapterMatrices,
-        d_model: int,
-        bottleneck: int,
-        activation: Activation,
-        adapters: int = 1,
-    ) -> None:
+    def __init__(self, sites: Sequence[Site], activation: Activation) -> None:
         super().__init__()
         self.sites = tuple(sites)
         self.activation: Activation = activation
-        self.matrices = matrices
-        self.down_bias = nn.Parameter(torch.zeros(adapters, len(sites), bottleneck))
-        self.up_bias = nn.Parameter(torch.zeros(adapters, len(sites), d_model))
 
-    def kind(self, tensor: str) -> Kind:
-        """Slow weights that all sites share are "shared", the rest is "adapter"."""
-        return "shared" if tensor.startswith("matrices.slow.") else "adapter"
+    @abstractmethod
+    def weights(self, present: Present) -> AdapterWeights:
+        """The weights of all sites of the adapters that are present, (present, sites, …)."""
 
     def generate(self, rows: Rows) -> list[AdapterWeights]:
         """Each site's weights of the adapters that the rows use, all made in one contraction."""
-        down, up = self.matrices(rows.present)
-        columns = (down, selected(self.down_bias, rows.present), up, selected(self.up_bias, rows.present))
-        sites = zip(*(of_sites(column, rows) for column in columns), strict=True)
-        return [AdapterWeights(*weights)._replace(rows=rows.index) for weights in sites]
+        made = self.weights(rows.present)[:-1]
+        columns = [[None] * len(self.sites) if w is None else of_sites(w, rows) for w in made]
+        return [AdapterWeights(*site)._replace(rows=rows.index) for site in zip(*columns, strict=True)]
 
     def install(self, backbone: nn.Module, generated: Callable[[], list[AdapterWeights]]) -> list[Handle]:
         """A forward hook on the output of every site."""
@@ -101,6 +116,58 @@ class SiteAdapters(Part):
     ) -> Float[Tensor, "*tokens d_model"]:
         """The hook: y -> A(y) + y."""
         return bottleneck_adapter(output, generated()[index], self.activation)
+
+
+class SiteAdapters(AdaptersAtSites):
+    """Adapters that own their weights, a set for every adapter on the axis."""
+
+    def __init__(
+        self,
+        sites: Sequence[Site],
+        matrices: AdapterMatrices,
+        d_model: int,
+        bottleneck: int,
+        activation: Activation,
+        adapters: int = 1,
+        post_norms: int = 0,
+    ) -> None:
+        """`post_norms`: none, one that all adapters share, or one each."""
+        super().__init__(sites, activation)
+        self.matrices = matrices
+        self.adapters = adapters
+        self.down_bias = nn.Parameter(torch.zeros(adapters, len(sites), bottleneck))
+        self.up_bias = nn.Parameter(torch.zeros(adapters, len(sites), d_model))
+        ones = torch.ones(post_norms, len(sites), d_model)
+        self.scale = nn.Parameter(POST_NORM_SCALE * ones) if post_norms else None
+        self.shift = nn.Parameter(torch.zeros_like(ones)) if post_norms else None
+
+    def kind(self, tensor: str) -> Kind:
+        """Slow weights that all sites share are "shared", a norm's "norm", the rest is "adapter"."""
+        if tensor in ("scale", "shift"):
+            return "norm"
+        return "shared" if tensor.startswith("matrices.slow.") else "adapter"
+
+    def per_adapter(self) -> tuple[str, ...]:
+        """All but a norm that the adapters share."""
+        return tuple(name for name, tensor in self.held().items() if len(tensor) == self.adapters)
+
+    def grow(self, like: Sequence[int]) -> None:
+        """One adapter more."""
+        super().grow(like)
+        self.adapters += 1
+
+    def weights(self, present: Present) -> AdapterWeights:
+        """The matrices from one contraction, and the vectors."""
+        down, up = self.matrices(present)
+        vectors = [selected(vector, present) for vector in (self.down_bias, self.up_bias)]
+        norms = [None if v is None else self.norm_of(v, present) for v in (self.scale, self.shift)]
+        return AdapterWeights(down, vectors[0], up, vectors[1], *norms)
+
+    def norm_of(self, vector: Tensor, present: Present) -> Tensor:
+        """A norm's vector of the adapters that are present, who may share it."""
+        if len(vector) == self.adapters:
+            return selected(vector, present)
+        return vector if present is None else vector.expand(len(present), -1, -1)
 
 
 def of_sites(tensor: Float[Tensor, "adapters sites *rest"], rows: Rows) -> tuple[Tensor, ...]:
@@ -169,6 +236,15 @@ class OwnedTensors(Part):
         for name, group in zip(dict.fromkeys(name for name, _ in self.places), groups.values(), strict=True):
             stacked = torch.stack(group).float()
             self.register_parameter(name, nn.Parameter(stacked.expand(adapters, *stacked.shape).clone()))
+
+    def per_adapter(self) -> tuple[str, ...]:
+        """All, or none where all tasks share them."""
+        return super().per_adapter() if self.adapters > 1 else ()
+
+    def grow(self, like: Sequence[int]) -> None:
+        """One adapter more, unless all tasks share them."""
+        super().grow(like)
+        self.adapters += self.adapters > 1
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
