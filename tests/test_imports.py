@@ -92,7 +92,7 @@ def test_the_tensor_code_knows_no_transformer():
 def test_no_file_names_a_layer_of_any_family():
     names = ("SelfAttention", "DenseReluDense", "layer_norm", "o_proj", "down_proj", "self_attn", "c_proj", "fc2")
     for path in PACKAGE.rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8").replace("F.layer_norm", "")  # PyTorch's function
         assert not any(word in text for word in names), path
 
 
@@ -122,6 +122,7 @@ def test_the_public_names_are_these():
         "LowRankAdapter",
         "METHODS",
         "Method",
+        "Mixture",
         "NamedTask",
         "NonFiniteLossError",
         "PHMAdapter",

@@ -3,6 +3,7 @@
 from .anatomy import Layout as Layout
 from .backbone import load_backbone as load_backbone
 from .data import Data as Data
+from .data import Mixture as Mixture
 from .data import Text as Text
 from .data import load_data as load_data
 from .dropout import set_fast_dropout as set_fast_dropout

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from hyperadapters.anatomy import BackboneKind
 from hyperadapters.errors import InputError
 from hyperadapters.kinds import KINDS, Encoded
 from hyperadapters.metrics import Metric
 from hyperadapters.tasks import task_named
-from hyperadapters.tasks.task import Example, Form, Task, permutation
+from hyperadapters.tasks.task import Example, Form, Labels, Task, permutation
 
 SORTED_TOGETHER = 64
 """Batches whose rows are sorted by length together: many enough for little padding, few enough for random order."""
@@ -47,6 +49,35 @@ class Data:
     """Rows whose source was cut to the limit, by split."""
     kind: BackboneKind = "encoder-decoder"
     """The kind of backbone that the rows were put in tokens for."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Several tasks to train on together: batches mix them, evaluations score each."""
+
+    tasks: tuple[Data, ...]
+    temperature: float = 10.0
+    """T of p ∝ (N/ΣN)^(1/T): 1 draws tasks by their size, a large one all alike (HyperFormer, §3: 10)."""
+
+    def __post_init__(self) -> None:
+        """Refuse tasks that cannot be trained together, and temperatures that mean nothing."""
+        if not self.temperature > 0:
+            raise InputError(f"temperature={self.temperature}: more than 0, such as 10; 1 draws tasks by their size.")
+        names = [data.form.name for data in self.tasks]
+        if not names or len(set(names)) < len(names):
+            raise InputError(f"a mixture holds each task once; given: {', '.join(names) or 'none'}.")
+        empty = [data.form.name for data in self.tasks if not data.splits["train"]]
+        if empty:
+            raise InputError(f"{' and '.join(empty)}: no training rows.")
+        heads = {data.form.name: classes(data.form) for data in self.tasks if data.kind == "encoder"}
+        if len(set(heads.values())) > 1:
+            found = ", ".join(f"{name} {count}" for name, count in heads.items())
+            raise InputError(f"one Delta's heads have as many outputs for every task; these need: {found}.")
+
+
+def classes(form: Form) -> int:
+    """How many classes the answers have; 1 where they are numbers."""
+    return len(form.target.texts) if isinstance(form.target, Labels) else 1
 
 
 def load_data(
@@ -108,7 +139,44 @@ def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int
     Rows are shuffled, sorted by length within groups of 64 batches, cut into batches, and the batches shuffled.
     """
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-    order: list[int] = torch.randperm(len(lengths), generator=generator).tolist()
+    return grouped(torch.randperm(len(lengths), generator=generator).tolist(), lengths, batch_size, generator)
+
+
+def mixed_batches(
+    lengths: Sequence[int], sizes: Sequence[int], temperature: float, batch_size: int, seed: int, epoch: int
+) -> list[list[int]]:
+    """One epoch's batches of a mixture of tasks: as many rows as all have together, drawn with replacement.
+
+    A row is of a task with p ∝ (N/ΣN)^(1/T) (HyperFormer, arXiv:2106.04489v1, §3), so a batch holds several tasks.
+    A pure function of its arguments: the same on every process, and after an interruption.
+
+    Args:
+        lengths: of the rows of all tasks, one task after the other.
+        sizes: rows of each task.
+        temperature: T; 1 draws tasks by their size, a large T all alike.
+        batch_size: rows a batch.
+        seed: the run's.
+        epoch: counts from 0.
+    """
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+    ends = torch.tensor(sizes).cumsum(0)
+    shares = mixing_shares(sizes, temperature)
+    tasks = torch.multinomial(shares, int(ends[-1]), replacement=True, generator=generator)
+    counts = torch.tensor(sizes)[tasks]
+    places = (torch.rand(len(tasks), generator=generator, dtype=torch.float64) * counts).long()
+    return grouped((ends[tasks] - counts + places).tolist(), lengths, batch_size, generator)
+
+
+def mixing_shares(sizes: Sequence[int], temperature: float) -> Float[Tensor, " tasks"]:
+    """How often each task is drawn: p ∝ (N/ΣN)^(1/T)."""
+    shares = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
+    return torch.softmax(shares.log() / temperature, dim=0)
+
+
+def grouped(
+    order: Sequence[int], lengths: Sequence[int], batch_size: int, generator: torch.Generator
+) -> list[list[int]]:
+    """Rows in this order, sorted by length within groups of 64 batches, cut into batches, and the batches shuffled."""
     group = SORTED_TOGETHER * batch_size
     batches = []
     for start in range(0, len(order), group):

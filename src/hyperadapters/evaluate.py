@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import nn
 
-from hyperadapters.data import Data, batches_by_length
+from hyperadapters.data import Data, Mixture, batches_by_length
 from hyperadapters.errors import InputError
 from hyperadapters.experiment import Evaluation
 from hyperadapters.kinds import KINDS, Encoded
@@ -53,14 +53,40 @@ def evaluating(backbone: nn.Module) -> Iterator[None]:
 
 
 def evaluate(
-    delta: Delta, data: Data, split: str = "test", evaluation: Evaluation | None = None, *, quiet: bool = True
+    delta: Delta, data: Data | Mixture, split: str = "test", evaluation: Evaluation | None = None, *, quiet: bool = True
 ) -> Scores:
-    """Score a Delta on one split of a task; unless `quiet`, progress is shown.
+    """Score a Delta on one split of a task, or of each task of a mixture; unless `quiet`, progress is shown.
+
+    A mixture's metrics are named `task.metric`; a task without that split is left out.
 
     Raises:
         InputError: the data has no such split or is for another kind of backbone, or label strings cannot be scored
-            for this task.
+            for this task, or the Delta holds several tasks and not this one.
     """
+    if isinstance(data, Data):
+        return evaluate_task(delta, data, split, evaluation, quiet=quiet)
+    parts = [part for part in data.tasks if split in part.splits]
+    if not parts:
+        raise InputError(f"none of the tasks has a {split} split.")
+    found = {p.form.name.split("/")[-1]: evaluate_task(delta, p, split, evaluation, quiet=quiet) for p in parts}
+    return Scores(
+        metrics={f"{task}.{name}": value for task, one in found.items() for name, value in one.metrics.items()},
+        invalid=sum(one.invalid for one in found.values()) / len(found),
+        decode=", ".join(dict.fromkeys(one.decode for one in found.values())),
+        seconds=sum(one.seconds for one in found.values()),
+        answers=[answer for one in found.values() for answer in one.answers],
+    )
+
+
+def of_task(delta: Delta, form: Form) -> AbstractContextManager[Any]:
+    """The context in which all rows use this task's adapter; nothing where the Delta has but one for all."""
+    return delta.rows(form.name) if delta.tasks else nullcontext()
+
+
+def evaluate_task(
+    delta: Delta, data: Data, split: str = "test", evaluation: Evaluation | None = None, *, quiet: bool = True
+) -> Scores:
+    """`evaluate` for one task, with the adapter of that task where the Delta holds several."""
     check_kind(delta, data)
     if split not in data.splits:
         raise InputError(f"the data has no {split} split; it has {', '.join(data.splits)}.")
@@ -68,7 +94,7 @@ def evaluate(
     evaluation = evaluation or Evaluation()
     rows = data.splits[split]
     batches = math.ceil(len(rows) / evaluation.batch_size)
-    with Meter(f"evaluate {split}", batches, quiet=quiet) as meter:
+    with Meter(f"evaluate {split}", batches, quiet=quiet) as meter, of_task(delta, data.form):
         answers = answer(delta, rows, data.form, data.tokenizer, data.text.target_length, evaluation, meter)
     decode = data.form.target.decode
     predictions = [decode(text) for text in answers]

@@ -27,6 +27,8 @@ class Encoded(NamedTuple):
 
     source: list[int]
     target: list[int] | list[float]
+    task: str = ""
+    """Its task's name, where several are trained together."""
 
 
 class Kind(ABC):

@@ -8,7 +8,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -20,7 +20,7 @@ from accelerate.utils import gather
 from torch import Tensor
 
 from hyperadapters import files
-from hyperadapters.data import Data, epoch_batches
+from hyperadapters.data import Data, Mixture, epoch_batches, mixed_batches
 from hyperadapters.dropout import set_fast_dropout
 from hyperadapters.errors import InputError, NonFiniteLossError
 from hyperadapters.evaluate import check_kind, evaluate
@@ -75,7 +75,7 @@ class Fitted:
 
 def fit(
     delta: Delta,
-    data: Data,
+    data: Data | Mixture,
     training: Training | None = None,
     *,
     evaluation: Evaluation | None = None,
@@ -87,7 +87,7 @@ def fit(
 
     Args:
         delta: in use on its backbone.
-        data: what `load_data` gave.
+        data: what `load_data` gave, or a `Mixture` of several.
         training: settings; by default `Training(lr=suggested_rate(...))`.
         evaluation: how validation answers are obtained.
         output: folder for checkpoints and the best adapter so far; without one nothing is written.
@@ -100,7 +100,10 @@ def fit(
         Interrupted: Ctrl-C; a checkpoint has been written if there is an `output`.
     """
     backbone = str(delta.backbone.config._name_or_path)  # type: ignore[union-attr]
-    check_kind(delta, data)
+    for task in tasks_of(data):
+        check_kind(delta, task)
+        if delta.tasks:
+            delta.task_number(task.form.name)
     training = training or Training(lr=suggested_rate(delta.method, backbone))
     return Trainer(delta, data, training, evaluation or Evaluation(), output, quiet=quiet).run(resume=resume)
 
@@ -111,7 +114,7 @@ class Trainer:
     def __init__(
         self,
         delta: Delta,
-        data: Data,
+        data: Data | Mixture,
         training: Training,
         evaluation: Evaluation,
         output: str | Path | None,
@@ -120,12 +123,13 @@ class Trainer:
     ) -> None:
         self.delta, self.data, self.training, self.evaluation = delta, data, training, evaluation
         self.output = Path(output) if output else None
-        self.rows = data.splits["train"]
-        self.kind = KINDS[data.kind]
+        parts = tasks_of(data)
+        self.rows = [row._replace(task=part.form.name) for part in parts for row in part.splits["train"]]
+        self.kind, self.pad = KINDS[parts[0].kind], parts[0].tokenizer.pad_token_id
         self.lengths = [self.kind.length(row) for row in self.rows]
         self.accelerator = Accelerator(mixed_precision="no")  # its autocast would stay on the backbone; ours is below
         self.quiet = quiet or not self.accelerator.is_main_process
-        self.trained = delta.trained()
+        self.trained = {name: tensor for name, tensor in delta.trained().items() if tensor.requires_grad}
         self.optimizer = torch.optim.AdamW(
             self.trained.values(), lr=training.lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=training.weight_decay
         )
@@ -169,7 +173,7 @@ class Trainer:
         """Epochs, batches, evaluations, checkpoints."""
         state = self.state
         while state.epoch < self.training.epochs and not self.out_of_patience():
-            batches = epoch_batches(self.lengths, self.training.batch_size, self.training.seed, state.epoch)
+            batches = self.batches(state.epoch)
             while state.batch < len(batches):
                 loss = self.step([self.rows[i] for i in batches[state.batch]])
                 state.batch += 1
@@ -181,6 +185,14 @@ class Trainer:
                 if self.out_of_patience():
                     return
             state.epoch, state.batch = state.epoch + 1, 0
+
+    def batches(self, epoch: int) -> list[list[int]]:
+        """An epoch's batches of row numbers."""
+        how = (self.training.batch_size, self.training.seed, epoch)
+        if isinstance(self.data, Data):
+            return epoch_batches(self.lengths, *how)
+        sizes = [len(part.splits["train"]) for part in self.data.tasks]
+        return mixed_batches(self.lengths, sizes, self.data.temperature, *how)
 
     def step(self, rows: list[Encoded]) -> float:
         """One update from one batch, shared out over processes and accumulated parts; returns its mean loss.
@@ -196,7 +208,7 @@ class Trainer:
         part = math.ceil(most / self.training.accumulation)
         total: float = 0.0
         for start in range(0, most, part):
-            piece = mine[start : start + part] or [Encoded(rows[0].source, [])]
+            piece = mine[start : start + part] or [rows[0]._replace(target=[])]
             loss = self.summed_loss(piece) * (processes / target_tokens)
             total += loss.item()
             self.accelerator.backward(loss)
@@ -231,8 +243,9 @@ class Trainer:
 
     def summed_loss(self, rows: list[Encoded]) -> Tensor:
         """The loss summed over the rows' targets."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"):
-            return self.kind.summed_loss(self.model, self.delta.backbone, rows, self.data.tokenizer.pad_token_id)
+        used = self.delta.rows([row.task for row in rows]) if self.delta.tasks else nullcontext()
+        with used, torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"):
+            return self.kind.summed_loss(self.model, self.delta.backbone, rows, self.pad)
 
     def rate_factor(self, step: int) -> float:
         """Linear warm-up, then linear decay to zero at the last step."""
@@ -287,7 +300,8 @@ class Trainer:
         """What must be the same for a checkpoint to fit."""
         settings = {k: v for k, v in asdict(self.training).items() if k != "checkpoint_seconds"}
         rows = zlib.crc32(json.dumps(self.rows).encode())
-        return json.dumps([settings, str(self.delta.method), rows, self.accelerator.num_processes])
+        mixing = self.data.temperature if isinstance(self.data, Mixture) else None
+        return json.dumps([settings, str(self.delta.method), rows, mixing, self.accelerator.num_processes])
 
     def checkpoint(self) -> None:
         """Write the Delta, the optimizer, the position in the data and the random states, whole or not at all."""
@@ -337,6 +351,11 @@ class Trainer:
             files.check_tensors(path.with_name(TENSORS), self.delta.tensors())
             files.read_into(path.with_name(TENSORS), best)
             self.best = best
+
+
+def tasks_of(data: Data | Mixture) -> tuple[Data, ...]:
+    """The tasks of a mixture, or the one that there is."""
+    return data.tasks if isinstance(data, Mixture) else (data,)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import torch
 from conftest import make_tiny
 from families import FAMILIES
 from hyperadapters import METHODS, InputError, attach, load
-from hyperadapters.evaluate import score_labels
+from hyperadapters.kinds import score_labels
 from hyperadapters.methods.delta import attached
 
 TASKS = ("glue/mrpc", "glue/rte", "cola")
