@@ -60,7 +60,7 @@ def test_the_commands_that_need_a_hub_have_options_that_exist():
 
 
 def test_the_counts_in_the_readme_are_those_of_the_tests():
-    from hyperadapters import METHODS
+    from hyperadapters import METHODS, parameters_of
     from methods.test_counts import BASE
 
     table = dict(re.findall(r"^\| `(\S+)` \|.*\| ([\d,]+) \(", README, re.MULTILINE))
@@ -68,7 +68,11 @@ def test_the_counts_in_the_readme_are_those_of_the_tests():
     for name, count in table.items():
         row = (name, n[name]) if name in n else (name,)
         assert int(count.replace(",", "")) == BASE[row][0]
-    assert set(table) == set(METHODS)
+    many = re.findall(r"^\| `(\S+)` \|.*\| ([\d,]+) \|$", (ROOT / "docs" / "multi-task.md").read_text(), re.MULTILINE)
+    for name, count in many:
+        if name != "full-multitask":
+            assert int(count.replace(",", "")) == parameters_of("t5-base", METHODS[name], 8).trained
+    assert {*table, *dict(many)} == set(METHODS)
 
 
 def test_the_guide_to_a_new_method_gives_one_that_works(tiny, batch):
