@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers.models.auto import modeling_auto as auto
 
 from hyperadapters.errors import InputError
@@ -68,6 +69,8 @@ class Anatomy:
     """Of the backbone without a head, tied ones once."""
     tensors: int
     """Number of the backbone's parameter tensors, without a head's, tied ones once."""
+    quantized: tuple[str, ...]
+    """Paths of the parameters that are held in few bits: no method may train or write them."""
     layout: Layout | None = None
     """Set where the sites were named by hand."""
 
@@ -96,6 +99,7 @@ def anatomy(backbone: nn.Module, layout: Layout | None = None) -> Anatomy:
         head=head_parameters(backbone),
         parameters=sum(tensor.numel() for tensor in own_parameters(backbone).values()),
         tensors=len(own_parameters(backbone)),
+        quantized=tuple(name for name, tensor in own_parameters(backbone).items() if is_quantized(tensor)),
         layout=layout,
     )
 
@@ -142,6 +146,11 @@ def out_width(module: nn.Module) -> int | None:
     """The width of a linear layer's output; None for anything else. Quantised layers keep the attribute."""
     width = getattr(module, "out_features", getattr(module, "nf", None))
     return width if isinstance(width, int) and not list(module.children()) else None
+
+
+def is_quantized(tensor: Tensor) -> bool:
+    """Whether a tensor holds its numbers in few bits: as integers (bitsandbytes) or as a tensor subclass (torchao)."""
+    return is_traceable_wrapper_subclass(tensor) or not tensor.is_floating_point()
 
 
 def is_norm(module: nn.Module) -> bool:

@@ -4,12 +4,14 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -238,18 +240,31 @@ def architecture_of(config: Any) -> dict[str, Any]:
     return {key: value for key, value in config.to_dict().items() if re.fullmatch(ARCHITECTURE, key)}
 
 
+def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by name, quantised ones as the tensors that they are made of."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if is_traceable_wrapper_subclass(tensor):
+            inner, _ = tensor.__tensor_flatten__()
+            found |= plain({f"{name}.{part}": getattr(tensor, part) for part in inner})
+        else:
+            found[name] = tensor
+    return found
+
+
 def fingerprint(backbone: nn.Module, tensors: dict[str, Tensor] | None = None) -> Fingerprint:
     """The fingerprint of a backbone; `tensors` stand for its parameters where those have been written.
 
     The hash covers up to 65,536 evenly spaced numbers of every tensor, rounded to bfloat16, so that it is the same
-    for a backbone held in float32 or bfloat16. It is empty for a backbone without weights (meta device).
+    for a backbone held in float32 or bfloat16; a quantised backbone is another one. It is empty for a backbone
+    without weights (meta device).
     """
     tensors = {**own_parameters(backbone)} if tensors is None else tensors
     architecture = architecture_of(backbone.config)
     if any(tensor.is_meta for tensor in tensors.values()):
         return Fingerprint(architecture, "")
     digest = hashlib.sha256()
-    for name, tensor in tensors.items():
+    for name, tensor in plain(tensors).items():
         step = max(1, tensor.numel() // SAMPLE)
         sample = tensor.detach().flatten()[::step].to(torch.bfloat16).cpu()
         digest.update(f"{name}{tuple(tensor.shape)}".encode())

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hyperadapters.anatomy import Anatomy, own_modules
+from hyperadapters.anatomy import Anatomy, out_width, own_modules
 from hyperadapters.layers.rows import Rows, selected
 from hyperadapters.methods.method import Method
 from hyperadapters.methods.parts import ByRow, Handle, Kind, Part, by_rows, for_batch, only, shadow
@@ -71,7 +71,7 @@ def first_bias(module: nn.Module) -> Float[Tensor, " width"]:
     if has_bias(module):
         return module._parameters["bias"].detach().clone()  # type: ignore[union-attr]
     weight: Tensor = module.weight  # type: ignore[assignment]
-    return weight.detach().new_zeros(weight.shape[0])
+    return torch.zeros(out_width(module) or weight.shape[0], device=weight.device)
 
 
 def bias_paths(backbone: nn.Module, anatomy: Anatomy) -> list[str]:

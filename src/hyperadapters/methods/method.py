@@ -8,6 +8,7 @@ from torch import nn
 
 from hyperadapters import settings
 from hyperadapters.anatomy import Anatomy
+from hyperadapters.errors import InputError
 
 if TYPE_CHECKING:
     from hyperadapters.methods.parts import Part
@@ -56,3 +57,12 @@ class Method(ABC):
 def method_to_json(method: Method) -> dict[str, Any]:
     """The whole method as plain JSON."""
     return {"type": type(method).__name__, **settings.dump(method)}
+
+
+def check_not_quantized(method: Method, anatomy: Anatomy) -> None:
+    """Raise InputError if a method that moves every tensor of the backbone meets quantised ones."""
+    if anatomy.quantized:
+        raise InputError(
+            f"{type(method).__name__} moves every tensor of the backbone, but {len(anatomy.quantized)} are quantised "
+            f"({anatomy.quantized[0]} …). Use an adapter method, or a backbone that is not quantised."
+        )

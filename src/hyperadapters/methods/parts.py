@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hyperadapters.anatomy import Anatomy, Site, own_parameters, vectors
+from hyperadapters.anatomy import Anatomy, Site, is_quantized, own_parameters, vectors
+from hyperadapters.errors import InputError
 from hyperadapters.layers.bottleneck import Activation, AdapterWeights, bottleneck_adapter
 from hyperadapters.layers.matrices import AdapterMatrices
 from hyperadapters.layers.rows import ONLY, Present, Rows, per_row, selected
@@ -229,6 +230,10 @@ class OwnedTensors(Part):
         self.places: list[tuple[str, int]] = []
         for paths in tensors:
             value = (values or {}).get(paths[0], backbone.get_parameter(paths[0])).detach()
+            if is_quantized(value):
+                raise InputError(
+                    f"{paths[0]} is quantised and cannot be trained: leave that module out of quantisation."
+                )
             group = groups.setdefault(tuple(value.shape), [])
             name = "weight" if next(iter(groups)) == value.shape else f"weight_{'x'.join(map(str, value.shape))}"
             self.places.append((name, len(group)))

@@ -1,0 +1,37 @@
+"""Layer norms and task head alone: what adapters must beat (Houlsby et al., arXiv:1902.00751v2, §3.4)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from hyperadapters.anatomy import Anatomy
+from hyperadapters.errors import InputError
+from hyperadapters.methods.method import Method
+from hyperadapters.methods.parts import Part, owned_norms
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithoutAdapters(Method):
+    """No adapters: every layer norm trains and, where the backbone has one, the task head."""
+
+    learning_rate: ClassVar[float] = 3e-3
+    many_tasks: ClassVar[bool] = True
+
+    norms: bool = True
+    """Train the norms; otherwise the task head alone."""
+
+    def check(self, anatomy: Anatomy) -> None:
+        """Raise InputError if nothing would train."""
+        if not self.norms and not anatomy.head:
+            raise InputError(
+                "WithoutAdapters(norms=False) trains the task head alone, but this backbone has none. Train the norms, "
+                "or use an encoder with a classification head."
+            )
+
+    def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
+        """The norms; a head comes with every Delta."""
+        return {"norms": owned_norms(backbone, anatomy, tasks)} if self.norms else {}
+
+
+PRESETS: dict[str, Method] = {"norms": WithoutAdapters()}

@@ -1,0 +1,43 @@
+"""Norms and task head alone, and the recipe that compares them with adapters on an encoder."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from families import FAMILIES
+from hyperadapters import METHODS, InputError, attach, method_named
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+def test_norms_and_head_train_and_nothing_else():
+    count = attach(FAMILIES["bert"].make(), METHODS["norms"], outputs=3).count()
+    assert count == {"norm": FAMILIES["bert"].norms, "head": 3 * 32 + 3}
+
+
+def test_the_head_alone_can_train():
+    count = attach(FAMILIES["bert"].make(), method_named("norms", {"norms": False})).count()
+    assert count == {"head": FAMILIES["bert"].head}
+
+
+def test_nothing_at_all_is_refused(tiny):
+    with pytest.raises(InputError, match="trains the task head alone, but this backbone has none"):
+        attach(tiny, method_named("norms", {"norms": False}))
+
+
+def test_the_recipe_on_an_encoder_is_houlsbys_table_with_this_librarys_methods(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    import houlsby_bert
+
+    found = houlsby_bert.experiments()
+    sys.modules.pop("houlsby_bert")
+    assert {e.task.name for e in found} == {f"glue/{name}" for name in ("cola", "sst2", "mrpc", "rte", "stsb")}
+    assert {e.training.seed for e in found} == {42, 43, 44}
+    sizes = Counter(e.method.bottleneck for e in found if type(e.method) is type(METHODS["houlsby"]))
+    assert set(sizes) == {8, 16, 32, 64, 128, 256}
+    assert len(set(sizes.values())) == 1
+    methods = {str(e.method) for e in found}
+    assert len(methods) == 12
+    assert len({str(e) for e in found}) == len(found) == 12 * 5 * 2 * 3
