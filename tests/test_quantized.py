@@ -38,9 +38,8 @@ def test_every_adapter_trains_on_int8_and_leaves_it_alone(name, method, tmp_path
     assert integers
     with torch.no_grad():
         before = backbone(**batch).logits
-    delta = attach(
-        backbone, METHODS[method] if method in ("bitfit", "phm") else method_named(method, {"bottleneck": 8})
-    )
+    changes = {"bitfit": {}, "phm": {"bottleneck": 8, "n": 4}}.get(method, {"bottleneck": 8})
+    delta = attach(backbone, method_named(method, changes))
     optimizer = torch.optim.AdamW(delta.trained().values(), lr=1e-2)
     for _ in range(2):
         backbone(**batch).logits.pow(2).mean().backward()
