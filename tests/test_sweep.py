@@ -197,7 +197,7 @@ def start(path, output, *options):
     return subprocess.Popen([str(word) for word in words], env=environment, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(what, seconds=120.0):
+def wait_for(what, seconds=300.0):
     """The first true value of a function."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -136,7 +136,7 @@ def choose_task(task: str, data: str, files: dict[str, str], text: str, label: s
     if task and given:
         raise InputError(f"--task names a task of the package, {given[0]} files of your own: give one or the other.")
     if not given:
-        name = task or "demo/acceptability"
+        name = task or "demo/paraphrase"
         task_named(name)
         return NamedTask(name=name, data=data)
     missing = [f"--{name}" for name in ("train", "validation") if not files[name]]

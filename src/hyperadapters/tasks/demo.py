@@ -165,15 +165,15 @@ def generated(draw: Draw, fields: tuple[str, ...]) -> Splits:
     return splits
 
 
-def demo(name: str, draw: Draw, fields: tuple[str, ...], classes: tuple[str, ...]) -> Task:
-    """A demo task: a grammar, the fields of its rows, the names of the answers 0, 1, …"""
+def demo(name: str, draw: Draw, fields: tuple[str, ...], classes: tuple[str, ...], epochs: int) -> Task:
+    """A demo task: a grammar, the fields of its rows, the names of the answers 0, 1, …, epochs for the embedded T5."""
     answers = tuple(str(number) for number in range(len(classes)))
     return Task(
         form=Form(f"demo/{name}", fields, Labels(answers, classes)),
         metrics=(matthews, accuracy) if name == "acceptability" else (accuracy,),
         source=Generated(partial(generated, draw, fields)),
         split=as_given,
-        epochs=12,
+        epochs=epochs,
     )
 
 
@@ -182,9 +182,9 @@ PAIR = ("sentence1", "sentence2")
 TASKS = {
     task.form.name: task
     for task in (
-        demo("acceptability", minimal_pair, ("sentence",), ("unacceptable", "acceptable")),
-        demo("sentiment", opinions, ("sentence",), ("negative", "positive")),
-        demo("paraphrase", rewritten, PAIR, ("different", "paraphrase")),
-        demo("entailment", inferences, ("premise", "hypothesis"), ("entailment", "neutral", "contradiction")),
+        demo("acceptability", minimal_pair, ("sentence",), ("unacceptable", "acceptable"), 12),
+        demo("sentiment", opinions, ("sentence",), ("negative", "positive"), 6),
+        demo("paraphrase", rewritten, PAIR, ("different", "paraphrase"), 6),
+        demo("entailment", inferences, ("premise", "hypothesis"), ("entailment", "neutral", "contradiction"), 6),
     )
 }
