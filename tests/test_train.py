@@ -368,20 +368,15 @@ def test_scoring_free_text_is_refused():
         evaluate(attach(make_tiny(), METHODS["houlsby"]), data, "test", Evaluation(decode="score"))
 
 
-def test_a_real_run_on_mrpc_learns_its_answers(shared):
-    """MRPC (Dolan and Brockett, 2005) with the embedded T5, on the papers' split.
-
-    This backbone is too weak to beat the majority class (docs/log.md); what can fail here is everything else: reading,
-    training, generating the right strings.
-    """
+def test_a_real_run_on_mrpc_beats_the_majority_class(shared):
+    """MRPC (Dolan and Brockett, 2005) with the embedded T5, on the papers' split, answers generated."""
     backbone, tokenizer = load_backbone()
-    data = load_data("glue/mrpc", tokenizer, shared / "glue", Text(train_rows=800))
-    delta = attach(backbone, METHODS["compacter"])
-    before = evaluate(delta, data, "test", Evaluation(decode="generate"))
-    found = fit(delta, data, Training(lr=1e-2, epochs=2, batch_size=16, seed=0), quiet=True)
-    after = evaluate(delta, data, "test", Evaluation(decode="generate"))
-    assert found.history[-1]["loss"] < found.history[0]["loss"]
-    assert after.invalid == 0
-    positive = data.references["test"].count("1") / len(data.references["test"])
-    assert after.metrics["f1"] > 2 * positive / (1 + positive) - 0.03
-    assert sum(after.metrics.values()) >= sum(before.metrics.values())
+    data = load_data("glue/mrpc", tokenizer, shared / "glue")
+    torch.manual_seed(0)
+    delta = attach(backbone, METHODS["full"])
+    fit(delta, data, Training(lr=3e-4, epochs=2, seed=0), quiet=True)
+    found = evaluate(delta, data, "test", Evaluation(decode="generate"))
+    positive = data.references["test"].count(1) / len(data.references["test"])
+    assert found.invalid == 0
+    assert found.metrics["accuracy"] > positive + 0.02
+    assert found.metrics["f1"] > 2 * positive / (1 + positive)
