@@ -17,14 +17,14 @@ RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 def best_validation_score(method: str, rate: float) -> float:
     """The best epoch's mean metric on validation; 0 where training diverged."""
     backbone, tokenizer = ha.load_backbone("embedded")
-    data = ha.load_data("demo/acceptability", tokenizer)
+    data = ha.load_data("demo/paraphrase", tokenizer)
     torch.manual_seed(42)
     delta = ha.attach(backbone, ha.METHODS[method])
     try:
-        fitted = ha.fit(delta, data, ha.Training(lr=rate, epochs=10), quiet=True)
+        fitted = ha.fit(delta, data, ha.Training(lr=rate, epochs=6), quiet=True)
     except ha.NonFiniteLossError:
         return 0.0
-    return max((entry["matthews"] + entry["accuracy"]) / 2 for entry in fitted.history)
+    return max(entry["accuracy"] for entry in fitted.history)
 
 
 def main() -> None:

@@ -244,7 +244,7 @@ WRONG = [
     (("--set", "method.n=x"), "method.n='x'"),
     (("--set", "method.n=5"), "n must divide both widths"),
     (("--set", "method.positions=middle"), "method.positions"),
-    (("--set", "training"), "write it as section.key=value"),
+    (("--set", "training"), "write it as key=value"),
     (("--set", "trainng.lr=1"), "no such setting. Did you mean training.lr"),
     (("--set", "training.lr=0"), "training.lr=0"),
     (("--task", "glue/rte", "--data", "absent"), "lacks train.tsv"),

@@ -46,6 +46,7 @@ def test_a_folder_holds_config_tensors_and_card(saved):
         "activation": "gelu_new",
         "norms": True,
         "output_layer": False,
+        "post_norm": False,
         "n": 4,
         "rank": 1,
         "shared_slow": True,

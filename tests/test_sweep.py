@@ -224,7 +224,9 @@ def test_a_killed_sweep_ends_its_process_and_goes_on_where_it_was(tmp_path):
     process.communicate()
     wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
     assert not (output / key(run) / RESULT).exists()
-    result = sweep([run], output, engine=here, quiet=True).results[key(run)]
+    swept = sweep([run], output, engine=here, quiet=True)
+    assert not (swept.failed or swept.elsewhere)
+    result = swept.results[key(run)]
     undisturbed = sweep([run], tmp_path / "calm", engine=here, quiet=True).results[key(run)]
     assert result.metrics == undisturbed.metrics
     assert [entry["loss"] for entry in result.history] == [entry["loss"] for entry in undisturbed.history]

@@ -346,7 +346,7 @@ def test_generation_reports_its_invalid_answers_and_scoring_has_none():
 
 
 def test_answers_come_in_the_order_of_the_rows_whatever_the_batch():
-    delta, _ = fitted(Training(lr=3e-3, epochs=6, batch_size=8))
+    delta, _ = fitted(Training(lr=1e-2, epochs=12, batch_size=8))
     one = evaluate(delta, toy(), "train", Evaluation(batch_size=1)).answers
     assert evaluate(delta, toy(), "train", Evaluation(batch_size=7)).answers == one
     assert len(set(one)) == 2

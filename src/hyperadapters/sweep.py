@@ -25,6 +25,7 @@ from hyperadapters.attempt import ATTEMPTS, Job, Report, failures, record_failur
 from hyperadapters.errors import InputError
 from hyperadapters.experiment import Experiment, NamedTask, method_name, task_name, with_changes
 from hyperadapters.measure import parameters_of
+from hyperadapters.methods.method import method_to_json
 from hyperadapters.progress import console, span
 from hyperadapters.run import EXPERIMENT, RESULT, Result, read_result, run
 
@@ -57,8 +58,9 @@ def run_in_turn(
 
 def check_methods(experiments: Iterable[Experiment]) -> None:
     """Refuse a method that does not fit its backbone before any run."""
-    for backbone, method in {(e.backbone, e.method): None for e in experiments}:
-        parameters_of(backbone, method)
+    different = {(e.backbone, json.dumps(method_to_json(e.method), sort_keys=True)): e for e in experiments}
+    for experiment in different.values():
+        parameters_of(experiment.backbone, experiment.method)
 
 
 # -- which experiments ---------------------------------------------------------------------------------------------
