@@ -225,7 +225,7 @@ def test_a_killed_sweep_ends_its_process_and_goes_on_where_it_was(tmp_path):
     wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
     assert not (output / key(run) / RESULT).exists()
     swept = sweep([run], output, engine=here, quiet=True)
-    assert not (swept.failed or swept.elsewhere)
+    assert (swept.failed, swept.elsewhere) == ({}, ())
     result = swept.results[key(run)]
     undisturbed = sweep([run], tmp_path / "calm", engine=here, quiet=True).results[key(run)]
     assert result.metrics == undisturbed.metrics
