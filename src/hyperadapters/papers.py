@@ -30,6 +30,8 @@ class Table:
     tasks: int
     """Tasks of its benchmark, for the column that counts one model for all of them."""
     rows: tuple[Row, ...]
+    joint: bool = False
+    """One Delta holds all tasks, and a percentage is that of one task's share."""
 
 
 @dataclass(frozen=True)
@@ -89,27 +91,38 @@ SMALL: tuple[Row, ...] = (
     *((name, {"bottleneck": 16, "n": n}, None) for name in ("phm", "compacter", "compacter++") for n in (4, 8, 16)),
 )
 
+JOINT: tuple[Row, ...] = (
+    ("full-multitask", {}, None),
+    ("adapters-multitask", {"bottleneck": 24}, None),
+    ("hyperformer", {"bottleneck": 24}, None),
+    ("hyperformer++", {"bottleneck": 24}, 0.292),
+    ("hyper-compacter", {"bottleneck": 24}, None),
+    ("hyper-phm", {"bottleneck": 24}, None),
+)
+
 TABLES = (
     Table("Compacter, Tables 1 and 6: GLUE", "t5-base", 8, BASE),
     Table("Compacter, Table 2: SuperGLUE", "t5-base", 6, BASE),
     Table("Compacter, Table 7: GLUE, output layer tuned", "t5-base", 8, OUTPUT_LAYER),
     Table("Compacter, Table 9: GLUE", "t5-small", 8, SMALL),
+    Table("HyperFormer: GLUE, one model for all tasks", "t5-base", 8, JOINT, joint=True),
 )
 
 
 def lines(tables: tuple[Table, ...] = TABLES) -> Iterator[Line]:
-    """Every row of the papers' tables, counted from configs alone (arXiv:2106.04647v2)."""
+    """Every row of the papers' tables, counted from configs alone (arXiv:2106.04647v2, arXiv:2106.04489v1)."""
     for table in tables:
+        joint, deltas = (table.tasks, 1) if table.joint else (1, table.tasks)
         for method, changes, printed in table.rows:
-            found = counted(table.backbone, method, tuple(changes.items()))
-            total, stored = together(found, table.tasks)
+            found = counted(table.backbone, method, tuple(changes.items()), joint)
+            total, stored = together(found, deltas)
             yield Line(
                 table.title,
                 table.backbone,
                 method,
                 dict(changes),
                 found.trained,
-                found.percent,
+                found.percent / joint,
                 printed,
                 total,
                 stored,
@@ -117,9 +130,10 @@ def lines(tables: tuple[Table, ...] = TABLES) -> Iterator[Line]:
 
 
 @cache
-def counted(backbone: str, method: str, changes: tuple[tuple[str, Any], ...]) -> Parameters:
-    """What a method trains on one of the papers' backbones."""
-    return parameters(attach(papers_backbone(backbone), method_named(method, dict(changes))))
+def counted(backbone: str, method: str, changes: tuple[tuple[str, Any], ...], tasks: int = 1) -> Parameters:
+    """What a method trains on one of the papers' backbones, for so many tasks at once."""
+    names = [str(number) for number in range(tasks)] if tasks > 1 else []
+    return parameters(attach(papers_backbone(backbone), method_named(method, dict(changes)), tasks=names))
 
 
 def papers_backbone(name: str) -> nn.Module:
