@@ -84,6 +84,7 @@ def test_help_teaches_without_importing_torch():
         "cost",
         "evaluate",
         "predict",
+        "bake",
         "info",
         "methods",
         "tasks",
@@ -166,6 +167,46 @@ def test_predict_refuses_what_makes_no_sense(words, message, trained):
     assert message in refuses("predict", trained[0], *words)
 
 
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    output = tmp_path_factory.mktemp("run") / "mix"
+    words = ("train", "--task", MIX, "--method", "hyperformer++", "--output", output, "--json", *FEW)
+    return output, works(*words), words
+
+
+MIX = "demo/paraphrase,demo/sentiment"
+FEW = (*QUICK[:2], "--set", "text.train_rows=8", "--set", "training.batch_size=8", "--set", "task.temperature=2")
+SENTENCE = "this farmer liked these kings ."
+
+
+def test_several_tasks_train_in_one_adapter_which_scores_each(mixed):
+    output, result, words = mixed
+    value = one_json(result)
+    assert value["task"] == "demo/paraphrase+demo/sentiment"
+    assert set(value["metrics"]["test"]) == {"paraphrase.accuracy", "sentiment.accuracy"} == set(value["intervals"])
+    assert value["averages"]["test"] == pytest.approx(sum(value["metrics"]["test"].values()) / 2)
+    assert value["experiment"]["task"]["temperature"] == 2.0
+    again = one_json(works(*words, "--resume"))
+    assert again["seconds"] == value["seconds"]
+    scored = one_json(works("evaluate", output, "--json"))
+    assert scored["metrics"] == value["metrics"]["test"]
+    assert "demo/paraphrase, demo/sentiment" in " ".join(works("info", output).stdout.split())
+
+
+def test_one_task_of_several_answers_and_is_baked_into_an_adapter_that_answers_alike(mixed, tmp_path):
+    output, _, _ = mixed
+    texts = [f"{SENTENCE} {number}" for number in range(4)]
+    answers = one_json(works("predict", output, "--task", "sentiment", *texts, "--json"))
+    baked = one_json(works("bake", output, "--task", "demo/sentiment", "--output", tmp_path / "one", "--json"))
+    assert baked["method"] == "Adapter"
+    assert one_json(works("predict", tmp_path / "one", *texts, "--json")) == answers
+    known = "knows demo/paraphrase, demo/sentiment"
+    assert known in refuses("predict", output, "--task", "rte", "x")
+    assert "holds several tasks (demo/paraphrase, demo/sentiment)" in refuses("predict", output, "x")
+    assert known in refuses("bake", output, "--task", "rte", "--output", tmp_path / "two")
+    assert not (tmp_path / "two").exists()
+
+
 def test_info_says_what_an_adapter_is(demo):
     config = one_json(works("info", demo, "--json"))
     assert config["method"]["type"] == "Compacter"
@@ -239,6 +280,10 @@ def test_full_fine_tuning_runs_from_the_command_line(tmp_path):
 WRONG = [
     (("--method", "compactor"), "no method 'compactor'. Did you mean compacter"),
     (("--task", "glue/mprc"), "no task 'glue/mprc'. Did you mean glue/mrpc"),
+    (("--task", "glue/mrpc,glue/rtee"), "no task 'glue/rtee'. Did you mean glue/rte"),
+    (("--task", "glue/rte,glue/rte"), "name each task once"),
+    (("--task", "demo/paraphrase,demo/sentiment", "--method", "bitfit", "--set", "task.temperature=0"), "more than 0"),
+    (("--set", "task.temperature=2"), "task.temperature: no such setting"),
     (("--backbone", "no/such"), "backbone 'no/such' could not be loaded"),
     (("--set", "method.nn=8"), "method.nn: Compacter has no such field. Did you mean n"),
     (("--set", "method.n=x"), "method.n='x'"),

@@ -123,6 +123,7 @@ def test_the_public_names_are_these():
         "METHODS",
         "Method",
         "Mixture",
+        "MixtureTask",
         "NamedTask",
         "NonFiniteLossError",
         "PHMAdapter",

@@ -21,6 +21,9 @@ from .experiment import (
     FilesTask as FilesTask,
 )
 from .experiment import (
+    MixtureTask as MixtureTask,
+)
+from .experiment import (
     NamedTask as NamedTask,
 )
 from .experiment import (

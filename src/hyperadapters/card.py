@@ -4,6 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def task_in_words(config: Mapping[str, Any]) -> str:
+    """The task that an adapter says it was trained on, or all that it holds."""
+    return config.get("task", {}).get("name") or ", ".join(config.get("tasks", [])) or "not stated"
+
+
 def model_card(config: Mapping[str, Any]) -> str:
     """The README.md of an adapter, from its adapter_config.json."""
     base = config["backbone"]["name"]
@@ -22,7 +27,7 @@ def model_card(config: Mapping[str, Any]) -> str:
         "",
         "| | |",
         "|---|---|",
-        f"| task | {config.get('task', {}).get('name', 'not stated')} |",
+        f"| task | {task_in_words(config)} |",
         f"| method | {kind}: {', '.join(f'{key} = {value}' for key, value in method.items()) or 'no options'} |",
         f"| backbone | {base}, weights {config['backbone']['weights'][:12]} |",
     ]

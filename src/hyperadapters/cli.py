@@ -36,7 +36,13 @@ MethodName = Annotated[
 Backbone = Annotated[
     str, typer.Option(help="A folder, a name on the Hugging Face Hub, or `embedded`: the T5 inside the package.")
 ]
-TaskName = Annotated[str, typer.Option("--task", help="A name that `hyperadapters tasks` lists.")]
+TaskName = Annotated[
+    str,
+    typer.Option(
+        "--task", help="A name that `hyperadapters tasks` lists, or several with commas: one adapter holds them all."
+    ),
+]
+OneOfTasks = Annotated[str, typer.Option("--task", help="Which task, where the adapter holds several.")]
 DataFolder = Annotated[str, typer.Option("--data", help="Folder with the task's official files; without it, the Hub.")]
 TrainFile = Annotated[str, typer.Option("--train", help="Your own training rows: JSONL, CSV, TSV or Parquet.")]
 ValidationFile = Annotated[str, typer.Option("--validation", help="Your own validation rows.")]
@@ -49,7 +55,8 @@ Settings = Annotated[
     typer.Option(
         "--set",
         help="Change a setting: method.KEY, training.KEY, text.KEY or evaluation.KEY, as in "
-        "`--set method.n=8 --set training.lr=3e-3`. Repeat it. A wrong key lists the right ones.",
+        "`--set method.n=8 --set training.lr=3e-3`; with several tasks task.temperature too. Repeat it. A wrong key "
+        "lists the right ones.",
     ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")]
@@ -128,17 +135,20 @@ def settings_of(method: str, methods: list[str], settings: list[str]) -> list[st
 
 
 def choose_task(task: str, data: str, files: dict[str, str], text: str, label: str, target: str) -> Any:
-    """The task that the options describe: a named one, or a user's own files."""
-    from hyperadapters.experiment import FilesTask, NamedTask
+    """The task that the options describe: a named one, several, or a user's own files."""
+    from hyperadapters.experiment import FilesTask, MixtureTask, NamedTask
     from hyperadapters.tasks import task_named
 
     given = [f"--{name}" for name, value in {**files, "text": text, "label": label, "target": target}.items() if value]
     if task and given:
         raise InputError(f"--task names a task of the package, {given[0]} files of your own: give one or the other.")
     if not given:
-        name = task or "demo/paraphrase"
-        task_named(name)
-        return NamedTask(name=name, data=data)
+        names = tuple(name.strip() for name in (task or "demo/paraphrase").split(",") if name.strip())
+        for name in names:
+            task_named(name)
+        if not names or len(set(names)) < len(names):
+            raise InputError(f"--task {task}: name each task once, such as demo/paraphrase,demo/sentiment.")
+        return MixtureTask(names=names, data=data) if len(names) > 1 else NamedTask(name=names[0], data=data)
     missing = [f"--{name}" for name in ("train", "validation") if not files[name]]
     missing += [] if text else ["--text"]
     missing += [] if label or target else ["--label (or --target)"]
@@ -189,6 +199,8 @@ def train(
         hyperadapters train --task glue/mrpc --data glue_data --backbone t5-base --output out/mrpc
 
         hyperadapters train --train a.jsonl --validation b.jsonl --text premise,hypothesis --label label
+
+        hyperadapters train --task glue/mrpc,glue/rte,glue/cola --method hyperformer++ --backbone t5-base
     """
     from hyperadapters.report import terminal_table
     from hyperadapters.run import run
@@ -445,43 +457,44 @@ def evaluate(
     backbone: OtherBackbone = "",
     json_output: Json = False,
 ) -> None:
-    """Score a saved adapter on its task again."""
+    """Score a saved adapter on its task again, or on each of its tasks."""
     from dataclasses import replace
 
     from hyperadapters import files, settings
-    from hyperadapters.data import load_data
+    from hyperadapters.backbone import load_backbone
+    from hyperadapters.data import tasks_of
     from hyperadapters.evaluate import evaluate as score
-    from hyperadapters.experiment import Experiment, NamedTask, resolve_task
-    from hyperadapters.predict import load_predictor
-    from hyperadapters.run import EXPERIMENT
+    from hyperadapters.experiment import Experiment, FilesTask, task_name
+    from hyperadapters.run import EXPERIMENT, load_task
+    from hyperadapters.store import load, read_config
 
     if not (adapter / EXPERIMENT).is_file():
         raise InputError(f"{adapter} has no {EXPERIMENT}: name the folder that `hyperadapters train` wrote.")
     quiet_libraries()
-    loaded = load_predictor(adapter, backbone or None)
+    model, tokenizer = load_backbone(backbone or read_config(adapter)["backbone"]["name"])
+    delta = load(adapter, model)
     experiment = Experiment.from_json(files.read_json(adapter / EXPERIMENT))
-    chosen = experiment.task
-    if data and isinstance(chosen, NamedTask):
-        chosen = replace(chosen, data=data)
-    task, folder = resolve_task(chosen)
-    kind = loaded.delta.anatomy.kind
-    rows = load_data(task, loaded.tokenizer, folder, experiment.text, kind=kind, seed=experiment.training.seed)
+    if data and not isinstance(experiment.task, FilesTask):
+        experiment = replace(experiment, task=replace(experiment.task, data=data))
+    rows = load_task(experiment, tokenizer, delta.anatomy.kind)
     how = settings.updated(experiment.evaluation, {"decode": decode}, "evaluation")
-    found = score(loaded.delta, rows, split, how, quiet=False)
+    found = score(delta, rows, split, how, quiet=False)
+    name = task_name(experiment.task)
     value = {
-        "task": task.form.name,
+        "task": name,
         "split": split,
         "metrics": found.metrics,
+        "average": found.mean,
         "invalid": found.invalid,
         "decode": found.decode,
-        "rows": len(rows.splits[split]),
+        "rows": sum(len(part.splits.get(split, [])) for part in tasks_of(rows)),
         "seconds": found.seconds,
     }
-    table = Table(title=f"{task.form.name}, {split} split, {value['rows']} rows, {found.decode}", title_justify="left")
+    table = Table(title=f"{name}, {split} split, {value['rows']} rows, {found.decode}", title_justify="left")
     table.add_column("metric")
     table.add_column("value", justify="right")
-    for name, number in {**found.metrics, "invalid answers": found.invalid}.items():
-        table.add_row(name, f"{100 * number:.2f}")
+    for what, number in {**found.metrics, "average": found.mean, "invalid answers": found.invalid}.items():
+        table.add_row(what, f"{100 * number:.2f}")
     show(value, json_output, table)
 
 
@@ -491,6 +504,7 @@ def predict(
     texts: Annotated[list[str], typer.Argument(help="Texts; for a task of several fields, one for each.")] = [],  # noqa: B006
     file: Annotated[str, typer.Option(help="Rows to answer: JSONL, CSV, TSV or Parquet with the task's columns.")] = "",
     output: Annotated[str, typer.Option(help="JSONL to write; without it, rows go to standard output.")] = "",
+    task: OneOfTasks = "",
     backbone: OtherBackbone = "",
     json_output: Json = False,
 ) -> None:
@@ -500,6 +514,8 @@ def predict(
         hyperadapters predict out/adapter "The keys to the cabinet is on the table ."
 
         hyperadapters predict out/adapter --file in.jsonl --output out.jsonl
+
+        hyperadapters predict out/mix --task demo/sentiment "a dull film"
     """
     from hyperadapters.predict import load_predictor, write_predictions
 
@@ -514,7 +530,7 @@ def predict(
     if file and not Path(file).is_file():
         raise InputError(f"--file {file} does not exist.")
     quiet_libraries()
-    predictor = load_predictor(adapter, backbone or None)
+    predictor = load_predictor(adapter, backbone or None, task=task)
     if output:
         count = write_predictions(predictor, Path(file), Path(output))
         show({"rows": count, "output": output}, json_output, f"{count} rows: {output}")
@@ -531,8 +547,38 @@ def predict(
 
 
 @command
+def bake(
+    adapter: AdapterFolder,
+    task: Annotated[str, typer.Option(help="One of the adapter's tasks.")],
+    output: Annotated[Path, typer.Option(help="Folder for the new adapter; new or empty.")],
+    backbone: OtherBackbone = "",
+    json_output: Json = False,
+) -> None:
+    """Write one task of an adapter that holds several as a plain adapter, with the same answers.
+
+    Example:
+        hyperadapters bake out/mix --task demo/sentiment --output out/sentiment
+    """
+    from hyperadapters import files
+    from hyperadapters.backbone import load_backbone
+    from hyperadapters.measure import human_bytes
+    from hyperadapters.methods.delta import CONFIG
+    from hyperadapters.store import load, read_config
+
+    files.check_output(output, resume=False, marker=CONFIG)
+    config = read_config(adapter)
+    quiet_libraries()
+    model, _ = load_backbone(backbone or config["backbone"]["name"])
+    plain = load(adapter, model, name="several").bake(task)
+    plain.save(output)
+    value = {"output": str(output), "task": task, "method": type(plain.method).__name__, "bytes": plain.bytes()}
+    show(value, json_output, f"{value['method']}, {human_bytes(plain.bytes())}: {output}")
+
+
+@command
 def info(adapter: AdapterFolder, json_output: Json = False) -> None:
     """Say what a saved adapter is: method, task, scores, size, backbone."""
+    from hyperadapters.card import task_in_words
     from hyperadapters.methods import method_from_json
     from hyperadapters.store import read_config
 
@@ -543,7 +589,7 @@ def info(adapter: AdapterFolder, json_output: Json = False) -> None:
     rows = {
         "method": method.pop("type"),
         **{f"  {key}": str(value) for key, value in method.items()},
-        "task": config.get("task", {}).get("name", "not stated"),
+        "task": task_in_words(config),
         **{
             f"{split} scores": ", ".join(f"{k} {100 * v:.2f}" for k, v in found.items())
             for split, found in config.get("scores", {}).items()

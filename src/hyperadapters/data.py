@@ -75,6 +75,16 @@ class Mixture:
             raise InputError(f"one Delta's heads have as many outputs for every task; these need: {found}.")
 
 
+def tasks_of(data: Data | Mixture) -> tuple[Data, ...]:
+    """The tasks of a mixture, or the one that there is."""
+    return data.tasks if isinstance(data, Mixture) else (data,)
+
+
+def training_rows(data: Data | Mixture) -> list[Encoded]:
+    """The training rows of all tasks, one task after the other, each with the name of its task."""
+    return [row._replace(task=part.form.name) for part in tasks_of(data) for row in part.splits["train"]]
+
+
 def classes(form: Form) -> int:
     """How many classes the answers have; 1 where they are numbers."""
     return len(form.target.texts) if isinstance(form.target, Labels) else 1

@@ -57,7 +57,8 @@ def evaluate(
 ) -> Scores:
     """Score a Delta on one split of a task, or of each task of a mixture; unless `quiet`, progress is shown.
 
-    A mixture's metrics are named `task.metric`; a task without that split is left out.
+    A mixture's metrics are named `task.metric`, by the last part of the task's name where it is unique; a task without
+    that split is left out.
 
     Raises:
         InputError: the data has no such split or is for another kind of backbone, or label strings cannot be scored
@@ -68,7 +69,8 @@ def evaluate(
     parts = [part for part in data.tasks if split in part.splits]
     if not parts:
         raise InputError(f"none of the tasks has a {split} split.")
-    found = {p.form.name.split("/")[-1]: evaluate_task(delta, p, split, evaluation, quiet=quiet) for p in parts}
+    names = short_names([part.form.name for part in data.tasks])
+    found = {names[p.form.name]: evaluate_task(delta, p, split, evaluation, quiet=quiet) for p in parts}
     return Scores(
         metrics={f"{task}.{name}": value for task, one in found.items() for name, value in one.metrics.items()},
         invalid=sum(one.invalid for one in found.values()) / len(found),
@@ -76,6 +78,12 @@ def evaluate(
         seconds=sum(one.seconds for one in found.values()),
         answers=[answer for one in found.values() for answer in one.answers],
     )
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Each task's name -> its last part, or all of it where several end alike, as glue/rte and superglue/rte."""
+    ends = [name.split("/")[-1] for name in names]
+    return {name: end if ends.count(end) == 1 else name for name, end in zip(names, ends, strict=True)}
 
 
 def of_task(delta: Delta, form: Form) -> AbstractContextManager[Any]:

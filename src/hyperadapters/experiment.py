@@ -101,11 +101,30 @@ class FilesTask:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MixtureTask:
+    """Several tasks of the package, trained together in one Delta."""
+
+    names: tuple[str, ...]
+    """As `hyperadapters tasks` lists them."""
+    data: str = ""
+    """Folder with the official files of all of them; empty: from the Hub."""
+    temperature: float = 10.0
+    """T of p ∝ (N/ΣN)^(1/T), by which tasks are drawn (`Mixture`)."""
+
+
+TaskChoice = NamedTask | FilesTask | MixtureTask
+"""What a run is trained on."""
+
+TASK_TYPES: dict[str, type[TaskChoice]] = {"named": NamedTask, "files": FilesTask, "mixture": MixtureTask}
+"""What the JSON of an experiment calls each."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One run, whole: the same experiment gives the same result."""
 
     method: Method
-    task: NamedTask | FilesTask
+    task: TaskChoice
     training: Training
     backbone: str = EMBEDDED
     text: Text = field(default_factory=Text)
@@ -113,7 +132,7 @@ class Experiment:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
-        kind = "named" if isinstance(self.task, NamedTask) else "files"
+        kind = next(name for name, cls in TASK_TYPES.items() if cls is type(self.task))
         return {
             "method": method_to_json(self.method),
             "task": {"type": kind, **settings.dump(self.task)},
@@ -134,9 +153,9 @@ class Experiment:
         if set(values) != known:
             raise InputError(f"an experiment has the fields {', '.join(sorted(known))}; found {', '.join(values)}.")
         task = dict(values["task"])
-        task_type = {"named": NamedTask, "files": FilesTask}.get(task.pop("type", ""))
+        task_type = TASK_TYPES.get(task.pop("type", ""))
         if task_type is None:
-            raise InputError(f"an experiment's task is of type named or files; found {values['task']}.")
+            raise InputError(f"an experiment's task is of type {', '.join(TASK_TYPES)}; found {values['task']}.")
         return Experiment(
             method=method_from_json(values["method"]),
             task=settings.parse(task_type, task, "task"),
@@ -170,6 +189,8 @@ def with_changes(experiment: Experiment, changes: Mapping[str, str]) -> Experime
         InputError: unknown sections or keys (names their neighbours) or wrong types, all in one error.
     """
     sections: dict[str, dict[str, str]] = {"method": {}, "training": {}, "text": {}, "evaluation": {}}
+    if isinstance(experiment.task, MixtureTask):
+        sections["task"] = {}
     problems = []
     for path, value in changes.items():
         section, _, key = path.partition(".")
@@ -198,22 +219,25 @@ def method_name(method: Method) -> str:
     return next((name for name, preset in METHODS.items() if preset == method), method.label)
 
 
-def resolve_task(task: NamedTask | FilesTask) -> tuple[Task, Path | None]:
-    """The task itself, and the folder of its official files.
+def resolve_tasks(task: TaskChoice) -> tuple[list[Task], Path | None]:
+    """The task itself, or all of a mixture, and the folder of their official files.
 
     Raises:
         InputError: no such task or files.
     """
-    if isinstance(task, NamedTask):
-        return task_named(task.name), Path(task.data) if task.data else None
+    if not isinstance(task, FilesTask):
+        names = task.names if isinstance(task, MixtureTask) else (task.name,)
+        return [task_named(name) for name in names], Path(task.data) if task.data else None
     files = {"train": Path(task.train), "validation": Path(task.validation)}
     if task.test:
         files["test"] = Path(task.test)
-    return own_task(files, task.text, task.answer, classify=task.classify, name=task_name(task)), None
+    return [own_task(files, task.text, task.answer, classify=task.classify, name=task_name(task))], None
 
 
-def task_name(task: NamedTask | FilesTask) -> str:
-    """What results call a task: its name, or that of its training file or the folder of `train.*`."""
+def task_name(task: TaskChoice) -> str:
+    """What results call a task: its name or names, or that of its training file or the folder of `train.*`."""
+    if isinstance(task, MixtureTask):
+        return "+".join(task.names)
     if isinstance(task, NamedTask):
         return task.name
     train = Path(task.train).absolute()

@@ -15,7 +15,7 @@ from hyperadapters.anatomy import kind_of
 from hyperadapters.backbone import load_config, resolve
 from hyperadapters.data import encode
 from hyperadapters.errors import InputError
-from hyperadapters.experiment import Experiment, resolve_task, task_name
+from hyperadapters.experiment import Experiment, resolve_tasks, task_name
 from hyperadapters.measure import parameters_of
 from hyperadapters.run import RESULT, default_device, read_result
 from hyperadapters.sweep import key
@@ -95,16 +95,20 @@ def rows_and_length(experiment: Experiment) -> tuple[int, float]:
     Raises:
         InputError: the task's rows are not at hand.
     """
-    task, folder = resolve_task(experiment.task)
-    examples = task.examples(folder)["train"]
-    rows = min(len(examples), experiment.text.train_rows or len(examples))
-    sample = examples[:: max(1, len(examples) // SAMPLE)]
+    tasks, folder = resolve_tasks(experiment.task)
+    found = [task.examples(folder)["train"] for task in tasks]
+    rows = sum(min(len(examples), experiment.text.train_rows or len(examples)) for examples in found)
+    samples = [examples[:: max(1, len(examples) // SAMPLE)] for examples in found]
     try:
         tokenizer = AutoTokenizer.from_pretrained(resolve(experiment.backbone), trust_remote_code=False)
     except (OSError, ValueError, ImportError):
         return rows, float(experiment.text.source_length)
     kind = kind_of(load_config(experiment.backbone))
-    encoded, _ = encode(sample, task.form, tokenizer, experiment.text, kind)
+    encoded = [
+        row
+        for task, sample in zip(tasks, samples, strict=True)
+        for row in encode(sample, task.form, tokenizer, experiment.text, kind)[0]
+    ]
     return rows, statistics.mean(len(row.source) + len(row.target) for row in encoded)
 
 

@@ -6,7 +6,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperadapters.backbone import Precision, meta_backbone
-from hyperadapters.data import Data, batches_by_length
+from hyperadapters.data import Data, Mixture, batches_by_length, tasks_of, training_rows
 from hyperadapters.kinds import KINDS, Encoded
 from hyperadapters.methods.delta import Delta, attach
 from hyperadapters.methods.method import Method
@@ -82,26 +82,28 @@ class Cost:
     """Eight tokens greedily for every row, or the classes of an encoder: likewise."""
 
 
-def measure(delta: Delta, data: Data, *, batch_size: int, precision: Precision = "fp32", repeats: int = 3) -> Cost:
+def measure(
+    delta: Delta, data: Data | Mixture, *, batch_size: int, precision: Precision = "fp32", repeats: int = 3
+) -> Cost:
     """What a Delta costs on the longest training rows; its weights and the random state stay as they are.
 
     Args:
         delta: in use on its backbone.
-        data: what `load_data` gave.
+        data: what `load_data` gave, or a `Mixture` of several.
         batch_size: rows of the batch, fewer where there are fewer.
         precision: `bf16` computes the backbone under autocast.
         repeats: timed steps and generations, after one that is not counted.
     """
-    rows = data.splits["train"]
-    kind = KINDS[data.kind]
+    rows, first = training_rows(data), tasks_of(data)[0]
+    kind = KINDS[first.kind]
     longest = [rows[i] for i in batches_by_length([kind.length(row) for row in rows], batch_size)[0]]
     device = next(delta.backbone.parameters()).device
-    loss, step = training_step(delta, longest, data.tokenizer.pad_token_id, precision)
+    loss, step = training_step(delta, longest, first.tokenizer.pad_token_id, precision)
     was_training = delta.backbone.training
 
     def generation() -> None:
-        with torch.no_grad():
-            kind.compute_answers(delta.backbone, longest, data.tokenizer, GENERATED_TOKENS)
+        with torch.no_grad(), of_rows(delta, longest):
+            kind.compute_answers(delta.backbone, longest, first.tokenizer, GENERATED_TOKENS)
 
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -119,6 +121,11 @@ def measure(delta: Delta, data: Data, *, batch_size: int, precision: Precision =
     return Cost(len(longest), length, sum(saved.values()), peak, step_seconds, generate_seconds)
 
 
+def of_rows(delta: Delta, rows: Sequence[Encoded]) -> AbstractContextManager[Any]:
+    """The context in which each row uses its task's adapter; nothing where the Delta has but one for all."""
+    return delta.rows([row.task for row in rows]) if delta.tasks else nullcontext()
+
+
 def training_step(
     delta: Delta, rows: Sequence[Encoded], pad: int, precision: Precision
 ) -> tuple[Callable[[], Tensor], Callable[[], None]]:
@@ -128,7 +135,7 @@ def training_step(
     optimizer = torch.optim.AdamW(delta.trained().values(), lr=0.0, weight_decay=0.0)
 
     def loss() -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with of_rows(delta, rows), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             return KINDS[delta.anatomy.kind].summed_loss(delta.backbone, delta.backbone, rows, pad) / targets
 
     def step() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from hyperadapters.backbone import load_backbone
 from hyperadapters.data import Text, encode
 from hyperadapters.errors import InputError
-from hyperadapters.evaluate import answer
+from hyperadapters.evaluate import answer, of_task
 from hyperadapters.experiment import Evaluation
 from hyperadapters.methods.delta import Delta
 from hyperadapters.progress import SECONDS_BETWEEN_LINES, Meter, console
@@ -45,7 +45,7 @@ class Predictor:
             return []
         encoded, cut = encode(examples, self.form, self.tokenizer, self.text, self.delta.anatomy.kind)
         self.truncated += cut
-        with Meter("predict", 0, quiet=True) as meter:
+        with Meter("predict", 0, quiet=True) as meter, of_task(self.delta, self.form):
             return answer(
                 self.delta, encoded, self.form, self.tokenizer, self.text.target_length, self.evaluation, meter
             )
@@ -74,30 +74,33 @@ class Predictor:
                 yield {**row.values, "prediction": prediction}
 
 
-def load_predictor(folder: str | Path, backbone: str | None = None, evaluation: Evaluation | None = None) -> Predictor:
+def load_predictor(
+    folder: str | Path, backbone: str | None = None, evaluation: Evaluation | None = None, *, task: str = ""
+) -> Predictor:
     """A saved adapter with its backbone, ready to answer.
 
     Args:
         folder: what `train` wrote.
         backbone: another place to load the same backbone from than the one named in the adapter.
         evaluation: how answers are obtained.
+        task: which task to answer, where the adapter holds several; the last part of its name will do.
 
     Raises:
-        InputError: no adapter there, it says no task, or its backbone is missing or another.
+        InputError: no adapter there, it says no task or does not know this one, or its backbone is missing or another.
     """
     config = read_config(folder)
-    form, text = saved_task(config, Path(folder))
+    form, text = saved_task(config, Path(folder), task)
     model, tokenizer = load_backbone(backbone or config["backbone"]["name"])
     return Predictor(load(folder, model), tokenizer, form, text, evaluation or Evaluation())
 
 
-def saved_task(config: Mapping[str, Any], folder: Path) -> tuple[Form, Text]:
-    """The form and lengths of the task that an adapter was trained on.
+def saved_task(config: Mapping[str, Any], folder: Path, name: str = "") -> tuple[Form, Text]:
+    """The form and lengths of the task that an adapter was trained on, or of one of its tasks.
 
     Raises:
-        InputError: the adapter does not say, or its file is damaged.
+        InputError: the adapter does not say, holds several and none is named, does not know it, or is damaged.
     """
-    task = config.get("task")
+    task = task_of(config, folder, name)
     if not isinstance(task, dict):
         raise InputError(
             f"the adapter at {folder} does not say its task (it was saved by Delta.save without one), so texts cannot "
@@ -109,6 +112,26 @@ def saved_task(config: Mapping[str, Any], folder: Path) -> tuple[Form, Text]:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the task in {folder}/adapter_config.json is damaged: {error!r}.") from error
     return Form.from_json(task), text
+
+
+def task_of(config: Mapping[str, Any], folder: Path, name: str) -> Any:
+    """What an adapter says of its task, or of the one that is named; the last part of the name will do.
+
+    Raises:
+        InputError: it holds several and none is named, or it does not know this one; names those it knows.
+    """
+    alone, forms = config.get("task"), config.get("forms", {})
+    known = {str(alone["name"]): alone} if isinstance(alone, dict) and "name" in alone else dict(forms)
+    if not name and not forms:
+        return alone
+    if not name:
+        raise InputError(f"the adapter at {folder} holds several tasks ({', '.join(known)}): say which with --task.")
+    fitting = [known[name]] if name in known else [form for key, form in known.items() if key.split("/")[-1] == name]
+    if len(fitting) != 1:
+        raise InputError(
+            f"the adapter at {folder} knows no task {name!r}. It knows {', '.join(known) or 'none by name'}."
+        )
+    return fitting[0]
 
 
 def write_predictions(predictor: Predictor, source: Path, output: Path) -> int:

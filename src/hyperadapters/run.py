@@ -1,19 +1,21 @@
 """`run(Experiment) -> Result`: the whole story on one page."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
+from torch import nn
 
 from hyperadapters import files
-from hyperadapters.anatomy import kind_of
+from hyperadapters.anatomy import BackboneKind, kind_of
 from hyperadapters.backbone import load_backbone
-from hyperadapters.data import Data, load_data
+from hyperadapters.data import Data, Mixture, load_data, tasks_of
 from hyperadapters.errors import InputError
-from hyperadapters.evaluate import Scores, evaluate
-from hyperadapters.experiment import Experiment, method_name, resolve_task
+from hyperadapters.evaluate import Scores, evaluate, short_names
+from hyperadapters.experiment import Experiment, MixtureTask, method_name, resolve_tasks, task_name
 from hyperadapters.kinds import KINDS
 from hyperadapters.measure import Cost, measure, parameters
 from hyperadapters.methods.delta import Delta, attach
@@ -58,6 +60,8 @@ class Result:
     versions: dict[str, str]
     intervals: dict[str, list[float]] = field(default_factory=dict)
     """By metric: the 95 % interval that the reported split's rows leave, by bootstrap, where they are few."""
+    averages: dict[str, float] = field(default_factory=dict)
+    """By split: the mean of the metrics, of a mixture over all tasks, by which evaluations are compared."""
 
     @property
     def split(self) -> str:
@@ -108,18 +112,16 @@ def run(experiment: Experiment, output: str | Path, *, resume: bool = False, qui
         same_experiment(output, experiment)
         if (output / RESULT).exists():
             return read_result(output)
-    task, folder = resolve_task(experiment.task)
     backbone, tokenizer = load_backbone(experiment.backbone, device=default_device())
     kind = kind_of(backbone.config)
-    outputs = KINDS[kind].outputs(task.form)
-    data = load_data(task, tokenizer, folder, experiment.text, kind=kind, seed=experiment.training.seed)
+    data = load_task(experiment, tokenizer, kind)
     torch.manual_seed(experiment.training.seed)
-    delta = attach(backbone, experiment.method, name=task.form.name.replace(".", "-"), outputs=outputs)
-    delta.about = {"task": form_json(data.form, experiment)}
+    delta = attach_for(experiment, backbone, data)
     if main:
         files.make_output(output)
         files.write_json(output / EXPERIMENT, experiment.to_json())
-        say_truncated(data, quiet=quiet)
+        for part in tasks_of(data):
+            say_truncated(part, quiet=quiet)
     fitted = fit(
         delta,
         data,
@@ -129,12 +131,12 @@ def run(experiment: Experiment, output: str | Path, *, resume: bool = False, qui
         resume=resume,
         quiet=quiet,
     )
-    splits = [split for split in data.splits if split != "train"]
+    splits = list(dict.fromkeys(split for part in tasks_of(data) for split in part.splits if split != "train"))
     silent = quiet or not main
     scores = {split: evaluate(delta, data, split, experiment.evaluation, quiet=silent) for split in splits}
     training = experiment.training
     cost = measure(delta, data, batch_size=training.batch_size, precision=training.precision)
-    result = summarize(experiment, delta, fitted, scores, cost, data.truncated)
+    result = summarize(experiment, delta, fitted, scores, cost, truncated(data))
     result = replace(result, intervals=intervals(data, result.split, scores[result.split]))
     if main:
         delta.about["scores"] = result.metrics
@@ -145,17 +147,59 @@ def run(experiment: Experiment, output: str | Path, *, resume: bool = False, qui
     return result
 
 
+def load_task(experiment: Experiment, tokenizer: Any, kind: BackboneKind) -> Data | Mixture:
+    """The rows of an experiment's task, or of all of its mixture.
+
+    Raises:
+        InputError: as `load_data` and `Mixture`.
+    """
+    tasks, folder = resolve_tasks(experiment.task)
+    seed = experiment.training.seed
+    found = tuple(load_data(task, tokenizer, folder, experiment.text, kind=kind, seed=seed) for task in tasks)
+    return Mixture(found, experiment.task.temperature) if isinstance(experiment.task, MixtureTask) else found[0]
+
+
+def attach_for(experiment: Experiment, backbone: nn.Module, data: Data | Mixture) -> Delta:
+    """A Delta for this data, which says what prediction needs to know of its task or tasks.
+
+    Raises:
+        InputError: as `attach`; the method may hold one task alone.
+    """
+    forms = {part.form.name: form_json(part.form, experiment) for part in tasks_of(data)}
+    tasks = list(forms) if isinstance(data, Mixture) else []
+    first = tasks_of(data)[0]
+    name = task_name(experiment.task).replace(".", "-")
+    delta = attach(backbone, experiment.method, name=name, outputs=KINDS[first.kind].outputs(first.form), tasks=tasks)
+    delta.about = {"forms": forms} if tasks else {"task": forms[first.form.name]}
+    return delta
+
+
+def truncated(data: Data | Mixture) -> dict[str, int]:
+    """Rows whose source was cut, by split, of all tasks together."""
+    counts: Counter[str] = Counter()
+    for part in tasks_of(data):
+        counts.update(part.truncated)
+    return dict(counts)
+
+
 FEW_ROWS = 5000
 """Up to so many test rows, a score's interval is found by bootstrap; with more it is narrow."""
 
 
-def intervals(data: Data, split: str, found: Scores) -> dict[str, list[float]]:
+def intervals(data: Data | Mixture, split: str, found: Scores) -> dict[str, list[float]]:
     """The 95 % interval of each metric over resampled rows of a split, where it is small."""
-    references = data.references[split]
-    if len(references) > FEW_ROWS:
-        return {}
-    predictions = [data.form.target.decode(text) for text in found.answers]
-    return {metric.__name__: list(bootstrap(metric, predictions, references)) for metric in data.metrics}
+    parts = [part for part in tasks_of(data) if split in part.splits]
+    names = short_names([part.form.name for part in tasks_of(data)])
+    result, start = {}, 0
+    for part in parts:
+        references, answers = part.references[split], found.answers[start : start + len(part.references[split])]
+        start += len(references)
+        if len(references) <= FEW_ROWS:
+            before = f"{names[part.form.name]}." if isinstance(data, Mixture) else ""
+            predictions = [part.form.target.decode(text) for text in answers]
+            for metric in part.metrics:
+                result[f"{before}{metric.__name__}"] = list(bootstrap(metric, predictions, references))
+    return result
 
 
 def say_truncated(data: Data, *, quiet: bool) -> None:
@@ -203,7 +247,7 @@ def summarize(
     return Result(
         experiment=experiment.to_json(),
         method=method_name(experiment.method),
-        task=delta.about["task"]["name"],
+        task=task_name(experiment.task),
         metrics={split: found.metrics for split, found in scores.items()},
         invalid={split: found.invalid for split, found in scores.items()},
         decode=next(iter(scores.values())).decode,
@@ -222,4 +266,5 @@ def summarize(
         history=fitted.history,
         device=str(next(delta.backbone.parameters()).device.type),
         versions=versions(),
+        averages={split: found.mean for split, found in scores.items()},
     )

@@ -8,7 +8,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -20,12 +20,13 @@ from accelerate.utils import gather
 from torch import Tensor
 
 from hyperadapters import files
-from hyperadapters.data import Data, Mixture, epoch_batches, mixed_batches
+from hyperadapters.data import Data, Mixture, epoch_batches, mixed_batches, tasks_of, training_rows
 from hyperadapters.dropout import set_fast_dropout
 from hyperadapters.errors import InputError, NonFiniteLossError
 from hyperadapters.evaluate import check_kind, evaluate
 from hyperadapters.experiment import Evaluation, Training, suggested_rate
 from hyperadapters.kinds import KINDS, Encoded
+from hyperadapters.measure import of_rows
 from hyperadapters.methods.delta import TENSORS, Delta
 from hyperadapters.progress import Meter, console
 
@@ -124,7 +125,7 @@ class Trainer:
         self.delta, self.data, self.training, self.evaluation = delta, data, training, evaluation
         self.output = Path(output) if output else None
         parts = tasks_of(data)
-        self.rows = [row._replace(task=part.form.name) for part in parts for row in part.splits["train"]]
+        self.rows = training_rows(data)
         self.kind, self.pad = KINDS[parts[0].kind], parts[0].tokenizer.pad_token_id
         self.lengths = [self.kind.length(row) for row in self.rows]
         self.accelerator = Accelerator(mixed_precision="no")  # its autocast would stay on the backbone; ours is below
@@ -243,8 +244,10 @@ class Trainer:
 
     def summed_loss(self, rows: list[Encoded]) -> Tensor:
         """The loss summed over the rows' targets."""
-        used = self.delta.rows([row.task for row in rows]) if self.delta.tasks else nullcontext()
-        with used, torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"):
+        with (
+            of_rows(self.delta, rows),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"),
+        ):
             return self.kind.summed_loss(self.model, self.delta.backbone, rows, self.pad)
 
     def rate_factor(self, step: int) -> float:
@@ -351,11 +354,6 @@ class Trainer:
             files.check_tensors(path.with_name(TENSORS), self.delta.tensors())
             files.read_into(path.with_name(TENSORS), best)
             self.best = best
-
-
-def tasks_of(data: Data | Mixture) -> tuple[Data, ...]:
-    """The tasks of a mixture, or the one that there is."""
-    return data.tasks if isinstance(data, Mixture) else (data,)
 
 
 @contextmanager
