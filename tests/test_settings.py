@@ -84,7 +84,7 @@ def test_an_experiment_survives_json(name, task):
     [
         ("training", {"speed": 1}, "training.speed: unknown field"),
         ("training", {"lr": "fast"}, "valid number"),
-        ("task", {"type": "other"}, "type named or files"),
+        ("task", {"type": "other"}, "type named, files, mixture"),
         ("method", {"type": "Lora"}, "method type 'Lora' is not known"),
     ],
 )
