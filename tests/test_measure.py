@@ -8,6 +8,7 @@ from conftest import make_tiny
 from hyperadapters import METHODS, attach, measure
 from hyperadapters.data import Data, Encoded, Text
 from hyperadapters.measure import saved_tensors
+from hyperadapters.tasks.task import Form, FreeText
 
 
 class Padding:
@@ -20,7 +21,7 @@ def data(rows=6, length=12):
     encoded = [
         Encoded(torch.randint(3, 90, (length - i % 3,), generator=generator).tolist(), [5, 1]) for i in range(rows)
     ]
-    return Data(None, (), Padding(), Text(), {"train": encoded}, {}, {})
+    return Data(Form("toy", ("text",), FreeText()), (), Padding(), Text(), {"train": encoded}, {}, {})
 
 
 @pytest.mark.parametrize(("trained", "saved"), [("weight", 5 * 8 + 5 * 16 + 5 * 16), ("bias", 5 * 16)])
