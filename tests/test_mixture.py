@@ -65,9 +65,9 @@ def trained(name, training, **options):
     return delta, fit(delta, mixture(), training, quiet=True, **options)
 
 
-@pytest.mark.parametrize("name", ["houlsby"])
-def test_each_task_learns_its_own_answers(name):
-    delta, found = trained(name, Training(lr=1e-2, epochs=12, batch_size=8))
+@pytest.mark.parametrize(("name", "lr", "epochs"), [("houlsby", 1e-2, 12), ("hyperformer++", 1e-3, 14)])
+def test_each_task_learns_its_own_answers(name, lr, epochs):
+    delta, found = trained(name, Training(lr=lr, epochs=epochs, batch_size=8))
     scores = evaluate(delta, mixture(), "train")
     assert set(scores.metrics) == {"straight.accuracy", "turned.accuracy"}
     assert min(scores.metrics.values()) > 0.85

@@ -4,6 +4,7 @@ import copy
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -38,10 +39,10 @@ def source(batch):
     return {key: batch[key] for key in ("input_ids", "attention_mask")}
 
 
-def moved(name, backbone, **options):
+def moved(method, backbone, **options):
     """A Delta of three tasks that differ well from each other and from the backbone."""
     torch.manual_seed(4)
-    delta = attach(backbone, METHODS[name], name="mix", tasks=TASKS, **options)
+    delta = attach(backbone, METHODS[method] if isinstance(method, str) else method, name="mix", tasks=TASKS, **options)
     with torch.no_grad():
         for tensor in delta.trained().values():
             tensor.add_(0.1 * torch.randn_like(tensor))
@@ -68,21 +69,49 @@ def test_a_mixed_batch_is_one_forward_pass_a_task(name, tiny, batch):
     torch.testing.assert_close(mixed, apart, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "gpt2", "llama"])
-@pytest.mark.parametrize("name", ["compacter", "bitfit"])
-def test_norms_biases_and_heads_of_every_family_follow_their_row(name, family):
-    backbone = FAMILIES[family].make()
-    head = {"outputs": 3} if FAMILIES[family].head else {}
-    delta = moved(name, backbone, **head)
+def family_inputs(family):
+    """Four rows for a family, and which of their positions are looked at."""
     batch = FAMILIES[family].batch()
     inputs = {key: torch.cat([value, value.flip(0)]) for key, value in batch.items()}
+    padded = "attention_mask" in inputs and "decoder_input_ids" not in inputs and not FAMILIES[family].head
+    return inputs, inputs["attention_mask"].bool() if padded else slice(None)
+
+
+SHARED = "deberta-v2"
+"""Its norm of relative positions and the projections after it see what all rows share."""
+WITH_FAMILIES = [(name, family) for family in FAMILIES for name in ("houlsby", "compacter", "bitfit")
+                 if (name, family) != ("bitfit", SHARED)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "family"), WITH_FAMILIES)
+def test_every_module_of_every_family_follows_its_row(name, family):
+    method = METHODS[name] if family != SHARED else replace(METHODS[name], norms=False)
+    backbone = FAMILIES[family].make()
+    delta = moved(method, backbone, **({"outputs": 3} if FAMILIES[family].head else {}))
+    inputs, seen = family_inputs(family)
     with torch.no_grad():
         with delta.rows(ROWS):
             mixed = backbone(**inputs).logits
         apart = by_task(delta, lambda rows: backbone(**part(inputs, rows)).logits)
-    assert mixed.shape[-1] == head.get("outputs", mixed.shape[-1])
-    seen = inputs["attention_mask"].bool() if mixed.dim() == 3 else slice(None)
+    assert (apart[0] - apart[1]).abs().max() > 1e-3
     torch.testing.assert_close(mixed[seen], apart[seen], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["houlsby", "compacter", "bitfit"])
+def test_rows_cannot_differ_where_a_module_sees_what_all_of_them_share(name):
+    backbone = FAMILIES[SHARED].make()
+    delta = moved(METHODS[name], backbone, outputs=3)
+    inputs, _ = family_inputs(SHARED)
+    expected = {task: run(delta, task, inputs) for task in TASKS}
+    with pytest.raises(InputError, match="cannot use different tasks here.*rows of one task"):
+        run(delta, ROWS, inputs)
+    for task in TASKS:  # and the next pass finds nothing of it
+        assert torch.equal(run(delta, task, inputs), expected[task])
+
+
+def run(delta, rows, inputs):
+    with torch.no_grad(), delta.rows(rows):
+        return delta.backbone(**inputs).logits
 
 
 @many

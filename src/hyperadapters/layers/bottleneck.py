@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hyperadapters.layers.rows import per_row
+from hyperadapters.layers.rows import check_by_row
 
 Activation = Literal["gelu_new", "gelu", "relu", "silu"]
 
@@ -37,11 +37,18 @@ class AdapterWeights(NamedTuple):
     """For every row of a batch, which of several adapters it uses; None: there is but one."""
 
     def gathered(self, y: Float[Tensor, "*tokens d_model"]) -> "AdapterWeights":
-        """One adapter for all rows of `y`, or each row's own; in the type of `y`."""
+        """One adapter for all rows, or each row's own; in the type of `y`."""
         found = [None if w is None else w.type_as(y) for w in self[:-1]]
         if self.rows is not None:
-            found = [None if w is None else per_row(w, self.rows, y.shape[0]) for w in found]
+            found = [None if w is None else w.index_select(0, self.rows) for w in found]
         return AdapterWeights(*found)
+
+    def by_row(self, y: Float[Tensor, "*tokens d_model"]) -> Float[Tensor, "*_ d_model"]:
+        """`y` with all tokens of a row on one axis, its beams' and those of a layer that lays rows end to end."""
+        if self.rows is None:
+            return y
+        check_by_row(len(y), self.rows)
+        return y.reshape(len(self.rows), -1, y.shape[-1])
 
 
 def bottleneck_adapter(
@@ -52,13 +59,13 @@ def bottleneck_adapter(
     With a norm γ ⊙ norm(A(y)) + β + y, where A(y) = y if there are no projections (HyperFormer, arXiv:2106.04489v1,
     §2.2 and its ablations).
     """
-    own = weights.gathered(y)
-    change = y
+    own, x = weights.gathered(y), weights.by_row(y)
+    change = x
     if own.down is not None and own.down_bias is not None and own.up is not None and own.up_bias is not None:
-        change = affine(ACTIVATIONS[activation](affine(y, own.down, own.down_bias)), own.up, own.up_bias)
+        change = affine(ACTIVATIONS[activation](affine(x, own.down, own.down_bias)), own.up, own.up_bias)
     if own.scale is not None and own.shift is not None:
         change = scaled_norm(change, own.scale, own.shift)
-    return change + y
+    return change.reshape(y.shape) + y
 
 
 def scaled_norm(

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hyperadapters.errors import InputError
+
 Present = Int[Tensor, " present"] | None
 """Which entries of the adapter axis a batch uses, each once; None: the only one there is."""
 
@@ -31,9 +33,29 @@ def selected(tensor: Float[Tensor, "adapters ..."], present: Present) -> Float[T
 def per_row(
     tensor: Float[Tensor, "present ..."], index: Int[Tensor, " rows"], batch: int
 ) -> Float[Tensor, "batch ..."]:
-    """Each row's own entry. Where beams or label strings repeat every row in place, the index is repeated with them."""
+    """Each row's own entry. Where beams or label strings repeat every row in place, the index is repeated with them.
+
+    Raises:
+        InputError: the batch is not one of these rows.
+    """
+    check_by_row(batch, index)
     repeats = batch // index.shape[0]
     return tensor.index_select(0, index if repeats == 1 else index.repeat_interleave(repeats))
+
+
+def check_by_row(batch: int, index: Int[Tensor, " rows"]) -> None:
+    """Raise InputError unless a leading axis holds every row, or every row's tokens, as often as any other."""
+    if batch % index.shape[0]:
+        raise not_by_row(f"{batch} rows where the batch has {index.shape[0]}")
+
+
+def not_by_row(given: str) -> InputError:
+    """The error where a module does not see one input for every row, so no row can have its own weights there."""
+    return InputError(
+        f"the rows of one batch cannot use different tasks here: a module that the method changes was given {given}, "
+        "as for positions that all rows share. Give each batch rows of one task, or choose a method that leaves the "
+        "module as it is (norms=False for one that trains norms)."
+    )
 
 
 def numbered(tasks: list[int], device: torch.device) -> Rows:

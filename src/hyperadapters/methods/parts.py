@@ -12,12 +12,13 @@ from typing import Any, Literal, NamedTuple, Protocol, get_args
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from hyperadapters.anatomy import Anatomy, Site, is_quantized, own_parameters, vectors
 from hyperadapters.errors import InputError
 from hyperadapters.layers.bottleneck import Activation, AdapterWeights, bottleneck_adapter
 from hyperadapters.layers.matrices import AdapterMatrices
-from hyperadapters.layers.rows import ONLY, Present, Rows, per_row, selected
+from hyperadapters.layers.rows import ONLY, Present, Rows, check_by_row, not_by_row, per_row, selected
 
 Kind = Literal["adapter", "shared", "prompt", "norm", "bias", "head", "backbone"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -284,7 +285,16 @@ class Tensors(Protocol):
 
 
 NEUTRAL = {"weight": torch.ones_like, "bias": torch.zeros_like}
-"""What a norm's or linear layer's parameter is where the hook after it applies each row's own."""
+"""What a parameter of a module of torch is where the hook after it applies each row's own."""
+
+
+def scales_then_adds(module: nn.Module) -> bool:
+    """Whether a module is known to give x ⊙ weight + bias, or W x + bias, and takes nothing else for a weight.
+
+    A class of its own may mean something else by its weight, as the norms that scale by 1 + weight.
+    """
+    norm = type(module).forward in (nn.LayerNorm.forward, nn.RMSNorm.forward)
+    return norm or isinstance(module, nn.Linear | Conv1D | nn.modules.conv._ConvNd)
 
 
 def shadow(
@@ -297,9 +307,14 @@ def shadow(
     """Let a module compute with `generated()[index]` in place of one of its parameters.
 
     Python finds an instance attribute before a registered parameter of the same name. It is there while the module
-    runs, or while `during` does, which may read the parameter without calling the module. Where rows differ, the
-    module computes with ones for a scale and zeros for a bias, and each row's own is applied to its output, a linear
-    layer's matrix to its input.
+    runs, or while `during` does, which may read the parameter without calling the module.
+
+    Where rows differ, a module computes by its own formula with a vector for each row, broadcast over the row's
+    tokens. Those of torch take no such vector: they compute with ones for a scale and zeros for a bias, and each
+    row's own is applied to the output, a linear layer's matrix to the input.
+
+    Raises, when the module runs:
+        InputError: rows differ, and its input is not one for every row.
     """
     running = during or module
     return (
@@ -319,11 +334,18 @@ def _cover(
 ) -> None:
     theirs, ours = module._parameters[attribute], generated()[index]
     assert theirs is not None
-    if isinstance(ours, ByRow):
+    module.__dict__.pop(f"{attribute} by row", None)
+    if not isinstance(ours, ByRow):
+        object.__setattr__(module, attribute, ours.type_as(theirs))
+        return
+    if isinstance(args[0], nn.Parameter):
+        raise not_by_row(f"a parameter, {tuple(args[0].shape)}")
+    check_by_row(len(args[0]), ours.rows)
+    if scales_then_adds(module):
         object.__setattr__(module, attribute, NEUTRAL[attribute](theirs))
         object.__setattr__(module, f"{attribute} by row", ours)
     else:
-        object.__setattr__(module, attribute, ours.type_as(theirs))
+        object.__setattr__(module, attribute, for_batch(ours, args[0]).type_as(theirs))
 
 
 def _uncover(
@@ -336,6 +358,8 @@ def _uncover(
     if ours.tensor.dim() == 3:  # a matrix for every row: what the module made of ones is not used
         matrices = per_row(ours.tensor, ours.rows, len(output)).type_as(output)
         return torch.einsum("b...i,boi->b...o", args[0].type_as(output), matrices)
+    if isinstance(module, nn.modules.conv._ConvNd):  # its channels are the second axis
+        return (output.movedim(1, -1) + for_batch(ours, output.movedim(1, -1))).movedim(-1, 1)
     return output * for_batch(ours, output) if attribute == "weight" else output + for_batch(ours, output)
 
 
