@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from hyperadapters import METHODS, Experiment, FilesTask, InputError, NamedTask, Text, Training
 from hyperadapters.attempt import ATTEMPTS, attempt
@@ -208,6 +208,13 @@ def wait_for(what, seconds=300.0):
     raise AssertionError("it did not happen")
 
 
+def free(lock):
+    """Whether nobody has a lock: the threads of a process that ends may keep it a moment longer than the process."""
+    with contextlib.suppress(Timeout), FileLock(lock, timeout=0):
+        return True
+    return False
+
+
 def attempting(process):
     """The process that carries out the runs of a sweep of one job at a time."""
     return [p for p in process.children() if p.status() != psutil.STATUS_ZOMBIE]
@@ -223,6 +230,7 @@ def test_a_killed_sweep_ends_its_process_and_goes_on_where_it_was(tmp_path):
     process.kill()
     process.communicate()
     wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+    wait_for(lambda: free(output / f"{key(run)}.lock"))
     assert not (output / key(run) / RESULT).exists()
     swept = sweep([run], output, engine=here, quiet=True)
     assert (swept.failed, swept.elsewhere) == ({}, ())
