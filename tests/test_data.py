@@ -79,6 +79,23 @@ def test_fewer_training_rows_are_drawn_by_the_seed(tokenizer):
     assert rows(1) != rows(2)
 
 
+def test_evaluation_rows_are_the_same_for_every_seed(tokenizer):
+    def found(seed, rows):
+        return load_data("demo/acceptability", tokenizer, text=Text(evaluation_rows=rows), seed=seed)
+
+    data = found(1, 10)
+    assert {split: len(rows) for split, rows in data.splits.items()} == {"train": 2000, "validation": 10, "test": 10}
+    assert {split: len(rows) for split, rows in data.references.items()} == {
+        "train": 2000,
+        "validation": 10,
+        "test": 10,
+    }
+    assert data.splits == found(2, 10).splits
+    assert len(found(1, 10**6).splits["test"]) == 800
+    with pytest.raises(InputError, match="evaluation_rows=0: 1 or more"):
+        found(1, 0)
+
+
 @pytest.mark.parametrize("count", [0, 10**6])
 def test_a_number_of_rows_there_are_not_is_refused(count, tokenizer):
     with pytest.raises(InputError, match="there are 2000 training rows"):

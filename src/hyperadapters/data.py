@@ -32,6 +32,8 @@ class Text:
     """Write the task's name before the source."""
     train_rows: int | None = None
     """Train on so many rows, drawn by the run's seed; None: on all."""
+    evaluation_rows: int | None = None
+    """Judge by at most so many rows of each other split, the same ones whatever the seed; None: by all."""
 
 
 @dataclass(frozen=True)
@@ -121,13 +123,22 @@ def load_data(
     if text.train_rows is not None:
         if not 1 <= text.train_rows <= len(examples["train"]):
             raise InputError(f"text.train_rows={text.train_rows}: there are {len(examples['train'])} training rows.")
-        order = permutation(len(examples["train"]), seed)
-        examples["train"] = [examples["train"][i] for i in order[: text.train_rows]]
+        examples["train"] = drawn(examples["train"], text.train_rows, seed)
+    if text.evaluation_rows is not None:
+        if text.evaluation_rows < 1:
+            raise InputError(f"text.evaluation_rows={text.evaluation_rows}: 1 or more.")
+        others = {split: drawn(rows, text.evaluation_rows, 0) for split, rows in examples.items() if split != "train"}
+        examples = {"train": examples["train"], **others}
     encoded, truncated = {}, {}
     for split, rows in examples.items():
         encoded[split], truncated[split] = encode(rows, task.form, tokenizer, text, kind)
     references = {split: [row.reference for row in rows] for split, rows in examples.items()}
     return Data(task.form, task.metrics, tokenizer, text, encoded, references, truncated, kind)
+
+
+def drawn(rows: Sequence[Example], count: int, seed: int) -> list[Example]:
+    """At most so many of the rows, at random."""
+    return [rows[i] for i in permutation(len(rows), seed)[:count]]
 
 
 def encode(

@@ -148,7 +148,8 @@ def score_table(benchmark: str, backbone: str, train_rows: int | None, results: 
         first = choice.results[0]
         label = label_of(method_from_json(first.experiment["method"]))
         columns = estimates(choice.results)
-        paper = PUBLISHED.get((backbone, benchmark), {}).get(label, {}) if train_rows is None else {}
+        whole = train_rows is None and not any(result.experiment["text"]["evaluation_rows"] for result in results)
+        paper = PUBLISHED.get((backbone, benchmark), {}).get(label, {}) if whole else {}
         biggest = max(result.bytes for result in choice.results)
         memory = max(result.cost.peak_memory for result in choice.results)
         trained = max(choice.results, key=lambda result: result.trained)
