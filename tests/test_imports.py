@@ -31,6 +31,7 @@ ORDER = [
     "cost",
     "papers",
     "store",
+    "pool",
     "predict",
     "train",
     "run",

@@ -62,6 +62,7 @@ from .methods.hyperformer import HyperPHM as HyperPHM
 from .methods.method import Method as Method
 from .methods.prompts import PromptTuning as PromptTuning
 from .methods.said import IntrinsicSAID as IntrinsicSAID
+from .pool import Pool as Pool
 from .predict import Predictor as Predictor
 from .predict import load_predictor as load_predictor
 from .run import Result as Result

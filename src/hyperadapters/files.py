@@ -98,6 +98,12 @@ def check_tensors(path: Path, expected: Mapping[str, Tensor]) -> None:
         raise InputError(f"{path} does not fit:\n  {listed(problems, most=50)}")
 
 
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, already checked, by name."""
+    with open_tensors(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+
+
 @torch.no_grad()
 def read_into(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Copy the tensors of a file, already checked, into `tensors`, in place."""

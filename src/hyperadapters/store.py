@@ -72,19 +72,24 @@ def load(folder: str | Path, backbone: nn.Module | None = None, *, name: str | N
     shape = anatomy(backbone, settings.parse(Layout, layout, "backbone.layout") if layout else None)
     outputs = config["backbone"].get("outputs") if shape.head else None
     draft = outline(backbone, method, name, folder, shape, outputs, tasks)
-    trained_on = Fingerprint(config["backbone"]["architecture"], config["backbone"]["weights"])
-    differences = trained_on.differences(draft.fingerprint())
-    if differences:
-        raise InputError(
-            f"the adapter at {folder} was trained on another backbone ({config['backbone']['name']}): "
-            f"{'; '.join(differences)}. Load it on the one it was trained on."
-        )
+    check_backbone(config, folder, draft.fingerprint())
     files.check_tensors(folder / TENSORS, draft.tensors())
     with torch.random.fork_rng(devices=[]):
         delta = attach(backbone, method, name, outputs=outputs, layout=shape.layout, tasks=tasks)
     files.read_into(folder / TENSORS, delta.tensors())
     delta.about = {key: config[key] for key in config if key not in delta.describe()}
     return delta
+
+
+def check_backbone(config: dict[str, Any], folder: Path, found: Fingerprint) -> None:
+    """Raise InputError, saying what differs, unless an adapter was trained on the backbone with this fingerprint."""
+    trained_on = Fingerprint(config["backbone"]["architecture"], config["backbone"]["weights"])
+    differences = trained_on.differences(found)
+    if differences:
+        raise InputError(
+            f"the adapter at {folder} was trained on another backbone ({config['backbone']['name']}): "
+            f"{'; '.join(differences)}. Load it on the one it was trained on."
+        )
 
 
 def outline(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hyperadapters.anatomy import Anatomy, out_width, own_modules
 from hyperadapters.layers.rows import Rows, selected
 from hyperadapters.methods.method import Method
-from hyperadapters.methods.parts import ByRow, Handle, Kind, Part, by_rows, for_batch, only, shadow
+from hyperadapters.methods.parts import ByRow, Handle, Kind, Part, by_rows, for_batch, only, repeated, shadow
 
 
 class Biases(Part):
@@ -28,7 +28,7 @@ class Biases(Part):
         self.paths = tuple(paths)
         starts = [first_bias(backbone.get_submodule(path)) for path in paths]
         self.widths = [start.numel() for start in starts]
-        self.bias = nn.Parameter(torch.cat(starts).float().expand(adapters, -1).clone())
+        self.bias = nn.Parameter(repeated(torch.cat(starts), adapters))
 
     def kind(self, tensor: str) -> Kind:
         """All are biases."""

@@ -54,6 +54,7 @@ class Delta(nn.Module):
         anatomy: Anatomy,
         parts: dict[str, Part],
         tasks: tuple[str, ...] = (),
+        slots: int = 0,
     ):
         super().__init__()
         object.__setattr__(self, "backbone", backbone)  # not a submodule: it is the parent
@@ -62,6 +63,8 @@ class Delta(nn.Module):
         self.anatomy = anatomy
         self.tasks = tasks
         """Names on the adapter axis, in order; empty where the Delta serves one task that it has no name for."""
+        self.slots = slots
+        """How many adapters a pool keeps on the axis, under names of its own; 0 where no pool holds the Delta."""
         self.parts = nn.ModuleDict(parts)
         self.handles: list[Handle] = []
         self.current = Pass()
@@ -213,8 +216,13 @@ class Delta(nn.Module):
         Raises:
             InputError: a task that the Delta does not know (names those it knows), or a row without one.
         """
-        before = self.chosen
-        self.chosen = self.chosen_by([tasks] if isinstance(tasks, str) else tasks)
+        with self.choosing(self.chosen_by([tasks] if isinstance(tasks, str) else tasks)) as backbone:
+            yield backbone
+
+    @contextmanager
+    def choosing(self, rows: Rows) -> Iterator[nn.Module]:
+        """The same with the rows' places on the adapter axis."""
+        before, self.chosen = self.chosen, rows
         try:
             yield self.backbone
         finally:
@@ -242,7 +250,8 @@ class Delta(nn.Module):
 
     def known_tasks(self) -> str:
         """In words, the tasks of this Delta."""
-        return f"It knows {', '.join(self.tasks)}." if self.tasks else "It was attached without tasks."
+        alone = "A pool holds it: say so to the pool's `rows`." if self.slots else "It was attached without tasks."
+        return f"It knows {', '.join(self.tasks)}." if self.tasks else alone
 
     def bake(self, task: str, name: str = "") -> "Delta":
         """One task's adapter by itself: a Delta of a plain method on the same backbone, in use, with its own file.
@@ -323,10 +332,10 @@ class Delta(nn.Module):
 
     def regenerate(self) -> None:
         """Make what every part's hooks use from the parameters as they are now, for the rows under way."""
-        if self.chosen is None and len(self.tasks) > 1:
+        if self.chosen is None and (len(self.tasks) > 1 or self.slots):
             raise InputError(
-                f"Delta {self.name!r} holds {len(self.tasks)} tasks and was not told which of them the rows use: "
-                f"`with delta.rows([...])`. {self.known_tasks()}"
+                f"Delta {self.name!r} holds {self.slots or len(self.tasks)} tasks and was not told which of them the "
+                f"rows use: `with delta.rows([...])`. {self.known_tasks()}"
             )
         rows = self.chosen or ONLY
         self.current.generated = {name: part.generate(rows) for name, part in self.part_items()}
@@ -420,12 +429,18 @@ def attach(
         method.check(shape)
         parts = build(backbone, method, shape, outputs, len(tasks))
     delta = Delta(backbone, method, name, shape, parts, tuple(tasks)).to(device)
+    put(delta)
+    return delta.use()
+
+
+def put(delta: Delta) -> None:
+    """Make a Delta a submodule of its backbone, whose own parameters are frozen if they are not."""
+    backbone = delta.backbone
     backbone.requires_grad_(False)
     if not hasattr(backbone, CONTAINER):
         backbone.add_module(CONTAINER, nn.ModuleDict())
-    getattr(backbone, CONTAINER)[key_of(name)] = delta
+    getattr(backbone, CONTAINER)[key_of(delta.name)] = delta
     delta.train(backbone.training)
-    return delta.use()
 
 
 @contextmanager

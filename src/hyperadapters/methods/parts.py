@@ -240,8 +240,7 @@ class OwnedTensors(Part):
             self.places.append((name, len(group)))
             group.append(value)
         for name, group in zip(dict.fromkeys(name for name, _ in self.places), groups.values(), strict=True):
-            stacked = torch.stack(group).float()
-            self.register_parameter(name, nn.Parameter(stacked.expand(adapters, *stacked.shape).clone()))
+            self.register_parameter(name, nn.Parameter(repeated(torch.stack(group), adapters)))
 
     def per_adapter(self) -> tuple[str, ...]:
         """All, or none where all tasks share them."""
@@ -275,6 +274,11 @@ class OwnedTensors(Part):
                 module, _, attribute = path.rpartition(".")
                 handles += shadow(backbone.get_submodule(module), attribute, generated, index)
         return handles
+
+
+def repeated(tensor: Float[Tensor, "..."], adapters: int) -> Float[Tensor, "adapters ..."]:
+    """A copy for every adapter, made by a factory function: where shapes alone are built, it takes no memory."""
+    return torch.empty(adapters, *tensor.shape, dtype=torch.float32).copy_(tensor)
 
 
 class Tensors(Protocol):

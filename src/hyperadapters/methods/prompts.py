@@ -19,7 +19,7 @@ from hyperadapters.errors import InputError
 from hyperadapters.layers.rows import Rows, per_row, selected
 from hyperadapters.methods.delta import goes_on
 from hyperadapters.methods.method import Method
-from hyperadapters.methods.parts import ByRow, Handle, Kind, Part, by_rows, only
+from hyperadapters.methods.parts import ByRow, Handle, Kind, Part, by_rows, only, repeated
 
 Start = Literal["random", "vocabulary"]
 
@@ -37,7 +37,7 @@ class Prompt(Part):
         super().__init__()
         self.entries = tuple(anatomy.entries.values())
         self.before = 1 if anatomy.stacks == ("encoder",) else 0
-        self.vectors = nn.Parameter(vectors.float().expand(adapters, *vectors.shape).clone())
+        self.vectors = nn.Parameter(repeated(vectors, adapters))
 
     def kind(self, tensor: str) -> Kind:
         """All of it is the prompt."""

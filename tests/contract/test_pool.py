@@ -1,0 +1,271 @@
+"""What every method must keep whose adapters can be pooled. Names no method: a new one is held to it by being there."""
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from conftest import make_tiny
+from families import FAMILIES
+from hyperadapters import METHODS, InputError, Pool, attach, load
+from hyperadapters.methods.delta import CONFIG, TENSORS
+
+NAMES = ("mrpc", "rte", "cola", "sst2")
+ROWS = ("cola", "mrpc", "rte", "mrpc")
+RESIDENT = 3
+
+
+def separable(method):
+    """Whether two tasks take twice what one does: nothing is shared."""
+    one = sum(attach(make_tiny(), method).count().values())
+    return method.many_tasks and sum(attach(make_tiny(), method, tasks=["a", "b"]).count().values()) == 2 * one
+
+
+POOLED = [name for name, method in METHODS.items() if separable(method)]
+pooled = pytest.mark.parametrize("name", POOLED)
+
+
+@pytest.fixture
+def batch():
+    """Four rows, one of them padded."""
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(3, 90, (4, 9), generator=generator)
+    mask = torch.ones_like(ids)
+    ids[1, 6:], mask[1, 6:] = 0, 0
+    return {"input_ids": ids, "attention_mask": mask, "labels": torch.randint(3, 90, (4, 4), generator=generator)}
+
+
+def save_several(method, backbone, folder, **options):
+    """A saved adapter for every name, well apart from each other and from the backbone."""
+    for name in NAMES:
+        delta = attach(backbone, method, name=name, **options)
+        with torch.no_grad():
+            for tensor in delta.tensors().values():
+                tensor.add_(0.1 * torch.randn_like(tensor))
+        delta.save(folder / name)
+        delta.detach()
+    return {name: folder / name for name in NAMES}
+
+
+def alone(folders, backbone, rows, inputs):
+    """The logits of every row by itself, with its adapter loaded by itself."""
+    found = []
+    for number, name in enumerate(rows):
+        delta = load(folders[name], backbone, name="alone")
+        with torch.no_grad():
+            found.append(backbone(**{key: value[[number]] for key, value in inputs.items()}).logits[0])
+        delta.detach()
+    return torch.stack(found)
+
+
+def logits(pool, rows, inputs):
+    with torch.no_grad(), pool.rows(rows) as backbone:
+        return backbone(**inputs).logits
+
+
+@pooled
+def test_a_mixed_batch_is_every_row_with_its_adapter_alone(name, tiny, batch, tmp_path):
+    folders = save_several(METHODS[name], tiny.double(), tmp_path)
+    expected = alone(folders, tiny, ROWS, batch)
+    assert (expected[1] - expected[3]).abs().max() > 1e-3
+    pool = Pool(tiny, folders, resident=RESIDENT)
+    pool.delta.double()
+    torch.testing.assert_close(logits(pool, ROWS, batch), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", [name for name, family in FAMILIES.items() if family.head and name != "deberta-v2"])
+def test_heads_follow_their_row(family, tmp_path):
+    backbone, inputs = FAMILIES[family].make(), FAMILIES[family].batch()
+    inputs = {key: torch.cat([value, value.flip(0)]) for key, value in inputs.items()}
+    folders = save_several(METHODS["compacter"], backbone, tmp_path, outputs=3)
+    expected = alone(folders, backbone, ROWS, inputs)
+    torch.testing.assert_close(logits(Pool(backbone, folders), ROWS, inputs), expected, rtol=1e-4, atol=1e-5)
+
+
+@pooled
+def test_beams_follow_their_row(name, tiny, batch, tmp_path):
+    folders = save_several(METHODS[name], tiny, tmp_path)
+    source = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    how = {"num_beams": 3, "max_new_tokens": 4, "do_sample": False, "output_scores": True}
+    with Pool(tiny, folders, resident=RESIDENT).rows(ROWS):
+        mixed = tiny.generate(**source, **how, return_dict_in_generate=True).sequences_scores
+    for number, task in enumerate(ROWS):
+        delta = load(folders[task], tiny, name="alone")
+        row = {key: value[[number]] for key, value in source.items()}
+        found = tiny.generate(**row, **how, return_dict_in_generate=True).sequences_scores
+        torch.testing.assert_close(mixed[[number]], found, rtol=1e-4, atol=1e-4)
+        delta.detach()
+
+
+@pooled
+def test_adapters_take_turns_in_memory(name, tiny, batch, tmp_path):
+    folders = save_several(METHODS[name], tiny, tmp_path)
+    wide, narrow = Pool(tiny, folders, name="wide"), Pool(tiny, folders, resident=2, name="narrow")
+    for rows in ("mrpc", "rte", "mrpc", "cola", ["rte", "sst2", "rte", "sst2"], "mrpc"):
+        wide.use()
+        expected = logits(wide, rows, batch)
+        narrow.use()
+        assert torch.equal(logits(narrow, rows, batch), expected)
+    assert list(narrow.resident) == ["sst2", "mrpc"]
+    assert list(wide.resident) == ["cola", "rte", "sst2", "mrpc"]
+
+
+@pooled
+def test_adding_and_dropping_touch_no_other_adapter(name, tiny, batch, tmp_path):
+    folders = save_several(METHODS[name], tiny, tmp_path)
+    pool = Pool(tiny, {key: folders[key] for key in NAMES[:2]}, resident=RESIDENT)
+    logits(pool, [*NAMES[:2], *NAMES[:2]], batch)
+    tensors = pool.delta.tensors()
+    kept = pool.resident["rte"]
+    before = {key: (tensor.data_ptr(), tensor[kept].clone()) for key, tensor in tensors.items()}
+    pool.drop("mrpc")
+    pool.add("new", folders["sst2"])
+    logits(pool, "new", batch)
+    for key, tensor in pool.delta.tensors().items():
+        assert tensor.data_ptr() == before[key][0]
+        assert torch.equal(tensor[kept], before[key][1])
+    assert list(pool) == ["rte", "new"]
+    with pytest.raises(InputError, match="no adapter 'mrpc'. It knows rte, new"):
+        logits(pool, "mrpc", batch)
+
+
+@pooled
+def test_a_pool_leaves_the_backbone_as_it_was(name, tiny, batch, tmp_path):
+    folders = save_several(METHODS[name], tiny, tmp_path)
+    keys = list(tiny.state_dict())
+    with torch.no_grad():
+        base = tiny(**batch).logits
+    pool = Pool(tiny, folders)
+    assert not torch.equal(logits(pool, ROWS, batch), base)
+    assert not any(tensor.requires_grad for tensor in tiny.parameters())
+    assert pool.detach() is tiny
+    assert list(tiny.state_dict()) == keys
+    with torch.no_grad():
+        assert torch.equal(tiny(**batch).logits, base)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in POOLED])
+def test_a_method_that_shares_weights_or_moves_the_backbone_is_refused(name, tiny, tmp_path):
+    attach(tiny, METHODS[name], name="whole").save(tmp_path / "whole")
+    fresh = make_tiny()
+    keys = list(fresh.state_dict())
+    with pytest.raises(InputError, match=r"cannot be pooled: .* Load each adapter as a Delta, or bake"):
+        Pool(fresh, {"whole": tmp_path / "whole"})
+    assert list(fresh.state_dict()) == keys
+
+
+# -- reading ahead, memory, and what is wrong: the same for every method -----------------------------------------------
+
+
+@pytest.fixture
+def folders(tiny, tmp_path):
+    return save_several(METHODS["compacter++"], tiny, tmp_path)
+
+
+def test_what_was_read_ahead_is_not_read_again(tiny, batch, folders):
+    expected = alone(folders, tiny, ROWS, batch)
+    pool = Pool(tiny, folders, resident=RESIDENT)
+    pool.prefetch(ROWS)
+    for reading in pool.reading.values():
+        reading.result()
+    for name in set(ROWS):
+        (folders[name] / TENSORS).unlink()
+    torch.testing.assert_close(logits(pool, ROWS, batch), expected, rtol=1e-5, atol=1e-5)
+    assert not pool.reading
+
+
+def test_reading_ahead_is_another_threads_work_and_is_bounded(tiny, folders, monkeypatch):
+    pool = Pool(tiny, folders, resident=2)
+    threads, read = [], pool.read
+    monkeypatch.setattr(pool, "read", lambda name: (threads.append(threading.current_thread().name), read(name))[1])
+    pool.prefetch(NAMES)
+    for reading in pool.reading.values():
+        reading.result()
+    assert list(pool.reading) == ["cola", "sst2"]
+    assert set(threads) == {"pool reads_0"}
+
+
+def test_memory_is_taken_as_adapters_are_read(tiny, folders, batch):
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        pytest.skip("the system does not say how much memory is in use")
+
+    def pages():
+        return int(statm.read_text().split()[1])
+
+    before = pages()
+    pool = Pool(tiny, folders, resident=200_000)
+    logits(pool, ROWS, batch)
+    assert pool.delta.bytes() > 2**30
+    assert (pages() - before) * 4096 < 100 * 2**20
+
+
+def test_rows_under_way_keep_their_adapters(tiny, batch, folders):
+    pool = Pool(tiny, folders, resident=2)
+    expected = logits(pool, "mrpc", batch)
+    with pool.rows("mrpc"):
+        logits(pool, "rte", batch)
+        logits(pool, "cola", batch)
+        with torch.no_grad():
+            assert torch.equal(tiny(**batch).logits, expected)
+        with pytest.raises(InputError, match="'mrpc' is in use: drop it after"):
+            pool.drop("mrpc")
+        with pytest.raises(InputError, match="use 2 adapters, 1 more than fit .* resident=3"):
+            logits(pool, ["sst2", "sst2", "rte", "rte"], batch)
+
+
+def test_rows_that_make_no_sense_are_refused(tiny, batch, folders):
+    pool = Pool(tiny, folders, resident=2)
+    with pytest.raises(InputError, match="use 4 adapters, 2 more than fit .* resident=4"):
+        logits(pool, NAMES, batch)
+    with pytest.raises(InputError, match="no adapter 'mnli'. It knows mrpc, rte, cola, sst2"):
+        logits(pool, "mnli", batch)
+    with pytest.raises(InputError, match="given no row"):
+        logits(pool, [], batch)
+    with pytest.raises(InputError, match="was not told which of them the rows use.*the pool's `rows`"):
+        tiny(**batch)
+    attach(tiny, METHODS["houlsby"], name="other")
+    with pytest.raises(InputError, match="the pool is at rest"):
+        logits(pool, "mrpc", batch)
+
+
+def test_pools_that_cannot_be_are_refused_and_change_nothing(tiny, folders, tmp_path):
+    keys = list(tiny.state_dict())
+    with pytest.raises(InputError, match="one adapter at least"):
+        Pool(tiny, {})
+    with pytest.raises(InputError, match="resident=1: a pool keeps 2"):
+        Pool(tiny, folders, resident=1)
+    attach(tiny, METHODS["houlsby"], name="dense").save(tmp_path / "dense")
+    tiny.hyperadapters["delta:dense"].detach()
+    with pytest.raises(InputError, match="does not fit the pool's others: method is .*Adapter.* not .*Compacter"):
+        Pool(tiny, {**folders, "dense": tmp_path / "dense"})
+    config = json.loads((folders["rte"] / CONFIG).read_text())
+    config["backbone"]["weights"] = "0" * 64
+    (folders["rte"] / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(InputError, match="rte was trained on another backbone .*the weights are others"):
+        Pool(tiny, folders)
+    assert list(tiny.state_dict()) == keys
+
+
+def test_a_damaged_adapter_is_refused_when_it_is_read_and_the_others_stay(tiny, batch, folders):
+    pool = Pool(tiny, folders, resident=2)
+    expected = logits(pool, ["mrpc", "rte"] * 2, batch)
+    whole = load_file(folders["cola"] / TENSORS)
+    save_file({key: tensor[..., :1].contiguous() for key, tensor in whole.items()}, folders["cola"] / TENSORS)
+    (folders["sst2"] / TENSORS).write_bytes((folders["sst2"] / TENSORS).read_bytes()[:-8])
+    pool.prefetch(["cola"])
+    with pytest.raises(InputError, match="(?s)does not fit:.*adapters.down_bias: shape.*norms.weight: shape"):
+        logits(pool, "cola", batch)
+    with pytest.raises(InputError, match="not a whole safetensors file"):
+        logits(pool, "sst2", batch)
+    assert list(pool.resident) == ["mrpc", "rte"]
+    assert torch.equal(logits(pool, ["mrpc", "rte"] * 2, batch), expected)
+
+
+def test_an_adapter_of_several_tasks_asks_to_be_baked(tiny, tmp_path):
+    attach(tiny, METHODS["houlsby"], name="mix", tasks=["a", "b"]).save(tmp_path / "mix")
+    with pytest.raises(InputError, match="holds 2 tasks, .*hyperadapters bake"):
+        Pool(make_tiny(), {"mix": tmp_path / "mix"})
