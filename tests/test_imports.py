@@ -129,6 +129,7 @@ def test_the_public_names_are_these():
         "NonFiniteLossError",
         "PHMAdapter",
         "Parameters",
+        "Pool",
         "Predictor",
         "PromptTuning",
         "Result",
