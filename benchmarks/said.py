@@ -21,7 +21,7 @@ from transformers import AutoModelForSeq2SeqLM
 
 from hyperadapters import METHODS, attach
 from hyperadapters.backbone import shape_config
-from hyperadapters.measure import PeakMemory
+from hyperadapters.gauges import PeakMemory
 from hyperadapters.versions import versions
 
 NAMES = ("full", "intrinsic-said")

@@ -1,101 +1,90 @@
 """What a training step costs over the floor: forward and activation gradients of the frozen backbone.
 
-    python benchmarks/step.py --methods compacter,compacter++,houlsby --peft --output results/step-t5-small.json
+    python benchmarks/step.py --methods compacter,compacter++,houlsby --peft --adapters --output results/step.json
 
-A fresh T5 of the given size (weights decide nothing here), dropout off, gradients taken, no optimizer. Floor and peers
-are the backbone as transformers makes it; ours has what `load_backbone` does to it (`combine_masks`). Two figures do
-not depend on the machine: aten operations forward and backward (views not counted), and the bytes that autograd keeps
-for the backward pass (distinct storages, parameters left out). Time is the process's own processor time on one
-thread, all variants in turn; a figure is the median over rounds of the ratio to the floor in the same round.
+A fresh T5 of the given size (weights decide nothing here), gradients taken, no optimizer. Floor and peers are the
+backbone as transformers makes it; ours has what `load_backbone` does to it (`combine_masks`, and with --dropout the
+cheap masks). Figures that do not depend on the machine: aten operations forward and backward (views not counted), and
+the bytes that autograd keeps for the backward pass (distinct storages, parameters left out). Peak memory is what the
+process grew by in one step. Time is the process's own processor time on one thread, all variants in turn; a figure is
+the median over rounds of the ratio to the floor in the same round. Dropout is off unless --dropout is given.
+
+--adapters makes a virtual environment under build/ with the adapters library, which wants an older transformers, and
+measures it there in turn with the rest, beside a floor of its own.
 """
 
 import argparse
 import copy
 import json
+import os
 import statistics
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from gauge import Batch, Gauge, Here, Variant, gradients_from_embeddings, make_batch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import T5ForConditionalGeneration
+from transformers import T5Config, T5ForConditionalGeneration
 
 import hyperadapters as ha
 from hyperadapters.anatomy import anatomy
 from hyperadapters.attention import combine_masks
 from hyperadapters.backbone import shape_config
-from hyperadapters.measure import saved_tensors
 from hyperadapters.versions import versions
 
-Variant = Callable[[], AbstractContextManager[nn.Module]]
-"""Puts a model in the state to be measured, and takes it back."""
+FOLDER = Path(__file__).parent
+PEER = "adapters==1.3.0"
+SIZES = ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_decoder_layers", "num_heads", "dropout_rate")
 
 
-class Operations(TorchDispatchMode):
-    """Counts aten operations that are no views."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        view = func._schema.name == "aten::_unsafe_view" or any(
-            returned.alias_info is not None and not returned.alias_info.is_write for returned in func._schema.returns
-        )
-        self.count += not view
-        return func(*args, **(kwargs or {}))
-
-
-def variants(backbone: nn.Module, methods: list[str], *, with_peft: bool) -> dict[str, Variant]:
-    """Everything to measure, by name; all of ours share one backbone, and so do floor and norms."""
+def variants(backbone: nn.Module, methods: list[str], *, dropout: bool, with_peft: bool) -> dict[str, Variant]:
+    """Everything of this process to measure, by name; all of ours share one backbone, and so do floor and norms."""
     plain = copy.deepcopy(backbone)
     combine_masks(backbone)
     deltas = {name: ha.attach(backbone, ha.method_named(name), name=name.replace(".", "-")) for name in methods}
     for delta in deltas.values():
         delta.rest()
+    backbone.train(dropout)
+    ha.set_fast_dropout(backbone, dropout)
 
     @contextmanager
     def floor(model: nn.Module) -> Iterator[nn.Module]:
         """Nothing trains; gradients reach the embeddings' output and stop there."""
-        words = model.get_input_embeddings().weight
-        embeddings = [module for module in model.modules() if getattr(module, "weight", None) is words]
-        handles = [module.register_forward_hook(leaf) for module in embeddings if isinstance(module, nn.Embedding)]
+        handles = gradients_from_embeddings(model)
         yield model
         for handle in handles:
             handle.remove()
 
     @contextmanager
-    def norms(model: nn.Module) -> Iterator[nn.Module]:
-        """The backbone's own norms train."""
-        own = [model.get_submodule(path) for path in anatomy(model).norms]
-        for norm in own:
-            norm.requires_grad_(True)
+    def trained(model: nn.Module, parts: list[nn.Module]) -> Iterator[nn.Module]:
+        """These of the backbone's modules train."""
+        for part in parts:
+            part.requires_grad_(True)
         yield model
-        for norm in own:
-            norm.requires_grad_(False)
+        for part in parts:
+            part.requires_grad_(False)
 
-    def ours(name: str) -> Variant:
-        @contextmanager
-        def using() -> Iterator[nn.Module]:
-            deltas[name].use()
-            yield backbone
-            deltas[name].rest()
-
-        return using
+    @contextmanager
+    def ours(name: str) -> Iterator[nn.Module]:
+        deltas[name].use()
+        yield backbone
+        deltas[name].rest()
 
     found: dict[str, Variant] = {
         "floor": partial(floor, plain),
-        "norms alone": partial(norms, plain),
-        "floor, masks combined": partial(floor, backbone),
-        **{name: ours(name) for name in methods},
+        "norms alone": partial(trained, plain, [plain.get_submodule(path) for path in anatomy(plain).norms]),
+        "full fine-tuning": partial(trained, plain, [plain]),
+        "floor, ours": partial(floor, backbone),
+        **{name: partial(ours, name) for name in methods},
     }
     if with_peft:
-        lora = peft_lora(plain)
+        lora = peft_lora(plain).train(dropout)
 
         @contextmanager
         def peft() -> Iterator[nn.Module]:
@@ -105,57 +94,99 @@ def variants(backbone: nn.Module, methods: list[str], *, with_peft: bool) -> dic
     return found
 
 
-def leaf(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
-    """A forward hook: gradients are taken from here on."""
-    return output.requires_grad_(True)
-
-
 def peft_lora(backbone: nn.Module) -> nn.Module:
     """LoRA of the peft library on a copy of the backbone."""
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415 (needed with --peft alone)
 
-    return get_peft_model(
-        copy.deepcopy(backbone), LoraConfig(task_type="SEQ_2_SEQ_LM", r=8, target_modules=["q", "v"])
-    ).eval()
+    return get_peft_model(copy.deepcopy(backbone), LoraConfig(task_type="SEQ_2_SEQ_LM", r=8, target_modules=["q", "v"]))
 
 
-def counts(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, int]:
-    """Operations and saved bytes of one step."""
-    with Operations() as forward:
-        loss = model(**batch).loss
-    with Operations() as backward:
-        loss.backward()
-    with saved_tensors(model) as saved:
-        model(**batch)
-    return {"forward": forward.count, "backward": backward.count, "saved_bytes": sum(saved.values())}
+class Peer:
+    """The adapters library in a process and an environment of its own."""
+
+    def __init__(self, setting: dict[str, Any]) -> None:
+        python = environment(FOLDER.parent / "build" / "adapters-venv")
+        paths = {"PYTHONPATH": f"{FOLDER.parent / 'src'}{os.pathsep}{FOLDER}"}
+        self.process = subprocess.Popen(
+            [python, FOLDER / "adapters_peer.py"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **paths},
+        )
+        self.versions = self.ask(setting)
+
+    def ask(self, question: Any) -> Any:
+        """One line there, one line back."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(question) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit("the adapters library's process ended; its error stands above.")
+        return json.loads(answer)
 
 
-def seconds(model: nn.Module, batch: dict[str, torch.Tensor]) -> float:
-    """Processor time of forward and backward."""
-    start = time.process_time()
-    model(**batch).loss.backward()
-    return time.process_time() - start
+class There:
+    """A gauge of a model in the peer's process."""
+
+    def __init__(self, peer: Peer, name: str) -> None:
+        self.peer, self.name = peer, name
+
+    def counts(self) -> dict[str, int]:
+        found: dict[str, int] = self.peer.ask(["counts", self.name])
+        return found
+
+    def seconds(self) -> float:
+        return float(self.peer.ask(["seconds", self.name]))
 
 
-def measure(every: dict[str, Variant], batch: dict[str, torch.Tensor], rounds: int) -> dict[str, dict[str, Any]]:
-    """Counts of every variant, and its time over the floor's."""
-    found: dict[str, dict[str, Any]] = {}
-    for name, variant in every.items():
-        with variant() as model:
-            found[name] = counts(model, batch)
-    times: dict[str, list[float]] = {name: [] for name in every}
+def environment(folder: Path) -> Path:
+    """The python of a virtual environment with the adapters library, made if it is not there."""
+    python = folder / "bin" / "python"
+    if not (folder / "installed").exists():
+        print(f"making {folder} with {PEER} …", flush=True)
+        venv.create(folder, with_pip=True, clear=True)
+        wanted = [f"torch=={torch.__version__.split('+')[0]}", PEER, "lazy_loader"]
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
+        (folder / "installed").touch()
+    return python
+
+
+def measure(gauges: dict[str, Gauge], floors: dict[str, str], rounds: int) -> dict[str, dict[str, Any]]:
+    """Counts of everything, and times over the floor of the same library."""
+    found: dict[str, dict[str, Any]] = {name: dict(gauge.counts()) for name, gauge in gauges.items()}
+    times: dict[str, list[float]] = {name: [] for name in gauges}
     for _ in range(rounds):
-        for name, variant in every.items():
-            with variant() as model:
-                times[name].append(seconds(model, batch))
-                model.zero_grad()
-    least = found["floor"]["forward"] + found["floor"]["backward"]
+        for name, gauge in gauges.items():
+            times[name].append(gauge.seconds())
     for name, values in found.items():
+        floor = found[floors[name]]
+        least = floor["forward"] + floor["backward"]
         values["operations_over_floor"] = round((values["forward"] + values["backward"]) / least, 3)
         if rounds:
-            ratios = [mine / floor for mine, floor in zip(times[name], times["floor"], strict=True)]
+            ratios = [mine / theirs for mine, theirs in zip(times[name], times[floors[name]], strict=True)]
             values["time_over_floor"] = round(statistics.median(ratios), 3)
+            first = [mine / theirs for mine, theirs in zip(times[name], times["floor"], strict=True)]
+            values["time_over_first_floor"] = round(statistics.median(first), 3)
     return found
+
+
+def gauges_of(args: argparse.Namespace, config: T5Config, batch: Batch) -> tuple[dict[str, Gauge], Peer | None]:
+    """Every gauge by name, the peer's with its library's name in front."""
+    backbone = T5ForConditionalGeneration(config).eval().requires_grad_(False)
+    methods = args.methods.split(",")
+    mine = variants(backbone, methods, dropout=args.dropout, with_peft=args.peft)
+    gauges: dict[str, Gauge] = {name: Here(variant, batch) for name, variant in mine.items()}
+    if not args.adapters:
+        return gauges, None
+    bottlenecks = {name: ha.METHODS[name].bottleneck for name in methods if name in ("compacter", "compacter++")}
+    sizes = {key: getattr(config, key) for key in SIZES}
+    shape = {"rows": args.rows, "source": args.source, "target": args.target}
+    peer = Peer({"backbone": sizes, "batch": shape, "methods": bottlenecks, "dropout": args.dropout})
+    gauges |= {f"adapters {name}": There(peer, name) for name in ("floor", *bottlenecks)}
+    return gauges, peer
 
 
 def main() -> None:
@@ -163,6 +194,8 @@ def main() -> None:
     parser.add_argument("--backbone", default="t5-small")
     parser.add_argument("--methods", default="compacter,compacter++")
     parser.add_argument("--peft", action="store_true", help="LoRA of the peft library beside ours")
+    parser.add_argument("--adapters", action="store_true", help="the adapters library beside ours")
+    parser.add_argument("--dropout", action="store_true", help="train with the backbone's dropout")
     parser.add_argument("--rows", type=int, default=2)
     parser.add_argument("--source", type=int, default=32)
     parser.add_argument("--target", type=int, default=4)
@@ -173,18 +206,18 @@ def main() -> None:
     torch.manual_seed(0)
     config = shape_config(args.backbone)
     config.decoder_start_token_id = 0
-    backbone = T5ForConditionalGeneration(config).eval().requires_grad_(False)
-    ids = torch.randint(3, 32_000, (args.rows, args.source))
-    labels = torch.randint(3, 32_000, (args.rows, args.target))
-    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
-    batch["attention_mask"][-1, args.source // 2 :] = 0
-    found = measure(variants(backbone, args.methods.split(","), with_peft=args.peft), batch, args.rounds)
+    batch = make_batch(args.rows, args.source, args.target)
+    gauges, peer = gauges_of(args, config, batch)
+    floors = {name: "adapters floor" if name.startswith("adapters ") else "floor" for name in gauges}
+    found = measure(gauges, floors, args.rounds)
     settings = {key: value for key, value in vars(args).items() if key != "output"}
     report = {"variants": found, "settings": settings, "versions": versions()}
+    if peer:
+        report["adapters_versions"] = peer.versions
     args.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     for name, values in found.items():
         print(f"{name:22s}", values)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,7 +9,7 @@ from conftest import make_tiny
 from families import FAMILIES
 from hyperadapters import METHODS, attach, load_backbone
 from hyperadapters.attention import combine_masks
-from hyperadapters.measure import saved_tensors
+from hyperadapters.gauges import saved_tensors
 
 HANDING_ON = ("t5", "t5-v1.1", "mt5")
 

@@ -7,7 +7,7 @@ from torch import nn
 from conftest import make_tiny
 from hyperadapters import METHODS, attach, measure
 from hyperadapters.data import Data, Encoded, Text
-from hyperadapters.measure import saved_tensors
+from hyperadapters.gauges import saved_tensors
 from hyperadapters.tasks.task import Form, FreeText
 
 

@@ -18,8 +18,9 @@ from transformers import PreTrainedModel
 from hyperadapters.anatomy import kind_of
 from hyperadapters.backbone import Precision, loader_of, shape_config
 from hyperadapters.errors import InputError
+from hyperadapters.gauges import PeakMemory, saved_tensors
 from hyperadapters.kinds import Encoded
-from hyperadapters.measure import PeakMemory, median_seconds, saved_tensors, training_step
+from hyperadapters.measure import median_seconds, training_step
 from hyperadapters.methods.delta import Delta, attach
 from hyperadapters.methods.method import Method
 

@@ -1,0 +1,71 @@
+"""The adapters library's side of `step.py`, run in a virtual environment of its own (it wants an older transformers).
+
+Reads {"backbone": the T5's sizes, "batch": …, "methods": …, "dropout": …} on its first line, then one request a line,
+["counts", NAME] or ["seconds", NAME], and answers each with one line of JSON.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import adapters
+import torch
+import transformers
+from gauge import Here, Variant, gradients_from_embeddings, make_batch
+from torch import nn
+from transformers import T5Config, T5ForConditionalGeneration
+
+CONFIGS = {"compacter": adapters.CompacterConfig, "compacter++": adapters.CompacterPlusPlusConfig}
+
+
+def model_of(sizes: dict[str, Any], *, dropout: bool) -> nn.Module:
+    """The frozen T5 of these sizes."""
+    torch.manual_seed(0)
+    model = T5ForConditionalGeneration(T5Config(**sizes, decoder_start_token_id=0)).requires_grad_(False)
+    return model.train(dropout)
+
+
+def peer(method: str, bottleneck: int, sizes: dict[str, Any], *, dropout: bool) -> Variant:
+    """A method of the library, on a model of its own."""
+    model = model_of(sizes, dropout=dropout)
+    adapters.init(model)
+    config = CONFIGS[method](reduction_factor=sizes["d_model"] / bottleneck)
+    model.add_adapter(method, config=config)
+    model.train_adapter(method)
+    model.train(dropout)
+
+    @contextmanager
+    def using() -> Iterator[nn.Module]:
+        yield model
+
+    return using
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    setting = json.loads(sys.stdin.readline())
+    sizes, dropout = setting["backbone"], setting["dropout"]
+    batch = make_batch(**setting["batch"])
+    plain = model_of(sizes, dropout=dropout)
+
+    @contextmanager
+    def floor() -> Iterator[nn.Module]:
+        handles = gradients_from_embeddings(plain)
+        yield plain
+        for handle in handles:
+            handle.remove()
+
+    gauges = {"floor": Here(floor, batch)}
+    for method, bottleneck in setting["methods"].items():
+        gauges[method] = Here(peer(method, bottleneck, sizes, dropout=dropout), batch)
+    versions = {"adapters": adapters.__version__, "transformers": transformers.__version__, "torch": torch.__version__}
+    print(json.dumps(versions), flush=True)
+    for line in sys.stdin:
+        what, name = json.loads(line)
+        print(json.dumps(getattr(gauges[name], what)()), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""What one training step costs, of whichever library made the model: operations, saved bytes, time, peak memory."""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from hyperadapters.gauges import PeakMemory, saved_tensors
+
+Variant = Callable[[], AbstractContextManager[nn.Module]]
+"""Puts a model in the state to be measured, and takes it back."""
+Batch = dict[str, torch.Tensor]
+
+
+class Operations(TorchDispatchMode):
+    """Counts aten operations that are no views."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        view = func._schema.name == "aten::_unsafe_view" or any(
+            returned.alias_info is not None and not returned.alias_info.is_write for returned in func._schema.returns
+        )
+        self.count += not view
+        return func(*args, **(kwargs or {}))
+
+
+class Gauge(Protocol):
+    """Measures steps of one model, wherever it lives."""
+
+    def counts(self) -> dict[str, int]:
+        """Operations forward and backward, saved bytes, and the peak's bytes over what was there before the step."""
+
+    def seconds(self) -> float:
+        """Processor time of one step: forward and backward."""
+
+
+class Here:
+    """A gauge of a model in this process."""
+
+    def __init__(self, variant: Variant, batch: Batch) -> None:
+        self.variant, self.batch = variant, batch
+
+    def counts(self) -> dict[str, int]:
+        with self.variant() as model:
+            with Operations() as forward:
+                loss = model(**self.batch).loss
+            with Operations() as backward:
+                loss.backward()
+            with saved_tensors(model) as saved:
+                model(**self.batch)
+            model.zero_grad()
+            peak = PeakMemory(torch.device("cpu"))
+            model(**self.batch).loss.backward()
+            model.zero_grad()
+            return {
+                "forward": forward.count,
+                "backward": backward.count,
+                "saved_bytes": sum(saved.values()),
+                "peak_bytes": peak.read(),
+            }
+
+    def seconds(self) -> float:
+        with self.variant() as model:
+            start = time.process_time()
+            model(**self.batch).loss.backward()
+            spent = time.process_time() - start
+            model.zero_grad()
+            return spent
+
+
+def make_batch(rows: int, source: int, target: int) -> Batch:
+    """Random tokens; the last row is half padding."""
+    ids = torch.randint(3, 32_000, (rows, source))
+    batch = {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "labels": torch.randint(3, 32_000, (rows, target)),
+    }
+    batch["attention_mask"][-1, source // 2 :] = 0
+    return batch
+
+
+def leaf(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
+    """A forward hook: gradients are taken from here on."""
+    return output.requires_grad_(True)
+
+
+def gradients_from_embeddings(model: nn.Module) -> list[Any]:
+    """Hooks that let gradients reach the embeddings' output and stop there: the floor."""
+    words = model.get_input_embeddings().weight
+    found = [m for m in model.modules() if isinstance(m, nn.Embedding) and m.weight is words]
+    return [module.register_forward_hook(leaf) for module in found]
