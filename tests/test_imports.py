@@ -13,6 +13,7 @@ ORDER = [
     "settings",
     "progress",
     "files",
+    "gauges",
     "card",
     "layers",
     "anatomy",
