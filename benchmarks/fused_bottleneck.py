@@ -7,8 +7,8 @@ It goes into the package only if it beats compiled PyTorch on a GPU; the verdict
 check compares outputs and all gradients with the package's dense form in float32.
 
 One program takes a block of one row's tokens. Forward reads y twice (the second time from the cache) and keeps nothing
-but y; backward makes h and g(h) anew, writes dy and the two narrow (tokens, bottleneck) factors, and leaves the weights'
-gradients, which reduce over tokens, to matrix products of PyTorch.
+but y; backward makes h and g(h) anew, writes dy and the two narrow (tokens, bottleneck) factors, and leaves the
+gradients of the weights, which reduce over tokens, to matrix products of PyTorch.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def forward_kernel(  # type: ignore[no-untyped-def]
     y, down, down_bias, up, up_bias, rows, out, length, d_model, narrow,
     NARROW: tl.constexpr, TOKENS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """out = y + U·g(D·y + b_D) + b_U for one block of one row's tokens."""
+    """The sum y + U·g(D·y + b_D) + b_U for one block of one row's tokens."""
     row, own = tl.program_id(0), tl.load(rows + tl.program_id(0))
     tokens = tl.program_id(1) * TOKENS + tl.arange(0, TOKENS)
     inside, columns = tokens < length, tl.arange(0, NARROW)

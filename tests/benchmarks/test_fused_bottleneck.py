@@ -13,6 +13,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fused_bottleneck.py"
 def test_the_kernels_give_outputs_and_gradients_of_the_dense_form():
     pytest.importorskip("triton", reason="triton is not installed")
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    done = subprocess.run([sys.executable, SCRIPT, "--check"], env=environment, capture_output=True, text=True)
+    command = [sys.executable, SCRIPT, "--check"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "largest relative difference" in done.stdout
