@@ -98,7 +98,7 @@ def test_evaluation_rows_are_the_same_for_every_seed(tokenizer):
 
 @pytest.mark.parametrize("count", [0, 10**6])
 def test_a_number_of_rows_there_are_not_is_refused(count, tokenizer):
-    with pytest.raises(InputError, match="there are 2000 training rows"):
+    with pytest.raises(InputError, match="has 2000 training rows; take 1 to 2000"):
         load_data("demo/acceptability", tokenizer, text=Text(train_rows=count))
 
 

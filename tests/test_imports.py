@@ -34,6 +34,7 @@ ORDER = [
     "store",
     "pool",
     "predict",
+    "start",
     "train",
     "run",
     "attempt",
@@ -135,6 +136,7 @@ def test_the_public_names_are_these():
         "PromptTuning",
         "Result",
         "Scores",
+        "Start",
         "TASKS",
         "Text",
         "Training",
@@ -153,6 +155,7 @@ def test_the_public_names_are_these():
         "parameters_of",
         "run",
         "set_fast_dropout",
+        "start_from",
     ]
     for name in hyperadapters.__all__:
         assert getattr(hyperadapters, name).__doc__ or name in ("METHODS", "TASKS")

@@ -27,6 +27,9 @@ from .experiment import (
     NamedTask as NamedTask,
 )
 from .experiment import (
+    Start as Start,
+)
+from .experiment import (
     Training as Training,
 )
 from .measure import Cost as Cost
@@ -67,6 +70,7 @@ from .predict import Predictor as Predictor
 from .predict import load_predictor as load_predictor
 from .run import Result as Result
 from .run import run as run
+from .start import start_from as start_from
 from .store import load as load
 from .tasks import TASKS as TASKS
 from .tasks import own_task as own_task

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers import (
@@ -104,6 +105,12 @@ def loader_of(name: str, config: PretrainedConfig) -> Any:
             "ha.attach(model, method)."
         )
     return loader
+
+
+def default_device() -> torch.device:
+    """The process's accelerator if there is one, else the CPU."""
+    device: torch.device = PartialState().device
+    return device
 
 
 def load_backbone(

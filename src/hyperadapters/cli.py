@@ -59,6 +59,24 @@ Settings = Annotated[
         "lists the right ones.",
     ),
 ]
+StartFolder = Annotated[
+    str,
+    typer.Option(
+        "--from",
+        help="Go on from this trained adapter, with its method and backbone. One that holds several tasks gets the new "
+        "task besides; one of a single task is trained further.",
+    ),
+]
+InitTask = Annotated[
+    str, typer.Option("--init-task", help="With --from: the task that the new one starts from; else the mean of all.")
+]
+Freeze = Annotated[bool, typer.Option("--freeze", help="With --from: train only what the new task has for itself.")]
+MaxTrain = Annotated[
+    int | None, typer.Option("--max-train", help="Train on so many rows, drawn by the seed: --set text.train_rows.")
+]
+Steps = Annotated[
+    int | None, typer.Option("--steps", help="Train for so many steps instead of epochs: --set training.steps.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")]
 AdapterFolder = Annotated[Path, typer.Argument(help="Folder of a saved adapter.", show_default=False)]
 OtherBackbone = Annotated[
@@ -160,20 +178,47 @@ def choose_task(task: str, data: str, files: dict[str, str], text: str, label: s
     return FilesTask(**files, text=columns, answer=label or target, classify=bool(label))
 
 
-def plan(method: str, task: Any, backbone: str, settings: list[str]) -> Any:
+def plan(chosen: Any, task: Any, backbone: str, settings: list[str], start: Any = None) -> Any:
     """The experiment that the options describe, with the method's and the task's own defaults."""
     from hyperadapters.experiment import Experiment, NamedTask, Training, suggested_rate, with_changes
-    from hyperadapters.methods import method_named
     from hyperadapters.tasks import task_named
 
-    chosen = method_named(method)
     epochs = task_named(task.name).epochs if isinstance(task, NamedTask) else 3
     training = Training(lr=suggested_rate(chosen, backbone), epochs=epochs)
-    return with_changes(Experiment(method=chosen, task=task, backbone=backbone, training=training), changes(settings))
+    experiment = Experiment(method=chosen, task=task, backbone=backbone, training=training, start=start)
+    return with_changes(experiment, changes(settings))
+
+
+def choose_start(folder: str, init_task: str, freeze: bool, named: bool) -> Any:
+    """The trained adapter that the options say to go on from, if any; `named` says that a task is given."""
+    from hyperadapters.start import start_from
+
+    if folder and not named:
+        raise InputError("--from goes on with a task: say which with --task, or give files of your own.")
+    if folder:
+        return start_from(folder, init_task, freeze=freeze)
+    for option, value in {"--init-task": init_task, "--freeze": freeze}.items():
+        if value:
+            raise InputError(f"{option} goes with --from, a trained adapter that holds several tasks.")
+    return None
+
+
+def choose_method(context: typer.Context, method: str, backbone: str, start: Any) -> tuple[Any, str]:
+    """The method and the backbone that the command line names or, where it does not, that a run goes on from."""
+    from hyperadapters.methods import method_from_json, method_named
+    from hyperadapters.store import read_config
+
+    if not start:
+        return method_named(method), backbone
+    config = read_config(start.adapter)
+    kept, place = method_from_json(config["method"]), config["backbone"]["name"]
+    default = {name: context.get_parameter_source(name).name == "DEFAULT" for name in ("method", "backbone")}
+    return kept if default["method"] else method_named(method), place if default["backbone"] else backbone
 
 
 @command
 def train(
+    context: typer.Context,
     task: TaskName = "",
     method: MethodName = "compacter++",
     backbone: Backbone = "embedded",
@@ -187,6 +232,11 @@ def train(
     text: TextColumns = "",
     label: LabelColumn = "",
     target: TargetColumn = "",
+    start: StartFolder = "",
+    init_task: InitTask = "",
+    freeze: Freeze = False,
+    max_train: MaxTrain = None,
+    steps: Steps = None,
     settings: Settings = [],  # noqa: B006 (typer copies it)
     resume: Resume = False,
     json_output: Json = False,
@@ -201,12 +251,18 @@ def train(
         hyperadapters train --train a.jsonl --validation b.jsonl --text premise,hypothesis --label label
 
         hyperadapters train --task glue/mrpc,glue/rte,glue/cola --method hyperformer++ --backbone t5-base
+
+        hyperadapters train --from out/mix --task scitail --init-task glue/rte --max-train 16 --steps 200
     """
     from hyperadapters.report import terminal_table
     from hyperadapters.run import run
 
     files = {"train": train, "validation": validation, "test": test}
-    experiment = plan(method, choose_task(task, data, files, text, label, target), backbone, settings)
+    limits = {"text.train_rows": max_train, "training.steps": steps}
+    settings = [*settings, *(f"{path}={value}" for path, value in limits.items() if value is not None)]
+    begun = choose_start(start, init_task, freeze, bool(task or train))
+    chosen, place = choose_method(context, method, backbone, begun)
+    experiment = plan(chosen, choose_task(task, data, files, text, label, target), place, settings, begun)
     quiet_libraries()
     result = run(experiment, output, resume=resume)
     tokens = f"tokens: {result.tokens:,}, with padding {result.padded_tokens:,}"
@@ -243,7 +299,7 @@ def compare(
 
         hyperadapters compare --methods compacter++,peft:lora --set compacter++.n=8 --set peft:lora.r=16
     """
-    from hyperadapters.methods import METHODS
+    from hyperadapters.methods import METHODS, method_named
     from hyperadapters.report import terminal_table, write_comparison
     from hyperadapters.sweep import run_in_turn
 
@@ -253,7 +309,7 @@ def compare(
     files = {"train": train, "validation": validation, "test": test}
     chosen = choose_task(task, data, files, text, label, target)
     quiet_libraries()
-    plans = {name: plan(name, chosen, backbone, settings_of(name, names, settings)) for name in names}
+    plans = {name: plan(method_named(name), chosen, backbone, settings_of(name, names, settings)) for name in names}
     results = run_in_turn(plans, output, resume=resume)
     paths = write_comparison(results, output)
     where = [f"{name}: {path}" for name, path in paths.items()]
@@ -338,9 +394,9 @@ def cost(
     Example:
         hyperadapters cost --backbone t5-base --methods all --batches 4,8,16
     """
+    from hyperadapters.backbone import default_device
     from hyperadapters.cost import beside, costs, random_backbone
     from hyperadapters.methods import METHODS, method_named
-    from hyperadapters.run import default_device
 
     names = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()]
     if precision not in ("fp32", "bf16") or rounds < 1:
@@ -461,7 +517,7 @@ def evaluate(
     from dataclasses import replace
 
     from hyperadapters import files, settings
-    from hyperadapters.backbone import load_backbone
+    from hyperadapters.backbone import default_device, load_backbone
     from hyperadapters.data import tasks_of
     from hyperadapters.evaluate import evaluate as score
     from hyperadapters.experiment import Experiment, FilesTask, task_name
@@ -471,7 +527,7 @@ def evaluate(
     if not (adapter / EXPERIMENT).is_file():
         raise InputError(f"{adapter} has no {EXPERIMENT}: name the folder that `hyperadapters train` wrote.")
     quiet_libraries()
-    model, tokenizer = load_backbone(backbone or read_config(adapter)["backbone"]["name"])
+    model, tokenizer = load_backbone(backbone or read_config(adapter)["backbone"]["name"], device=default_device())
     delta = load(adapter, model)
     experiment = Experiment.from_json(files.read_json(adapter / EXPERIMENT))
     if data and not isinstance(experiment.task, FilesTask):
@@ -560,17 +616,24 @@ def bake(
         hyperadapters bake out/mix --task demo/sentiment --output out/sentiment
     """
     from hyperadapters import files
-    from hyperadapters.backbone import load_backbone
+    from hyperadapters.backbone import default_device, load_backbone
+    from hyperadapters.experiment import Experiment
     from hyperadapters.measure import human_bytes
     from hyperadapters.methods.delta import CONFIG
+    from hyperadapters.run import EXPERIMENT, of_one_task
     from hyperadapters.store import load, read_config
 
     files.check_output(output, resume=False, marker=CONFIG)
     config = read_config(adapter)
     quiet_libraries()
-    model, _ = load_backbone(backbone or config["backbone"]["name"])
-    plain = load(adapter, model, name="several").bake(task)
+    model, _ = load_backbone(backbone or config["backbone"]["name"], device=default_device())
+    several = load(adapter, model, name="several")
+    plain = several.bake(task)
     plain.save(output)
+    if (adapter / EXPERIMENT).is_file():  # what `evaluate` needs to know of the task's rows
+        trained = Experiment.from_json(files.read_json(adapter / EXPERIMENT))
+        one = of_one_task(trained, several.tasks[several.task_number(task)], plain.method)
+        files.write_json(output / EXPERIMENT, one.to_json())
     value = {"output": str(output), "task": task, "method": type(plain.method).__name__, "bytes": plain.bytes()}
     show(value, json_output, f"{value['method']}, {human_bytes(plain.bytes())}: {output}")
 

@@ -31,7 +31,7 @@ class Text:
     prefix: bool = False
     """Write the task's name before the source."""
     train_rows: int | None = None
-    """Train on so many rows, drawn by the run's seed; None: on all."""
+    """Train on so many rows, drawn by the run's seed; None: on all. Of a mixture, on at most so many of each task."""
     evaluation_rows: int | None = None
     """Judge by at most so many rows of each other split, the same ones whatever the seed; None: by all."""
 
@@ -100,6 +100,7 @@ def load_data(
     *,
     kind: BackboneKind = "encoder-decoder",
     seed: int = 42,
+    at_most: bool = False,
 ) -> Data:
     """A task's rows in tokens, ready for `fit` and `evaluate`.
 
@@ -110,6 +111,7 @@ def load_data(
         text: lengths and form; `Text()` by default.
         kind: the backbone's: `delta.anatomy.kind`.
         seed: draws the training rows where `text.train_rows` asks for fewer than all.
+        at_most: take all rows where there are fewer than `text.train_rows`, as in a mixture.
 
     Raises:
         InputError: no such task, files missing or damaged, answers that are none, an empty split, or answers that
@@ -120,20 +122,34 @@ def load_data(
         raise InputError("text.source_length and text.target_length are 2 tokens at least.")
     task = task_named(task) if isinstance(task, str) else task
     examples = task.examples(Path(folder) if folder else None, prefix=text.prefix)
-    if text.train_rows is not None:
-        if not 1 <= text.train_rows <= len(examples["train"]):
-            raise InputError(f"text.train_rows={text.train_rows}: there are {len(examples['train'])} training rows.")
-        examples["train"] = drawn(examples["train"], text.train_rows, seed)
-    if text.evaluation_rows is not None:
-        if text.evaluation_rows < 1:
-            raise InputError(f"text.evaluation_rows={text.evaluation_rows}: 1 or more.")
-        others = {split: drawn(rows, text.evaluation_rows, 0) for split, rows in examples.items() if split != "train"}
-        examples = {"train": examples["train"], **others}
+    examples = limited(examples, text, task.form.name, seed, at_most=at_most)
     encoded, truncated = {}, {}
     for split, rows in examples.items():
         encoded[split], truncated[split] = encode(rows, task.form, tokenizer, text, kind)
     references = {split: [row.reference for row in rows] for split, rows in examples.items()}
     return Data(task.form, task.metrics, tokenizer, text, encoded, references, truncated, kind)
+
+
+def limited(
+    examples: dict[str, list[Example]], text: Text, task: str, seed: int, *, at_most: bool
+) -> dict[str, list[Example]]:
+    """A task's rows by split, as many as `text` asks for.
+
+    Raises:
+        InputError: fewer than one row is asked for, or, unless `at_most`, more than there are to train on.
+    """
+    train, others = examples["train"], {split: rows for split, rows in examples.items() if split != "train"}
+    if text.train_rows is not None:
+        if text.train_rows < 1 or not (at_most or text.train_rows <= len(train)):
+            raise InputError(
+                f"text.train_rows={text.train_rows}: {task} has {len(train)} training rows; take 1 to {len(train)}."
+            )
+        train = drawn(train, text.train_rows, seed)
+    if text.evaluation_rows is not None:
+        if text.evaluation_rows < 1:
+            raise InputError(f"text.evaluation_rows={text.evaluation_rows}: 1 or more.")
+        others = {split: drawn(rows, text.evaluation_rows, 0) for split, rows in others.items()}
+    return {"train": train, **others}
 
 
 def drawn(rows: Sequence[Example], count: int, seed: int) -> list[Example]:

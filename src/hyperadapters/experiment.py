@@ -25,6 +25,8 @@ class Training:
     """Peak learning rate."""
     epochs: int = 3
     """Passes over the training rows."""
+    steps: int | None = None
+    """Updates, however many passes over the rows they take; None: as many as `epochs` give."""
     batch_size: int = 32
     """Rows a step, over all processes and accumulated parts."""
     accumulation: int = 1
@@ -38,7 +40,7 @@ class Training:
     precision: Precision = "fp32"
     """`bf16` computes the backbone under autocast; the Delta stays in float32."""
     evaluate_steps: int | None = None
-    """Evaluate every so many steps; None: after every epoch."""
+    """Evaluate every so many steps; None: after every epoch, or after every tenth of `steps`."""
     patience: int | None = None
     """Stop after so many evaluations without a better one; None: never."""
     checkpoint_seconds: float = 60.0
@@ -50,12 +52,18 @@ class Training:
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no sense, all in one error."""
-        positive = ("lr", "epochs", "batch_size", "accumulation", "max_grad_norm", "evaluate_steps", "patience")
+        rates = ("lr", "max_grad_norm")
+        counts = ("epochs", "steps", "batch_size", "accumulation", "evaluate_steps", "patience")
+        positive = (*rates, *counts)
         bad = [f"training.{n}={getattr(self, n)}: more than 0" for n in positive if _below(getattr(self, n), 1e-300)]
         least = ("warmup_steps", "weight_decay", "checkpoint_seconds", "seed")
         bad += [f"training.{n}={getattr(self, n)}: 0 or more" for n in least if _below(getattr(self, n), 0)]
         if bad:
             raise InputError("\n  ".join(bad))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON. An unset step limit is left out: a run counted in epochs is the run it was without one."""
+        return {key: value for key, value in settings.dump(self).items() if (key, value) != ("steps", None)}
 
 
 def _below(value: float | None, limit: float) -> bool:
@@ -120,6 +128,20 @@ TASK_TYPES: dict[str, type[TaskChoice]] = {"named": NamedTask, "files": FilesTas
 
 
 @dataclass(frozen=True, kw_only=True)
+class Start:
+    """A trained adapter that a run goes on from, as `start_from` makes it."""
+
+    adapter: str
+    """Its folder."""
+    digest: str
+    """SHA-256 of its tensors' file: the run is of these weights, wherever they lie."""
+    like: str = ""
+    """The task of it that a new task starts from; empty: the mean of all."""
+    freeze: bool = False
+    """Train only what the new task has for itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One run, whole: the same experiment gives the same result."""
 
@@ -129,17 +151,28 @@ class Experiment:
     backbone: str = EMBEDDED
     text: Text = field(default_factory=Text)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    start: Start | None = None
+    """A trained adapter to go on from; None: a fresh one."""
+
+    def __post_init__(self) -> None:
+        """Refuse a decay that would move what is frozen."""
+        if self.start and self.start.freeze and self.training.weight_decay:
+            raise InputError(
+                f"training.weight_decay={self.training.weight_decay} would shrink the other tasks' entries, which are "
+                "to stay as they are: leave it at 0 where the rest is frozen."
+            )
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON."""
+        """As plain JSON; `start` where there is one."""
         kind = next(name for name, cls in TASK_TYPES.items() if cls is type(self.task))
         return {
             "method": method_to_json(self.method),
             "task": {"type": kind, **settings.dump(self.task)},
-            "training": settings.dump(self.training),
+            "training": self.training.to_json(),
             "backbone": self.backbone,
             "text": settings.dump(self.text),
             "evaluation": settings.dump(self.evaluation),
+            **({"start": settings.dump(self.start)} if self.start else {}),
         }
 
     @staticmethod
@@ -150,7 +183,7 @@ class Experiment:
             InputError: fields missing, unknown or of a wrong type.
         """
         known = {f.name for f in fields(Experiment)}
-        if set(values) != known:
+        if {*values, "start"} != known:
             raise InputError(f"an experiment has the fields {', '.join(sorted(known))}; found {', '.join(values)}.")
         task = dict(values["task"])
         task_type = TASK_TYPES.get(task.pop("type", ""))
@@ -159,10 +192,11 @@ class Experiment:
         return Experiment(
             method=method_from_json(values["method"]),
             task=settings.parse(task_type, task, "task"),
-            training=settings.parse(Training, values["training"], "training"),
+            training=settings.parse(Training, {"steps": None, **values["training"]}, "training"),
             backbone=str(values["backbone"]),
             text=settings.parse(Text, values["text"], "text"),
             evaluation=settings.parse(Evaluation, values["evaluation"], "evaluation"),
+            start=settings.parse(Start, values["start"], "start") if "start" in values else None,
         )
 
 

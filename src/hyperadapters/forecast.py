@@ -12,12 +12,12 @@ import torch
 from transformers import AutoTokenizer
 
 from hyperadapters.anatomy import kind_of
-from hyperadapters.backbone import load_config, resolve
+from hyperadapters.backbone import default_device, load_config, resolve
 from hyperadapters.data import encode
 from hyperadapters.errors import InputError
 from hyperadapters.experiment import Experiment, resolve_tasks, task_name
 from hyperadapters.measure import parameters_of
-from hyperadapters.run import RESULT, default_device, read_result
+from hyperadapters.run import RESULT, read_result
 from hyperadapters.sweep import key
 
 SAMPLE = 512
@@ -82,8 +82,10 @@ def forecast(experiments: Sequence[Experiment], folder: Path) -> Forecast:
             unknown[task] = str(error)
             continue
         rows, length = sizes[what]
-        steps = experiment.training.epochs * math.ceil(rows / experiment.training.batch_size)
-        tokens = round(experiment.training.epochs * rows * length)
+        training = experiment.training
+        steps = training.steps or training.epochs * math.ceil(rows / training.batch_size)
+        rows_seen = steps * min(rows, training.batch_size) if training.steps else training.epochs * rows
+        tokens = round(rows_seen * length)
         seconds = pace * tokens * parameters_of(experiment.backbone, experiment.method).total
         costs[task] = costs.get(task, TaskCost(task)).plus(steps, tokens, seconds)
     return Forecast(len(planned) - len(todo), list(costs.values()), unknown, basis)

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hyperadapters.backbone import load_backbone
+from hyperadapters.backbone import default_device, load_backbone
 from hyperadapters.data import Text, encode
 from hyperadapters.errors import InputError
 from hyperadapters.evaluate import answer, of_task
@@ -77,7 +77,7 @@ class Predictor:
 def load_predictor(
     folder: str | Path, backbone: str | None = None, evaluation: Evaluation | None = None, *, task: str = ""
 ) -> Predictor:
-    """A saved adapter with its backbone, ready to answer.
+    """A saved adapter with its backbone, ready to answer, on the accelerator if there is one.
 
     Args:
         folder: what `train` wrote.
@@ -90,7 +90,7 @@ def load_predictor(
     """
     config = read_config(folder)
     form, text = saved_task(config, Path(folder), task)
-    model, tokenizer = load_backbone(backbone or config["backbone"]["name"])
+    model, tokenizer = load_backbone(backbone or config["backbone"]["name"], device=default_device())
     return Predictor(load(folder, model), tokenizer, form, text, evaluation or Evaluation())
 
 

@@ -11,16 +11,26 @@ from torch import nn
 
 from hyperadapters import files
 from hyperadapters.anatomy import BackboneKind, kind_of
-from hyperadapters.backbone import load_backbone
+from hyperadapters.backbone import default_device, load_backbone
 from hyperadapters.data import Data, Mixture, load_data, tasks_of
 from hyperadapters.errors import InputError
 from hyperadapters.evaluate import Scores, evaluate, short_names
-from hyperadapters.experiment import Experiment, MixtureTask, method_name, resolve_tasks, task_name
+from hyperadapters.experiment import (
+    Experiment,
+    FilesTask,
+    MixtureTask,
+    NamedTask,
+    method_name,
+    resolve_tasks,
+    task_name,
+)
 from hyperadapters.kinds import KINDS
 from hyperadapters.measure import Cost, measure, parameters
 from hyperadapters.methods.delta import Delta, attach
+from hyperadapters.methods.method import Method
 from hyperadapters.metrics import bootstrap
 from hyperadapters.progress import console
+from hyperadapters.start import started
 from hyperadapters.tasks.task import Form
 from hyperadapters.train import CHECKPOINT, Fitted, fit
 from hyperadapters.versions import versions
@@ -88,14 +98,8 @@ def read_result(folder: Path) -> Result:
         raise InputError(f"{folder / RESULT} is not a result of this version: {error}.") from error
 
 
-def default_device() -> torch.device:
-    """The process's accelerator if there is one, else the CPU."""
-    device: torch.device = PartialState().device
-    return device
-
-
 def run(experiment: Experiment, output: str | Path, *, resume: bool = False, quiet: bool = False) -> Result:
-    """Load, attach, train, keep the best on validation, test once, save.
+    """Load, attach (or go on from a trained adapter), train, keep the best on validation, test once, save.
 
     The output folder then holds the adapter, `experiment.json` and `result.json`. A finished run that is resumed
     returns its result at once.
@@ -155,7 +159,10 @@ def load_task(experiment: Experiment, tokenizer: Any, kind: BackboneKind) -> Dat
     """
     tasks, folder = resolve_tasks(experiment.task)
     seed = experiment.training.seed
-    found = tuple(load_data(task, tokenizer, folder, experiment.text, kind=kind, seed=seed) for task in tasks)
+    mixed = isinstance(experiment.task, MixtureTask)
+    found = tuple(
+        load_data(task, tokenizer, folder, experiment.text, kind=kind, seed=seed, at_most=mixed) for task in tasks
+    )
     return Mixture(found, experiment.task.temperature) if isinstance(experiment.task, MixtureTask) else found[0]
 
 
@@ -163,15 +170,26 @@ def attach_for(experiment: Experiment, backbone: nn.Module, data: Data | Mixture
     """A Delta for this data, which says what prediction needs to know of its task or tasks.
 
     Raises:
-        InputError: as `attach`; the method may hold one task alone.
+        InputError: as `attach`; the method may hold one task alone. Of a run that goes on from another, as `started`.
     """
     forms = {part.form.name: form_json(part.form, experiment) for part in tasks_of(data)}
     tasks = list(forms) if isinstance(data, Mixture) else []
     first = tasks_of(data)[0]
     name = task_name(experiment.task).replace(".", "-")
-    delta = attach(backbone, experiment.method, name=name, outputs=KINDS[first.kind].outputs(first.form), tasks=tasks)
+    outputs = KINDS[first.kind].outputs(first.form)
+    if experiment.start:
+        return started(experiment.start, backbone, experiment.method, name, outputs=outputs, forms=forms)
+    delta = attach(backbone, experiment.method, name=name, outputs=outputs, tasks=tasks)
     delta.about = {"forms": forms} if tasks else {"task": forms[first.form.name]}
     return delta
+
+
+def of_one_task(experiment: Experiment, task: str, method: Method) -> Experiment:
+    """What to know of the adapter that was baked out of a run for one of its tasks: the task's rows, text, decoding."""
+    of_run = experiment.task
+    own = isinstance(of_run, FilesTask) and task_name(of_run) == task
+    data = "" if isinstance(of_run, FilesTask) else of_run.data
+    return replace(experiment, method=method, task=of_run if own else NamedTask(name=task, data=data), start=None)
 
 
 def truncated(data: Data | Mixture) -> dict[str, int]:
@@ -216,9 +234,9 @@ def same_experiment(output: Path, experiment: Experiment) -> None:
     there, here = files.read_json(output / EXPERIMENT), experiment.to_json()
     if there != here:
         differing = [
-            f"{section}: {there.get(section)} there, {here[section]} now"
-            for section in here
-            if there.get(section) != here[section]
+            f"{section}: {there.get(section)} there, {here.get(section)} now"
+            for section in {**here, **there}
+            if there.get(section) != here.get(section)
         ]
         raise InputError(f"{output} holds a run of another experiment:\n  " + "\n  ".join(differing))
 

@@ -95,6 +95,8 @@ def load_experiments(path: Path) -> list[Experiment]:
 def identity(experiment: Experiment) -> dict[str, Any]:
     """What makes an experiment itself: all of it but where its files lie and how often checkpoints are written."""
     values = experiment.to_json()
+    if "start" in values:
+        values["start"] = {key: value for key, value in values["start"].items() if key != "adapter"}
     values["task"] = {key: value for key, value in values["task"].items() if key != "data"}
     values["training"] = {key: value for key, value in values["training"].items() if key != "checkpoint_seconds"}
     return values

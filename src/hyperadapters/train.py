@@ -142,7 +142,9 @@ class Trainer:
         self.state = State()
         self.best = self.snapshot()
         self.steps_an_epoch = math.ceil(len(self.rows) / training.batch_size)
-        self.total = training.epochs * self.steps_an_epoch
+        self.total = training.steps or training.epochs * self.steps_an_epoch
+        tenth = math.ceil(training.steps / 10) if training.steps else None
+        self.evaluate_every = training.evaluate_steps or tenth
         self.saved_at = self.started_at = time.monotonic()
         self.asked_to_stop = threading.Event()
         self.stop = self.checkpoint_due = False
@@ -173,9 +175,9 @@ class Trainer:
     def loop(self, meter: Meter) -> None:
         """Epochs, batches, evaluations, checkpoints."""
         state = self.state
-        while state.epoch < self.training.epochs and not self.out_of_patience():
+        while state.step < self.total and not self.out_of_patience():
             batches = self.batches(state.epoch)
-            while state.batch < len(batches):
+            while state.batch < len(batches) and state.step < self.total:
                 loss = self.step([self.rows[i] for i in batches[state.batch]])
                 state.batch += 1
                 meter.advance(len(batches[state.batch - 1]), f"loss {loss:.4f}")
@@ -259,7 +261,7 @@ class Trainer:
 
     def after_step(self, *, end_of_epoch: bool) -> None:
         """Evaluate and write a checkpoint where it is time."""
-        every = self.training.evaluate_steps
+        every = self.evaluate_every
         if end_of_epoch if every is None else self.state.step % every == 0 or self.state.step == self.total:
             self.validate()
             self.checkpoint()
@@ -283,7 +285,9 @@ class Trainer:
         if not self.quiet:
             shown = "  ".join(f"{name} {100 * value:.2f}" for name, value in scores.metrics.items())
             mark = "  best" if state.best_step == state.step else ""
-            console.print(f"epoch {state.epoch + 1}/{self.training.epochs}  loss {loss:.4f}  validation {shown}{mark}")
+            epochs = self.training.epochs
+            where = f"step {state.step}/{self.total}" if self.training.steps else f"epoch {state.epoch + 1}/{epochs}"
+            console.print(f"{where}  loss {loss:.4f}  validation {shown}{mark}")
 
     def out_of_patience(self) -> bool:
         """Whether to stop early."""
@@ -301,7 +305,7 @@ class Trainer:
 
     def run_id(self) -> str:
         """What must be the same for a checkpoint to fit."""
-        settings = {k: v for k, v in asdict(self.training).items() if k != "checkpoint_seconds"}
+        settings = {k: v for k, v in self.training.to_json().items() if k != "checkpoint_seconds"}
         rows = zlib.crc32(json.dumps(self.rows).encode())
         mixing = self.data.temperature if isinstance(self.data, Mixture) else None
         return json.dumps([settings, str(self.delta.method), rows, mixing, self.accelerator.num_processes])

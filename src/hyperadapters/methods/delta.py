@@ -69,6 +69,8 @@ class Delta(nn.Module):
         self.handles: list[Handle] = []
         self.current = Pass()
         self.chosen: Rows | None = None
+        self.only: int | None = None
+        """The place of the one task that trains, where `train_only` says so."""
         self.about: dict[str, Any] = {}
         """What is saved beside the weights: task, scores. Plain JSON."""
 
@@ -94,11 +96,14 @@ class Delta(nn.Module):
         return {**self.trained(), **fixed}
 
     def count(self) -> dict[Kind, int]:
-        """Trained parameters by kind."""
+        """Trained parameters by kind; after `train_only`, those of that task."""
         totals = dict.fromkeys(KINDS, 0)
         for _, part in self.part_items():
             for key, tensor in part.trained(self.backbone).items():
-                totals[part.kind(key)] += tensor.numel()
+                if self.only is None:
+                    totals[part.kind(key)] += tensor.numel()
+                elif key in part.per_adapter():
+                    totals[part.kind(key)] += tensor[self.only].numel()
         return {kind: total for kind, total in totals.items() if total}
 
     def fingerprint(self) -> Fingerprint:
@@ -180,6 +185,7 @@ class Delta(nn.Module):
             tensor.requires_grad_(False)
         while self.handles:
             self.handles.pop().remove()
+        self.only = None
         self.current = Pass()
 
     @contextmanager
@@ -306,7 +312,11 @@ class Delta(nn.Module):
         for name, part in self.part_items():
             own |= {f"{name}.{key}" for key in part.per_adapter()}
         if not own:
-            raise InputError(f"{type(self.method).__name__} has nothing of its own for a task; all of it is shared.")
+            raise InputError(
+                f"{type(self.method).__name__} has nothing of its own for a task, so with the rest frozen nothing is "
+                "left to train."
+            )
+        self.only = number
         for key, tensor in self.trained().items():
             tensor.requires_grad_(key in own)
             if key in own:
