@@ -194,17 +194,77 @@ def test_several_tasks_train_in_one_adapter_which_scores_each(mixed):
 
 
 def test_one_task_of_several_answers_and_is_baked_into_an_adapter_that_answers_alike(mixed, tmp_path):
-    output, _, _ = mixed
+    output, result, _ = mixed
     texts = [f"{SENTENCE} {number}" for number in range(4)]
     answers = one_json(works("predict", output, "--task", "sentiment", *texts, "--json"))
     baked = one_json(works("bake", output, "--task", "demo/sentiment", "--output", tmp_path / "one", "--json"))
     assert baked["method"] == "Adapter"
     assert one_json(works("predict", tmp_path / "one", *texts, "--json")) == answers
+    scored = one_json(works("evaluate", tmp_path / "one", "--json"))
+    assert scored["metrics"]["accuracy"] == pytest.approx(one_json(result)["metrics"]["test"]["sentiment.accuracy"])
     known = "knows demo/paraphrase, demo/sentiment"
     assert known in refuses("predict", output, "--task", "rte", "x")
     assert "holds several tasks (demo/paraphrase, demo/sentiment)" in refuses("predict", output, "x")
     assert known in refuses("bake", output, "--task", "rte", "--output", tmp_path / "two")
     assert not (tmp_path / "two").exists()
+
+
+def few_shot(mixed, files):
+    return ("train", "--from", mixed[0], *own(files), "--test", files[2], "--json")
+
+
+def test_a_new_task_joins_a_trained_adapter_from_few_rows(mixed, files, tmp_path):
+    words = (*few_shot(mixed, files), "--init-task", "sentiment", "--max-train", "4", "--steps", "3")
+    value = one_json(works(*words, "--output", tmp_path / "new"))
+    assert (value["steps"], value["experiment"]["text"]["train_rows"]) == (3, 4)
+    assert value["method"] == "hyperformer++"
+    start = value["experiment"]["start"]
+    assert (start["adapter"], start["like"], start["freeze"]) == (str(mixed[0]), "demo/sentiment", False)
+    assert one_json(works("evaluate", tmp_path / "new", "--json"))["metrics"] == value["metrics"]["test"]
+    again = one_json(works(*words, "--output", tmp_path / "new", "--resume"))
+    assert again["seconds"] == value["seconds"]
+    frozen = one_json(works(*words, "--freeze", "--output", tmp_path / "frozen"))
+    assert (frozen["trained"], value["trained"] > 10**6) == (64, True)
+    texts = [f"{SENTENCE} {number}" for number in range(4)]
+    answers = [
+        one_json(works("predict", place, "--task", "sentiment", *texts, "--json"))
+        for place in (mixed[0], tmp_path / "frozen")
+    ]
+    assert answers[0] == answers[1]
+    task = value["task"]
+    baked = works("bake", tmp_path / "frozen", "--task", task, "--output", tmp_path / "baked", "--json")
+    assert one_json(baked)["method"] == "Adapter"
+    scored = one_json(works("evaluate", tmp_path / "baked", "--json"))
+    assert scored["metrics"] == pytest.approx(frozen["metrics"]["test"])
+
+
+WRONG_STARTS = [
+    (("--init-task", "rte"), "knows no task 'rte' to start from. It knows demo/paraphrase, demo/sentiment"),
+    (("--method", "compacter"), "which a run that goes on from it keeps; given: Compacter"),
+    (("--set", "method.bottleneck=8"), "which a run that goes on from it keeps"),
+    (("--max-train", "0"), "text.train_rows=0: mine"),
+    (("--max-train", "25"), "has 24 training rows; take 1 to 24"),
+    (("--steps", "0"), "training.steps=0: more than 0"),
+    (("--freeze", "--set", "training.weight_decay=0.1"), "leave it at 0"),
+    (("--from", "absent"), "there is no adapter at absent"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG_STARTS)
+def test_a_start_that_makes_no_sense_is_refused_and_leaves_nothing(words, message, mixed, files, tmp_path):
+    assert message in refuses(*few_shot(mixed, files), *words, "--output", tmp_path / "out" / "run")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_belongs_to_a_start_needs_one(mixed, demo, tmp_path):
+    where = ("--output", tmp_path / "out")
+    assert "--init-task goes with --from" in refuses("train", "--init-task", "rte", *where)
+    assert "--freeze goes with --from" in refuses("train", "--freeze", *where)
+    assert "say which with --task" in refuses("train", "--from", mixed[0], *where)
+    alone = ("train", "--from", demo, "--task", "demo/sentiment", *where)
+    assert "holds one task" in refuses(*alone, "--freeze")
+    assert "holds one task" in refuses(*alone, "--init-task", "acceptability")
+    assert not (tmp_path / "out").exists()
 
 
 def test_info_says_what_an_adapter_is(demo):

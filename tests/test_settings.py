@@ -47,7 +47,7 @@ def test_all_that_is_wrong_is_in_one_error_with_its_neighbours():
 
 
 @pytest.mark.parametrize(
-    "field", ["lr", "epochs", "batch_size", "accumulation", "max_grad_norm", "patience", "evaluate_steps"]
+    "field", ["lr", "epochs", "batch_size", "accumulation", "max_grad_norm", "patience", "evaluate_steps", "steps"]
 )
 def test_numbers_that_make_no_sense_are_refused(field):
     with pytest.raises(InputError, match=f"training.{field}=0: more than 0"):

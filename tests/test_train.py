@@ -120,6 +120,19 @@ def test_evaluation_every_so_many_steps():
     assert [entry["step"] for entry in found.history] == [4, 8, 10]
 
 
+def test_a_run_counted_in_steps_takes_them_whatever_the_rows_give():
+    few, short = (fitted(Training(lr=1e-3, steps=steps, batch_size=8))[1] for steps in (20, 2))
+    assert [entry["step"] for entry in few.history] == list(range(2, 21, 2))
+    assert (few.steps, short.steps, few.history[-1]["epoch"]) == (20, 2, 7)
+    _, found = fitted(Training(lr=1e-3, steps=5, batch_size=8, evaluate_steps=2))
+    assert [entry["step"] for entry in found.history] == [2, 4, 5]
+
+
+def test_a_step_limit_that_is_not_set_leaves_a_run_what_it_was():
+    assert "steps" not in SHORT.to_json()
+    assert Training(lr=1e-3, steps=3).to_json()["steps"] == 3
+
+
 def test_bfloat16_training_leaves_the_backbone_as_it_was():
     delta, found = fitted(Training(lr=3e-3, epochs=2, batch_size=8, precision="bf16"))
     assert all(math.isfinite(entry["loss"]) for entry in found.history)
@@ -261,7 +274,9 @@ def test_ctrl_c_keeps_a_checkpoint_says_how_to_go_on_and_exits_with_130(uninterr
 # -- other loops --------------------------------------------------------------------------------------------------
 
 
-def test_two_processes_train_the_adapter_that_one_would(tmp_path):
+def test_two_processes_train_the_adapters_that_one_would_of_one_task_and_of_a_mixture(tmp_path):
+    import test_mixture
+
     script = tmp_path / "two.py"
     script.write_text(
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
@@ -269,6 +284,7 @@ def test_two_processes_train_the_adapter_that_one_would(tmp_path):
         "from accelerate import PartialState\n"
         "state = PartialState(cpu=True)\n"
         "from test_train import SHORT, fitted, toy\n"
+        "from test_mixture import trained\n"
         "from hyperadapters import evaluate\n"
         "delta, found = fitted(SHORT)\n"
         "scores = evaluate(delta, toy(), 'test')\n"
@@ -276,6 +292,9 @@ def test_two_processes_train_the_adapter_that_one_would(tmp_path):
         "if state.is_main_process:\n"
         "    delta.about = {'answers': scores.answers, 'processes': state.num_processes}\n"
         "    delta.save(sys.argv[1])\n"
+        "mixed, _ = trained('hyperformer++', SHORT)\n"
+        "if state.is_main_process:\n"
+        "    mixed.save(sys.argv[1] + '-mixed')\n"
     )
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
               "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
@@ -288,6 +307,9 @@ def test_two_processes_train_the_adapter_that_one_would(tmp_path):
     together = load_file(tmp_path / "out" / "adapter_model.safetensors")
     for key, tensor in alone.trained().items():
         torch.testing.assert_close(together[key], tensor, rtol=1e-3, atol=1e-5)
+    mixed, _ = test_mixture.trained("hyperformer++", SHORT)
+    for key, tensor in load_file(tmp_path / "out-mixed" / "adapter_model.safetensors").items():
+        torch.testing.assert_close(tensor, mixed.trained()[key], rtol=1e-3, atol=1e-5)
     about = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert about["answers"] == evaluate(alone, toy(), "test").answers
 

@@ -212,8 +212,11 @@ def choose_method(context: typer.Context, method: str, backbone: str, start: Any
         return method_named(method), backbone
     config = read_config(start.adapter)
     kept, place = method_from_json(config["method"]), config["backbone"]["name"]
-    default = {name: context.get_parameter_source(name).name == "DEFAULT" for name in ("method", "backbone")}
-    return kept if default["method"] else method_named(method), place if default["backbone"] else backbone
+    said = {name: getattr(context.get_parameter_source(name), "name", "") for name in ("method", "backbone")}
+    return (
+        kept if said["method"] == "DEFAULT" else method_named(method),
+        place if said["backbone"] == "DEFAULT" else backbone,
+    )
 
 
 @command

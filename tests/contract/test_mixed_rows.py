@@ -161,6 +161,18 @@ def test_label_scores_follow_their_row(name, tiny, batch):
 
 
 @many
+def test_a_forward_pass_makes_the_weights_of_mixed_rows_once(name, tiny, batch, monkeypatch):
+    delta = moved(name, tiny)
+    made = []
+    regenerate = delta.regenerate
+    monkeypatch.setattr(delta, "regenerate", lambda: (made.append(1), regenerate()))
+    for passes in (1, 2):
+        with delta.rows(ROWS):
+            tiny(**batch).loss.backward()
+        assert len(made) == passes
+
+
+@many
 def test_generation_makes_the_weights_of_mixed_rows_once(name, tiny, batch, monkeypatch):
     delta = moved(name, tiny)
     made = []
