@@ -17,13 +17,13 @@ RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 METHODS = ("houlsby", "compacter", "compacter++", "lowrank", "phm", "full")
 
 MIXTURE = ("demo/paraphrase", "demo/sentiment")
-MIXTURE_RATES = (1e-3, 3e-4, 3e-3, 1e-2)
+MIXTURE_RATES = (1e-3, 3e-3, 3e-4)
 MIXTURE_TRAINING = {"steps": 240, "batch_size": 16, "warmup_steps": 24, "evaluate_steps": 120}
 MIXTURE_METHODS = (
     "hyperformer++",
-    "hyperformer",
     "adapters-multitask",
     "hyper-compacter",
+    "hyperformer",
     "hyper-phm",
     "full-multitask",
 )
@@ -48,8 +48,8 @@ def main() -> None:
     path, mixed = Path(sys.argv[1]), "--mixture" in sys.argv
     found = json.loads(path.read_text()) if path.exists() else {}
     how = (MIXTURE, MIXTURE_TRAINING) if mixed else (("demo/paraphrase",), {"epochs": 6})
-    for rate in MIXTURE_RATES if mixed else RATES:
-        for method in MIXTURE_METHODS if mixed else METHODS:
+    for method in MIXTURE_METHODS if mixed else METHODS:
+        for rate in MIXTURE_RATES if mixed else RATES:
             key = f"{method} {rate:g}"
             if key not in found:
                 found[key] = best_validation_score(method, rate, *how)

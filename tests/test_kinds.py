@@ -240,3 +240,20 @@ def test_a_decoder_answers_in_free_text(folders, tmp_path):
     delta = attach(backbone, METHODS["full"])
     fit(delta, data, Training(lr=3e-3, epochs=60, batch_size=2, evaluate_steps=60), quiet=True)
     assert evaluate(delta, data, "validation", Evaluation(decode="generate")).answers == ["a text", "another"]
+
+
+def test_tasks_that_need_heads_of_different_sizes_are_refused_with_one_line_and_nothing_is_left(folders, tmp_path):
+    backbone, _ = load_backbone(folders["encoder"])
+    attach(backbone, METHODS["compacter"], outputs=2).save(tmp_path / "two")
+    mixture = ("--task", "demo/sentiment,demo/entailment", "--method", "houlsby", "--backbone", folders["encoder"])
+    started = ("--from", str(tmp_path / "two"), "--task", "demo/entailment")
+    for words, message in {
+        mixture: "these need: demo/sentiment 2, demo/entailment 3",
+        started: "demo/entailment needs a head of 3 output(s), the adapter at",
+        (*started, "--backbone", folders["decoder"]): "was trained on another backbone",
+    }.items():
+        result = CliRunner().invoke(app, ["train", *words, "--output", str(tmp_path / "out")])
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert message in result.stderr
+        assert result.stderr.strip().count("\n") == 0
+        assert not (tmp_path / "out").exists()
