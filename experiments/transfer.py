@@ -71,6 +71,11 @@ def few_shot(method: ha.Method, start: ha.Start, task: str, rows: int, seed: int
 
 def experiments() -> list[ha.Experiment]:
     models = {task: starts(task) for task in LIKE}
+    if not any(models.values()):
+        raise ha.InputError(
+            f"there is no trained model in {STARTS}: run experiments/multitask.py with --keep-adapters first, and say "
+            "with the environment variable STARTS where they lie."
+        )
     return [
         few_shot(method, start, task, rows, seed)
         for seed in SEEDS

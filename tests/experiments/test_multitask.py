@@ -1,0 +1,85 @@
+"""Mixtures and transfer as lists of experiments, and their tables from results."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from conftest import make_tiny
+from hyperadapters import Cost, InputError, MixtureTask, Result, attach
+from hyperadapters.run import RESULT
+from hyperadapters.sweep import key, load_experiments
+
+FOLDER = Path(__file__).parents[2] / "experiments"
+BLANK = dict.fromkeys(Result.__dataclass_fields__)
+
+
+def finished(folder, experiment, metrics):
+    """A run's result file, and the adapter that it left."""
+    place = folder / key(experiment)
+    mixed = isinstance(experiment.task, MixtureTask)
+    tasks = experiment.task.names if mixed else ()
+    attach(make_tiny(), experiment.method, tasks=tasks).save(place)
+    values = {"experiment": experiment.to_json(), "metrics": {"test": metrics}, "trained": 10, "cost": Cost(*[0] * 6)}
+    name = "+".join(tasks) if mixed else experiment.task.name
+    (place / RESULT).write_text(json.dumps(asdict(Result(**{**BLANK, **values, "task": name}))))
+
+
+def test_all_arms_of_a_mixture_see_as_many_rows_and_have_one_seed_before_any_has_two():
+    found = load_experiments(FOLDER / "multitask.py")
+    seeds = [e.training.seed for e in found]
+    assert seeds == sorted(seeds)
+    first = found[: seeds.count(seeds[0])]
+    mixed = {e.training.steps for e in first if isinstance(e.task, MixtureTask)}
+    single = [e.training.steps for e in first if not isinstance(e.task, MixtureTask)]
+    assert mixed == {sum(single)}
+    assert len(single) == len(first[0].task.names)
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    """What two arms and the single-task adapters of the first seed left."""
+    monkeypatch.setenv("STARTS", str(tmp_path))
+    found = load_experiments(FOLDER / "multitask.py")
+    names = found[0].task.names
+    ends = [name.split("/")[-1] for name in names]
+    for e in found[: 6 + len(names)]:
+        alone = not isinstance(e.task, MixtureTask)
+        if alone or type(e.method).__name__ in ("FullMultiTask", "HyperFormerPlusPlus"):
+            scores = {"accuracy": 0.5} if alone else {f"{end}.f1": 0.25 for end in ends} | {"rte.accuracy": 0.75}
+            finished(tmp_path, e, scores)
+    return tmp_path
+
+
+def test_transfer_starts_from_every_model_there_is_few_rows_first(models):
+    found = load_experiments(FOLDER / "transfer.py")
+    assert len({key(e) for e in found}) == len(found) == 2 * 5 * 5 * (2 + 1 + 1)
+    begun = {(type(e.method).__name__, e.task.name, e.start.like, e.start.freeze) for e in found}
+    assert {like for *_, like, _ in begun} == {"glue/rte", "glue/sst2", ""}
+    assert ("HyperFormerPlusPlus", "imdb", "glue/sst2", True) in begun
+    single = {Path(e.start.adapter).name.split("_")[0] for e in found if e.task.name == "imdb" and not e.start.like}
+    assert single == {"glue-sst2"}
+    first = [e.text.train_rows for e in found if e.training.seed == 1 and e.task.name == "imdb"]
+    assert first == sorted(first)
+
+
+def test_without_a_trained_model_transfer_says_what_to_run_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("STARTS", str(tmp_path))
+    with pytest.raises(InputError, match=r"no trained model in .*run experiments/multitask.py with --keep-adapters"):
+        load_experiments(FOLDER / "transfer.py")
+
+
+def test_the_tables_are_means_over_metrics_then_tasks(models, monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import many_tasks
+
+    table = many_tasks.mixtures(models)
+    assert set(table) == {"full-multitask", "hyperformer++", many_tasks.SINGLE}
+    (seed,) = table["hyperformer++"]["seeds"].values()
+    assert (seed["rte"], seed["cola"]) == (50.0, 25.0)
+    assert seed["average"] == pytest.approx((50 + 7 * 25) / 8)
+    assert table[many_tasks.SINGLE]["trained"] == 80
+    assert "| single-task adapters | 80 | 50.0 |" in many_tasks.mixture_table(table)
+    del sys.modules["many_tasks"]
