@@ -43,6 +43,8 @@ ORDER = [
     "selection",
     "published",
     "summary",
+    "figures",
+    "document",
     "page",
     "report",
     "cli",

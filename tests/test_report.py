@@ -1,21 +1,57 @@
-"""The report: files that stand for themselves, the paper's numbers beside ours, figures that parse."""
+"""The report: files that stand for themselves, the paper's numbers beside ours, figures of the right points."""
 
+import dataclasses
 import json
 import re
+import shutil
+import subprocess
 from dataclasses import asdict
+from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+import torch
 
-from hyperadapters import InputError
-from hyperadapters.page import Mark, figure
-from hyperadapters.report import read_results, write_report
+from hyperadapters import METHODS, InputError, attach
+from hyperadapters.document import Grid, Section, latex
+from hyperadapters.figures import Figure, Mark, inline, rendered
+from hyperadapters.report import (
+    learning_curves,
+    principal_components,
+    read_results,
+    report,
+    rows_sections,
+    write_report,
+)
+from hyperadapters.summary import tables
 from test_summary import published_run, result
 
+SVG = "{http://www.w3.org/2000/svg}"
 
-def written(runs, folder):
-    return {name: (folder / path).read_text() for name, path in write_report(runs, folder).items()}
+
+def everything():
+    """Table 1's rows of two methods, a low-resource grid of two seeds, three sizes, and a mixture."""
+    runs = [dataclasses.replace(run, history=run.history if run.task == "glue/rte" else [])
+            for method in ("compacter++", "full") for run in published_run(method)]  # fmt: skip
+    runs += [
+        result(method, "superglue/rte", {"accuracy": 50 + rows / 100 + seed}, seed=seed, rows=rows)
+        for method in ("full", "compacter++")
+        for rows in (100, 500)
+        for seed in (1, 2)
+    ]
+    runs += [result("houlsby", "superglue/rte", {"accuracy": 50 + size}, rows=500, bottleneck=size) for size in (8, 16)]
+    runs.append(result("hyperformer++", "superglue/rte,demo/sentiment", {"rte.accuracy": 71, "sentiment.accuracy": 66}))
+    return {Path(f"nowhere/{number}"): run for number, run in enumerate(runs)}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    paths = write_report(everything(), folder, ["x/result.json is not JSON."])
+    return folder, {name: Path(path).read_text() for name, path in paths.items()}
 
 
 class Tags(HTMLParser):
@@ -26,88 +62,263 @@ class Tags(HTMLParser):
         self.open, self.links = [], []
 
     def handle_starttag(self, tag, attributes):
-        self.links += [value for name, value in attributes if name in ("src", "href")]
+        self.links += [value for name, value in attributes if name in ("src", "href") and not value.startswith("#")]
         if tag != "meta":
             self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.open.pop()
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
 
-@pytest.fixture
-def everything():
-    """Table 1's rows of two methods, and a low-resource grid of two seeds."""
-    runs = [*published_run("compacter++"), *published_run("full")]
-    runs += [
-        result(method, "glue/rte", {"accuracy": 50 + rows / 100 + seed}, seed=seed, rows=rows)
-        for method in ("full", "compacter++")
-        for rows in (100, 500)
-        for seed in (1, 2)
-    ]
-    return runs
-
-
-def test_the_papers_numbers_stand_below_ours_with_the_difference(tmp_path, everything):
-    text = written(everything, tmp_path)["markdown"]
+def test_the_papers_numbers_stand_below_ours_with_the_difference(written):
+    text = written[1]["markdown"]
     rows = {row.split(" | ")[0].strip("| "): row.split(" | ") for row in text.splitlines() if row.startswith("| ")}
-    assert rows["full, paper"][-3] == "86.50"
-    assert rows["full, difference"][-3][1:] == "0.00"
-    assert "cannot be told apart with 1 seed(s)" in text
+    assert rows["full, paper"][5] == "86.50"
+    assert rows["full, difference"][5][1:] == "0.00"
+    assert rows["full, paper"][7] == "–"
+    assert rows["compacter++, paper"][7] == "61.27"
+    assert "cannot be told apart from" in text
+    assert "compacter++: the paper's 86.47 lies inside our 95 % interval" in text
+    assert "Left out: x/result.json is not JSON." in text
 
 
-def test_seeds_are_shown_as_mean_and_deviation(tmp_path, everything):
-    text = written(everything, tmp_path)["markdown"]
-    block = text.split("100 training rows")[1]
-    assert "52.50 ± 0.71" in block
-    assert "Chosen on validation" in block
+def test_seeds_are_shown_as_mean_and_deviation(written):
+    block = written[1]["markdown"].split("## Low-resource, superglue")[1]
+    assert "| superglue/rte | 100 | 52.50 ± 0.71 (2) | 52.50 ± 0.71 (2) |" in block
 
 
-def test_the_page_is_whole_and_fetches_nothing(tmp_path, everything):
-    page = written(everything, tmp_path)["page"]
+def test_the_page_is_whole_and_fetches_nothing(written):
+    page = written[1]["page"]
     tags = Tags()
     tags.feed(page)
     assert tags.open == []
     assert tags.links == []
-    assert "http" not in page.replace("http-equiv", "")
-    for title in ("glue on t5-base", "Low-resource: glue on t5-base", "Learning curves: glue/rte on t5-base"):
-        assert title in page
+    assert "http" not in page
+    for title in ("glue on t5-base", "Low-resource, superglue on t5-base", "Learning curves, glue on t5-base"):
+        assert f"<h2 id=" in page and f">{title}</h2>" in page  # noqa: F541, PT018
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert len(set(ids)) == len(ids)
 
 
-def test_every_figure_is_sound_and_every_point_inside_it(tmp_path, everything):
-    page = written(everything, tmp_path)["page"]
-    figures = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-    assert len(figures) == 3 + 1 + 8
-    for text in figures:
-        drawing = ElementTree.fromstring(text)
-        width, height = (float(x) for x in drawing.get("viewBox").split()[2:])
-        for circle in drawing.iter("circle"):
-            assert 0 <= float(circle.get("cx")) <= width
-            assert 0 <= float(circle.get("cy")) <= height
-            assert "nan" not in "".join(circle.attrib.values())
+def test_every_figure_stands_beside_markdown_and_latex(written):
+    folder, texts = written
+    drawn = {path.name for path in (folder / "figures").iterdir()}
+    named = set(re.findall(r"\(figures/(.*?)\)", texts["markdown"])) | set(
+        re.findall(r"\{figures/(.*?)\}", texts["latex"])
+    )
+    assert drawn == named
+    assert {"trade-off-glue-on-t5-base.svg", "score-against-size-superglue-on-t5-base.pdf"} <= drawn
+    assert all(path.read_bytes().startswith(b"%PDF") for path in (folder / "figures").glob("*.pdf"))
+
+
+def svg(figure):
+    return rendered(figure, "svg")["svg"].decode()
+
+
+def test_the_same_figure_gives_the_same_bytes():
+    figures = [Figure("t", {"a": [Mark(1, 10, "low"), Mark(9, 20, "high", half=2)]}, "x", "y") for _ in range(2)]
+    assert rendered(figures[0], "svg", "pdf", "png") == rendered(figures[1], "svg", "pdf", "png")
+
+
+def marks_of(drawing):
+    """Where each point stands, by what hovering over it says."""
+    root = ElementTree.fromstring(drawing)
+    return {
+        group.get("data-tip"): next((float(use.get("x")), float(use.get("y"))) for use in group.iter(f"{SVG}use"))
+        for group in root.iter(f"{SVG}g")
+        if group.get("data-tip")
+    }
 
 
 def test_a_figure_places_points_by_their_values():
     series = {"a": [Mark(1, 10, "low"), Mark(100, 20, "high")], "b": [Mark(10, 15, "middle <&>")]}
-    drawing = ElementTree.fromstring(figure(series, "x", "y", log_x=True))
-    places = {c.get("data-tip"): (float(c.get("cx")), float(c.get("cy"))) for c in drawing.iter("circle")}
+    places = marks_of(svg(Figure("t", series, "x", "y", log_x=True)))
     middle = [(a + b) / 2 for a, b in zip(places["low"], places["high"], strict=True)]
-    assert places["middle <&>"] == pytest.approx(middle, abs=0.11)  # a decade is half of two; up is less
+    assert places["middle <&>"] == pytest.approx(middle, abs=0.01)  # a decade is half of two; up is less
     assert places["high"][1] < places["low"][1]
 
 
-def test_latex_escapes_what_it_must(tmp_path, everything):
-    text = written(everything, tmp_path)["latex"]
-    assert r"\begin{tabular}{lrrr" in text
-    assert not re.search(r"(?<!\\)[%&_#](?! )", text.split("\n", 1)[1].replace("% glue", ""))
+def test_names_of_points_that_lie_close_do_not_cover_each_other():
+    from hyperadapters.figures import box_of, drawn, shared, style
+
+    series = {f"method {n}": [Mark(1 + n / 50, 10 + n % 3 / 50, str(n))] for n in range(10)}
+    figure = Figure("t", series, "x", "y", joined=False)
+    with style(figure):
+        (axes,) = drawn(figure).axes
+    boxes = [box_of(text) for text in axes.texts]
+    assert len(boxes) == 10
+    assert not any(shared(a, b) for place, a in enumerate(boxes) for b in boxes[:place])
+
+
+def test_an_inline_figure_takes_the_pages_colours_and_names_of_its_own():
+    text = inline(svg(Figure("One figure", {"a": [Mark(1, 1, "tip"), Mark(2, 2, "top")]}, "x", "y")), "one-figure")
+    assert text.startswith("<svg")
+    assert "currentColor" in text
+    assert "#1b1b1c" not in text
+    assert set(re.findall(r'href="#(.*?)"', text)) <= set(re.findall(r'\bid="(.*?)"', text))
+    assert all(name.startswith("one-figure-") for name in re.findall(r'\bid="(.*?)"', text))
+
+
+def test_curves_are_means_over_seeds_with_bands():
+    runs = [result("full", "glue/rte", {"accuracy": score}, seed=seed) for seed, score in ((1, 60), (2, 70))]
+    (section,) = learning_curves(tables(runs)[0])
+    (marks,) = section.figures[0].series.values()
+    assert [(mark.x, mark.y) for mark in marks] == [(10, pytest.approx(32.5)), (20, pytest.approx(65))]
+    assert marks[1].half == pytest.approx(np.std([60, 70], ddof=1))
+
+
+def test_the_low_resource_figure_has_a_line_for_each_method():
+    (section,) = rows_sections(list(everything().values()))
+    (figure,) = section.figures
+    assert {label: [(mark.x, mark.y) for mark in marks] for label, marks in figure.series.items()} == {
+        label: [(100, pytest.approx(52.5)), (500, pytest.approx(56.5))] for label in ("full", "compacter++")
+    }
+
+
+def test_principal_components_are_scikit_learns():
+    from sklearn.decomposition import PCA
+
+    rows = torch.randn(6, 9).numpy()
+    places, shares = principal_components(rows)
+    peer = PCA(2).fit(rows)
+    assert np.abs(places) == pytest.approx(np.abs(peer.transform(rows)), rel=1e-4)
+    assert shares == pytest.approx(peer.explained_variance_ratio_, rel=1e-4)
+
+
+def test_task_embeddings_are_drawn_from_the_adapter_beside_the_result(tiny, tmp_path):
+    names = ("glue/rte", "glue/sst2", "superglue/wic")
+    metrics = {"rte.accuracy": 60, "sst2.accuracy": 60, "wic.accuracy": 60}
+    attach(tiny, METHODS["hyperformer++"], tasks=list(names)).save(tmp_path)
+    sections = report({tmp_path: result("hyperformer++", ",".join(names), metrics)})
+    (figure,) = next(section for section in sections if section.title == "Task embeddings").figures
+    assert list(figure.series) == ["rte", "sst2", "wic"]
+    plain = {tmp_path / "none": result("hyperformer++", ",".join(names), metrics)}
+    assert "Task embeddings" not in [section.title for section in report(plain)]
+
+
+# -- LaTeX ---------------------------------------------------------------------------------------------------------
+
+
+def test_latex_escapes_what_it_must():
+    text = latex("t", [Section("100 % & more", [Grid(["a_b", "#{1}"], [[["~x^2 $", "\\y"]]])])])
+    assert r"\caption{100 \% \& more}" in text
+    assert r"a\_b & \#\{1\} \\" in text
+    assert r"\textasciitilde{}x\textasciicircum{}2 \$ & \textbackslash{}y \\" in text
+
+
+def test_latex_compiles(written, tmp_path):
+    if not shutil.which("pdflatex"):
+        pytest.skip("there is no pdflatex on this machine")
+    folder, _ = written
+    packages = r"\usepackage[T1]{fontenc}\usepackage{booktabs}\usepackage{graphicx}"
+    main = rf"\documentclass{{article}}{packages}\graphicspath{{{{{folder}/}}}}\begin{{document}}"
+    main += rf"\input{{{folder}/report.tex}}\end{{document}}"
+    (tmp_path / "main.tex").write_text(main)
+    words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Missing character" not in done.stdout
+    assert "Overfull" not in done.stdout
+
+
+# -- in a browser --------------------------------------------------------------------------------------------------
+
+CHECKS = """
+<script>
+var found = {errors: 0};
+window.addEventListener('error', function () { found.errors += 1; });
+window.addEventListener('load', function () {
+  var table = document.querySelector('table');
+  function names() { return Array.from(table.tBodies).map(function (b) { return b.rows[0].cells[0].textContent; }); }
+  function click(title) {
+    Array.from(table.querySelectorAll('th button')).find(function (b) { return b.textContent === title; }).click();
+  }
+  click('avg of columns'); found.best_first = names();
+  click('avg of columns'); found.best_last = names();
+  click('method'); found.by_name = names();
+  found.below = table.tBodies[0].rows[1].cells[0].textContent;
+  found.sorted = table.querySelector('th').getAttribute('aria-sort');
+  var mark = document.querySelector('[data-tip]'), tip = document.getElementById('tip');
+  mark.dispatchEvent(new MouseEvent('mousemove', {clientX: innerWidth - 5, clientY: innerHeight - 5}));
+  found.tip = tip.textContent; found.shown = tip.style.display;
+  var place = tip.getBoundingClientRect();
+  found.inside = place.left >= 0 && place.right <= innerWidth && place.bottom <= innerHeight;
+  mark.dispatchEvent(new MouseEvent('mouseleave')); found.hidden = tip.style.display;
+  found.sideways = document.documentElement.scrollWidth - innerWidth;
+  found.cut = Array.from(document.querySelectorAll('svg')).flatMap(function (svg) {
+    var whole = svg.getBoundingClientRect();
+    return Array.from(svg.querySelectorAll('text')).filter(function (text) {
+      var box = text.getBoundingClientRect();
+      return box.left < whole.left - 1 || box.right > whole.right + 1 || box.bottom > whole.bottom + 1;
+    }).map(function (text) { return text.textContent; });
+  });
+  document.body.innerHTML = '<pre>' + JSON.stringify(found) + '</pre>';
+});
+</script>
+"""
+
+
+@pytest.mark.parametrize("width", [480, 1280])
+def test_in_a_browser_tables_sort_and_points_tell_their_numbers(written, tmp_path, width):
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not browser:
+        pytest.skip("there is no Chromium on this machine")
+    (tmp_path / "page.html").write_text(written[1]["page"].replace("<body>", f"<body>{CHECKS}"))
+    options = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
+    words = [browser, *options.split(), f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900"]
+    words += ["--dump-dom", (tmp_path / "page.html").as_uri()]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    found = json.loads(unescape(re.findall(r"<pre>(.*)</pre>", done.stdout, re.DOTALL)[0]))
+    assert found["errors"] == 0
+    assert found["best_first"] == ["full", "compacter++"]
+    assert found["best_last"] == ["compacter++", "full"]
+    assert (found["by_name"], found["sorted"]) == (["compacter++", "full"], "ascending")
+    assert found["below"] == "compacter++, paper"
+    assert found["tip"].startswith("compacter++\nscore 86.47, 1 seed")
+    assert (found["shown"], found["hidden"], found["inside"]) == ("block", "none", True)
+    assert found["sideways"] <= 0
+    assert found["cut"] == []
+
+
+# -- wrong inputs --------------------------------------------------------------------------------------------------
 
 
 def test_results_are_found_at_any_depth_and_damaged_ones_named(tmp_path):
     good = published_run("full")[0]
-    for name, text in (("a/b", json.dumps(asdict(good))), ("c", "{}"), ("d", "no JSON")):
+    bad_method = asdict(good)
+    bad_method["experiment"] = {**good.experiment, "method": {"type": "Newer"}}
+    infinite = asdict(dataclasses.replace(good, metrics={**good.metrics, "test": {"f1": float("nan")}}))
+    texts = {"a/b": json.dumps(asdict(good)), "c": "{}", "d": "no JSON", "e": "", "f": json.dumps(bad_method)}
+    texts |= {"g": json.dumps(infinite), "h": json.dumps({**asdict(good), "metrics": 3}), "i": "[1]"}
+    for name, text in texts.items():
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "result.json").write_text(text)
     found, wrong = read_results(tmp_path)
-    assert [r.task for r in found] == [good.task]
-    assert len(wrong) == 2
-    with pytest.raises(InputError, match=r"holds no result.json of a run"):
-        read_results(tmp_path / "e")
+    assert [(path, r.task) for path, r in found.items()] == [(tmp_path / "a" / "b", good.task)]
+    assert len(wrong) == 7
+    for name, problem in zip("cdefghi", wrong, strict=True):
+        assert str(tmp_path / name) in problem
+        assert "\n" not in problem
+    assert "no finite numbers" in wrong[4]
+
+
+def test_a_folder_without_results_is_refused_in_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"holds no result.json of a run .* `hyperadapters sweep` and `train` write"):
+        read_results(tmp_path)
+    with pytest.raises(InputError, match=r"gone is no folder"):
+        read_results(tmp_path / "gone")
+    (tmp_path / "result.json").write_text("no JSON")
+    with pytest.raises(InputError, match=r"can be read, at any depth: .*is not JSON"):
+        read_results(tmp_path)
+
+
+def test_results_of_several_versions_are_said_to_be_so():
+    old, new = published_run("full")[:2]
+    new = dataclasses.replace(new, versions={"hyperadapters": "2"})
+    notes = report({Path("a"): old, Path("b"): new})[-1].notes
+    assert notes[0].startswith("Runs of several versions stand side by side (hyperadapters 1, 2)")
+    assert report({Path("a"): old})[-1].title != "What to know of these results"

@@ -476,18 +476,19 @@ def report(
 ) -> None:
     """Make every table and figure of the papers for which there are results.
 
-    Writes Markdown, LaTeX, and one HTML page that needs nothing else. Rates are chosen on validation; the paper's row
-    stands below ours where it is known.
+    Writes Markdown, LaTeX, one HTML page that needs nothing else, and the figures as SVG and PDF: scores with the
+    paper's row below ours where it is known, trade-off, sizes, low-resource and few-shot curves, costs, task embeddings
+    (of adapters that were kept), learning curves. Rates are chosen on validation.
 
     Example:
         hyperadapters report results/table1 -o report
     """
-    from hyperadapters.report import read_results, write_report
+    from hyperadapters.report import read_results, versions_differ, write_report
 
     found, wrong = read_results(results)
-    for problem in wrong:
-        console.print(f"left out: {problem}", markup=False)
-    paths = write_report(found, output)
+    for problem in [*(f"left out: {text}" for text in wrong), *versions_differ(list(found.values()))]:
+        console.print(problem, markup=False, soft_wrap=True)
+    paths = write_report(found, output, wrong)
     show({"results": len(found), **paths}, json_output, f"{len(found)} results", *paths.values())
 
 

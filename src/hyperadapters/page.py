@@ -1,175 +1,141 @@
 """One self-contained HTML page of tables and figures: inline style, script and SVG; nothing is fetched."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
 from html import escape
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 760, 420, 64, 48, 16, 210
-COLOURS = (
-    "#0072b2 #d55e00 #009e73 #cc79a7 #e69f00 #56b4e9 #444444 #a6761d #7570b3 #66a61e #b2182b #1b7837 #762a83 #999999"
-).split()
+from hyperadapters.document import Grid, Section
+from hyperadapters.figures import Figure, inline
 
 STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;max-width:1200px;margin:2rem auto;padding:0 1rem;color:#1b1b1b;background:#fff}
-.wide{overflow-x:auto}table{border-collapse:collapse;margin:.5rem 0 1rem;font-variant-numeric:tabular-nums}
-th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}th{cursor:pointer;border-bottom:2px solid #888;background:#f6f6f6}
-th:focus{outline:2px solid #0072b2}.paper{color:#777}.note{color:#555;max-width:60rem}
-svg{max-width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:#1b1b1b}
-[data-tip]:hover,[data-tip]:focus{stroke:#000;stroke-width:2}
-#tip{position:fixed;display:none;background:#222;color:#fff;padding:.3rem .5rem;border-radius:4px;font-size:13px;
-white-space:pre;pointer-events:none}
+:root{color-scheme:light dark;--ink:#1b1b1b;--back:#fff;--soft:#5a5a5a;--rule:#ddd;--head:#f4f4f5;--link:#0060a0}
+@media(prefers-color-scheme:dark){:root{--ink:#e8e8e8;--back:#17181a;--soft:#a8a8a8;--rule:#3a3b3e;--head:#232427;
+--link:#7cc0ff}}
+*{box-sizing:border-box}body{font:15px/1.5 system-ui,sans-serif;max-width:1240px;margin:0 auto;padding:1rem 1rem 4rem;
+color:var(--ink);background:var(--back)}
+h1{font-size:1.6rem}h2{font-size:1.2rem;margin:2.2rem 0 .6rem;scroll-margin-top:1rem}
+nav ul{columns:20rem;padding-left:1.2rem;margin:.5rem 0}a{color:var(--link)}
+.wide{overflow-x:auto}table{border-collapse:collapse;margin:.4rem 0 .8rem;font-variant-numeric:tabular-nums}
+th,td{padding:.25rem .6rem;text-align:right;white-space:nowrap}td{border-top:1px solid var(--rule)}
+.name{text-align:left}td.name:first-child,th.name:first-child{position:sticky;left:0;background:var(--back)}
+thead th,thead th.name:first-child{background:var(--head);border-bottom:2px solid var(--soft)}
+th button{all:unset;cursor:pointer;font-weight:600}th button:focus-visible{outline:2px solid var(--link)}
+th button::after{content:"\\2195";opacity:.35;padding-left:.3em}
+th[aria-sort=ascending] button::after{content:"\\2191";opacity:1}
+th[aria-sort=descending] button::after{content:"\\2193";opacity:1}
+.below td{color:var(--soft);border-top:0;padding-top:0;font-size:.9em}.below td.name{padding-left:1.8rem}
+ul.notes{color:var(--soft);max-width:64rem;padding-left:1.2rem;margin:.4rem 0 1rem}
+.figures{display:flex;flex-wrap:wrap;gap:1.5rem}figure{margin:0;flex:1 1 34rem;max-width:46rem;min-width:0}
+figcaption{color:var(--soft);font-size:.93em}svg{width:100%;height:auto;display:block}
+[data-tip]{cursor:pointer;outline:none}[data-tip]:hover,[data-tip]:focus{filter:brightness(1.25) drop-shadow(0 0 3px)}
+#tip{position:fixed;display:none;background:var(--ink);color:var(--back);padding:.35rem .6rem;border-radius:4px;
+font-size:13px;white-space:pre-line;max-width:min(26rem,92vw);pointer-events:none;z-index:2}
+@media print{nav,th button::after{display:none}}
 """
 
 SCRIPT = """
-document.querySelectorAll('th').forEach(function (head) {
-  head.tabIndex = 0; head.title = 'sort';
-  function sort() {
-    var table = head.closest('table'), body = table.tBodies[0], up = head.dataset.up !== '1';
-    var rows = Array.from(body.rows);
-    function value(row) {
-      var text = row.cells[head.cellIndex].textContent.replace(/,/g, ''), number = parseFloat(text);
-      return isNaN(number) ? text : number;
-    }
-    rows.sort(function (a, b) {
-      var x = value(a), y = value(b), order;
-      if (typeof x !== typeof y) order = typeof x === 'number' ? -1 : 1;
-      else order = x < y ? -1 : x > y ? 1 : 0;
+function value(body, column) {
+  var text = body.rows[0].cells[column].textContent.replace(/,/g, ''), number = parseFloat(text);
+  return isNaN(number) ? text : number;
+}
+document.querySelectorAll('th button').forEach(function (button) {
+  button.addEventListener('click', function () {
+    var head = button.parentNode, table = head.closest('table'), bodies = Array.from(table.tBodies);
+    var numbers = bodies.some(function (body) { return typeof value(body, head.cellIndex) === 'number'; });
+    var before = head.getAttribute('aria-sort');
+    var up = before ? before === 'descending' : !numbers;
+    bodies.sort(function (a, b) {
+      var x = value(a, head.cellIndex), y = value(b, head.cellIndex);
+      if (typeof x !== typeof y) return typeof x === 'number' ? -1 : 1;
+      var order = x < y ? -1 : x > y ? 1 : 0;
       return up ? order : -order;
     });
-    table.querySelectorAll('th').forEach(function (other) { delete other.dataset.up; });
-    head.dataset.up = up ? '1' : '0';
-    rows.forEach(function (row) { body.appendChild(row); });
-  }
-  head.addEventListener('click', sort);
-  head.addEventListener('keydown', function (event) { if (event.key === 'Enter') sort(); });
+    table.querySelectorAll('th').forEach(function (other) { other.removeAttribute('aria-sort'); });
+    head.setAttribute('aria-sort', up ? 'ascending' : 'descending');
+    bodies.forEach(function (body) { table.appendChild(body); });
+  });
 });
 var tip = document.getElementById('tip');
+function show(mark, x, y) {
+  tip.textContent = mark.dataset.tip; tip.style.display = 'block';
+  tip.style.left = Math.max(4, Math.min(x + 14, innerWidth - tip.offsetWidth - 8)) + 'px';
+  tip.style.top = (y + 14 + tip.offsetHeight > innerHeight ? y - 10 - tip.offsetHeight : y + 14) + 'px';
+}
+function hide() { tip.style.display = 'none'; }
 document.querySelectorAll('[data-tip]').forEach(function (mark) {
-  mark.addEventListener('mousemove', function (event) {
-    tip.textContent = mark.dataset.tip; tip.style.display = 'block';
-    tip.style.left = Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8) + 'px';
-    tip.style.top = event.clientY + 14 + 'px';
+  var title = mark.querySelector('title');
+  if (title) title.remove();
+  mark.addEventListener('mousemove', function (event) { show(mark, event.clientX, event.clientY); });
+  mark.addEventListener('focus', function () {
+    var place = mark.getBoundingClientRect(); show(mark, place.right, place.bottom);
   });
-  mark.addEventListener('mouseleave', function () { tip.style.display = 'none'; });
+  mark.addEventListener('mouseleave', hide); mark.addEventListener('blur', hide);
 });
 """
 
 
-@dataclass(frozen=True)
-class Mark:
-    """A point of a figure."""
+def page(title: str, sections: Sequence[Section], drawings: Mapping[str, str]) -> str:
+    """The whole page: a table of contents, then every section.
 
-    x: float
-    y: float
-    tip: str
-    radius: float = 4.0
-    half: float | None = None
-    """Half of the error bar."""
-
-
-def document(title: str, sections: Sequence[str]) -> str:
-    """The whole page."""
+    Args:
+        title: of the page.
+        sections: what stands in it.
+        drawings: every figure's SVG by the figure's name.
+    """
+    body = "".join(in_html(section, drawings) for section in sections)
+    contents = "".join(f'<li><a href="#{anchor(s.title)}">{escape(s.title)}</a></li>' for s in sections)
     return (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>'
-        f'<h1>{escape(title)}</h1>{"".join(sections)}<div id="tip"></div><script>{SCRIPT}</script></html>\n'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{STYLE}</style></head>'
+        f"<body><h1>{escape(title)}</h1><nav><ul>{contents}</ul></nav>{body}"
+        f'<div id="tip" role="status"></div><script>{SCRIPT}</script></body></html>\n'
     )
 
 
-def section(title: str, *parts: str) -> str:
-    """A heading and what stands below it."""
-    return f"<h2>{escape(title)}</h2>{''.join(parts)}"
+def anchor(title: str) -> str:
+    """The identifier of a section."""
+    return "s-" + re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
-def note(text: str) -> str:
-    """A paragraph."""
-    return f'<p class="note">{escape(text)}</p>'
+def in_html(section: Section, drawings: Mapping[str, str]) -> str:
+    """A section."""
+    notes = "".join(f"<li>{escape(text)}</li>" for text in section.notes)
+    figures = "".join(framed(figure, inline(drawings[figure.name], figure.name)) for figure in section.figures)
+    return "".join(
+        [
+            f'<section><h2 id="{anchor(section.title)}">{escape(section.title)}</h2>',
+            *map(table, section.grids),
+            f'<ul class="notes">{notes}</ul>' if notes else "",
+            f'<div class="figures">{figures}</div>' if figures else "",
+            "</section>",
+        ]
+    )
 
 
-def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table that a click on a heading sorts."""
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+def framed(figure: Figure, drawing: str) -> str:
+    """A figure with its caption."""
+    caption = f"<b>{escape(figure.title)}.</b> {escape(figure.caption)}"
+    return f"<figure>{drawing}<figcaption>{caption}</figcaption></figure>"
 
 
-def figure(
-    series: Mapping[str, Sequence[Mark]], x_title: str, y_title: str, *, log_x: bool = False, joined: bool = True
-) -> str:
-    """An SVG of several series, with a legend, error bars and what hovering shows."""
-    marks = [mark for found in series.values() for mark in found]
-    place_x, x_ticks = axis([mark.x for mark in marks], LEFT, WIDTH - RIGHT, log=log_x)
-    ends = [mark.y + side * (mark.half or 0.0) for mark in marks for side in (-1, 1)]
-    place_y, y_ticks = axis(ends, HEIGHT - BOTTOM, TOP, log=False)
-    parts = [grid(place_x, x_ticks, place_y, y_ticks, x_title, y_title)]
-    for number, (name, found) in enumerate(series.items()):
-        colour = COLOURS[number % len(COLOURS)]
-        if joined:
-            points = " ".join(f"{place_x(mark.x):.1f},{place_y(mark.y):.1f}" for mark in found)
-            parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
-        parts += [drawn(mark, place_x(mark.x), place_y, colour) for mark in found]
-        y = TOP + 10 + 18 * number
-        parts.append(f'<circle cx="{WIDTH - RIGHT + 18}" cy="{y - 4}" r="5" fill="{colour}"/>')
-        parts.append(f'<text x="{WIDTH - RIGHT + 28}" y="{y}">{escape(name)}</text>')
-    height = max(HEIGHT, TOP + 20 + 18 * len(series))
-    return f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" role="img">{"".join(parts)}</svg>'
+def table(grid: Grid) -> str:
+    """A table that a click on a heading sorts; rows of a group stay together."""
+    head = "".join(
+        f'<th scope="col"{named(number, grid)}><button type="button">{escape(column)}</button></th>'
+        for number, column in enumerate(grid.columns)
+    )
+    bodies = "".join(f"<tbody>{''.join(row(cells, place, grid) for place, cells in enumerate(group))}</tbody>"
+                     for group in grid.groups)  # fmt: skip
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead>{bodies}</table></div>'
 
 
-def drawn(mark: Mark, x: float, place_y: Callable[[float], float], colour: str) -> str:
-    """A point with its error bar."""
-    y, tip = place_y(mark.y), escape(mark.tip, quote=True)
-    bar = ""
-    if mark.half:
-        low, high = place_y(mark.y - mark.half), place_y(mark.y + mark.half)
-        bar = f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" stroke="{colour}"/>'
-    circle = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{mark.radius:.1f}" fill="{colour}" fill-opacity="0.55"'
-    return f'{bar}{circle} data-tip="{tip}"><title>{tip}</title></circle>'
+def row(cells: Sequence[str], place: int, grid: Grid) -> str:
+    """A row; all but the first of a group are set smaller."""
+    inner = "".join(f"<td{named(number, grid)}>{escape(cell)}</td>" for number, cell in enumerate(cells))
+    below = ' class="below"' if place else ""
+    return f"<tr{below}>{inner}</tr>"
 
 
-def grid(
-    place_x: Callable[[float], float],
-    x_ticks: Sequence[float],
-    place_y: Callable[[float], float],
-    y_ticks: Sequence[float],
-    x_title: str,
-    y_title: str,
-) -> str:
-    """Lines, numbers and titles of both axes."""
-    parts = []
-    for tick in x_ticks:
-        x = place_x(tick)
-        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}" stroke="#eee"/>')
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{tick:g}</text>')
-    for tick in y_ticks:
-        y = place_y(tick)
-        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#eee"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(f'<text x="{middle:.0f}" y="{HEIGHT - 10}" text-anchor="middle">{escape(x_title)}</text>')
-    half = HEIGHT / 2
-    turned = f'x="14" y="{half:.0f}" transform="rotate(-90 14 {half:.0f})"'
-    parts.append(f'<text {turned} text-anchor="middle">{escape(y_title)}</text>')
-    return "".join(parts)
-
-
-def axis(
-    values: Sequence[float], start: float, end: float, *, log: bool
-) -> tuple[Callable[[float], float], list[float]]:
-    """A scale from values to places, with a margin, and its ticks."""
-    scale: Callable[[float], float] = math.log10 if log else float
-    low, high = min(map(scale, values)), max(map(scale, values))
-    margin = 0.06 * (high - low) or 0.5
-    low, high = low - margin, high + margin
-
-    def place(value: float) -> float:
-        return start + (scale(value) - low) / (high - low) * (end - start)
-
-    if log:
-        steps = (1, 2, 5) if high - low < 2 else (1,)
-        ticks = [step * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for step in steps]
-        return place, [tick for tick in ticks if low <= scale(tick) <= high]
-    step = 10 ** math.floor(math.log10((high - low) / 4))
-    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= 6)
-    return place, [round(step * k, 10) for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+def named(number: int, grid: Grid) -> str:
+    """The class of a column of names."""
+    return ' class="name"' if number < grid.labels else ""

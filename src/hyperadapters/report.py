@@ -1,21 +1,40 @@
 """Results to tables and figures; pure functions of result files."""
 
 import math
-from collections.abc import Sequence
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from rich import box
 from rich.table import Table
 
-from hyperadapters import files
+from hyperadapters import figures, files
+from hyperadapters.document import FIGURES, Grid, Section, latex, markdown
 from hyperadapters.errors import InputError
+from hyperadapters.figures import Figure, Mark
 from hyperadapters.measure import human_bytes
 from hyperadapters.methods import method_from_json
-from hyperadapters.page import Mark, document, figure, html_table, note, section
+from hyperadapters.page import page
 from hyperadapters.progress import span
 from hyperadapters.run import RESULT, Result, read_result
-from hyperadapters.selection import validation_score
-from hyperadapters.summary import Estimate, Line, ScoreTable, label_of, tables, told_apart
+from hyperadapters.store import task_embeddings
+from hyperadapters.summary import (
+    Estimate,
+    Line,
+    ScoreTable,
+    against_paper,
+    average,
+    few_rows,
+    scores_of,
+    seeds_in_words,
+    sizes,
+    tables,
+    tasks_in,
+    told_apart,
+)
 
 
 def row(result: Result) -> dict[str, str]:
@@ -65,95 +84,166 @@ def markdown_table(results: Sequence[Result]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def trade_off_figure(results: Sequence[Result], path: Path) -> None:
+def compared(results: Sequence[Result]) -> Figure:
     """Score against trained parameters (log), memory as the circle's size: Figure 1 of Compacter."""
-    import matplotlib  # noqa: PLC0415 (slow to import)
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot  # noqa: PLC0415
-
-    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
     largest = max(1, *(result.cost.peak_memory for result in results))
-    for result in results:
-        size = 60 + 900 * result.cost.peak_memory / largest
-        axes.scatter(result.percent, 100 * result.score, s=size, alpha=0.5)
-        axes.annotate(
-            f"{result.method}, {human_bytes(result.cost.peak_memory)}",
-            (result.percent, 100 * result.score),
-            xytext=(0, 4 + size**0.5 / 2),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-        )
-    axes.set_xscale("log")
-    axes.margins(0.2)
-    axes.set_xlabel("trained parameters, % of the backbone's")
-    axes.set_ylabel(f"score on {results[0].task}, {results[0].split} split")
-    axes.set_title("circle: peak memory of a training step", fontsize=9)
-    temporary = path.with_name(f"{path.stem}.tmp{path.suffix}")
-    figure.savefig(temporary, dpi=150)
-    pyplot.close(figure)
-    temporary.replace(path)
+    series = {
+        result.method: [
+            Mark(
+                result.percent,
+                100 * result.score,
+                f"{result.method}\n{100 * result.score:.2f}\n{result.percent:.3f} % trained\n"
+                f"{human_bytes(result.cost.peak_memory)} peak memory of a step",
+                circle(result.cost.peak_memory, largest),
+            )
+        ]
+        for result in results
+    }
+    y_title = f"score on {results[0].task}, {results[0].split} split"
+    return Figure("trade-off", series, TRAINED, y_title, log_x=True, joined=False)
+
+
+TRAINED = "trained parameters, % of the backbone's (circle: peak memory of a training step)"
+
+
+def circle(memory: int, largest: int) -> float:
+    """Diameter of the circle for some peak memory, whose area is as the memory."""
+    return 4 + 22 * math.sqrt(memory / largest)
 
 
 def write_comparison(results: Sequence[Result], folder: Path) -> dict[str, str]:
     """Write table and figure beside the runs; returns where they lie."""
     paths = {"table": folder / "comparison.md", "figure": folder / "trade-off.png"}
     files.write_text(paths["table"], markdown_table(results))
-    trade_off_figure(results, paths["figure"])
+    files.write_bytes(paths["figure"], figures.rendered(compared(results), "png")["png"])
     return {name: str(path) for name, path in paths.items()}
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+
+def read_results(folder: Path) -> tuple[dict[Path, Result], list[str]]:
+    """Every `result.json` below a folder, by the folder it lies in, and what is wrong with those left out.
+
+    Raises:
+        InputError: no such folder, or none that can be read.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder. Name one with runs, such as the --output of a sweep.")
+    results, wrong = {}, []
+    for path in sorted(folder.rglob(RESULT)):
+        try:
+            results[path.parent] = usable(read_result(path.parent), path)
+        except InputError as error:
+            wrong.append(str(error))
+    if not results:
+        why = f": {wrong[0]}" if wrong else ". `hyperadapters sweep` and `train` write them."
+        raise InputError(f"{folder} holds no {RESULT} of a run that can be read, at any depth{why}")
+    return results, wrong
+
+
+def usable(result: Result, path: Path) -> Result:
+    """The result, if it has all that tables need.
+
+    Raises:
+        InputError: something is missing, of a wrong type, or no finite number.
+    """
+    try:
+        method_from_json(result.experiment["method"])
+        numbers = [*scores_of(result).values(), *result.metrics["validation"].values(), result.trained, result.total]
+        numbers += [number for ends in (result.intervals or {}).values() for number in ends]
+        result.experiment["text"]["train_rows"], result.experiment["training"]["seed"], tasks_in(result)
+        finite = all(math.isfinite(number) for number in numbers)
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is not a result of this version ({type(error).__name__}: {error}).") from error
+    if not finite:
+        raise InputError(f"{path} has scores that are no finite numbers: run it again.")
+    return result
+
+
+def versions_differ(results: Sequence[Result]) -> list[str]:
+    """In words, which packages had several versions: small differences may come from them."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for result in results:
+        for package, version in (result.versions or {}).items():
+            found[package].add(version)
+    mixed = {package: sorted(versions) for package, versions in found.items() if len(versions) > 1}
+    said = "; ".join(f"{package} {', '.join(versions)}" for package, versions in mixed.items())
+    return [f"Runs of several versions stand side by side ({said}): rerun the older ones to be sure."] if said else []
 
 
 # -- the whole report ----------------------------------------------------------------------------------------------
 
 
-def read_results(folder: Path) -> tuple[list[Result], list[str]]:
-    """Every `result.json` below a folder, in the order of their paths, and what is wrong with those left out.
+def write_report(results: Mapping[Path, Result], folder: Path, problems: Sequence[str] = ()) -> dict[str, str]:
+    """Every table and figure for which there are results: `report.md`, `report.tex`, `report.html`, `figures/`.
+
+    Args:
+        results: by the folder that each lies in, where its adapter may lie too.
+        folder: where to write.
+        problems: what was left out, to be said in the report.
 
     Raises:
-        InputError: there is none that can be read.
+        InputError: the folder cannot be written.
     """
-    results, wrong = [], []
-    for path in sorted(folder.rglob(RESULT)):
-        try:
-            results.append(read_result(path.parent))
-        except InputError as error:
-            wrong.append(str(error))
-    if not results:
-        raise InputError(f"{folder} holds no {RESULT} of a run. {' '.join(wrong)}".strip())
-    return results, wrong
-
-
-def write_report(results: Sequence[Result], folder: Path) -> dict[str, str]:
-    """Every table and figure for which there are results: `report.md`, `report.tex`, `report.html`."""
-    found = tables(results)
-    files.make_output(folder)
+    title, found = "Results", report(results, problems)
+    files.make_output(folder / FIGURES)
     paths = {name: folder / f"report.{ending}" for name, ending in ENDINGS.items()}
-    files.write_text(paths["markdown"], "\n".join(markdown(table) for table in found))
-    files.write_text(paths["latex"], "\n".join(latex(table) for table in found))
-    files.write_text(paths["page"], html_page(found, results))
+    drawings: dict[str, str] = {}
+    for figure in (figure for section in found for figure in section.figures):
+        for ending, content in figures.rendered(figure, "svg", "pdf").items():
+            files.write_bytes(folder / FIGURES / f"{figure.name}.{ending}", content)
+            drawings |= {figure.name: content.decode()} if ending == "svg" else {}
+    files.write_text(paths["markdown"], markdown(title, found))
+    files.write_text(paths["latex"], latex(title, found))
+    files.write_text(paths["page"], page(title, found, drawings))
     return {name: str(path) for name, path in paths.items()}
 
 
 ENDINGS = {"markdown": "md", "latex": "tex", "page": "html"}
 
 
-def headings(table: ScoreTable) -> list[str]:
-    """The columns of a table."""
-    scores = [f"{task.split('/')[-1]} {metric}" for task, metric in table.columns]
-    return ["method", "trained", "%", *scores, "avg of columns", "avg of tasks", "seeds"]
+def report(results: Mapping[Path, Result], problems: Sequence[str] = ()) -> list[Section]:
+    """Every section for which there are results."""
+    runs = list(results.values())
+    found = tables(runs)
+    notes = [*versions_differ(runs), *(f"Left out: {problem}" for problem in problems)]
+    return [
+        *map(scores, found),
+        *rows_sections(runs),
+        *(section for table in found for section in costs(table)),
+        *embeddings(results),
+        *(section for table in found for section in learning_curves(table)),
+        *([Section("What to know of these results", notes=notes)] if notes else []),
+    ]
+
+
+# -- scores --------------------------------------------------------------------------------------------------------
+
+
+def scores(table: ScoreTable) -> Section:
+    """The table of scores: Tables 1, 2, 6, 7, 9 of Compacter, HyperFormer's and Houlsby's main tables."""
+    names = [f"{task.split('/')[-1]} {metric}" for task, metric in table.columns]
+    columns = ["method", "trained a model", "% a task", "total ×", "stored", "avg of columns", "avg of tasks", *names]
+    columns.append("seeds")
+    groups = [[cells(table, line), *paper_rows(table, line)] for line in table.lines]
+    drawn = [figure for figure in (trade_off(table), by_size(table)) if figure]
+    return Section(table.title, [Grid(columns, groups)], remarks(table), drawn)
 
 
 def cells(table: ScoreTable, line: Line) -> list[str]:
     """Our row: mean ± sd over seeds; with one seed the test rows' 95 % interval in brackets."""
-    scores = [line.columns.get(column) for column in table.columns]
+    found = [line.columns.get(column) for column in table.columns]
     averages = [table.average(line), table.average(line, per_task=True)]
-    seeds = sorted({found.seeds for found in line.columns.values()})
+    seeds = sorted({estimate.seeds for estimate in line.columns.values()})
+    models = math.ceil(len(table.tasks) / line.tasks)
     return [
         line.label,
         f"{line.trained:,}",
         f"{line.percent:.3f}",
-        *(in_cell(score) for score in (*scores, *averages)),
+        f"{line.copies(len(table.tasks)):.3f}",
+        human_bytes(models * line.bytes),
+        *(in_cell(score) for score in (*averages, *found)),
         "–".join(map(str, sorted({seeds[0], seeds[-1]}))),
     ]
 
@@ -169,143 +259,262 @@ def paper_rows(table: ScoreTable, line: Line) -> list[list[str]]:
     """The paper's row and what ours differs by, where the paper has the line."""
     if not line.paper:
         return []
+    theirs = [line.paper.columns.get(column) for column in table.columns]
     ours = [line.columns.get(column) for column in table.columns]
-    theirs = [line.paper.get(column) for column in table.columns]
-    ours, theirs = [*ours, table.average(line)], [*theirs, table.paper_average(line)]
+    theirs, ours = [table.paper_average(line), None, *theirs], [table.average(line), None, *ours]
+    if not any(score is not None for score in theirs):
+        return []
     printed = ["–" if score is None else f"{score:.2f}" for score in theirs]
-    differences = [
-        "–" if a is None or b is None else f"{a.mean - b:+.2f}" for a, b in zip(ours, theirs, strict=True)
-    ]  # fmt: skip
+    differences = ["–" if a is None or b is None else f"{a.mean - b:+.2f}"
+                   for a, b in zip(ours, theirs, strict=True)]  # fmt: skip
     return [
-        [f"{line.label}, paper", "", "", *printed, "", "1"],
-        [f"{line.label}, difference", "", "", *differences, "", ""],
+        [f"{line.label}, paper", "", "", "", "", *printed, "1"],
+        [f"{line.label}, difference", "", "", "", "", *differences, ""],
     ]
-
-
-def rows_of(table: ScoreTable) -> list[list[str]]:
-    """All rows, the paper's below ours."""
-    return [row for line in table.lines for row in (cells(table, line), *paper_rows(table, line))]
 
 
 def remarks(table: ScoreTable) -> list[str]:
     """What a reader must know: what was chosen, what is missing, what cannot be told apart."""
-    chosen = "; ".join(f"{line.label}: {line.chosen}" for line in table.lines)
-    lacking = [f"{line.label}: left out for lack of runs: {', '.join(line.incomplete)}" for line in table.lines]
+    chosen: dict[str, list[str]] = defaultdict(list)
+    for line in table.lines:
+        chosen[line.chosen].append(line.label)
+    settings = "; ".join(f"{setting}: {', '.join(labels)}" for setting, labels in chosen.items())
+    tested = [line.label for line in table.lines
+              if any(run.experiment["text"].get("evaluation_rows") for run in line.results)]  # fmt: skip
+    rows = ", ".join(f"{task} {count:,}" for task, count in sorted(table.rows.items()) if count)
     return [
-        f"Chosen on validation: {chosen}. Scores in percent, of the test split; ± is the standard deviation over "
-        "seeds, brackets the 95 % interval by bootstrap over the test rows.",
-        *(text for text, line in zip(lacking, table.lines, strict=True) if line.incomplete),
+        "Scores in percent, of the test split; ± is the standard deviation over seeds, brackets the 95 % interval by "
+        "bootstrap over the test rows. Total × is the parameters of all these tasks together in units of the "
+        "backbone, norms left out as in the papers; stored is all that is saved for them, norms included.",
+        f"Chosen on validation: {settings}.",
+        *([f"Trained on a part of the training rows: {rows}."] if rows else []),
+        *([f"Tested on a part of the rows by {', '.join(tested)}."] if tested else []),
+        *(f"{line.label}: lacks runs of some settings, which take no part: {'; '.join(line.incomplete)}."
+          for line in table.lines if line.incomplete),
         *told_apart(table),
-    ]
+        *against_paper(table),
+    ]  # fmt: skip
 
 
-def markdown(table: ScoreTable) -> str:
-    """A table in Markdown, with its remarks."""
-    columns = headings(table)
-    lines = [f"## {table.title}", "", f"| {' | '.join(columns)} |", "|---|" + "---:|" * (len(columns) - 1)]
-    lines += [f"| {' | '.join(row)} |" for row in rows_of(table)]
-    return "\n".join([*lines, "", *(f"- {text}" for text in remarks(table)), ""])
+def known(table: ScoreTable) -> list[tuple[Line, Estimate]]:
+    """The lines that have an average."""
+    found = [(line, table.average(line)) for line in table.lines]
+    return [(line, score) for line, score in found if score is not None]
 
 
-def latex(table: ScoreTable) -> str:
-    """A table in LaTeX, for booktabs."""
-    columns = headings(table)
+def trade_off(table: ScoreTable) -> Figure | None:
+    """Score against trained parameters, memory as the circle: Figure 1 of Compacter (arXiv:2106.04647v2)."""
+    lines = [(line, score) for line, score in known(table) if not line.best_of]
+    largest = max((line.peak_memory for line, _ in lines), default=1) or 1
+    series = {
+        line.label: [Mark(line.percent, score.mean, about(line, score), circle(line.peak_memory, largest), score.half)]
+        for line, score in lines
+    }
+    caption = "Error bars: 95 % intervals."
+    title = f"Trade-off, {table.title}"
+    if len(series) < 2:
+        return None
+    return Figure(title, series, TRAINED, Y_TITLE, log_x=True, joined=False, caption=caption)
 
-    def line(row: Sequence[str]) -> str:
-        return " & ".join(in_latex(cell) for cell in row) + r" \\"
 
-    return "\n".join(
-        [
-            f"% {table.title}",
-            rf"\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}",
-            r"\toprule",
-            line(columns),
-            r"\midrule",
-            *(line(row) for row in rows_of(table)),
-            r"\bottomrule",
-            r"\end{tabular}",
-            "",
-        ]
+Y_TITLE = "average of columns, %"
+
+
+def about(line: Line, score: Estimate) -> str:
+    """What hovering over a line's point says."""
+    interval = "" if score.half is None else f"\n95 % interval {score.low:.2f} to {score.high:.2f}"
+    return (
+        f"{line.label}\nscore {score}, {seeds_in_words(score.seeds)}{interval}\n{line.percent:.3f} % trained a task, "
+        f"{human_bytes(line.bytes)} stored a model\n{human_bytes(line.peak_memory)} peak memory of a training step"
     )
 
 
-def in_latex(text: str) -> str:
-    """Text with what LaTeX would read as commands escaped."""
-    for character in "%_&#":
-        text = text.replace(character, f"\\{character}")
-    return text.replace("±", r"$\pm$").replace("–", "--")
+def by_size(table: ScoreTable) -> Figure | None:
+    """Score against trained parameters for several sizes of a method: Figures 1 and 3 of Houlsby et al."""
+    averages = {line.label: score for line, score in known(table)}
+    series = {}
+    for family, lines in sizes(table.lines).items():
+        marks = [
+            Mark(line.trained / line.tasks, averages[line.label].mean, about(line, averages[line.label]),
+                 half=averages[line.label].half)
+            for line in lines if line.label in averages
+        ]  # fmt: skip
+        if len(marks) > 1:
+            series[family] = marks
+    title = f"Score against size, {table.title}"
+    caption = "Bands: 95 % intervals."
+    return Figure(title, series, "trained parameters a task", Y_TITLE, log_x=True, caption=caption) if series else None
 
 
-def html_page(found: Sequence[ScoreTable], results: Sequence[Result]) -> str:
-    """The page of all tables and figures."""
-    sections = [
-        section(t.title, html_table(headings(t), rows_of(t)), *map(note, remarks(t)), trade_off(t)) for t in found
-    ]
-    return document("hyperadapters: results", [*sections, *low_resource(found), *learning_curves(results)])
+# -- training rows -------------------------------------------------------------------------------------------------
 
 
-def trade_off(table: ScoreTable) -> str:
-    """Score against trained parameters, memory as the circle: Figure 1 of Compacter (arXiv:2106.04647v2)."""
-    complete = [(line, table.average(line)) for line in table.lines]
-    known = [(line, score) for line, score in complete if score is not None]
-    largest = max((line.peak_memory for line, _ in known), default=1) or 1
-    series = {
-        line.label: [
-            Mark(
-                line.percent,
-                score.mean,
-                f"{line.label}\n{in_cell(score)}\n{line.percent:.3f} % trained, {human_bytes(line.bytes)} stored\n"
-                f"{human_bytes(line.peak_memory)} peak memory of a step",
-                4 + 12 * math.sqrt(line.peak_memory / largest),
-            )
-        ]
-        for line, score in known
-    }
-    axes = ("trained parameters, % of the backbone's", "average of columns")
-    return figure(series, *axes, log_x=True, joined=False) if series else ""
-
-
-def low_resource(found: Sequence[ScoreTable]) -> list[str]:
-    """Average against training rows, one figure for each benchmark and backbone: Figure 4 of Compacter."""
-    parts: dict[tuple[str, str], dict[str, list[Mark]]] = {}
-    for table in found:
-        for line in table.lines if table.train_rows else ():
-            score = table.average(line)
-            if score is not None:
-                tip = f"{line.label}, {table.train_rows} rows\n{in_cell(score)}, {score.seeds} seed(s)"
-                marks = parts.setdefault((table.benchmark, table.backbone), {}).setdefault(line.label, [])
-                marks.append(Mark(table.train_rows or 0, score.mean, tip, half=score.half))
-    return [
-        section(
-            f"Low-resource: {benchmark} on {backbone}",
-            figure({k: sorted(v, key=lambda m: m.x) for k, v in series.items()}, "training rows", "average of columns"),
-        )
-        for (benchmark, backbone), series in parts.items()
-    ]
-
-
-def learning_curves(results: Sequence[Result]) -> list[str]:
-    """Validation score against steps, a figure for each task, a line for each method's best run."""
-    best: dict[tuple[str, str], dict[str, Result]] = {}
-    for result in results:
-        label = label_of(method_from_json(result.experiment["method"]))
-        lines = best.setdefault((result.task, result.experiment["backbone"]), {})
-        if label not in lines or validation_score(result) > validation_score(lines[label]):
-            lines[label] = result
-    sections = []
-    for (task, backbone), lines in best.items():
-        series = {label: curve(label, result) for label, result in lines.items() if result.history}
-        if series:
-            title = f"Learning curves: {task} on {backbone}"
-            sections.append(section(title, figure(series, "steps", "validation, mean of the metrics")))
-    return sections
-
-
-def curve(label: str, result: Result) -> list[Mark]:
-    """A run's evaluations."""
-    names = result.metrics["validation"]
+def rows_sections(results: Sequence[Result]) -> list[Section]:
+    """Score against training rows: Figure 4 of Compacter, and HyperFormer's few-shot table."""
     found = []
-    for entry in result.history:
-        score = 100 * sum(entry[name] for name in names) / len(names)
-        found.append(Mark(entry["step"], score, f"{label}, step {entry['step']}\n{score:.2f}", radius=3))
+    for part in few_rows(results):
+        labels = list(dict.fromkeys(line.label for table in part.tables.values() for line in table.lines))
+        tasks = list(dict.fromkeys(task for table in part.tables.values() for task in table.tasks))
+        kinds = ["average", *tasks] if len(tasks) > 1 else tasks
+        groups = [
+            [
+                [
+                    kind,
+                    "all" if rows is None else f"{rows:,}",
+                    *(in_row(score_on(table, label, kind)) for label in labels),
+                ]
+            ]
+            for kind in kinds
+            for rows, table in part.tables.items()
+        ]
+        drawn = [rows_figure(part.title, kind, part.tables, labels) for kind in kinds]
+        note = (
+            "Mean of a task's metrics in percent, ± the standard deviation over seeds (their number in brackets); the "
+            "average is over metric columns. A task with fewer rows than asked for takes part with all it has."
+        )
+        grid = Grid(["task", "training rows", *labels], groups, labels=1)
+        found.append(Section(part.title, [grid], [note], [figure for figure in drawn if figure.series]))
     return found
+
+
+def score_on(table: ScoreTable, label: str, kind: str) -> Estimate | None:
+    """A line's average over all columns, or over one task's."""
+    line = next((line for line in table.lines if line.label == label), None)
+    if line is None:
+        return None
+    if kind == "average":
+        return table.average(line)
+    columns = {column: found for column, found in line.columns.items() if column[0] == kind}
+    return average(columns) if columns else None
+
+
+def in_row(found: Estimate | None) -> str:
+    """A score with its seeds."""
+    return "–" if found is None else f"{found} ({found.seeds})"
+
+
+def rows_figure(title: str, kind: str, by_rows: Mapping[int | None, ScoreTable], labels: Sequence[str]) -> Figure:
+    """Lines of score against training rows, with bands of one standard deviation."""
+    series: dict[str, list[Mark]] = {}
+    for label in labels:
+        for rows, table in by_rows.items():
+            found = score_on(table, label, kind)
+            if rows is not None and found is not None:
+                tip = f"{label}, {rows:,} rows\n{found}, {seeds_in_words(found.seeds)}"
+                series.setdefault(label, []).append(Mark(rows, found.mean, tip, half=found.sd))
+    caption = "Bands: standard deviation over seeds."
+    y_title = Y_TITLE if kind == "average" else "mean of the metrics, %"
+    return Figure(f"{title}, {kind}", series, "training rows", y_title, log_x=True, caption=caption)
+
+
+# -- costs ---------------------------------------------------------------------------------------------------------
+
+
+def costs(table: ScoreTable) -> list[Section]:
+    """What a step costs, as the runs measured it: Compacter's Table 3, on the task of most methods."""
+    singles = [line for line in table.lines if line.tasks == 1 and not line.best_of]
+    counts = {task: sum(any(r.task == task for r in line.results) for line in singles) for task in table.tasks}
+    task = max(table.tasks, key=lambda name: counts[name])
+    measured = {line.label: [r.cost for r in line.results if r.task == task] for line in singles}
+    measured = {label: found for label, found in measured.items() if found}
+    if len(measured) < 2:
+        return []
+    fields = ("saved_activations", "peak_memory", "step_seconds", "generate_seconds")
+    medians = {
+        label: {field: statistics.median(getattr(cost, field) for cost in found) for field in fields}
+        for label, found in measured.items()
+    }
+    full = medians.get("full")
+    columns = ["method", "kept activations", "Δ %", "peak memory", "Δ %", "training step", "Δ %", "generation"]
+    note = (
+        f"On {task}: the longest training rows, medians over runs; Δ is against full fine-tuning. Memory on a CPU is "
+        "that beyond what the process held before. `hyperadapters cost` measures all methods interleaved, and the "
+        "fixed part of memory apart from the part for each example."
+    )
+    grid = Grid(columns, [[cost_row(label, found, full)] for label, found in medians.items()])
+    return [Section(f"Cost of a step, {table.title}", [grid], [note])]
+
+
+def cost_row(label: str, found: Mapping[str, float], full: Mapping[str, float] | None) -> list[str]:
+    """One method's costs."""
+
+    def change(field: str) -> str:
+        return f"{100 * (found[field] / full[field] - 1):+.1f}" if full and full[field] else "–"
+
+    return [
+        label,
+        human_bytes(int(found["saved_activations"])),
+        change("saved_activations"),
+        human_bytes(int(found["peak_memory"])),
+        change("peak_memory"),
+        f"{1000 * found['step_seconds']:.0f} ms",
+        change("step_seconds"),
+        f"{1000 * found['generate_seconds']:.0f} ms",
+    ]
+
+
+# -- task embeddings -----------------------------------------------------------------------------------------------
+
+
+def embeddings(results: Mapping[Path, Result]) -> list[Section]:
+    """The task embeddings of hypernetworks whose adapters lie beside their results, in two dimensions."""
+    drawn: list[Figure] = []
+    for folder, result in results.items():
+        found = task_embeddings(folder)
+        if len(found) > 2:
+            places, shares = principal_components(np.array([tensor.tolist() for tensor in found.values()]))
+            series = {
+                name.split("/")[-1]: [Mark(x, y, f"{name}\n{x:.3f}, {y:.3f}")]
+                for name, (x, y) in zip(found, places.tolist(), strict=True)
+            }
+            x_title, y_title = (
+                f"component {n}, {100 * share:.0f} % of the variance" for n, share in enumerate(shares, 1)
+            )
+            seed = result.experiment["training"]["seed"]
+            title = f"Task embeddings, {result.method}, {len(found)} tasks, seed {seed}"
+            title += "" if all(title != figure.title for figure in drawn) else f", {folder.name}"
+            drawn.append(Figure(title, series, x_title, y_title, joined=False))
+    return [Section("Task embeddings", figures=drawn)] if drawn else []
+
+
+def principal_components(rows: Any) -> tuple[Any, Any]:
+    """Places of rows along their first two principal components, and the share of the variance of each."""
+    centred = rows - rows.mean(axis=0)
+    left, values, _ = np.linalg.svd(centred, full_matrices=False)
+    return (left * values)[:, :2], (values**2 / max((values**2).sum(), 1e-300))[:2]
+
+
+# -- learning curves -----------------------------------------------------------------------------------------------
+
+
+def learning_curves(table: ScoreTable) -> list[Section]:
+    """Validation score against steps: a figure for each task or mixture, a line for each method's chosen setting."""
+    runs: dict[str, dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
+    for line in table.lines:
+        for result in line.results if not line.best_of else ():
+            if result.history:
+                runs[result.task][line.label].append(result)
+    drawn = []
+    for task, lines in runs.items():
+        name = f"{task.count('+') + 1} tasks in one: {task.replace('+', ', ')}" if "+" in task else task
+        series = {label: curve(label, found) for label, found in lines.items()}
+        caption = "Means over seeds; bands: one standard deviation."
+        title = f"Learning curves, {name}, {table.backbone}"
+        drawn.append(Figure(title, series, "steps", "validation, mean of the metrics, %", caption=caption))
+    return [Section(f"Learning curves, {table.title}", figures=drawn)] if drawn else []
+
+
+def curve(label: str, runs: Sequence[Result]) -> list[Mark]:
+    """The mean of some runs' evaluations, at the steps where all have one."""
+    by_step: dict[int, list[float]] = defaultdict(list)
+    for run in runs:
+        names = run.metrics["validation"]
+        for entry in run.history:
+            by_step[entry["step"]].append(100 * statistics.mean(entry[name] for name in names))
+    marks = []
+    for step, found in sorted(by_step.items()):
+        if len(found) == len(runs):
+            sd = statistics.stdev(found) if len(found) > 1 else None
+            mean = statistics.mean(found)
+            marks.append(Mark(step, mean, f"{label}, step {step}\n{mean:.2f}, {len(found)} run(s)", 5, sd))
+    return marks

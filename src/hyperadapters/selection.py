@@ -44,8 +44,9 @@ def select(
         per_task: choose for each task by itself.
 
     Returns:
-        One choice for each group of results that are alike but for the varied settings, the seed and, unless
-        `per_task`, what belongs to the task. Settings that lack a task or seed which another setting has take no part.
+        One choice for each group of results that are alike but for the varied settings, the seed, what belongs to the
+        task (`OF_THE_TASK`, where validation chooses too) and, unless `per_task`, the task. Settings that lack a task
+        or seed which another setting has take no part.
     """
     groups: dict[str, list[Result]] = defaultdict(list)
     for result in results:
@@ -55,9 +56,13 @@ def select(
 
 def choose(group: str, results: Sequence[Result], vary: Sequence[str]) -> Choice:
     """The best setting of one group."""
-    settings: dict[str, dict[tuple[str, int], Result]] = defaultdict(dict)
+    found: dict[str, dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
     for result in results:
-        settings[setting_of(result, vary)][case_of(result)] = result
+        found[setting_of(result, vary)][result.task].append(result)
+    settings = {
+        setting: {case_of(result): result for runs in tasks.values() for result in best_recipe(runs)}
+        for setting, tasks in found.items()
+    }
     most = max(len(cases) for cases in settings.values())
     fullest = {setting: cases for setting, cases in settings.items() if len(cases) == most}
     common = set.intersection(*(set(cases) for cases in fullest.values())) or set(next(iter(fullest.values())))
@@ -75,6 +80,24 @@ def choose(group: str, results: Sequence[Result], vary: Sequence[str]) -> Choice
         {setting: score for setting, score in scores.items() if setting != best},
         tuple(setting for setting in settings if setting not in scores),
     )
+
+
+def best_recipe(results: Sequence[Result]) -> list[Result]:
+    """Of one task's runs, those of one recipe (epochs, batch, lengths): most seeds, then best on validation."""
+    recipes: dict[str, dict[int, Result]] = defaultdict(dict)
+    for result in results:
+        recipes[recipe_of(result)][case_of(result)[1]] = result
+
+    def rank(recipe: str) -> tuple[int, float]:
+        runs = recipes[recipe].values()
+        return len(runs), mean(validation_score(run) for run in runs)
+
+    return list(recipes[max(sorted(recipes), key=rank)].values())
+
+
+def recipe_of(result: Result) -> str:
+    """What belongs to the task, as JSON."""
+    return json.dumps({path: field_of(result.experiment, path) for path in OF_THE_TASK}, sort_keys=True)
 
 
 def validation_score(result: Result) -> float:
@@ -100,18 +123,33 @@ def field_of(experiment: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-OF_THE_TASK = ("task", "text", "training.epochs", "training.batch_size", "training.warmup_steps", "evaluation")
+OF_THE_TASK = (
+    "text",
+    "training.epochs",
+    "training.steps",
+    "training.batch_size",
+    "training.warmup_steps",
+    "training.evaluate_steps",
+    "training.checkpoint_seconds",
+    "evaluation",
+)
 """What a recipe sets for each task."""
+WHEREABOUTS = ("task.data", "start.adapter", "start.digest", "start.like")
+"""Where files lie, and which trained adapter of a seed, and which of its tasks, a run went on from."""
 
 
 def group_of(result: Result, vary: Sequence[str], *, per_task: bool) -> str:
-    """The experiment without what is varied, without the seed and, unless `per_task`, without what is the task's."""
+    """The experiment without what is varied, without the seed and, unless `per_task`, without its task.
+
+    A mixture's tasks stay: one model of eight tasks is not another of two.
+    """
     left = json.loads(json.dumps(result.experiment))
-    for path in (*vary, ".".join(SEED), *(() if per_task else OF_THE_TASK)):
+    for path in (*vary, ".".join(SEED), *OF_THE_TASK, *WHEREABOUTS):
         *sections, name = path.split(".")
         place = left
         for section in sections:
-            place = place[section]
+            place = place.get(section, {})
         place.pop(name, None)
-    left.setdefault("task", {}).pop("data", None)
+    if not per_task and "names" not in left["task"]:
+        left.pop("task")
     return json.dumps(left, sort_keys=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hyperadapters import files, settings
 from hyperadapters.anatomy import Anatomy, Layout, anatomy
@@ -12,6 +12,7 @@ from hyperadapters.backbone import Fingerprint, load_backbone
 from hyperadapters.errors import InputError
 from hyperadapters.methods import method_from_json
 from hyperadapters.methods.delta import CONFIG, FORMAT, TENSORS, Delta, attach, build, check_name, check_tasks
+from hyperadapters.methods.hyperformer import HyperMethod
 from hyperadapters.methods.method import Method
 
 
@@ -109,3 +110,26 @@ def outline(
     except (RuntimeError, OverflowError) as error:
         raise InputError(f"{folder / CONFIG} asks for impossible sizes: {method}.") from error
     return Delta(backbone, method, name, shape, parts, tasks)
+
+
+EMBEDDINGS = "adapters.tasks"
+"""The tensor of a hypernetwork's adapter that has a row for each task."""
+
+
+def task_embeddings(folder: str | Path) -> dict[str, Tensor]:
+    """The embedding of each task of a saved HyperFormer, by the task's name; empty where there is none.
+
+    Raises:
+        InputError: the adapter's files are damaged.
+    """
+    folder = Path(folder)
+    if not (folder / CONFIG).is_file():
+        return {}
+    config = read_config(folder)
+    if not isinstance(method_from_json(config["method"]), HyperMethod):
+        return {}
+    with files.open_tensors(folder / TENSORS) as file:
+        rows = file.get_tensor(EMBEDDINGS) if EMBEDDINGS in set(file.keys()) else torch.empty(0)
+    if len(rows) != len(config["tasks"]):
+        raise InputError(f"{folder / TENSORS} is damaged: {len(rows)} embeddings of {len(config['tasks'])} tasks.")
+    return dict(zip(config["tasks"], rows, strict=True))
