@@ -492,7 +492,7 @@ def learning_curves(table: ScoreTable) -> list[Section]:
     runs: dict[str, dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
     for line in table.lines:
         for result in line.results if not line.best_of else ():
-            if result.history:
+            if result.history and tasks_in(result)[0] in table.tasks:  # a mixture: in the first of its tables
                 runs[result.task][line.label].append(result)
     drawn = []
     for task, lines in runs.items():
