@@ -49,6 +49,8 @@ class Training:
     """Of initialisation, order and dropout."""
     fast_dropout: bool = True
     """On a CPU, draw the backbone's dropout masks from cheap random numbers; False: as PyTorch does."""
+    compile: bool = False
+    """Train through torch.compile, with lengths padded to buckets so that few shapes are compiled."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no sense, all in one error."""
@@ -62,8 +64,9 @@ class Training:
             raise InputError("\n  ".join(bad))
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON. An unset step limit is left out: a run counted in epochs is the run it was without one."""
-        return {key: value for key, value in settings.dump(self).items() if (key, value) != ("steps", None)}
+        """As plain JSON. What came later is left out where it is not set: the run is the one it was without it."""
+        later = {"steps": None, "compile": False}
+        return {key: value for key, value in settings.dump(self).items() if (key, value) not in later.items()}
 
 
 def _below(value: float | None, limit: float) -> bool:
@@ -192,7 +195,7 @@ class Experiment:
         return Experiment(
             method=method_from_json(values["method"]),
             task=settings.parse(task_type, task, "task"),
-            training=settings.parse(Training, {"steps": None, **values["training"]}, "training"),
+            training=settings.parse(Training, {"steps": None, "compile": False, **values["training"]}, "training"),
             backbone=str(values["backbone"]),
             text=settings.parse(Text, values["text"], "text"),
             evaluation=settings.parse(Evaluation, values["evaluation"], "evaluation"),

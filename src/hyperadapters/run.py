@@ -72,6 +72,8 @@ class Result:
     """By metric: the 95 % interval that the reported split's rows leave, by bootstrap, where they are few."""
     averages: dict[str, float] = field(default_factory=dict)
     """By split: the mean of the metrics, of a mixture over all tasks, by which evaluations are compared."""
+    compilations: int = 0
+    """Graphs that torch.compile made."""
 
     @property
     def split(self) -> str:
@@ -285,4 +287,5 @@ def summarize(
         device=str(next(delta.backbone.parameters()).device.type),
         versions=versions(),
         averages={split: found.mean for split, found in scores.items()},
+        compilations=fitted.compilations,
     )

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather
-from torch import Tensor
+from torch import Tensor, nn
 
 from hyperadapters import files
+from hyperadapters.compiled import CompiledModel
 from hyperadapters.data import Data, Mixture, epoch_batches, mixed_batches, tasks_of, training_rows
 from hyperadapters.dropout import set_fast_dropout
 from hyperadapters.errors import InputError, NonFiniteLossError
@@ -72,6 +73,8 @@ class Fitted:
     """The same with padding."""
     seconds: float
     """Training and its evaluations, over all parts of an interrupted run."""
+    compilations: int = 0
+    """Graphs that torch.compile made."""
 
 
 def fit(
@@ -135,9 +138,11 @@ class Trainer:
             self.trained.values(), lr=training.lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=training.weight_decay
         )
         set_fast_dropout(delta.backbone, training.fast_dropout)
-        self.model = delta.backbone
+        self.model: nn.Module = delta.backbone
         if self.accelerator.num_processes > 1:
             self.model = self.accelerator.prepare(delta.backbone)
+        if training.compile:
+            self.model = self.compiled()
         self.device = next(delta.backbone.parameters()).device
         self.state = State()
         self.best = self.snapshot()
@@ -148,6 +153,17 @@ class Trainer:
         self.saved_at = self.started_at = time.monotonic()
         self.asked_to_stop = threading.Event()
         self.stop = self.checkpoint_due = False
+
+    def compiled(self) -> CompiledModel:
+        """The model through torch.compile.
+
+        Raises:
+            InputError: several tasks, whose rows choose other weights in every batch, or several processes.
+        """
+        if isinstance(self.data, Mixture) or self.accelerator.num_processes > 1:
+            raise InputError("training.compile is for one task on one process; leave it out: training.compile=false.")
+        rows = math.ceil(self.training.batch_size / self.training.accumulation)
+        return CompiledModel(self.delta.backbone, rows, self.pad)
 
     def run(self, *, resume: bool) -> Fitted:
         """Train to the end, then put the best weights in place."""
@@ -166,7 +182,9 @@ class Trainer:
             self.optimizer.zero_grad()
             self.delta.backbone.eval()
         state = self.state
-        return Fitted(state.step, state.best_step, state.history, state.tokens, state.padded_tokens, state.seconds)
+        compilations = self.model.compilations if isinstance(self.model, CompiledModel) else 0
+        done = (state.step, state.best_step, state.history, state.tokens, state.padded_tokens, state.seconds)
+        return Fitted(*done, compilations)
 
     def meter(self) -> Meter:
         """Progress over all steps."""

@@ -332,13 +332,17 @@ class Delta(nn.Module):
         changes, so decoding generates once and not once a token.
         """
         first = stack == self.anatomy.stacks[0] and not goes_on(kwargs.get("past_key_values"))
-        used_up = torch.is_grad_enabled() and stack in self.current.served
-        other_rows = self.chosen is not None and self.chosen is not self.current.rows
-        if first or used_up or other_rows or self.current.key != self.key():
+        if first or self.outdated(stack):  # in this order: compiled code must not depend on how the last pass ended
             self.regenerate()
         self.current.served = (*self.current.served, stack) if torch.is_grad_enabled() else ()
         if self.current.rows.index is not None:
             check_rows(len(self.current.rows.index), batch_size(args, kwargs), stack)
+
+    def outdated(self, stack: str) -> bool:
+        """Whether what was generated cannot serve this stack."""
+        used_up = torch.is_grad_enabled() and stack in self.current.served
+        other_rows = self.chosen is not None and self.chosen is not self.current.rows
+        return used_up or other_rows or self.current.key != self.key()
 
     def regenerate(self) -> None:
         """Make what every part's hooks use from the parameters as they are now, for the rows under way."""

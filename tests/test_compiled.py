@@ -1,0 +1,91 @@
+"""Training through torch.compile: few shapes, the same numbers. Compiled code runs in a process of its own."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import hyperadapters as ha
+from hyperadapters.compiled import bucket
+
+SCRIPT = """
+import json
+import torch
+import hyperadapters as ha
+from hyperadapters.compiled import CompiledModel, bucket
+from hyperadapters.kinds import KINDS
+
+CompiledModel.backend = "aot_eager"  # graphs are made as ever; machine code for each would take half a minute
+torch.set_num_threads(1)
+backbone, tokenizer = ha.load_backbone("embedded")
+for module in backbone.modules():
+    if isinstance(module, torch.nn.Dropout):
+        module.p = 0.0
+    if hasattr(module, "dropout") and isinstance(module.dropout, float):
+        module.dropout = 0.0
+data = ha.load_data("demo/paraphrase", tokenizer, text=ha.Text(train_rows=40, evaluation_rows=8))
+rows, pad = data.splits["train"], tokenizer.pad_token_id
+torch.manual_seed(0)
+delta = ha.attach(backbone, ha.METHODS["compacter++"])
+compiled = CompiledModel(backbone, rows=8, pad=pad)
+
+def gradients(model, part):
+    loss = KINDS["encoder-decoder"].summed_loss(model, backbone, part, pad)
+    return [loss.detach(), *torch.autograd.grad(loss, list(delta.trained().values()))]
+
+worst = max(
+    float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-6))
+    for part in (rows[:8], rows[8:13])
+    for ours, theirs in zip(gradients(compiled, part), gradients(backbone, part))
+)
+start = {name: tensor.detach().clone() for name, tensor in delta.trained().items()}
+losses, compilations = [], []
+for compile_it in (False, True):
+    with torch.no_grad():
+        for name, tensor in delta.trained().items():
+            tensor.copy_(start[name])
+    training = ha.Training(lr=1e-3, epochs=1, batch_size=16, compile=compile_it)
+    fitted = ha.fit(delta, data, training, quiet=True)
+    losses.append(fitted.history[0]["loss"])
+    compilations.append(fitted.compilations)
+sizes = len({bucket(len(row.source)) for row in rows})
+print(json.dumps({"worst": worst, "losses": losses, "compilations": compilations, "sizes": sizes}))
+"""
+
+
+@pytest.fixture(scope="module")
+def found():
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_buckets_hold_their_lengths_and_are_few():
+    sizes = [bucket(length) for length in range(1, 513)]
+    assert all(length <= size <= max(16, 1.5 * length) for length, size in enumerate(sizes, 1))
+    assert sorted(set(sizes)) == [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]
+
+
+def test_loss_and_gradients_are_those_of_the_backbone(found):
+    assert found["worst"] < 1e-3
+
+
+def test_a_run_ends_where_the_plain_one_does(found):
+    plain, compiled = found["losses"]
+    assert compiled == pytest.approx(plain, rel=1e-4)
+
+
+def test_a_run_compiles_once_a_bucket(found):
+    plain, compiled = found["compilations"]
+    assert plain == 0
+    assert compiled == found["sizes"]
+
+
+def test_a_mixture_is_refused():
+    backbone, tokenizer = ha.load_backbone("embedded")
+    few = ha.Text(train_rows=8, evaluation_rows=8)
+    tasks = tuple(ha.load_data(name, tokenizer, text=few) for name in ("demo/paraphrase", "demo/sentiment"))
+    delta = ha.attach(backbone, ha.METHODS["compacter"], name="both", tasks=[task.form.name for task in tasks])
+    with pytest.raises(ha.InputError, match=r"training\.compile is for one task"):
+        ha.fit(delta, ha.Mixture(tasks), ha.Training(lr=1e-3, compile=True), quiet=True)
