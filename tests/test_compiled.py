@@ -12,18 +12,18 @@ from hyperadapters.compiled import bucket
 SCRIPT = """
 import json
 import torch
+from transformers import T5Config, T5ForConditionalGeneration
 import hyperadapters as ha
 from hyperadapters.compiled import CompiledModel, bucket
 from hyperadapters.kinds import KINDS
 
 CompiledModel.backend = "aot_eager"  # graphs are made as ever; machine code for each would take half a minute
 torch.set_num_threads(1)
-backbone, tokenizer = ha.load_backbone("embedded")
-for module in backbone.modules():
-    if isinstance(module, torch.nn.Dropout):
-        module.p = 0.0
-    if hasattr(module, "dropout") and isinstance(module.dropout, float):
-        module.dropout = 0.0
+_, tokenizer = ha.load_backbone("embedded")
+config = T5Config(vocab_size=len(tokenizer), d_model=48, d_kv=12, num_heads=4, d_ff=64, num_layers=1, dropout_rate=0.0,
+                  decoder_start_token_id=0)
+torch.manual_seed(0)
+backbone = T5ForConditionalGeneration(config).eval()
 data = ha.load_data("demo/paraphrase", tokenizer, text=ha.Text(train_rows=40, evaluation_rows=8))
 rows, pad = data.splits["train"], tokenizer.pad_token_id
 torch.manual_seed(0)

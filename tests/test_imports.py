@@ -29,6 +29,7 @@ ORDER = [
     "experiment",
     "evaluate",
     "measure",
+    "compiled",
     "cost",
     "papers",
     "store",
