@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from transformers import BertTokenizer
 from typer.testing import CliRunner
 
 from families import DECODER, FAMILIES
@@ -22,7 +23,7 @@ from hyperadapters import (
 from hyperadapters.cli import app
 from hyperadapters.data import Data, Text
 from hyperadapters.experiment import Evaluation
-from hyperadapters.kinds import IGNORED, KINDS, Encoded, padded, score_continuations, source_batch
+from hyperadapters.kinds import IGNORED, KINDS, Encoded, encoder_batch, padded, score_continuations, source_batch
 from hyperadapters.metrics import accuracy
 from hyperadapters.tasks.task import Example, Form, FreeText, Labels, Score
 
@@ -99,8 +100,51 @@ def test_a_decoders_rows_are_a_source_and_its_ended_continuation():
 def test_an_encoders_targets_are_classes_or_numbers():
     kind = KINDS["encoder"]
     assert (kind.outputs(BINARY), kind.outputs(NUMBER)) == (2, 1)
-    assert kind.encode([Example("12", "1")], BINARY, Digits(), 8, 2)[0] == [Encoded([11, 12, 1], [1])]
-    assert kind.encode([Example("12", "3.6")], NUMBER, Digits(), 8, 2)[0] == [Encoded([11, 12, 1], [3.6])]
+    assert kind.encode([BINARY.example({"x": "12"}, "1", prefix=False)], BINARY, Digits(), 8, 2)[0] == [Encoded([11, 12, 1], [1])]
+    assert kind.encode([NUMBER.example({"x": "12"}, "3.6", prefix=False)], NUMBER, Digits(), 8, 2)[0] == [Encoded([11, 12, 1], [3.6])]
+
+
+PAIR = Form("pair", ("one", "two"), Labels(("0", "1")))
+WORDS = "[PAD] [CLS] [SEP] [UNK] a b c d e f g".split()
+
+
+def bert_tokenizer() -> BertTokenizer:
+    return BertTokenizer(vocab={word: number for number, word in enumerate(WORDS)})
+
+
+def encoded(form, values, limit=64, prefix=False):
+    rows = [form.example(values, "1", prefix=prefix)]
+    return KINDS["encoder"].encode(rows, form, bert_tokenizer(), limit, 2)
+
+
+def test_an_encoder_reads_a_pair_bare_with_separators_and_segments():
+    (row,), cut = encoded(PAIR, {"one": "a b", "two": "c d e"})
+    assert [WORDS[token] for token in row.source] == "[CLS] a b [SEP] c d e [SEP]".split()
+    assert list(row.segments) == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert cut == 0
+    (row,), cut = encoded(PAIR, {"one": "a b", "two": "c d e f g"}, limit=7)  # the longer one loses its end
+    assert [WORDS[token] for token in row.source] == "[CLS] a b [SEP] c d [SEP]".split()
+    assert cut == 1
+
+
+def test_of_three_columns_an_encoder_reads_the_later_ones_by_name():
+    form = Form("wic", ("one", "two", "word"), Labels(("0", "1")))
+    values = {"one": "a b", "two": "c", "word": "d"}
+    assert form.texts(values) == ("a b", "two: c word: d")
+    assert form.texts(values, prefix=True) == ("wic a b", "two: c word: d")
+    assert BINARY.texts({"x": " a "}) == ("a",)
+
+
+def test_an_encoder_with_segments_computes_with_them_and_one_without_does_not():
+    (row,), _ = encoded(PAIR, {"one": "a b", "two": "c d e"})
+    for name in ("bert", "distilbert"):
+        backbone = FAMILIES[name].make()
+        inputs = {"input_ids": torch.tensor([row.source])}
+        if name == "bert":
+            inputs["token_type_ids"] = torch.tensor([row.segments])
+        expected = backbone(**inputs).logits
+        found = backbone(**encoder_batch([row, row._replace(source=[1, 4], segments=[0, 0])], 0, backbone)).logits
+        torch.testing.assert_close(found[:1], expected)
 
 
 def test_an_encoders_losses_are_cross_entropy_and_squared_error():

@@ -29,6 +29,8 @@ class Encoded(NamedTuple):
     target: list[int] | list[float]
     task: str = ""
     """Its task's name, where several are trained together."""
+    segments: Sequence[int] = ()
+    """For an encoder that tells the texts of a pair apart by them: each source token's segment (`token_type_ids`)."""
 
 
 class Kind(ABC):
@@ -165,7 +167,7 @@ def score_labels(
 
 
 class Encoder(Kind):
-    """A classification or regression head, the Delta's own, over the whole source (Houlsby et al., §3.1)."""
+    """A classification or regression head, the Delta's own, over one text or a pair (Houlsby et al., §3.1)."""
 
     name = "encoder"
 
@@ -193,16 +195,19 @@ class Encoder(Kind):
         self, rows: Sequence[Example], form: Form, tokenizer: Any, source_length: int, target_length: int
     ) -> tuple[list[Encoded], int]:
         self.outputs(form)
-        sources = tokenizer([row.source for row in rows], verbose=False).input_ids
-        cut = sum(len(source) > source_length for source in sources)
+        texts = [list(column) for column in zip(*(row.texts for row in rows), strict=True)]
+        found = tokenizer(*texts, verbose=False)
+        cut = sum(len(source) > source_length for source in found.input_ids)
+        if cut:  # of a pair, the longer text loses its end first
+            found = tokenizer(*texts, verbose=False, truncation=True, max_length=source_length)
+        segments = getattr(found, "token_type_ids", None) or [()] * len(rows)
         return [
-            Encoded(clipped(source, source_length, source[-1]), [form.target.decode(row.target)])
-            for source, row in zip(sources, rows, strict=True)
+            Encoded(source, [form.target.decode(row.target)], segments=own)
+            for source, own, row in zip(found.input_ids, segments, rows, strict=True)
         ], cut
 
     def summed_loss(self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int) -> Tensor:
-        batch = on_device(source_batch([row.source for row in rows], pad), backbone)
-        logits: Tensor = model(**batch).logits.float()
+        logits: Tensor = model(**encoder_batch(rows, pad, backbone)).logits.float()
         targets = [row.target[0] for row in rows if row.target]  # none in a process without a row of its own
         found = logits[: len(targets)]
         zero = 0.0 * logits.sum()
@@ -222,17 +227,23 @@ class Encoder(Kind):
         target_length: int,
         beams: int,
     ) -> list[str]:
-        batch = on_device(source_batch([row.source for row in rows], tokenizer.pad_token_id), backbone)
-        logits = backbone(**batch).logits
+        logits = backbone(**encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
         if isinstance(form.target, Score):
             limited = logits.float().squeeze(-1).clamp(form.target.low, form.target.high)
             return [f"{value:.6g}" for value in limited.tolist()]
         return likeliest(logits, form)
 
     def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:
-        batch = on_device(source_batch([row.source for row in rows], tokenizer.pad_token_id), backbone)
-        logits: Tensor = backbone(**batch).logits
+        logits: Tensor = backbone(**encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
         return logits
+
+
+def encoder_batch(rows: Sequence[Encoded], pad: int, backbone: nn.Module) -> dict[str, Tensor]:
+    """Sources as an encoder takes them, with the segments of pairs where it knows segments."""
+    batch = source_batch([row.source for row in rows], pad)
+    if rows[0].segments and getattr(backbone.config, "type_vocab_size", 0) > 1:  # type: ignore[arg-type]
+        batch["token_type_ids"] = padded([row.segments for row in rows], 0)
+    return on_device(batch, backbone)
 
 
 # -- decoder ---------------------------------------------------------------------------------------------------------

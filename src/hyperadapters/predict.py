@@ -37,7 +37,7 @@ class Predictor:
 
     def __call__(self, rows: Iterable[Mapping[str, str]]) -> list[str]:
         """The answers to rows that hold the form's fields."""
-        return self.answers([Example(self.form.source(row, prefix=self.text.prefix), "") for row in rows])
+        return self.answers([self.form.example(row, prefix=self.text.prefix) for row in rows])
 
     def answers(self, examples: list[Example]) -> list[str]:
         """The answers to source texts."""

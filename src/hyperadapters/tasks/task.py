@@ -24,6 +24,8 @@ class Example(NamedTuple):
     """What training teaches."""
     reference: Any = None
     """What metrics compare an answer with: the target's value, or what `Task.reference` makes of the row."""
+    texts: tuple[str, ...] = ()
+    """The source as encoders are pretrained to read it: one text, or a pair."""
 
 
 class Target(ABC):
@@ -130,9 +132,25 @@ class Form:
 
     def source(self, values: Mapping[str, str], *, prefix: bool = False) -> str:
         """The source text of a row; with `prefix` the task's name stands before it."""
-        names = [field if field in self.without_colon else f"{field}:" for field in self.fields]
-        parts = [f"{name} {values[field].strip()}" for name, field in zip(names, self.fields, strict=True)]
-        return " ".join([self.prefix, *parts] if prefix else parts)
+        return " ".join(([self.prefix] if prefix else []) + self.named(values, self.fields))
+
+    def named(self, values: Mapping[str, str], fields: tuple[str, ...]) -> list[str]:
+        """Some columns of a row, each after its name."""
+        return [f"{name}{'' if name in self.without_colon else ':'} {values[name].strip()}" for name in fields]
+
+    def texts(self, values: Mapping[str, str], *, prefix: bool = False) -> tuple[str, ...]:
+        """A row as one text or a pair, bare (Houlsby et al., §3.1, after BERT); of more columns all but the first
+        stand in the second text, after their names."""
+        first, *others = self.fields
+        start = " ".join([self.prefix, values[first].strip()] if prefix else [values[first].strip()])
+        if len(others) == 1:
+            return (start, values[others[0]].strip())
+        return (start, " ".join(self.named(values, tuple(others)))) if others else (start,)
+
+    def example(self, values: Mapping[str, str], target: str = "", reference: Any = None, *, prefix: bool) -> Example:
+        """A row in text-to-text form; without a target, one to answer."""
+        texts = self.texts(values, prefix=prefix)
+        return Example(self.source(values, prefix=prefix), target, reference, texts)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
@@ -219,7 +237,7 @@ def examples_of(rows: Sequence[Row], form: Form, reference: Reference, *, prefix
     if bad:
         raise InputError(f"task {form.name}: {len(bad)} label(s) are not {form.target.expected()}:\n  {listed(bad)}")
     return [
-        Example(form.source(row.values, prefix=prefix), target or "", reference(form, row))
+        form.example(row.values, target or "", reference(form, row), prefix=prefix)
         for row, target in zip(rows, targets, strict=True)
     ]
 
