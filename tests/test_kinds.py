@@ -100,8 +100,12 @@ def test_a_decoders_rows_are_a_source_and_its_ended_continuation():
 def test_an_encoders_targets_are_classes_or_numbers():
     kind = KINDS["encoder"]
     assert (kind.outputs(BINARY), kind.outputs(NUMBER)) == (2, 1)
-    assert kind.encode([BINARY.example({"x": "12"}, "1", prefix=False)], BINARY, Digits(), 8, 2)[0] == [Encoded([11, 12, 1], [1])]
-    assert kind.encode([NUMBER.example({"x": "12"}, "3.6", prefix=False)], NUMBER, Digits(), 8, 2)[0] == [Encoded([11, 12, 1], [3.6])]
+    assert kind.encode([BINARY.example({"x": "12"}, "1", prefix=False)], BINARY, Digits(), 8, 2)[0] == [
+        Encoded([11, 12, 1], [1])
+    ]
+    assert kind.encode([NUMBER.example({"x": "12"}, "3.6", prefix=False)], NUMBER, Digits(), 8, 2)[0] == [
+        Encoded([11, 12, 1], [3.6])
+    ]
 
 
 PAIR = Form("pair", ("one", "two"), Labels(("0", "1")))

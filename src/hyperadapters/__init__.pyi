@@ -21,6 +21,9 @@ from .experiment import (
     FilesTask as FilesTask,
 )
 from .experiment import (
+    InstructionsTask as InstructionsTask,
+)
+from .experiment import (
     MixtureTask as MixtureTask,
 )
 from .experiment import (
@@ -74,6 +77,7 @@ from .start import start_from as start_from
 from .store import load as load
 from .tasks import TASKS as TASKS
 from .tasks import own_task as own_task
+from .tasks.instructions import instruction_task as instruction_task
 from .train import Fitted as Fitted
 from .train import Interrupted as Interrupted
 from .train import fit as fit

@@ -44,7 +44,14 @@ TaskName = Annotated[
 ]
 OneOfTasks = Annotated[str, typer.Option("--task", help="Which task, where the adapter holds several.")]
 DataFolder = Annotated[str, typer.Option("--data", help="Folder with the task's official files; without it, the Hub.")]
-TrainFile = Annotated[str, typer.Option("--train", help="Your own training rows: JSONL, CSV, TSV or Parquet.")]
+TrainFile = Annotated[
+    str,
+    typer.Option(
+        "--train",
+        help="Your own training rows: JSONL, CSV, TSV or Parquet. Without --text: rows with messages, or with prompt "
+        "and response.",
+    ),
+]
 ValidationFile = Annotated[str, typer.Option("--validation", help="Your own validation rows.")]
 TestFile = Annotated[str, typer.Option("--test", help="Your own test rows, scored once at the end.")]
 TextColumns = Annotated[str, typer.Option("--text", help="Columns of the source text, in order: premise,hypothesis.")]
@@ -154,7 +161,7 @@ def settings_of(method: str, methods: list[str], settings: list[str]) -> list[st
 
 def choose_task(task: str, data: str, files: dict[str, str], text: str, label: str, target: str) -> Any:
     """The task that the options describe: a named one, several, or a user's own files."""
-    from hyperadapters.experiment import FilesTask, MixtureTask, NamedTask
+    from hyperadapters.experiment import FilesTask, InstructionsTask, MixtureTask, NamedTask
     from hyperadapters.tasks import task_named
 
     given = [f"--{name}" for name, value in {**files, "text": text, "label": label, "target": target}.items() if value]
@@ -168,6 +175,8 @@ def choose_task(task: str, data: str, files: dict[str, str], text: str, label: s
             raise InputError(f"--task {task}: name each task once, such as demo/paraphrase,demo/sentiment.")
         return MixtureTask(names=names, data=data) if len(names) > 1 else NamedTask(name=names[0], data=data)
     missing = [f"--{name}" for name in ("train", "validation") if not files[name]]
+    if not missing and not (text or label or target):
+        return InstructionsTask(**files)
     missing += [] if text else ["--text"]
     missing += [] if label or target else ["--label (or --target)"]
     if missing:
@@ -180,12 +189,15 @@ def choose_task(task: str, data: str, files: dict[str, str], text: str, label: s
 
 def plan(chosen: Any, task: Any, backbone: str, settings: list[str], start: Any = None) -> Any:
     """The experiment that the options describe, with the method's and the task's own defaults."""
-    from hyperadapters.experiment import Experiment, NamedTask, Training, suggested_rate, with_changes
+    from hyperadapters.experiment import Experiment, NamedTask, Training, suggested_rate, text_for, with_changes
     from hyperadapters.tasks import task_named
 
     epochs = task_named(task.name).epochs if isinstance(task, NamedTask) else 3
     training = Training(lr=suggested_rate(chosen, backbone), epochs=epochs)
-    experiment = Experiment(method=chosen, task=task, backbone=backbone, training=training, start=start)
+    text = text_for(task)
+    experiment = Experiment(
+        method=chosen, task=task, backbone=backbone, training=training, text=text, start=start
+    )
     return with_changes(experiment, changes(settings))
 
 
@@ -252,6 +264,8 @@ def train(
         hyperadapters train --task glue/mrpc --data glue_data --backbone t5-base --output out/mrpc
 
         hyperadapters train --train a.jsonl --validation b.jsonl --text premise,hypothesis --label label
+
+        hyperadapters train --train chats.jsonl --validation more.jsonl --backbone Qwen/Qwen3-0.6B
 
         hyperadapters train --task glue/mrpc,glue/rte,glue/cola --method hyperformer++ --backbone t5-base
 
@@ -524,7 +538,7 @@ def evaluate(
     from hyperadapters.backbone import default_device, load_backbone
     from hyperadapters.data import tasks_of
     from hyperadapters.evaluate import evaluate as score
-    from hyperadapters.experiment import Experiment, FilesTask, task_name
+    from hyperadapters.experiment import Experiment, MixtureTask, NamedTask, task_name
     from hyperadapters.run import EXPERIMENT, load_task
     from hyperadapters.store import load, read_config
 
@@ -534,7 +548,7 @@ def evaluate(
     model, tokenizer = load_backbone(backbone or read_config(adapter)["backbone"]["name"], device=default_device())
     delta = load(adapter, model)
     experiment = Experiment.from_json(files.read_json(adapter / EXPERIMENT))
-    if data and not isinstance(experiment.task, FilesTask):
+    if data and isinstance(experiment.task, NamedTask | MixtureTask):
         experiment = replace(experiment, task=replace(experiment.task, data=data))
     rows = load_task(experiment, tokenizer, delta.anatomy.kind)
     how = settings.updated(experiment.evaluation, {"decode": decode}, "evaluation")

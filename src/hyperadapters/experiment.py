@@ -14,6 +14,7 @@ from hyperadapters.methods.adapters import Adapter, Compacter, LowRankAdapter, P
 from hyperadapters.methods.full import FullFineTuning, FullMultiTask
 from hyperadapters.methods.method import Method, method_to_json
 from hyperadapters.tasks import own_task, task_named
+from hyperadapters.tasks.instructions import instruction_task
 from hyperadapters.tasks.task import Task
 
 
@@ -112,6 +113,15 @@ class FilesTask:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InstructionsTask:
+    """A user's own files of conversations, or of prompts and responses (`instruction_task`)."""
+
+    train: str
+    validation: str
+    test: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MixtureTask:
     """Several tasks of the package, trained together in one Delta."""
 
@@ -123,10 +133,15 @@ class MixtureTask:
     """T of p ∝ (N/ΣN)^(1/T), by which tasks are drawn (`Mixture`)."""
 
 
-TaskChoice = NamedTask | FilesTask | MixtureTask
+TaskChoice = NamedTask | FilesTask | InstructionsTask | MixtureTask
 """What a run is trained on."""
 
-TASK_TYPES: dict[str, type[TaskChoice]] = {"named": NamedTask, "files": FilesTask, "mixture": MixtureTask}
+TASK_TYPES: dict[str, type[TaskChoice]] = {
+    "named": NamedTask,
+    "files": FilesTask,
+    "instructions": InstructionsTask,
+    "mixture": MixtureTask,
+}
 """What the JSON of an experiment calls each."""
 
 
@@ -251,6 +266,11 @@ def with_changes(experiment: Experiment, changes: Mapping[str, str]) -> Experime
     return replace(experiment, **changed)
 
 
+def text_for(task: TaskChoice) -> Text:
+    """The lengths to start from: the papers' for their tasks, longer ones for instructions and their answers."""
+    return Text(source_length=512, target_length=256) if isinstance(task, InstructionsTask) else Text()
+
+
 def method_name(method: Method) -> str:
     """The preset's name of a method, or its label where its fields are others."""
     return next((name for name, preset in METHODS.items() if preset == method), method.label)
@@ -262,12 +282,14 @@ def resolve_tasks(task: TaskChoice) -> tuple[list[Task], Path | None]:
     Raises:
         InputError: no such task or files.
     """
-    if not isinstance(task, FilesTask):
+    if isinstance(task, NamedTask | MixtureTask):
         names = task.names if isinstance(task, MixtureTask) else (task.name,)
         return [task_named(name) for name in names], Path(task.data) if task.data else None
     files = {"train": Path(task.train), "validation": Path(task.validation)}
     if task.test:
         files["test"] = Path(task.test)
+    if isinstance(task, InstructionsTask):
+        return [instruction_task(files, name=task_name(task))], None
     return [own_task(files, task.text, task.answer, classify=task.classify, name=task_name(task))], None
 
 

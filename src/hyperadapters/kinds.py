@@ -6,11 +6,13 @@ tasks, their metrics, the training loop and the commands are the same for all.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from jinja2 import TemplateError
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
@@ -105,6 +107,8 @@ class EncoderDecoder(Kind):
     def encode(
         self, rows: Sequence[Example], form: Form, tokenizer: Any, source_length: int, target_length: int
     ) -> tuple[list[Encoded], int]:
+        if form.style == "conversation":
+            rows = [in_template(row, tokenizer) for row in rows]
         sources = tokenizer([row.source for row in rows], verbose=False).input_ids
         targets = tokenizer([row.target for row in rows], verbose=False).input_ids
         end = tokenizer.eos_token_id
@@ -241,7 +245,7 @@ class Encoder(Kind):
 def encoder_batch(rows: Sequence[Encoded], pad: int, backbone: nn.Module) -> dict[str, Tensor]:
     """Sources as an encoder takes them, with the segments of pairs where it knows segments."""
     batch = source_batch([row.source for row in rows], pad)
-    if rows[0].segments and getattr(backbone.config, "type_vocab_size", 0) > 1:  # type: ignore[arg-type]
+    if rows[0].segments and getattr(backbone.config, "type_vocab_size", 0) > 1:
         batch["token_type_ids"] = padded([row.segments for row in rows], 0)
     return on_device(batch, backbone)
 
@@ -269,11 +273,16 @@ class Decoder(Kind):
         end = tokenizer.eos_token_id
         if end is None:
             raise InputError("the backbone's tokenizer has no end-of-sequence token, so its answers would not end.")
-        sources = [unended(tokens, end) for tokens in tokenizer([row.source for row in rows], verbose=False).input_ids]
-        targets = continuations([row.target for row in rows], tokenizer)
+        if form.style == "conversation":
+            sources, targets = conversations(rows, tokenizer)
+        else:
+            found = tokenizer([row.source for row in rows], verbose=False).input_ids
+            sources = [unended(tokens, end) for tokens in found]
+            targets = continuations([row.target for row in rows], tokenizer)
         cut = sum(len(source) > source_length for source in sources)
+        kept = slice(-source_length, None) if form.style == "conversation" else slice(source_length)
         return [
-            Encoded(source[:source_length], clipped(target, target_length, end))
+            Encoded(source[kept], clipped(target, target_length, end))
             for source, target in zip(sources, targets, strict=True)
         ], cut
 
@@ -323,6 +332,20 @@ def continuations(answers: list[str], tokenizer: Any) -> list[list[int]]:
     return [[*tokens, tokenizer.eos_token_id] for tokens in found]
 
 
+def conversations(rows: Sequence[Example], tokenizer: Any) -> tuple[list[list[int]], list[list[int]]]:
+    """Conversations and their answers in tokens, as the chat template has them; answers are ended.
+
+    The template writes special tokens itself, and cutting takes a conversation's beginning: what is asked stands last.
+    """
+    written = [in_template(row, tokenizer) for row in rows]
+    sources, answers = (
+        tokenizer([getattr(row, part) for row in written], add_special_tokens=False, verbose=False).input_ids
+        for part in ("source", "target")
+    )
+    end = tokenizer.eos_token_id
+    return sources, [[*takewhile(lambda token: token != end, answer), end] for answer in answers]
+
+
 def score_continuations(
     backbone: nn.Module, source: dict[str, Tensor], labels: Int[Tensor, "labels seq"]
 ) -> Float[Tensor, "batch labels"]:
@@ -351,6 +374,34 @@ def score_continuations(
 
 KINDS: dict[BackboneKind, Kind] = {kind.name: kind for kind in (EncoderDecoder(), Encoder(), Decoder())}
 """Every kind by its name."""
+
+
+# -- conversations ---------------------------------------------------------------------------------------------------
+
+MARK = "\u2063answer\u2063"
+"""Stands for an answer, to see what a template writes after it."""
+
+
+def in_template(row: Example, tokenizer: Any) -> Example:
+    """A conversation as text, up to where the assistant begins, and its answer with what the template writes after it.
+
+    Raises:
+        InputError: the tokenizer has no chat template, or the template refuses the conversation.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        raise InputError(
+            "the rows hold messages, but the backbone's tokenizer has no chat template: put a chat_template.jinja into "
+            "the backbone's folder, use a backbone made for conversations, or give rows with prompt and response."
+        )
+    try:
+        source = tokenizer.apply_chat_template(list(row.turns), tokenize=False, add_generation_prompt=True)
+        if not row.target:
+            return row._replace(source=source)
+        whole = [*row.turns, {"role": "assistant", "content": MARK}]
+        _, _, after = tokenizer.apply_chat_template(whole, tokenize=False).rpartition(MARK)
+    except TemplateError as error:
+        raise InputError(f"the tokenizer's chat template refuses a conversation: {error}") from error
+    return row._replace(source=source, target=f"{row.target}{after}")
 
 
 # -- batches ---------------------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from hyperadapters.experiment import Evaluation
 from hyperadapters.methods.delta import Delta
 from hyperadapters.progress import SECONDS_BETWEEN_LINES, Meter, console
 from hyperadapters.store import load, read_config
-from hyperadapters.tables import iterate_rows
+from hyperadapters.tables import iterate_rows, iterate_unfolded
+from hyperadapters.tasks.conversation import asked
 from hyperadapters.tasks.task import Example, Form
 
 ROWS_AT_ONCE = 2048
@@ -35,7 +36,7 @@ class Predictor:
     truncated: int = 0
     """Texts so far that were cut to the length of training."""
 
-    def __call__(self, rows: Iterable[Mapping[str, str]]) -> list[str]:
+    def __call__(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
         """The answers to rows that hold the form's fields."""
         return self.answers([self.form.example(row, prefix=self.text.prefix) for row in rows])
 
@@ -50,13 +51,15 @@ class Predictor:
                 self.delta, encoded, self.form, self.tokenizer, self.text.target_length, self.evaluation, meter
             )
 
-    def rows(self, texts: list[str]) -> list[dict[str, str]]:
+    def rows(self, texts: list[str]) -> list[dict[str, Any]]:
         """Rows from bare texts: one each where the task has one field, else one row for all of them.
 
         Raises:
             InputError: more or fewer texts than the task has fields.
         """
         fields = self.form.fields
+        if self.form.style == "conversation":
+            return [{fields[0]: [{"role": "user", "content": text}]} for text in texts]
         if len(fields) == 1:
             return [{fields[0]: text} for text in texts]
         if len(texts) != len(fields):
@@ -66,9 +69,12 @@ class Predictor:
             )
         return [dict(zip(fields, texts, strict=True))]
 
-    def file(self, path: Path) -> Iterator[dict[str, str]]:
+    def file(self, path: Path) -> Iterator[dict[str, Any]]:
         """The rows of a file, each with its `prediction`, in order, as a stream."""
-        rows = iterate_rows(path, {field: field for field in self.form.fields})
+        if self.form.style == "conversation":
+            rows = iterate_unfolded(path, asked)
+        else:
+            rows = iterate_rows(path, {field: field for field in self.form.fields})
         while chunk := list(islice(rows, ROWS_AT_ONCE)):
             for row, prediction in zip(chunk, self([row.values for row in chunk]), strict=True):
                 yield {**row.values, "prediction": prediction}

@@ -23,7 +23,7 @@ from rich.live import Live
 from hyperadapters import files
 from hyperadapters.attempt import ATTEMPTS, Job, Report, failures, record_failure
 from hyperadapters.errors import InputError
-from hyperadapters.experiment import Experiment, FilesTask, method_name, task_name, with_changes
+from hyperadapters.experiment import Experiment, MixtureTask, NamedTask, method_name, task_name, with_changes
 from hyperadapters.measure import parameters_of
 from hyperadapters.methods.method import method_to_json
 from hyperadapters.progress import console, span
@@ -147,7 +147,7 @@ def overridden(
     for experiment in experiments:
         fitting = {p: v for p, v in changes.items() if not p.startswith("method.") or hasattr(experiment.method, p[7:])}
         task = experiment.task
-        if data and not isinstance(task, FilesTask):
+        if data and isinstance(task, NamedTask | MixtureTask):
             task = replace(task, data=data)
         changed = replace(experiment, backbone=backbone or experiment.backbone, task=task)
         found.append(with_changes(changed, fitting))

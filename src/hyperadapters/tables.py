@@ -15,11 +15,12 @@ FORMATS = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
 class Row(NamedTuple):
     """One row and where it stands, for errors."""
 
-    values: dict[str, str]
+    values: dict[str, Any]
+    """Texts by the name of their column; the turns of a conversation, where that is what the column holds."""
     place: str
 
 
-Unfold = Callable[[Mapping[Any, Any]], Iterable[dict[str, str]]]
+Unfold = Callable[[Mapping[Any, Any]], Iterable[dict[str, Any]]]
 """One record of a file, nested as it may be -> its rows. Any KeyError, TypeError or ValueError: the record is bad."""
 
 
@@ -66,33 +67,68 @@ def read_unfolded(path: Path, unfold: Unfold, *, header: bool = True) -> list[Ro
     Raises:
         InputError: as for `read_rows`, or a record is not made as `unfold` expects.
     """
-    if not path.is_file():
-        raise InputError(f"{path} does not exist (looked in {path.parent.resolve()}).")
-    problems, rows = Problems(), []
-    for number, record in _records(path, problems, header=header):
-        place = f"{path.name}:{number}"
-        try:
-            rows += [Row(values, place) for values in unfold(record)]
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            problems.add(place, f"not made as expected ({type(error).__name__}: {error})")
+    problems = Problems()
+    rows = list(_unfolded(path, unfold, problems, header=header))
     problems.raise_any(path)
     return rows
 
 
 def iterate_rows(path: Path, columns: Mapping[str, str | int]) -> Iterator[Row]:
-    """The same as a stream; stops with InputError at the first bad line."""
+    """`read_rows` as a stream; stops with InputError at the first bad line."""
     problems = Problems()
-    for row in _rows(path, columns, problems, header=True):
+    return _checked(_rows(path, columns, problems, header=True), problems, path)
+
+
+def iterate_unfolded(path: Path, unfold: Unfold) -> Iterator[Row]:
+    """`read_unfolded` as a stream; stops with InputError at the first bad line."""
+    problems = Problems()
+    return _checked(_unfolded(path, unfold, problems, header=True), problems, path)
+
+
+def columns_of(path: Path) -> set[str]:
+    """The columns of a file's first row; none where it has no row.
+
+    Raises:
+        InputError: no such file, or its first line is bad.
+    """
+    problems = Problems()
+    _, record = next(_records(existing(path), problems, header=True), (0, {}))
+    problems.raise_any(path)
+    return {str(column) for column in record}
+
+
+def existing(path: Path) -> Path:
+    """A file's path.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist (looked in {path.parent.resolve()}).")
+    return path
+
+
+def _checked(rows: Iterator[Row], problems: Problems, path: Path) -> Iterator[Row]:
+    for row in rows:
         problems.raise_any(path)
         yield row
     problems.raise_any(path)
 
 
+def _unfolded(path: Path, unfold: Unfold, problems: Problems, *, header: bool) -> Iterator[Row]:
+    for number, record in _records(existing(path), problems, header=header):
+        place = f"{path.name}:{number}"
+        try:
+            yield from [Row(values, place) for values in unfold(record)]
+        except InputError as error:
+            problems.add(place, str(error))
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            problems.add(place, f"not made as expected ({type(error).__name__}: {error})")
+
+
 def _rows(path: Path, columns: Mapping[str, str | int], problems: Problems, *, header: bool) -> Iterator[Row]:
-    if not path.is_file():
-        raise InputError(f"{path} does not exist (looked in {path.parent.resolve()}).")
     checked = False
-    for number, record in _records(path, problems, header=header):
+    for number, record in _records(existing(path), problems, header=header):
         if not checked:
             _check_columns(path, columns, record)
             checked = True

@@ -25,7 +25,7 @@ def test_yelp_counts_its_classes_from_one(tmp_path):
     for name in ("train.csv", "test.csv"):
         (tmp_path / name).write_text('"1","Bad, ""very"" bad."\n' + '"2","Good."\n' * 1001)
     examples = TASKS["yelp_polarity"].examples(tmp_path)
-    assert examples["test"][0] == ('sentence: Bad, "very" bad.', "0", 0)
+    assert examples["test"][0][:3] == ('sentence: Bad, "very" bad.', "0", 0)
     assert examples["test"][1].target == "1"
 
 
@@ -33,7 +33,7 @@ def test_scitail_is_read_from_its_tab_separated_files(tmp_path):
     for split in ("train", "dev", "test"):
         (tmp_path / f"scitail_1.0_{split}.tsv").write_text("It is wet.\tIt rained.\tneutral\nA.\tB.\tentails\n")
     examples = TASKS["scitail"].examples(tmp_path)
-    assert examples["validation"] == [
+    assert [row[:3] for row in examples["validation"]] == [
         ("sentence1: It is wet. sentence2: It rained.", "1", 1),
         ("sentence1: A. sentence2: B.", "0", 0),
     ]
@@ -49,7 +49,7 @@ def test_a_copy_of_glue_on_the_hub_is_read(tmp_path, monkeypatch):
     for split in ("train", "validation_matched", "validation_mismatched"):
         rows.to_parquet(str(tmp_path / "glue" / "mnli" / f"{split}-00000-of-00001.parquet"))
     examples = TASKS["glue/mnli"].examples(tmp_path)
-    assert examples["test"][2] == ("premise: p2 hypothesis: h", "2", 2)
+    assert examples["test"][2][:3] == ("premise: p2 hypothesis: h", "2", 2)
 
 
 def test_a_task_that_is_on_no_hub_asks_for_a_folder():

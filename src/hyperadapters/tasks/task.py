@@ -4,13 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
 from hyperadapters.errors import InputError, listed, neighbours
 from hyperadapters.metrics import METRICS, Metric
 from hyperadapters.tables import Row
+from hyperadapters.tasks.conversation import Turn, conversation
 
 Splits = dict[str, list[Row]]
 """Rows by the name of their split."""
@@ -26,6 +27,8 @@ class Example(NamedTuple):
     """What metrics compare an answer with: the target's value, or what `Task.reference` makes of the row."""
     texts: tuple[str, ...] = ()
     """The source as encoders are pretrained to read it: one text, or a pair."""
+    turns: tuple[Turn, ...] = ()
+    """The conversation that the target answers; then there is no source text without a tokenizer's chat template."""
 
 
 class Target(ABC):
@@ -114,6 +117,11 @@ PUBLISHED = "-published"
 TARGETS: dict[str, type[Target]] = {"labels": Labels, "score": Score, "text": FreeText}
 
 
+Style = Literal["named", "bare", "conversation"]
+"""Each column after its name; one column's text as it is; or one column's turns, as the tokenizer's chat template has
+them."""
+
+
 @dataclass(frozen=True)
 class Form:
     """The text-to-text form of a task: all that prediction needs, saved with every adapter."""
@@ -124,31 +132,43 @@ class Form:
     target: Target
     without_colon: tuple[str, ...] = ()
     """Columns after whose name no colon stands."""
+    style: Style = "named"
+    """How the columns become the source."""
 
     @property
     def prefix(self) -> str:
         """The task's name as the published code writes it: mrpc, superglue-copa."""
         return self.name.removeprefix("glue/").replace("/", "-").removesuffix(PUBLISHED)
 
-    def source(self, values: Mapping[str, str], *, prefix: bool = False) -> str:
+    def source(self, values: Mapping[str, Any], *, prefix: bool = False) -> str:
         """The source text of a row; with `prefix` the task's name stands before it."""
         return " ".join(([self.prefix] if prefix else []) + self.named(values, self.fields))
 
-    def named(self, values: Mapping[str, str], fields: tuple[str, ...]) -> list[str]:
-        """Some columns of a row, each after its name."""
+    def named(self, values: Mapping[str, Any], fields: tuple[str, ...]) -> list[str]:
+        """Some columns of a row, each after its name unless the form is bare."""
+        if self.style == "bare":
+            return [values[name].strip() for name in fields]
         return [f"{name}{'' if name in self.without_colon else ':'} {values[name].strip()}" for name in fields]
 
-    def texts(self, values: Mapping[str, str], *, prefix: bool = False) -> tuple[str, ...]:
-        """A row as one text or a pair, bare (Houlsby et al., §3.1, after BERT); of more columns all but the first
-        stand in the second text, after their names."""
+    def texts(self, values: Mapping[str, Any], *, prefix: bool = False) -> tuple[str, ...]:
+        """A row as one text or a pair, without names (Houlsby et al., §3.1, after BERT).
+
+        Of three or more columns, all but the first stand in the second text, after their names.
+        """
         first, *others = self.fields
         start = " ".join([self.prefix, values[first].strip()] if prefix else [values[first].strip()])
         if len(others) == 1:
             return (start, values[others[0]].strip())
         return (start, " ".join(self.named(values, tuple(others)))) if others else (start,)
 
-    def example(self, values: Mapping[str, str], target: str = "", reference: Any = None, *, prefix: bool) -> Example:
-        """A row in text-to-text form; without a target, one to answer."""
+    def example(self, values: Mapping[str, Any], target: str = "", reference: Any = None, *, prefix: bool) -> Example:
+        """A row in text-to-text form; without a target, one to answer.
+
+        Raises:
+            InputError: the form is of conversations, and the row holds none.
+        """
+        if self.style == "conversation":
+            return Example("", target, reference, turns=conversation(values[self.fields[0]]))
         texts = self.texts(values, prefix=prefix)
         return Example(self.source(values, prefix=prefix), target, reference, texts)
 
@@ -159,6 +179,7 @@ class Form:
             "name": self.name,
             "fields": list(self.fields),
             "without_colon": list(self.without_colon),
+            "style": self.style,
             "target": {"type": kind, **vars(self.target)},
         }
 
@@ -174,7 +195,10 @@ class Form:
             cls = TARGETS[target.pop("type")]
             arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in target.items()}
             fields, bare = (tuple(map(str, found)) for found in (values["fields"], values.get("without_colon", ())))
-            return Form(str(values["name"]), fields, cls(**arguments), bare)
+            style = values.get("style", "named")
+            if style not in get_args(Style):
+                raise ValueError(f"style {style!r}")
+            return Form(str(values["name"]), fields, cls(**arguments), bare, style)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"the task in adapter_config.json is damaged: {error!r}.") from error
 

@@ -1,0 +1,49 @@
+"""Instruction data in a user's own files: rows with `messages`, a conversation, or with `prompt` and `response`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hyperadapters.errors import InputError
+from hyperadapters.metrics import exact_match, token_f1
+from hyperadapters.tables import columns_of, read_unfolded
+from hyperadapters.tasks.conversation import taught
+from hyperadapters.tasks.sources import OwnFiles
+from hyperadapters.tasks.task import Form, FreeText, Source, Splits, Task, as_given
+
+
+@dataclass(frozen=True)
+class Conversations(Source):
+    """A user's own files of conversations, one for each split."""
+
+    files: Mapping[str, Path]
+
+    def read(self, data: Path | None) -> Splits:
+        return {split: read_unfolded(path, taught) for split, path in self.files.items()}
+
+
+def instruction_task(files: Mapping[str, Path], *, name: str) -> Task:
+    """A task from a user's own instructions.
+
+    Of a conversation, every assistant turn is learned, each from all that stands before it, as the chat template of the
+    backbone's tokenizer writes it. Prompts and responses are plain text, without a template.
+
+    Args:
+        files: train, validation and perhaps test. JSONL or Parquet with `messages`, a list of
+            `{"role": "system" | "user" | "assistant", "content": text}`, or any format with `prompt` and `response`.
+        name: what results and the saved adapter call it.
+
+    Raises:
+        InputError: a file is missing, or its rows are neither.
+    """
+    metrics, columns = (exact_match, token_f1), columns_of(files["train"])
+    if "messages" in columns:
+        form = Form(name, ("messages",), FreeText(), style="conversation")
+        return Task(form, metrics, Conversations(files), as_given)
+    if {"prompt", "response"} <= columns:
+        source = OwnFiles(files, {"prompt": "prompt", "label": "response"})
+        return Task(Form(name, ("prompt",), FreeText(), style="bare"), metrics, source, as_given)
+    raise InputError(
+        f"{files['train']} has neither messages nor prompt and response; its columns: "
+        f"{', '.join(sorted(columns)) or 'none'}. For other columns give --text and --label (or --target)."
+    )
