@@ -3,7 +3,7 @@
 import pytest
 
 from hyperadapters import METHODS, Evaluation, Experiment, InputError, NamedTask, Text, Training, method_named
-from hyperadapters.experiment import FilesTask, MixtureTask, with_changes
+from hyperadapters.experiment import FilesTask, InstructionsTask, MixtureTask, with_changes
 
 EXPERIMENT = Experiment(method=METHODS["compacter"], task=NamedTask(name="glue/rte"), training=Training(lr=1e-3))
 
@@ -65,6 +65,7 @@ def test_a_rate_that_is_not_a_number_is_refused():
     [
         NamedTask(name="glue/rte", data="x"),
         FilesTask(train="a", validation="b", text=("p", "q"), answer="l", classify=True),
+        InstructionsTask(train="a", validation="b"),
         MixtureTask(names=("glue/rte", "glue/mrpc"), temperature=2.0),
     ],
 )
@@ -84,7 +85,7 @@ def test_an_experiment_survives_json(name, task):
     [
         ("training", {"speed": 1}, "training.speed: unknown field"),
         ("training", {"lr": "fast"}, "valid number"),
-        ("task", {"type": "other"}, "type named, files, mixture"),
+        ("task", {"type": "other"}, "type named, files, instructions, mixture"),
         ("method", {"type": "Lora"}, "method type 'Lora' is not known"),
     ],
 )
