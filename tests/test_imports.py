@@ -16,6 +16,7 @@ ORDER = [
     "gauges",
     "card",
     "layers",
+    "placement",
     "anatomy",
     "dropout",
     "attention",

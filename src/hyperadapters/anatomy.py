@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers.models.auto import modeling_auto as auto
 
 from hyperadapters.errors import InputError
+from hyperadapters.placement import is_offloaded
 
 BackboneKind = Literal["encoder-decoder", "encoder", "decoder"]
 Stack = Literal["encoder", "decoder"]
@@ -71,6 +72,8 @@ class Anatomy:
     """Number of the backbone's parameter tensors, without a head's, tied ones once."""
     quantized: tuple[str, ...]
     """Paths of the parameters that are held in few bits: no method may train or write them."""
+    offloaded: tuple[str, ...]
+    """Paths of the parameters that are held in host memory or on disk between passes: no method may write them."""
     layout: Layout | None = None
     """Set where the sites were named by hand."""
 
@@ -100,6 +103,7 @@ def anatomy(backbone: nn.Module, layout: Layout | None = None) -> Anatomy:
         parameters=sum(tensor.numel() for tensor in own_parameters(backbone).values()),
         tensors=len(own_parameters(backbone)),
         quantized=tuple(name for name, tensor in own_parameters(backbone).items() if is_quantized(tensor)),
+        offloaded=tuple(name for name in own_parameters(backbone) if is_offloaded(backbone, name)),
         layout=layout,
     )
 

@@ -30,6 +30,7 @@ from hyperadapters.anatomy import BackboneKind, head_parameters, kind_of, own_pa
 from hyperadapters.attention import combine_masks
 from hyperadapters.dropout import set_fast_dropout
 from hyperadapters.errors import InputError
+from hyperadapters.placement import value_at
 
 Precision = Literal["fp32", "bf16"]
 
@@ -114,7 +115,12 @@ def default_device() -> torch.device:
 
 
 def load_backbone(
-    name: str = EMBEDDED, *, precision: Precision = "fp32", device: str | torch.device = "cpu"
+    name: str = EMBEDDED,
+    *,
+    precision: Precision = "fp32",
+    device: str | torch.device = "cpu",
+    device_map: str | dict[str, Any] = "",
+    offload_folder: str | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a pretrained backbone, frozen, and its tokenizer.
 
@@ -128,6 +134,9 @@ def load_backbone(
             T5 that comes with the package.
         precision: the type the weights are held in.
         device: where to put it.
+        device_map: for a backbone too large for one device: "auto", or a device, "cpu" or "disk" for each module, as
+            accelerate takes it. Then `device` says nothing. Where it offloads, only adapter methods apply.
+        offload_folder: where to write what the map puts on disk and is not in safetensors there.
 
     Returns:
         The model in evaluation mode with every parameter frozen, and its tokenizer, which has a padding token.
@@ -138,7 +147,8 @@ def load_backbone(
     source = resolve(name)
     config = load_config(name)
     try:
-        backbone = load_model(name, source, config, DTYPES[precision])
+        spread = {"device_map": device_map, "offload_folder": offload_folder} if device_map else {}
+        backbone = load_model(name, source, config, DTYPES[precision], spread)
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
         raise error if isinstance(error, InputError) else explain(name, error) from error
@@ -149,11 +159,13 @@ def load_backbone(
     backbone.eval()
     set_fast_dropout(backbone, True)
     combine_masks(backbone)
-    return backbone.to(device), tokenizer
+    return (backbone if device_map else backbone.to(device)), tokenizer
 
 
-def load_model(name: str, source: str, config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
-    """The model with the weights of its files.
+def load_model(
+    name: str, source: str, config: PretrainedConfig, dtype: torch.dtype, spread: Mapping[str, Any]
+) -> PreTrainedModel:
+    """The model with the weights of its files, spread over devices where that is asked for.
 
     What an encoder's files lack (its head, perhaps a pooler) is drawn from a fixed seed, so that it is the same
     model, with the same fingerprint, every time.
@@ -173,6 +185,7 @@ def load_model(name: str, source: str, config: PretrainedConfig, dtype: torch.dt
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                **spread,
             )
     finally:
         logging.set_verbosity(said)
@@ -266,14 +279,14 @@ def fingerprint(backbone: nn.Module, tensors: dict[str, Tensor] | None = None) -
     for a backbone held in float32 or bfloat16; a quantised backbone is another one. It is empty for a backbone
     without weights (meta device).
     """
-    tensors = {**own_parameters(backbone)} if tensors is None else tensors
-    architecture = architecture_of(backbone.config)
-    if any(tensor.is_meta for tensor in tensors.values()):
-        return Fingerprint(architecture, "")
-    digest = hashlib.sha256()
-    for name, tensor in plain(tensors).items():
-        step = max(1, tensor.numel() // SAMPLE)
-        sample = tensor.detach().flatten()[::step].to(torch.bfloat16).cpu()
-        digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(sample.view(torch.int16).numpy().tobytes())
+    architecture, digest = architecture_of(backbone.config), hashlib.sha256()
+    for path in own_parameters(backbone) if tensors is None else tensors:
+        value = value_at(backbone, path) if tensors is None else tensors[path]  # one at a time: they may lie on disk
+        if value.is_meta:
+            return Fingerprint(architecture, "")
+        for name, tensor in plain({path: value}).items():
+            step = max(1, tensor.numel() // SAMPLE)
+            sample = tensor.detach().flatten()[::step].to(torch.bfloat16).cpu()
+            digest.update(f"{name}{tuple(tensor.shape)}".encode())
+            digest.update(sample.view(torch.int16).numpy().tobytes())
     return Fingerprint(architecture, digest.hexdigest())

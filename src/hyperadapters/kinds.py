@@ -18,6 +18,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from hyperadapters.anatomy import BackboneKind
 from hyperadapters.errors import InputError
+from hyperadapters.placement import device_of
 from hyperadapters.tasks.task import Example, Form, Labels, Score
 
 IGNORED = -100
@@ -435,8 +436,8 @@ def collate(rows: Sequence[Encoded], pad: int) -> dict[str, Int[Tensor, "batch _
 
 
 def on_device(batch: dict[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
-    """A batch where the backbone's embeddings are."""
-    device = backbone.get_input_embeddings().weight.device  # type: ignore[operator]
+    """A batch where a pass through the backbone begins."""
+    device = device_of(backbone)
     return {key: value.to(device) for key, value in batch.items()}
 
 

@@ -16,6 +16,7 @@ from hyperadapters.gauges import PeakMemory, saved_tensors
 from hyperadapters.kinds import KINDS, Encoded
 from hyperadapters.methods.delta import Delta, attach
 from hyperadapters.methods.method import Method
+from hyperadapters.placement import device_of
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def measure(
     rows, first = training_rows(data), tasks_of(data)[0]
     kind = KINDS[first.kind]
     longest = [rows[i] for i in batches_by_length([kind.length(row) for row in rows], batch_size)[0]]
-    device = next(delta.backbone.parameters()).device
+    device = device_of(delta.backbone)
     loss, step = training_step(delta, longest, first.tokenizer.pad_token_id, precision)
     was_training = delta.backbone.training
 
@@ -127,7 +128,7 @@ def training_step(
     delta: Delta, rows: Sequence[Encoded], pad: int, precision: Precision
 ) -> tuple[Callable[[], Tensor], Callable[[], None]]:
     """The loss of a batch, and a whole training step on it at rate zero, which does all the work and moves nothing."""
-    device = next(delta.backbone.parameters()).device
+    device = device_of(delta.backbone)
     targets = sum(len(row.target) for row in rows)
     optimizer = torch.optim.AdamW(delta.trained().values(), lr=0.0, weight_decay=0.0)
 

@@ -29,6 +29,7 @@ from hyperadapters.measure import Cost, measure, parameters
 from hyperadapters.methods.delta import Delta, attach
 from hyperadapters.methods.method import Method
 from hyperadapters.metrics import bootstrap
+from hyperadapters.placement import device_of
 from hyperadapters.progress import console
 from hyperadapters.start import started
 from hyperadapters.tasks.task import Form
@@ -284,7 +285,7 @@ def summarize(
         padded_tokens=fitted.padded_tokens,
         truncated=truncated,
         history=fitted.history,
-        device=str(next(delta.backbone.parameters()).device.type),
+        device=str(device_of(delta.backbone).type),
         versions=versions(),
         averages={split: found.mean for split, found in scores.items()},
         compilations=fitted.compilations,

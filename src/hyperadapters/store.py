@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hyperadapters import files, settings
 from hyperadapters.anatomy import Anatomy, Layout, anatomy
-from hyperadapters.backbone import Fingerprint, load_backbone
+from hyperadapters.backbone import DTYPES, Fingerprint, load_backbone
 from hyperadapters.errors import InputError
 from hyperadapters.methods import method_from_json
 from hyperadapters.methods.delta import CONFIG, FORMAT, TENSORS, Delta, attach, build, check_name, check_tasks
@@ -39,6 +39,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     wanted: dict[str, type] = {"name": str, "method": dict, "backbone": dict}
     bad = [key for key, kind in wanted.items() if not isinstance(config.get(key), kind)]
     tasks = config.setdefault("tasks", [])
+    bad += [] if config.setdefault("precision", "fp32") in DTYPES else ["precision"]
     bad += [] if isinstance(tasks, list) and all(isinstance(task, str) for task in tasks) else ["tasks"]
     if bad:
         raise InputError(f"{folder / CONFIG} is damaged: {', '.join(bad)} missing or of a wrong type.")
@@ -76,7 +77,9 @@ def load(folder: str | Path, backbone: nn.Module | None = None, *, name: str | N
     check_backbone(config, folder, draft.fingerprint())
     files.check_tensors(folder / TENSORS, draft.tensors())
     with torch.random.fork_rng(devices=[]):
-        delta = attach(backbone, method, name, outputs=outputs, layout=shape.layout, tasks=tasks)
+        delta = attach(
+            backbone, method, name, outputs=outputs, layout=shape.layout, tasks=tasks, precision=config["precision"]
+        )
     files.read_into(folder / TENSORS, delta.tensors())
     delta.about = {key: config[key] for key in config if key not in delta.describe()}
     return delta

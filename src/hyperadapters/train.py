@@ -29,6 +29,7 @@ from hyperadapters.experiment import Evaluation, Training, suggested_rate
 from hyperadapters.kinds import KINDS, Encoded
 from hyperadapters.measure import of_rows
 from hyperadapters.methods.delta import TENSORS, Delta
+from hyperadapters.placement import device_of
 from hyperadapters.progress import Meter, console
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -143,7 +144,7 @@ class Trainer:
             self.model = self.accelerator.prepare(delta.backbone)
         if training.compile:
             self.model = self.compiled()
-        self.device = next(delta.backbone.parameters()).device
+        self.device = device_of(delta.backbone)
         self.state = State()
         self.best = self.snapshot()
         self.steps_an_epoch = math.ceil(len(self.rows) / training.batch_size)

@@ -14,6 +14,7 @@ from hyperadapters.anatomy import Anatomy, out_width, own_modules
 from hyperadapters.layers.rows import Rows, selected
 from hyperadapters.methods.method import Method
 from hyperadapters.methods.parts import ByRow, Handle, Kind, Part, by_rows, for_batch, only, repeated, shadow
+from hyperadapters.placement import value_of
 
 
 class Biases(Part):
@@ -69,9 +70,10 @@ def has_bias(module: nn.Module) -> bool:
 def first_bias(module: nn.Module) -> Float[Tensor, " width"]:
     """A copy of a module's bias, or zeros as wide as its output."""
     if has_bias(module):
-        return module._parameters["bias"].detach().clone()  # type: ignore[union-attr]
+        bias = value_of(module, "bias")
+        return torch.empty(bias.shape).copy_(bias)
     weight: Tensor = module.weight  # type: ignore[assignment]
-    return torch.zeros(out_width(module) or weight.shape[0], device=weight.device)
+    return torch.zeros(out_width(module) or weight.shape[0])
 
 
 def bias_paths(backbone: nn.Module, anatomy: Anatomy) -> list[str]:

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from hyperadapters import files, settings
 from hyperadapters.anatomy import CONTAINER, Anatomy, Layout, anatomy
-from hyperadapters.backbone import Fingerprint, fingerprint
+from hyperadapters.backbone import DTYPES, Fingerprint, Precision, fingerprint
 from hyperadapters.card import model_card
 from hyperadapters.errors import InputError
 from hyperadapters.layers.rows import ONLY, Rows, numbered
 from hyperadapters.methods.method import Method, method_to_json
 from hyperadapters.methods.parts import KINDS, Handle, Kind, OwnedTensors, Part, owned_head
+from hyperadapters.placement import device_of
 from hyperadapters.versions import versions
 
 FORMAT = 1
@@ -55,6 +56,7 @@ class Delta(nn.Module):
         parts: dict[str, Part],
         tasks: tuple[str, ...] = (),
         slots: int = 0,
+        precision: Precision = "fp32",
     ):
         super().__init__()
         object.__setattr__(self, "backbone", backbone)  # not a submodule: it is the parent
@@ -63,6 +65,8 @@ class Delta(nn.Module):
         self.anatomy = anatomy
         self.tasks = tasks
         """Names on the adapter axis, in order; empty where the Delta serves one task that it has no name for."""
+        self.precision: Precision = precision
+        """The type that it was made in."""
         self.slots = slots
         """How many adapters a pool keeps on the axis, under names of its own; 0 where no pool holds the Delta."""
         self.parts = nn.ModuleDict(parts)
@@ -144,6 +148,7 @@ class Delta(nn.Module):
             "name": self.name,
             "method": method_to_json(self.method),
             "tasks": list(self.tasks),
+            "precision": self.precision,
             "backbone": {
                 "name": self.backbone.config._name_or_path,  # type: ignore[union-attr]
                 "architecture": mark.architecture,
@@ -239,7 +244,7 @@ class Delta(nn.Module):
         if not len(tasks):
             raise InputError(f"rows of Delta {self.name!r} were given no task. {self.known_tasks()}")
         numbers = {task: self.task_number(task) for task in dict.fromkeys(tasks)}
-        return numbered([numbers[task] for task in tasks], next(self.backbone.parameters()).device)
+        return numbered([numbers[task] for task in tasks], device_of(self.backbone))
 
     def task_number(self, task: str) -> int:
         """The place of a task on the adapter axis; the last part of its name will do where it is unique.
@@ -279,7 +284,9 @@ class Delta(nn.Module):
                 for key, tensor in held.baked(number).items()
             }
         name = name or task.rsplit("/", maxsplit=1)[-1]
-        plain = attach(self.backbone, method, name, outputs=self.outputs, layout=self.anatomy.layout)
+        plain = attach(
+            self.backbone, method, name, outputs=self.outputs, layout=self.anatomy.layout, precision=self.precision
+        )
         with torch.no_grad():
             for key, tensor in plain.tensors().items():
                 tensor.copy_(values[key])
@@ -415,6 +422,7 @@ def attach(
     outputs: int | None = None,
     layout: Layout | None = None,
     tasks: Sequence[str] = (),
+    precision: Precision = "fp32",
 ) -> Delta:
     """Attach a method to a backbone and put it in use.
 
@@ -427,6 +435,8 @@ def attach(
         layout: the sites named by hand, for a backbone whose structure does not tell them.
         tasks: names of the tasks that the Delta shall hold, one adapter each, where there are several;
             `Delta.rows` then says which of them the rows of a batch use.
+        precision: the type in which the Delta's own tensors are held, trained and saved, whatever the backbone's. It
+            computes in the backbone's.
 
     Returns:
         The Delta, freshly initialised from torch's global generator, in use.
@@ -437,12 +447,13 @@ def attach(
     """
     check_name(backbone, name)
     check_tasks(method, tasks)
-    device = next(backbone.parameters()).device
+    device = device_of(backbone)
     with at_rest(backbone), torch.device("meta" if device.type == "meta" else "cpu"):
         shape = anatomy(backbone, layout)
         method.check(shape)
         parts = build(backbone, method, shape, outputs, len(tasks))
-    delta = Delta(backbone, method, name, shape, parts, tuple(tasks)).to(device)
+    delta = Delta(backbone, method, name, shape, parts, tuple(tasks), precision=precision)
+    delta.to(device, DTYPES[precision])
     put(delta)
     return delta.use()
 

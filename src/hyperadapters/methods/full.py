@@ -7,7 +7,7 @@ from torch import nn
 
 from hyperadapters.anatomy import Anatomy
 from hyperadapters.errors import InputError
-from hyperadapters.methods.method import Method, check_not_quantized
+from hyperadapters.methods.method import Method, check_writable
 from hyperadapters.methods.parts import Part, WholeBackbone
 
 
@@ -18,8 +18,8 @@ class FullFineTuning(Method):
     learning_rate: ClassVar[float] = 3e-4
 
     def check(self, anatomy: Anatomy) -> None:
-        """Raise InputError if the backbone is quantised."""
-        check_not_quantized(self, anatomy)
+        """Raise InputError if the backbone is quantised or offloaded."""
+        check_writable(self, anatomy)
 
     def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
         """One part: the backbone itself."""
@@ -34,8 +34,8 @@ class FullMultiTask(Method):
     many_tasks: ClassVar[bool] = True
 
     def check(self, anatomy: Anatomy) -> None:
-        """Raise InputError if the backbone is quantised."""
-        check_not_quantized(self, anatomy)
+        """Raise InputError if the backbone is quantised or offloaded."""
+        check_writable(self, anatomy)
 
     def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
         """One part, which all tasks share: the backbone itself."""

@@ -59,10 +59,11 @@ def method_to_json(method: Method) -> dict[str, Any]:
     return {"type": type(method).__name__, **settings.dump(method)}
 
 
-def check_not_quantized(method: Method, anatomy: Anatomy) -> None:
-    """Raise InputError if a method that moves every tensor of the backbone meets quantised ones."""
-    if anatomy.quantized:
-        raise InputError(
-            f"{type(method).__name__} moves every tensor of the backbone, but {len(anatomy.quantized)} are quantised "
-            f"({anatomy.quantized[0]} …). Use an adapter method, or a backbone that is not quantised."
-        )
+def check_writable(method: Method, anatomy: Anatomy) -> None:
+    """Raise InputError if a method that moves every tensor of the backbone meets quantised or offloaded ones."""
+    for what, found in (("quantised", anatomy.quantized), ("offloaded", anatomy.offloaded)):
+        if found:
+            raise InputError(
+                f"{type(method).__name__} moves every tensor of the backbone, but {len(found)} are {what} "
+                f"({found[0]} …). Use an adapter method, or a backbone that is not {what}."
+            )

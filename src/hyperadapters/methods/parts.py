@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import torch
+from accelerate.utils import has_offloaded_params
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
@@ -19,6 +20,7 @@ from hyperadapters.errors import InputError
 from hyperadapters.layers.bottleneck import Activation, AdapterWeights, bottleneck_adapter
 from hyperadapters.layers.matrices import AdapterMatrices
 from hyperadapters.layers.rows import ONLY, Present, Rows, check_by_row, not_by_row, per_row, selected
+from hyperadapters.placement import value_at
 
 Kind = Literal["adapter", "shared", "prompt", "norm", "bias", "head", "backbone"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -230,7 +232,7 @@ class OwnedTensors(Part):
         groups: dict[tuple[int, ...], list[Tensor]] = {}
         self.places: list[tuple[str, int]] = []
         for paths in tensors:
-            value = (values or {}).get(paths[0], backbone.get_parameter(paths[0])).detach()
+            value = values[paths[0]] if values and paths[0] in values else value_at(backbone, paths[0])
             if is_quantized(value):
                 raise InputError(
                     f"{paths[0]} is quantised and cannot be trained: leave that module out of quantisation."
@@ -240,7 +242,8 @@ class OwnedTensors(Part):
             self.places.append((name, len(group)))
             group.append(value)
         for name, group in zip(dict.fromkeys(name for name, _ in self.places), groups.values(), strict=True):
-            self.register_parameter(name, nn.Parameter(repeated(torch.stack(group), adapters)))
+            together = torch.stack([value.to(group[0].device) for value in group])
+            self.register_parameter(name, nn.Parameter(repeated(together, adapters)))
 
     def per_adapter(self) -> tuple[str, ...]:
         """All, or none where all tasks share them."""
@@ -340,16 +343,43 @@ def _cover(
     assert theirs is not None
     module.__dict__.pop(f"{attribute} by row", None)
     if not isinstance(ours, ByRow):
-        object.__setattr__(module, attribute, ours.type_as(theirs))
+        put_over(module, attribute, ours.to(theirs.dtype) if theirs.is_meta else ours.type_as(theirs))
         return
     if isinstance(args[0], nn.Parameter):
         raise not_by_row(f"a parameter, {tuple(args[0].shape)}")
     check_by_row(len(args[0]), ours.rows)
     if scales_then_adds(module):
-        object.__setattr__(module, attribute, NEUTRAL[attribute](theirs))
+        put_over(module, attribute, NEUTRAL[attribute](theirs, device=args[0].device if theirs.is_meta else None))
         object.__setattr__(module, f"{attribute} by row", ours)
     else:
-        object.__setattr__(module, attribute, for_batch(ours, args[0]).type_as(theirs))
+        put_over(module, attribute, for_batch(ours, args[0]).to(theirs.dtype))
+
+
+COVERS = "hyperadapters covers"
+"""The attribute of an offloaded module that holds what its next pass shall compute with, by parameter."""
+
+
+def put_over(module: nn.Module, attribute: str, value: Tensor) -> None:
+    """Let an instance attribute stand before a parameter; in an offloaded module, once its parameters were fetched."""
+    if not has_offloaded_params(module):
+        object.__setattr__(module, attribute, value)
+        return
+    if COVERS not in module.__dict__:
+        object.__setattr__(module, COVERS, {})
+        module._old_forward = partial(_covered, module, module._old_forward)
+    module.__dict__[COVERS][attribute] = value
+
+
+def _covered(module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """The forward pass of an offloaded module, which accelerate calls between fetching and dropping its parameters."""
+    module._old_forward = forward  # type: ignore[assignment]
+    values = module.__dict__.pop(COVERS)
+    module.__dict__.update(values)
+    try:
+        return forward(*args, **kwargs)
+    finally:
+        for attribute in values:
+            module.__dict__.pop(attribute, None)
 
 
 def _uncover(

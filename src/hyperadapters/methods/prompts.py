@@ -20,6 +20,7 @@ from hyperadapters.layers.rows import Rows, per_row, selected
 from hyperadapters.methods.delta import goes_on
 from hyperadapters.methods.method import Method
 from hyperadapters.methods.parts import ByRow, Handle, Kind, Part, by_rows, only, repeated
+from hyperadapters.placement import value_of
 
 Start = Literal["random", "vocabulary"]
 
@@ -146,7 +147,7 @@ class PromptTuning(Method):
         table = backbone.get_input_embeddings()  # type: ignore[operator]
         if not isinstance(table, nn.Embedding):
             raise InputError(f"PromptTuning: {type(backbone).__name__} embeds no tokens. Use another method.")
-        rows: Tensor = table.weight
+        rows = value_of(table, "weight")
         if self.start == "random":
             return torch.rand(self.prompt_length, rows.shape[1]) - 0.5
         if len(rows) < self.prompt_length:
@@ -154,7 +155,7 @@ class PromptTuning(Method):
                 f"PromptTuning(prompt_length={self.prompt_length}, start='vocabulary'): the vocabulary has "
                 f"{len(rows)} rows. Use a prompt_length up to that, or start='random'."
             )
-        return rows[: self.prompt_length].detach()
+        return rows[: self.prompt_length]
 
 
 PRESETS: dict[str, Method] = {"prompt-r": PromptTuning(), "prompt-t": PromptTuning(start="vocabulary")}

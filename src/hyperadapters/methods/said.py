@@ -12,7 +12,7 @@ from hyperadapters.anatomy import Anatomy, tensor_users
 from hyperadapters.errors import InputError
 from hyperadapters.layers.fastfood import fastfood, key_of
 from hyperadapters.layers.rows import Rows
-from hyperadapters.methods.method import Method, check_not_quantized
+from hyperadapters.methods.method import Method, check_writable
 from hyperadapters.methods.parts import Handle, Kind, Part, shadow
 
 
@@ -98,7 +98,7 @@ class IntrinsicSAID(Method):
 
     def check(self, anatomy: Anatomy) -> None:
         """Raise InputError if no number is left for θ, or the backbone is quantised."""
-        check_not_quantized(self, anatomy)
+        check_writable(self, anatomy)
         if self.intrinsic_dim <= anatomy.tensors:
             raise InputError(
                 f"IntrinsicSAID(intrinsic_dim={self.intrinsic_dim}): the backbone has {anatomy.tensors} tensors, each "
