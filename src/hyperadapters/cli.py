@@ -195,9 +195,7 @@ def plan(chosen: Any, task: Any, backbone: str, settings: list[str], start: Any 
     epochs = task_named(task.name).epochs if isinstance(task, NamedTask) else 3
     training = Training(lr=suggested_rate(chosen, backbone), epochs=epochs)
     text = text_for(task)
-    experiment = Experiment(
-        method=chosen, task=task, backbone=backbone, training=training, text=text, start=start
-    )
+    experiment = Experiment(method=chosen, task=task, backbone=backbone, training=training, text=text, start=start)
     return with_changes(experiment, changes(settings))
 
 

@@ -18,6 +18,7 @@ from hyperadapters.evaluate import Scores, evaluate, short_names
 from hyperadapters.experiment import (
     Experiment,
     FilesTask,
+    InstructionsTask,
     MixtureTask,
     NamedTask,
     method_name,
@@ -190,8 +191,8 @@ def attach_for(experiment: Experiment, backbone: nn.Module, data: Data | Mixture
 def of_one_task(experiment: Experiment, task: str, method: Method) -> Experiment:
     """What to know of the adapter that was baked out of a run for one of its tasks: the task's rows, text, decoding."""
     of_run = experiment.task
-    own = isinstance(of_run, FilesTask) and task_name(of_run) == task
-    data = "" if isinstance(of_run, FilesTask) else of_run.data
+    own = isinstance(of_run, FilesTask | InstructionsTask) and task_name(of_run) == task
+    data = "" if isinstance(of_run, FilesTask | InstructionsTask) else of_run.data
     return replace(experiment, method=method, task=of_run if own else NamedTask(name=task, data=data), start=None)
 
 

@@ -361,18 +361,20 @@ COVERS = "hyperadapters covers"
 
 def put_over(module: nn.Module, attribute: str, value: Tensor) -> None:
     """Let an instance attribute stand before a parameter; in an offloaded module, once its parameters were fetched."""
-    if not has_offloaded_params(module):
+    parameter = module._parameters[attribute]
+    assert parameter is not None
+    if not (parameter.is_meta and has_offloaded_params(module)):
         object.__setattr__(module, attribute, value)
         return
     if COVERS not in module.__dict__:
         object.__setattr__(module, COVERS, {})
-        module._old_forward = partial(_covered, module, module._old_forward)
+        module.__dict__["_old_forward"] = partial(_covered, module, module.__dict__["_old_forward"])
     module.__dict__[COVERS][attribute] = value
 
 
 def _covered(module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """The forward pass of an offloaded module, which accelerate calls between fetching and dropping its parameters."""
-    module._old_forward = forward  # type: ignore[assignment]
+    module.__dict__["_old_forward"] = forward
     values = module.__dict__.pop(COVERS)
     module.__dict__.update(values)
     try:
