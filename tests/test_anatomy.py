@@ -238,6 +238,29 @@ def test_a_pattern_that_matches_nothing_is_refused(tiny):
         attach(tiny, METHODS["houlsby"], layout=Layout(attention=("encoder.layers.#.out",)))
 
 
+class TorchLayers(hf.PreTrainedModel):
+    """Layers of torch.nn, whose attention reads the weight of its output projection and never calls it."""
+
+    config_class = hf.BertConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.layers = torch.nn.ModuleList(torch.nn.TransformerEncoderLayer(32, 4, 48) for _ in range(2))
+        self.post_init()
+
+
+def test_a_projection_that_is_never_called_is_no_site():
+    with pytest.raises(InputError, match=r"(?s)no layer that holds both.*Candidates.*: layers.#.linear2\."):
+        attach(TorchLayers(hf.BertConfig(hidden_size=32, num_attention_heads=4)), METHODS["houlsby"])
+
+
+def test_a_module_that_is_no_model_of_transformers_is_refused():
+    with pytest.raises(
+        InputError, match="TransformerEncoderLayer has no config, so it is no model of the transformers"
+    ):
+        attach(torch.nn.TransformerEncoderLayer(32, 4, 48), METHODS["houlsby"])
+
+
 def test_two_towers_are_not_guessed_between():
     text = {**BERT_SIZES, "vocab_size": 96, "max_position_embeddings": 20}
     vision = {**BERT_SIZES, "image_size": 16, "patch_size": 4}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers.models.auto import modeling_auto as auto
 
@@ -86,8 +87,14 @@ def anatomy(backbone: nn.Module, layout: Layout | None = None) -> Anatomy:
         layout: the sites named by hand, where structure does not tell.
 
     Raises:
-        InputError: no sites found; shows the block, the candidates in it, and how to name them.
+        InputError: it is no model of transformers, or no sites are found: shows the block, the candidates in it, and
+            how to name them.
     """
+    if not hasattr(backbone, "config"):
+        raise InputError(
+            f"{type(backbone).__name__} has no config, so it is no model of the transformers library. Make it a "
+            "subclass of PreTrainedModel whose config has a hidden_size: its sites are then found, or named by hand."
+        )
     base = base_path(backbone)
     entries = entry_points(backbone, base)
     sites = named_sites(backbone, entries, layout) if layout else found_sites(backbone, entries)
@@ -147,7 +154,12 @@ def d_model_of(backbone: nn.Module) -> int:
 
 
 def out_width(module: nn.Module) -> int | None:
-    """The width of a linear layer's output; None for anything else. Quantised layers keep the attribute."""
+    """The width of a linear layer's output; None for anything else. Quantised layers keep the attribute.
+
+    The output projection of `torch.nn.MultiheadAttention` is none: it is never called, only its weight is read.
+    """
+    if isinstance(module, NonDynamicallyQuantizableLinear):
+        return None
     width = getattr(module, "out_features", getattr(module, "nf", None))
     return width if isinstance(width, int) and not list(module.children()) else None
 
