@@ -12,6 +12,13 @@ from hyperadapters.errors import InputError, neighbours
 from hyperadapters.methods import METHODS, method_from_json
 from hyperadapters.methods.adapters import Adapter, Compacter, LowRankAdapter, PHMAdapter
 from hyperadapters.methods.full import FullFineTuning, FullMultiTask
+from hyperadapters.methods.hyperformer import (
+    AdaptersMultiTask,
+    HyperCompacter,
+    HyperFormer,
+    HyperFormerPlusPlus,
+    HyperPHM,
+)
 from hyperadapters.methods.method import Method, method_to_json
 from hyperadapters.tasks import own_task, task_named
 from hyperadapters.tasks.instructions import instruction_task
@@ -225,8 +232,13 @@ EMBEDDED_RATES = {
     LowRankAdapter: 1e-2,
     PHMAdapter: 1e-2,
     Compacter: 1e-2,
+    AdaptersMultiTask: 3e-3,
+    HyperFormer: 3e-4,
+    HyperFormerPlusPlus: 3e-4,
+    HyperCompacter: 1e-3,
+    HyperPHM: 3e-4,
 }
-"""For the T5 inside the package, a sixtieth of T5-base, by validation on the demo task (docs/embedded.md)."""
+"""For the T5 inside the package, a sixtieth of T5-base, by validation on demo tasks (docs/embedded.md)."""
 
 
 def suggested_rate(method: Method, backbone: str) -> float:
