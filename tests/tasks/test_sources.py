@@ -52,6 +52,54 @@ def test_a_copy_of_glue_on_the_hub_is_read(tmp_path, monkeypatch):
     assert examples["test"][2][:3] == ("premise: p2 hypothesis: h", "2", 2)
 
 
+YES_NO = ["False", "True"]
+ENTAILMENT = ["entailment", "not_entailment"]
+SENTIMENT = ["negative", "positive"]
+PAIR = {"sentence1": "a", "sentence2": "b"}
+
+ON_THE_HUB = {
+    "glue/cola": ("cola", {"sentence": "a", "label": 1, "idx": 0}, ["unacceptable", "acceptable"], "sentence: a", "1"),
+    "glue/sst2": ("sst2", {"sentence": "a ", "label": 0, "idx": 0}, SENTIMENT, "sentence: a", "0"),
+    "glue/mrpc": ("mrpc", {**PAIR, "label": 1, "idx": 0}, ["not_equivalent", "equivalent"],
+                  "sentence1: a sentence2: b", "1"),
+    "glue/stsb": ("stsb", {**PAIR, "label": 3.799999952316284, "idx": 0}, None, "sentence1: a sentence2: b", "3.8"),
+    "glue/qqp": ("qqp", {"question1": "a", "question2": "b", "label": 1, "idx": 0}, ["not_duplicate", "duplicate"],
+                 "question1: a question2: b", "1"),
+    "glue/qnli": ("qnli", {"question": "a", "sentence": "b", "label": 1, "idx": 0}, ENTAILMENT,
+                  "question: a sentence: b", "1"),
+    "glue/rte": ("rte", {**PAIR, "label": 0, "idx": 0}, ENTAILMENT, "sentence1: a sentence2: b", "0"),
+    "glue/wnli": ("wnli", {**PAIR, "label": 1, "idx": 0}, ENTAILMENT, "sentence1: a sentence2: b", "1"),
+    "superglue/boolq": ("boolq", {"question": "a", "passage": "b", "idx": 0, "label": 1}, YES_NO,
+                        "question: a passage: b", "1"),
+    "superglue/copa": ("copa", {"premise": "a", "choice1": "b", "choice2": "c", "question": "effect", "idx": 0,
+                       "label": 1}, ["choice1", "choice2"], "premise: a choice1: b choice2: c question: effect", "1"),
+    "superglue/rte": ("rte", {"premise": "a", "hypothesis": "b", "idx": 0, "label": 1}, ENTAILMENT,
+                      "premise: a hypothesis: b", "1"),
+    "superglue/wic": ("wic", {"word": "w", **PAIR, "start1": 0, "end1": 1, "idx": 0, "label": 1},
+                      YES_NO, "sentence1: a sentence2: b word: w", "1"),
+    "scitail": ("tsv_format", {"premise": "a", "hypothesis": "b", "label": "neutral"}, None,
+                "sentence1: a sentence2: b", "1"),
+    "imdb": ("plain_text", {"text": "a", "label": 1}, ["neg", "pos"], "sentence: a", "1"),
+    "yelp_polarity": ("plain_text", {"text": "a", "label": 0}, ["1", "2"], "sentence: a", "0"),
+}  # fmt: skip
+"""Task -> configuration, a record as the Hub's Parquet files hold it, its classes, and what it must become."""
+
+
+@pytest.mark.parametrize("name", ON_THE_HUB)
+def test_records_of_the_hub_become_the_papers_text(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    configuration, record, classes, source, target = ON_THE_HUB[name]
+    rows = Dataset.from_list([record] * 1002)  # large sets hold out a thousand
+    if classes:
+        rows = rows.cast(Features({**rows.features, "label": ClassLabel(names=classes)}))
+    (tmp_path / configuration).mkdir()
+    for split in ("train", "validation", "test"):
+        rows.to_parquet(str(tmp_path / configuration / f"{split}-00000-of-00001.parquet"))
+    examples = TASKS[name].examples(tmp_path)
+    assert set(examples) == {"train", "validation", "test"}
+    assert {(row.source, row.target) for rows in examples.values() for row in rows} == {(source, target)}
+
+
 def test_a_task_that_is_on_no_hub_asks_for_a_folder():
     with pytest.raises(InputError, match="in no data set of the Hub: give --data a folder with QNLI"):
         TASKS["glue/qnli-dev"].examples(None)
