@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,10 +18,11 @@ from filelock import FileLock, Timeout
 
 from hyperadapters import METHODS, Experiment, FilesTask, InputError, NamedTask, Text, Training
 from hyperadapters.attempt import ATTEMPTS, attempt
+from hyperadapters.engines import on_this_machine
 from hyperadapters.experiment import with_changes
-from hyperadapters.forecast import forecast
+from hyperadapters.forecast import answered_tokens, forecast, sampled
 from hyperadapters.run import RESULT
-from hyperadapters.sweep import chosen, key, load_experiments, on_this_machine, overridden, sweep
+from hyperadapters.sweep import chosen, key, load_experiments, overridden, sweep
 
 
 def rows(folder, count=24):
@@ -169,13 +171,30 @@ def test_a_forecast_counts_what_is_left(tmp_path):
     runs = [experiment(tmp_path, epochs=epochs) for epochs in (1, 3)]
     before = forecast(runs, tmp_path / "out")
     assert (before.done, before.costs[0].runs, before.costs[0].steps) == (0, 2, 3 + 9)
-    assert "GFLOP/s" in before.basis
+    assert before.basis == ["steps and answers timed here: embedded with compacter++"]
+    assert before.costs[0].seconds > 0
     swept = sweep(runs[:1], tmp_path / "out", engine=here, quiet=True)
     (result,) = swept.results.values()
     after = forecast(runs, tmp_path / "out")
     assert (after.done, after.costs[0].runs, after.costs[0].steps) == (1, 1, 9)
     assert after.costs[0].tokens == 3 * result.tokens
-    assert after.costs[0].seconds == pytest.approx(3 * result.seconds * result.tokens / result.padded_tokens, rel=0.01)
+    assert after.costs[0].seconds == pytest.approx(3 * result.seconds, rel=0.01)
+    assert after.basis == [f"finished runs in {tmp_path / 'out'}: embedded with compacter++"]
+
+
+def test_a_forecast_counts_the_rows_that_are_answered(tmp_path):
+    sample = sampled(experiment(tmp_path))
+    assert answered_tokens(experiment(tmp_path, epochs=2, evaluate_steps=1), sample, 6) == 7 * sample.tokens(
+        "validation"
+    )
+    assert answered_tokens(experiment(tmp_path, epochs=2), sample, 6) == 3 * sample.tokens("validation")
+
+
+def test_a_backbone_that_is_not_here_is_forecast_from_the_speed_of_the_machine(tmp_path):
+    found = forecast([replace(experiment(tmp_path), backbone="t5-base")], tmp_path / "out")
+    (basis,) = found.basis
+    assert re.fullmatch(r"half of this machine's [\d,]+ GFLOP/s in matrix products: t5-base with compacter\+\+", basis)
+    assert found.costs[0].tokens == 24 * 128
 
 
 def test_a_forecast_says_what_it_could_not_count(tmp_path):

@@ -10,6 +10,7 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +36,8 @@ class Job:
     folder: str
     keep: bool
     """Keep the trained adapter beside the result."""
+    track: Sequence[str] = ()
+    """Trackers that follow it."""
 
     @property
     def place(self) -> Path:
@@ -57,24 +60,53 @@ class Report:
     reason: str = ""
 
 
+class DiedError(Exception):
+    """What attempted a job came to an end without an answer; says how."""
+
+
 def attempt(job: Job) -> Report:
-    """Run a job to its end unless it is done, has failed for good, or another process is at it.
+    """Run a job to its end unless it is done, has failed for good, or another process is at it."""
+
+    def until_it_ends(job: Job) -> Report:
+        while not (report := settled(job)):
+            try_once(job)
+        return report
+
+    return exclusively(job, until_it_ends)
+
+
+def exclusively(job: Job, carry_out: Callable[[Job], Report]) -> Report:
+    """Have a job carried out unless it is settled or another process is at it.
 
     A file lock keeps other processes away; the system releases it even when this one is killed.
     """
     Path(job.folder).mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(f"{job.place}.lock", timeout=0):
-            while not (job.place / RESULT).exists():
-                reasons = failures(job)
-                if len(reasons) >= ATTEMPTS:
-                    return Report(job.key, "failed", reasons[-1])
-                try_once(job)
-            return Report(job.key, "done")
+            return settled(job) or carry_out(job)
     except Timeout:
         return Report(job.key, "busy")
     except KeyboardInterrupt:
         return Report(job.key, "stopped")
+
+
+def settled(job: Job) -> Report | None:
+    """The report of a job that is done or has failed for good; None of one that is still to do."""
+    if (job.place / RESULT).exists():
+        return Report(job.key, "done")
+    reasons = failures(job)
+    return Report(job.key, "failed", reasons[-1]) if len(reasons) >= ATTEMPTS else None
+
+
+def persistently(job: Job, carry_out: Callable[[Job], Report]) -> Report:
+    """Have a job carried out; where what does it dies, that is a failure, and it is tried once more."""
+    while True:
+        try:
+            return carry_out(job)
+        except DiedError as death:
+            record_failure(job, str(death))
+            if report := settled(job):
+                return report
 
 
 def try_once(job: Job) -> None:
@@ -84,7 +116,7 @@ def try_once(job: Job) -> None:
         begun = (job.place / EXPERIMENT).exists()
         if begun:  # the same run by its key; only where its data lie may have changed
             files.write_json(job.place / EXPERIMENT, job.experiment)
-        run(experiment, job.place, resume=begun, quiet=True)
+        run(experiment, job.place, resume=begun, track=job.track, quiet=True)
         if not job.keep:
             remove_all_but_json(job.place)
     except InputError as error:  # a wrong setting or a diverging loss would fail again
@@ -95,9 +127,9 @@ def try_once(job: Job) -> None:
 
 
 def remove_all_but_json(folder: Path) -> None:
-    """Keep the result and the experiment; the adapter and its card go."""
+    """Keep the result, the experiment and trackers' folders; the adapter and its card go."""
     for path in folder.iterdir():
-        if path.name not in (RESULT, EXPERIMENT):
+        if path.is_file() and path.name not in (RESULT, EXPERIMENT):
             path.unlink()
 
 

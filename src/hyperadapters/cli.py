@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -85,6 +85,9 @@ Steps = Annotated[
     int | None, typer.Option("--steps", help="Train for so many steps instead of epochs: --set training.steps.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")]
+Track = Annotated[
+    str, typer.Option(help="Follow the training in tensorboard, wandb, mlflow or trackio; several with commas.")
+]
 AdapterFolder = Annotated[Path, typer.Argument(help="Folder of a saved adapter.", show_default=False)]
 OtherBackbone = Annotated[
     str, typer.Option("--backbone", help="Where to load the backbone from, if not from the place the adapter names.")
@@ -152,6 +155,11 @@ def changes(settings: list[str], option: str = "--set", example: str = "training
     return dict(item.split("=", 1) for item in settings)
 
 
+def names_in(text: str) -> list[str]:
+    """Names between commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def settings_of(method: str, methods: list[str], settings: list[str]) -> list[str]:
     """The `--set` options that concern one of several methods: `NAME.KEY` is its own `method.KEY`."""
     sections = [(item.partition(".")[0], item) for item in settings]
@@ -168,7 +176,7 @@ def choose_task(task: str, data: str, files: dict[str, str], text: str, label: s
     if task and given:
         raise InputError(f"--task names a task of the package, {given[0]} files of your own: give one or the other.")
     if not given:
-        names = tuple(name.strip() for name in (task or "demo/paraphrase").split(",") if name.strip())
+        names = tuple(names_in(task or "demo/paraphrase"))
         for name in names:
             task_named(name)
         if not names or len(set(names)) < len(names):
@@ -183,7 +191,7 @@ def choose_task(task: str, data: str, files: dict[str, str], text: str, label: s
         raise InputError(f"your own files need {', '.join(missing)} too.")
     if label and target:
         raise InputError("--label is for classes, --target for free text: give one of them.")
-    columns = tuple(column.strip() for column in text.split(",") if column.strip())
+    columns = tuple(names_in(text))
     return FilesTask(**files, text=columns, answer=label or target, classify=bool(label))
 
 
@@ -251,6 +259,7 @@ def train(
     max_train: MaxTrain = None,
     steps: Steps = None,
     settings: Settings = [],  # noqa: B006 (typer copies it)
+    track: Track = "",
     resume: Resume = False,
     json_output: Json = False,
 ) -> None:
@@ -279,7 +288,7 @@ def train(
     chosen, place = choose_method(context, method, backbone, begun)
     experiment = plan(chosen, choose_task(task, data, files, text, label, target), place, settings, begun)
     quiet_libraries()
-    result = run(experiment, output, resume=resume)
+    result = run(experiment, output, resume=resume, track=names_in(track))
     tokens = f"tokens: {result.tokens:,}, with padding {result.padded_tokens:,}"
     value = {**asdict(result), "output": str(output)}
     show(value, json_output, terminal_table([result]), tokens, f"adapter and result: {output}")
@@ -301,6 +310,7 @@ def compare(
     label: LabelColumn = "",
     target: TargetColumn = "",
     settings: Settings = [],  # noqa: B006 (typer copies it)
+    track: Track = "",
     resume: Resume = False,
     json_output: Json = False,
 ) -> None:
@@ -318,14 +328,14 @@ def compare(
     from hyperadapters.report import terminal_table, write_comparison
     from hyperadapters.sweep import run_in_turn
 
-    names = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()]
+    names = list(METHODS) if methods == "all" else names_in(methods)
     if len(set(names)) != len(names) or not names:
         raise InputError(f"--methods {methods}: name each method once, such as full,houlsby,compacter++.")
     files = {"train": train, "validation": validation, "test": test}
     chosen = choose_task(task, data, files, text, label, target)
     quiet_libraries()
     plans = {name: plan(method_named(name), chosen, backbone, settings_of(name, names, settings)) for name in names}
-    results = run_in_turn(plans, output, resume=resume)
+    results = run_in_turn(plans, output, resume=resume, track=names_in(track))
     paths = write_comparison(results, output)
     where = [f"{name}: {path}" for name, path in paths.items()]
     where += [f"adapters and results: {output}/{{{','.join(names)}}}"]
@@ -346,7 +356,23 @@ def sweep(
     settings: Settings = [],  # noqa: B006 (typer copies it)
     backbone: Annotated[str, typer.Option(help="Use this backbone in all of them.")] = "",
     data: Annotated[str, typer.Option("--data", help="Folder with the official files, for all of them.")] = "",
-    jobs: Annotated[int, typer.Option(help="Runs at a time, each in a process; GPUs are dealt out in turn.")] = 1,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="Processes of this machine, or tasks of a Ray cluster (RAY_ADDRESS)."),
+    ] = "local",
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Runs at a time. local: each in a process, GPUs dealt out in turn [default: 1]; "
+            "ray: [default: as many as the cluster has room for].",
+        ),
+    ] = None,
+    cpus: Annotated[float, typer.Option(help="With ray: CPUs of each run.")] = 1.0,
+    gpus: Annotated[
+        float | None, typer.Option(help="With ray: GPUs of each run [default: 1 where the cluster has any].")
+    ] = None,
+    track: Track = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed for good.")] = False,
     keep_adapters: Annotated[
@@ -364,22 +390,29 @@ def sweep(
         hyperadapters sweep experiments/table1.py --dry-run
 
         hyperadapters sweep experiments/table1.py --only task=glue/mrpc,glue/rte --data glue_data --jobs 2
+
+        hyperadapters sweep experiments/table1.py --engine ray --gpus 0.5
     """
+    from hyperadapters.cluster import on_ray
+    from hyperadapters.engines import on_this_machine
     from hyperadapters.forecast import forecast
-    from hyperadapters.sweep import chosen, in_words, load_experiments, on_this_machine, overridden
+    from hyperadapters.sweep import chosen, in_words, load_experiments, overridden
     from hyperadapters.sweep import sweep as run_all
 
-    if jobs < 1:
-        raise InputError(f"--jobs {jobs}: 1 or more.")
+    if engine == "local" and (cpus != 1 or gpus is not None):
+        raise InputError("--cpus and --gpus are shares of a cluster: they go with --engine ray.")
+    carried_out = on_ray(cpus=cpus, gpus=gpus, most=jobs) if engine == "ray" else on_this_machine(jobs or 1)
     planned = overridden(load_experiments(file), backbone=backbone, data=data, changes=changes(settings))
     planned = chosen(planned, changes(only, "--only", "method=compacter"))
     quiet_libraries()
     if dry_run:
-        found = forecast(planned, output)
-        show(asdict(found), json_output, *forecast_table(found, jobs))
+        found = forecast(planned, output, jobs=jobs or 1)
+        show(asdict(found), json_output, *forecast_table(found, jobs or 1))
         return
     try:
-        swept = run_all(planned, output, engine=on_this_machine(jobs), retry=retry_failed, keep=keep_adapters)
+        swept = run_all(
+            planned, output, engine=carried_out, retry=retry_failed, keep=keep_adapters, track=names_in(track)
+        )
     except KeyboardInterrupt:
         console.print("stopped; nothing is lost. The same command goes on.")
         raise typer.Exit(130) from None
@@ -413,7 +446,7 @@ def cost(
     from hyperadapters.cost import beside, costs, random_backbone
     from hyperadapters.methods import METHODS, method_named
 
-    names = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()]
+    names = list(METHODS) if methods == "all" else names_in(methods)
     if precision not in ("fp32", "bf16") or rounds < 1:
         raise InputError(f"--precision {precision} --rounds {rounds}: fp32 or bf16, and one round at least.")
     if not all(size.strip().isdecimal() for size in batches.split(",")):
@@ -514,8 +547,9 @@ def forecast_table(found: Any, jobs: int) -> list[Any]:
     for task, *numbers, seconds in [*rows, ("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:]))]:
         table.add_row(task, *(f"{number:,}" for number in numbers), f"{seconds / 3600 / jobs:,.2f}")
     missing = [f"not counted: {task}: {why}" for task, why in found.unknown.items()]
-    basis = f"{found.done} done already; hours at {jobs} run(s) at a time, from {found.basis}, without evaluation"
-    return [*([table] if rows else []), *missing, basis]
+    basis = [f"hours from {basis}" for basis in found.basis]
+    last = f"{found.done} done already; hours at {jobs} run(s) at a time, with evaluations, without start and loading"
+    return [*([table] if rows else []), *missing, *basis, last]
 
 
 @command

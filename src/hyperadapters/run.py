@@ -1,12 +1,14 @@
 """`run(Experiment) -> Result`: the whole story on one page."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.tracking import GeneralTracker
 from torch import nn
 
 from hyperadapters import files
@@ -34,6 +36,7 @@ from hyperadapters.placement import device_of
 from hyperadapters.progress import console
 from hyperadapters.start import started
 from hyperadapters.tasks.task import Form
+from hyperadapters.tracking import check_trackers, tell, tracked
 from hyperadapters.train import CHECKPOINT, Fitted, fit
 from hyperadapters.versions import versions
 
@@ -102,16 +105,24 @@ def read_result(folder: Path) -> Result:
         raise InputError(f"{folder / RESULT} is not a result of this version: {error}.") from error
 
 
-def run(experiment: Experiment, output: str | Path, *, resume: bool = False, quiet: bool = False) -> Result:
+def run(
+    experiment: Experiment,
+    output: str | Path,
+    *,
+    resume: bool = False,
+    track: Sequence[str | GeneralTracker] = (),
+    quiet: bool = False,
+) -> Result:
     """Load, attach (or go on from a trained adapter), train, keep the best on validation, test once, save.
 
     The output folder then holds the adapter, `experiment.json` and `result.json`. A finished run that is resumed
-    returns its result at once.
+    returns its result at once. `track` names what follows it (`tracking.TRACKERS`), or holds trackers of your own.
 
     Raises:
         InputError: something given is wrong; nothing is half-written then.
         Interrupted: Ctrl-C; a checkpoint was written, and resuming ends with the same adapter.
     """
+    check_trackers(track)
     output = Path(output)
     main = PartialState().is_main_process
     files.check_output(output, resume=resume, marker=EXPERIMENT)
@@ -130,22 +141,22 @@ def run(experiment: Experiment, output: str | Path, *, resume: bool = False, qui
         files.write_json(output / EXPERIMENT, experiment.to_json())
         for part in tasks_of(data):
             say_truncated(part, quiet=quiet)
-    fitted = fit(
-        delta,
-        data,
-        experiment.training,
-        evaluation=experiment.evaluation,
-        output=output,
-        resume=resume,
-        quiet=quiet,
-    )
-    splits = list(dict.fromkeys(split for part in tasks_of(data) for split in part.splits if split != "train"))
-    silent = quiet or not main
-    scores = {split: evaluate(delta, data, split, experiment.evaluation, quiet=silent) for split in splits}
-    training = experiment.training
-    cost = measure(delta, data, batch_size=training.batch_size, precision=training.precision)
-    result = summarize(experiment, delta, fitted, scores, cost, truncated(data))
-    result = replace(result, intervals=intervals(data, result.split, scores[result.split]))
+    with tracked(track, output.name, experiment.to_json(), output) as trackers:
+        fitted = fit(
+            delta,
+            data,
+            experiment.training,
+            evaluation=experiment.evaluation,
+            output=output,
+            resume=resume,
+            trackers=trackers,
+            quiet=quiet,
+        )
+        result = judged(delta, data, experiment, fitted, quiet=quiet or not main)
+        best = {
+            f"best/{split}/{name}": value for split, found in result.metrics.items() for name, value in found.items()
+        }
+        tell(trackers, {**best, "score": result.score}, result.steps)
     if main:
         delta.about["scores"] = result.metrics
         delta.save(output)
@@ -153,6 +164,16 @@ def run(experiment: Experiment, output: str | Path, *, resume: bool = False, qui
         (output / CHECKPOINT).unlink(missing_ok=True)
     PartialState().wait_for_everyone()
     return result
+
+
+def judged(delta: Delta, data: Data | Mixture, experiment: Experiment, fitted: Fitted, *, quiet: bool) -> Result:
+    """What a trained Delta scores, once on each split, and costs."""
+    splits = list(dict.fromkeys(split for part in tasks_of(data) for split in part.splits if split != "train"))
+    scores = {split: evaluate(delta, data, split, experiment.evaluation, quiet=quiet) for split in splits}
+    training = experiment.training
+    cost = measure(delta, data, batch_size=training.batch_size, precision=training.precision)
+    result = summarize(experiment, delta, fitted, scores, cost, truncated(data))
+    return replace(result, intervals=intervals(data, result.split, scores[result.split]))
 
 
 def load_task(experiment: Experiment, tokenizer: Any, kind: BackboneKind) -> Data | Mixture:

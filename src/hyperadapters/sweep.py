@@ -4,45 +4,47 @@ import contextlib
 import hashlib
 import importlib.util
 import json
-import os
-import queue
 import re
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.live import Live
 
 from hyperadapters import files
-from hyperadapters.attempt import ATTEMPTS, Job, Report, failures, record_failure
+from hyperadapters.attempt import Job, Report, failures
+from hyperadapters.engines import Engine, Progress, on_this_machine
 from hyperadapters.errors import InputError
 from hyperadapters.experiment import Experiment, MixtureTask, NamedTask, method_name, task_name, with_changes
 from hyperadapters.measure import parameters_of
 from hyperadapters.methods.method import method_to_json
-from hyperadapters.progress import console, span
+from hyperadapters.progress import console
 from hyperadapters.run import EXPERIMENT, RESULT, Result, read_result, run
+from hyperadapters.tracking import check_trackers
 
 SWEEP = "sweep.json"
 
 
 def run_in_turn(
-    experiments: Mapping[str, Experiment], folder: Path, *, resume: bool = False, quiet: bool = False
+    experiments: Mapping[str, Experiment],
+    folder: Path,
+    *,
+    resume: bool = False,
+    track: Sequence[str] = (),
+    quiet: bool = False,
 ) -> list[Result]:
     """Run experiments one after the other in this process, showing each one's training, each in `folder/name`.
 
-    With `resume`, finished ones are read from their files and the one that was interrupted goes on.
+    With `resume`, finished ones are read from their files and the one that was interrupted goes on. `track` names
+    the trackers of each.
 
     Raises:
         InputError: the folder holds something else, or one of the experiments is wrong.
     """
     files.check_output(folder, resume=resume, marker=SWEEP)
+    check_trackers(track)
     check_methods(experiments.values())
     files.make_output(folder)
     files.write_json(folder / SWEEP, {name: experiment.to_json() for name, experiment in experiments.items()})
@@ -52,7 +54,8 @@ def run_in_turn(
         done = (place / RESULT).exists()
         if not quiet:
             console.print(f"[{number}/{len(experiments)}] {name}{' (done)' if done else ''}", markup=False)
-        results.append(run(experiment, place, resume=resume and (place / EXPERIMENT).exists(), quiet=quiet))
+        begun = resume and (place / EXPERIMENT).exists()
+        results.append(run(experiment, place, resume=begun, track=track, quiet=quiet))
     return results
 
 
@@ -172,154 +175,7 @@ def same(value: Any, wanted: str) -> bool:
     return str(value).lower() == wanted.strip().lower()
 
 
-# -- engines: what carries jobs out --------------------------------------------------------------------------------
-
-Engine = Callable[[Sequence[Job], "Progress"], Generator[Report]]
-"""Carries jobs out in any order, telling the progress which are under way; yields a report of each."""
-
-
-class Worker:
-    """A process that attempts jobs, started when it first gets one and again when it has died."""
-
-    def __init__(self, number: int, workers: int) -> None:
-        self.number, self.workers = number, workers
-        self.process: subprocess.Popen[str] | None = None
-        self.stopping = False
-
-    def start(self, log: Path) -> "subprocess.Popen[str]":
-        """The process, in a session of its own: Ctrl-C reaches the sweep alone, which passes it on."""
-        threads = max(1, (os.cpu_count() or 1) // self.workers)
-        environment = {"OMP_NUM_THREADS": str(threads), **os.environ, "TOKENIZERS_PARALLELISM": "false"}
-        devices = torch.cuda.device_count()
-        if devices > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
-            environment["CUDA_VISIBLE_DEVICES"] = str(self.number % devices)
-        with log.open("a", encoding="utf-8") as errors:
-            return subprocess.Popen(
-                [sys.executable, "-m", "hyperadapters.attempt"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
-                text=True, env=environment, start_new_session=True,
-            )  # fmt: skip
-
-    def do(self, job: Job) -> Report:
-        """Have a job attempted. Where the process dies at it, that is a failure, and it is tried once more."""
-        log = Path(job.folder) / f"worker-{self.number}.log"
-        while True:
-            self.process = self.process or self.start(log)
-            answer = self.ask(self.process, job)
-            if answer:
-                return Report(**json.loads(answer))
-            code = self.close()
-            if self.stopping:
-                return Report(job.key, "stopped")
-            record_failure(job, f"its process ended with {code} (a negative number is a signal; -9: killed). See {log}")
-            if len(failures(job)) >= ATTEMPTS:
-                return Report(job.key, "failed", failures(job)[-1])
-
-    @staticmethod
-    def ask(process: "subprocess.Popen[str]", job: Job) -> str:
-        """The answer's line, empty if the process has died."""
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            process.stdin.write(json.dumps(asdict(job)) + "\n")
-            process.stdin.flush()
-        except BrokenPipeError:
-            return ""
-        return process.stdout.readline()
-
-    def interrupt(self) -> None:
-        """Pass Ctrl-C on."""
-        self.stopping = True
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-
-    def close(self) -> int:
-        """Let the process end; its exit code."""
-        process, self.process = self.process, None
-        if process is None or process.stdin is None or process.stdout is None:
-            return 0
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-        code = process.wait()
-        process.stdout.close()
-        return code
-
-
-def on_this_machine(processes: int) -> Engine:
-    """Jobs in so many processes of this machine; several GPUs are dealt out in turn."""
-
-    def engine(jobs: Sequence[Job], progress: "Progress") -> Generator[Report]:
-        workers = [Worker(number, processes) for number in range(min(processes, len(jobs)))]
-        idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-        for worker in workers:
-            idle.put(worker)
-
-        def do(job: Job) -> Report:
-            worker = idle.get()
-            progress.started(job.key)
-            try:
-                return worker.do(job)
-            finally:
-                idle.put(worker)
-
-        with ThreadPoolExecutor(max(1, len(workers))) as pool:
-            futures = [pool.submit(do, job) for job in jobs]
-            try:
-                for future in as_completed(futures):
-                    yield future.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for worker in workers:
-                    worker.interrupt()
-                raise
-            finally:
-                for worker in workers:
-                    worker.close()
-
-    return engine
-
-
 # -- the sweep -----------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Progress:
-    """One line: done, running, failed, time left."""
-
-    total: int
-    done: int = 0
-    failed: int = 0
-    elsewhere: int = 0
-    running: dict[str, float] = field(default_factory=dict)
-    """Key -> when it started."""
-    finished_here: int = 0
-    begun: float = field(default_factory=time.monotonic)
-
-    def started(self, name: str) -> None:
-        self.running[name] = time.monotonic()
-
-    def ended(self, report: Report) -> None:
-        """Count a report."""
-        self.running.pop(report.key, None)
-        self.finished_here += report.outcome == "done"
-        self.done += report.outcome == "done"
-        self.failed += report.outcome == "failed"
-        self.elsewhere += report.outcome == "busy"
-
-    def left(self) -> str:
-        """Time left, from the pace so far."""
-        if not self.finished_here:
-            return "time left: unknown yet"
-        pace = (time.monotonic() - self.begun) / self.finished_here
-        return f"{span(pace * (self.total - self.done - self.failed - self.elsewhere))} left"
-
-    def __rich__(self) -> str:
-        waiting = self.total - self.done - self.failed - self.elsewhere - len(self.running)
-        counts = f"{self.done} done, {len(self.running)} running, {self.failed} failed, {waiting} waiting"
-        if self.elsewhere:
-            counts += f", {self.elsewhere} elsewhere"
-        now = [f"  {name}  {span(time.monotonic() - since)}" for name, since in dict(self.running).items()]
-        return "\n".join([f"{counts}, {self.left()}", *now])
 
 
 @dataclass(frozen=True)
@@ -341,6 +197,7 @@ def sweep(
     engine: Engine | None = None,
     retry: bool = False,
     keep: bool = False,
+    track: Sequence[str] = (),
     quiet: bool = False,
 ) -> Swept:
     """Run every experiment that has no result in `folder` yet; each ends as `folder/<key>/result.json`.
@@ -355,16 +212,19 @@ def sweep(
         engine: who carries them out; one process of this machine by default.
         retry: try again what failed for good.
         keep: keep the trained adapters too.
+        track: trackers that follow each run.
         quiet: show nothing.
 
     Raises:
-        InputError: a method does not fit its backbone, or the folder cannot be written; nothing has run then.
+        InputError: a method does not fit its backbone, a tracker is not there, or the folder cannot be
+            written; nothing has run then.
     """
     folder = Path(folder)
     planned = {key(experiment): experiment for experiment in experiments}
+    check_trackers(track)
     check_methods(planned.values())
     files.make_output(folder)
-    jobs = [Job(name, e.to_json(), str(folder), keep) for name, e in planned.items()]
+    jobs = [Job(name, e.to_json(), str(folder), keep, track) for name, e in planned.items()]
     if retry:
         for job in jobs:
             job.failures.unlink(missing_ok=True)

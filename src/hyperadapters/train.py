@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker
 from accelerate.utils import gather
 from torch import Tensor, nn
 
@@ -31,6 +32,7 @@ from hyperadapters.measure import of_rows
 from hyperadapters.methods.delta import TENSORS, Delta
 from hyperadapters.placement import device_of
 from hyperadapters.progress import Meter, console
+from hyperadapters.tracking import tell
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -86,6 +88,7 @@ def fit(
     evaluation: Evaluation | None = None,
     output: str | Path | None = None,
     resume: bool = False,
+    trackers: Sequence[GeneralTracker] = (),
     quiet: bool = False,
 ) -> Fitted:
     """Train a Delta on a task, keeping the evaluation that is best on the validation split.
@@ -97,6 +100,7 @@ def fit(
         evaluation: how validation answers are obtained.
         output: folder for checkpoints and the best adapter so far; without one nothing is written.
         resume: go on from the checkpoint in `output` if there is one; the end is the same to the bit (on CPU).
+        trackers: started ones, told of every evaluation: loss, rate, metrics; after resuming, of earlier ones again.
         quiet: show no progress.
 
     Raises:
@@ -110,7 +114,8 @@ def fit(
         if delta.tasks:
             delta.task_number(task.form.name)
     training = training or Training(lr=suggested_rate(delta.method, backbone))
-    return Trainer(delta, data, training, evaluation or Evaluation(), output, quiet=quiet).run(resume=resume)
+    trainer = Trainer(delta, data, training, evaluation or Evaluation(), output, trackers=trackers, quiet=quiet)
+    return trainer.run(resume=resume)
 
 
 class Trainer:
@@ -124,10 +129,12 @@ class Trainer:
         evaluation: Evaluation,
         output: str | Path | None,
         *,
+        trackers: Sequence[GeneralTracker] = (),
         quiet: bool,
     ) -> None:
         self.delta, self.data, self.training, self.evaluation = delta, data, training, evaluation
         self.output = Path(output) if output else None
+        self.trackers = trackers
         parts = tasks_of(data)
         self.rows = training_rows(data)
         self.kind, self.pad = KINDS[parts[0].kind], parts[0].tokenizer.pad_token_id
@@ -171,6 +178,8 @@ class Trainer:
         torch.manual_seed(self.training.seed + self.accelerator.process_index)
         if resume and self.output and (self.output / CHECKPOINT).exists():
             self.restore(self.output / CHECKPOINT)
+            for entry in self.state.history:
+                self.tell(entry)
         self.delta.backbone.train()
         try:
             with self.meter() as meter, stop_at_step_end(self.asked_to_stop):
@@ -294,6 +303,7 @@ class Trainer:
         loss = state.loss_sum / max(1, state.loss_steps)
         entry = {"epoch": state.epoch + 1, "step": state.step, "loss": loss, "invalid": scores.invalid}
         state.history.append({**entry, **scores.metrics})
+        self.tell(state.history[-1])
         state.loss_sum, state.loss_steps = 0.0, 0
         state.without_gain += 1
         if scores.mean > state.best:
@@ -307,6 +317,13 @@ class Trainer:
             epochs = self.training.epochs
             where = f"step {state.step}/{self.total}" if self.training.steps else f"epoch {state.epoch + 1}/{epochs}"
             console.print(f"{where}  loss {loss:.4f}  validation {shown}{mark}")
+
+    def tell(self, entry: dict[str, Any]) -> None:
+        """Tell the trackers of an evaluation."""
+        training = {"epoch": entry["epoch"], "loss": entry["loss"]}
+        rate = self.training.lr * self.rate_factor(entry["step"] - 1)
+        found = {f"validation/{name}": value for name, value in entry.items() if name not in ("step", *training)}
+        tell(self.trackers, {**training, "lr": rate, **found}, entry["step"])
 
     def out_of_patience(self) -> bool:
         """Whether to stop early."""
@@ -369,9 +386,10 @@ class Trainer:
                 moments.setdefault(int(index), {})[key] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        torch.set_rng_state(tensors["random.cpu"][self.accelerator.process_index])
+        mine = self.accelerator.process_index
+        torch.set_rng_state(tensors["random.cpu"][mine].clone())  # torch reads a view from where its storage begins
         if "random.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["random.cuda"][self.accelerator.process_index], self.device)
+            torch.cuda.set_rng_state(tensors["random.cuda"][mine].clone(), self.device)
         if self.state.best_step:
             best = {name: torch.empty_like(tensor) for name, tensor in self.best.items()}
             files.check_tensors(path.with_name(TENSORS), self.delta.tensors())
