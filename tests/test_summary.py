@@ -239,6 +239,18 @@ def test_a_mixture_stands_beside_single_task_runs_of_its_tasks():
     assert superglue.lines[-1].columns["superglue/rte", "accuracy"].mean in (60, pytest.approx(72))
 
 
+def test_averages_are_over_the_columns_that_half_of_the_lines_have():
+    """A mixture with one task more takes no average from the methods that were trained on the others."""
+    runs = [result(name, task, {"accuracy": 60}) for name in ("houlsby", "phm") for task in ("glue/rte", "glue/sst2")]
+    scores = {"rte.accuracy": 70, "sst2.accuracy": 80, "cola.matthews": 0}
+    runs.append(result("hyperformer++", "glue/rte,glue/sst2,glue/cola", scores))
+    (table,) = tables(runs)
+    assert table.averaged == (("glue/rte", "accuracy"), ("glue/sst2", "accuracy"))
+    assert {line.family: table.average(line).mean for line in table.lines} == {
+        "houlsby": 60, "phm": 60, "hyperformer++, 3 tasks in one": pytest.approx(75)
+    }  # fmt: skip
+
+
 def test_total_parameters_are_those_of_hyperformers_and_compacters_tables():
     """1 + tasks · (added, without norms) / backbone: Adapters at T5-base, eight tasks, SPEC's counts."""
     line = tables([result("houlsby", "glue/rte", {"accuracy": 60})])[0].lines[0]

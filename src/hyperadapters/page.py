@@ -30,6 +30,7 @@ figcaption{color:var(--soft);font-size:.93em}svg{width:100%;height:auto;display:
 [data-tip]{cursor:pointer;outline:none}[data-tip]:hover,[data-tip]:focus{filter:brightness(1.25) drop-shadow(0 0 3px)}
 #tip{position:fixed;display:none;background:var(--ink);color:var(--back);padding:.35rem .6rem;border-radius:4px;
 font-size:13px;white-space:pre-line;max-width:min(26rem,92vw);pointer-events:none;z-index:2}
+@media(max-width:40rem){.name{white-space:normal;min-width:7rem;max-width:9rem}.below td.name{padding-left:1rem}}
 @media print{nav,th button::after{display:none}}
 """
 

@@ -279,6 +279,8 @@ def remarks(table: ScoreTable) -> list[str]:
     for line in table.lines:
         chosen[line.chosen].append(line.label)
     settings = "; ".join(f"{setting}: {', '.join(labels)}" for setting, labels in chosen.items())
+    over = [f"{task.split('/')[-1]} {metric}" for task, metric in table.averaged]
+    over = over if len(over) < len(table.columns) else []
     tested = [line.label for line in table.lines
               if any(run.experiment["text"].get("evaluation_rows") for run in line.results)]  # fmt: skip
     rows = ", ".join(f"{task} {count:,}" for task, count in sorted(table.rows.items()) if count)
@@ -287,6 +289,7 @@ def remarks(table: ScoreTable) -> list[str]:
         "bootstrap over the test rows. Total × is the parameters of all these tasks together in units of the "
         "backbone, norms left out as in the papers; stored is all that is saved for them, norms included.",
         f"Chosen on validation: {settings}.",
+        *([f"Averages are over {', '.join(over)}, which half of the methods or more have."] if over else []),
         *([f"Trained on a part of the training rows: {rows}."] if rows else []),
         *([f"Tested on a part of the rows by {', '.join(tested)}."] if tested else []),
         *(f"{line.label}: lacks runs of some settings, which take no part: {'; '.join(line.incomplete)}."

@@ -163,14 +163,21 @@ class ScoreTable:
         """In the order of the columns."""
         return tuple(dict.fromkeys(task for task, _ in self.columns))
 
+    @property
+    def averaged(self) -> tuple[Column, ...]:
+        """The columns that averages are over: those of half of the lines or more."""
+        having = {column: sum(column in line.columns for line in self.lines) for column in self.columns}
+        return tuple(column for column in self.columns if 2 * having[column] >= len(self.lines))
+
     def average(self, line: Line, *, per_task: bool = False) -> Estimate | None:
-        """A line's average, if it has every column."""
-        return average(line.columns, per_task=per_task) if set(line.columns) == set(self.columns) else None
+        """A line's average, if it has every column that averages are over."""
+        columns = {column: line.columns[column] for column in self.averaged if column in line.columns}
+        return average(columns, per_task=per_task) if len(columns) == len(self.averaged) else None
 
     def paper_average(self, line: Line) -> float | None:
         """The paper's average, if this table has just the columns it is over."""
         over = COLUMNS.get((self.backbone, self.benchmark), frozenset())
-        return line.paper.average if line.paper and over == frozenset(self.columns) else None
+        return line.paper.average if line.paper and over == frozenset(self.averaged) else None
 
 
 def scores_of(result: Result) -> dict[Column, float]:
