@@ -36,6 +36,7 @@ ORDER = [
     "store",
     "pool",
     "predict",
+    "serve",
     "start",
     "tracking",
     "train",

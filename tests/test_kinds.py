@@ -64,7 +64,7 @@ def test_a_decoders_labels_have_the_probability_of_a_plain_forward_pass(name):
     labels = [[10, 1], [11, 12, 1], [13, 1]]
     source = source_batch([row.source for row in ROWS], 0, side="left")
     with torch.no_grad():
-        found = score_continuations(backbone, source, padded(labels, IGNORED))
+        found = score_continuations(backbone, source, padded(labels, IGNORED)[None])
         assert len(made) == 1
         expected = [[log_probability(backbone, row.source, label) for label in labels] for row in ROWS]
     torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-4, atol=1e-4)
@@ -82,8 +82,8 @@ def test_a_decoder_learns_the_target_alone(name):
 @pytest.mark.parametrize("name", DECODERS)
 def test_left_padding_does_not_change_what_is_generated(name):
     backbone, kind = FAMILIES[name].make(), KINDS["decoder"]
-    together = kind.answer(backbone, ROWS, BINARY, Digits(), "generate", 4, 1)
-    alone = [kind.answer(backbone, [row], BINARY, Digits(), "generate", 4, 1)[0] for row in ROWS]
+    together = kind.answer(backbone, ROWS, [BINARY] * len(ROWS), Digits(), "generate", 4, 1)
+    alone = [kind.answer(backbone, [row], [BINARY], Digits(), "generate", 4, 1)[0] for row in ROWS]
     assert together == alone
 
 
@@ -174,7 +174,7 @@ def test_a_regression_answers_numbers_inside_the_tasks_limits():
     for bias, expected in ((100.0, "5"), (-100.0, "0")):
         with torch.no_grad():
             delta.trained()["head.weight_1"].fill_(bias)
-        assert kind.answer(backbone, ROWS, NUMBER, Digits(), "score", 4, 1) == [expected] * 3
+        assert kind.answer(backbone, ROWS, [NUMBER] * 3, Digits(), "score", 4, 1) == [expected] * 3
 
 
 def toy(kind: str, rows: int = 48) -> Data:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -344,8 +345,9 @@ def test_the_trainer_of_transformers_trains_an_attached_backbone(tmp_path):
 
 def test_scored_labels_have_the_probability_that_the_decoder_gives_them():
     backbone, data = make_tiny(), toy()
-    labels = label_tokens(Labels(("0", "12")), Digits())
-    assert labels.tolist() == [[10, 1, -100], [11, 12, 1]]
+    form = replace(data.form, target=Labels(("0", "12")))
+    labels = label_tokens([form], lambda answers: Digits()(answers).input_ids)
+    assert labels.tolist() == [[[10, 1, -100], [11, 12, 1]]]
     source = {"input_ids": torch.tensor([data.splits["test"][0].source, data.splits["test"][0].source])}
     source["attention_mask"] = torch.ones_like(source["input_ids"])
     found = score_labels(backbone, source, labels)

@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -612,9 +613,13 @@ def predict(
     output: Annotated[str, typer.Option(help="JSONL to write; without it, rows go to standard output.")] = "",
     task: OneOfTasks = "",
     backbone: OtherBackbone = "",
+    resident: Annotated[int, typer.Option(min=2, help="Adapters of a folder that memory may hold at a time.")] = 256,
     json_output: Json = False,
 ) -> None:
-    """Answer new texts with a saved adapter.
+    """Answer new texts with a saved adapter, or with a folder of them.
+
+    Where ADAPTER holds several tasks, or is a folder with an adapter in each sub-folder, every row of --file names its
+    task in the column `task`, a sub-folder's name; a batch mixes tasks, each row with its own adapter.
 
     Examples:
         hyperadapters predict out/adapter "The keys to the cabinet is on the table ."
@@ -622,8 +627,11 @@ def predict(
         hyperadapters predict out/adapter --file in.jsonl --output out.jsonl
 
         hyperadapters predict out/mix --task demo/sentiment "a dull film"
+
+        hyperadapters predict adapters --file rows.jsonl --output answers.jsonl
     """
-    from hyperadapters.predict import load_predictor, write_predictions
+    from hyperadapters.predict import Predictor, write_predictions
+    from hyperadapters.serve import answering
 
     if bool(texts) == bool(file):
         raise InputError("give either texts or --file.")
@@ -636,20 +644,38 @@ def predict(
     if file and not Path(file).is_file():
         raise InputError(f"--file {file} does not exist.")
     quiet_libraries()
-    predictor = load_predictor(adapter, backbone or None, task=task)
+    predictor = answering(adapter, task=task, backbone=backbone, by_row=bool(file), resident=resident)
     if output:
+        start = time.monotonic()
         count = write_predictions(predictor, Path(file), Path(output))
-        show({"rows": count, "output": output}, json_output, f"{count} rows: {output}")
+        seconds = time.monotonic() - start
+        value: dict[str, Any] = {"rows": count, "output": output, "seconds": seconds}
+        counts = {} if isinstance(predictor, Predictor) else dict(predictor.counts)
+        value |= {"tasks": counts} if counts else {}
+        tables = [tasks_table(counts)] if counts else []
+        show(value, json_output, *tables, f"{count:,} rows, {count / seconds:,.1f} a second: {output}")
     elif file:
         for row in predictor.file(Path(file)):
             sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
-    else:
+    elif isinstance(predictor, Predictor):
         rows = predictor.rows(texts)
         answers = predictor(rows)
         show({"predictions": answers}, json_output, *answers)
     if predictor.truncated:
-        limit = predictor.text.source_length
-        console.print(f"{predictor.truncated} text(s) longer than {limit} tokens, the limit of training, were cut")
+        console.print(f"{predictor.truncated} text(s) longer than {predictor.limit}, were cut")
+
+
+def tasks_table(counts: dict[str, int]) -> Table:
+    """Rows answered by task, the most first."""
+    most = sorted(counts.items(), key=lambda item: -item[1])
+    table = Table(title=f"{len(counts):,} task(s)", title_justify="left")
+    table.add_column("task")
+    table.add_column("rows", justify="right")
+    for name, number in most[:20]:
+        table.add_row(name, f"{number:,}")
+    if most[20:]:
+        table.add_row(f"{len(most) - 20:,} more", f"{sum(number for _, number in most[20:]):,}")
+    return table
 
 
 @command

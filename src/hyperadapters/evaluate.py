@@ -148,7 +148,9 @@ def answer(
     with evaluating(delta.backbone):
         for numbers in batches[state.process_index :: state.num_processes]:
             batch = [rows[i] for i in numbers]
-            texts = kind.answer(delta.backbone, batch, form, tokenizer, mode, target_length, evaluation.beams)
+            texts = kind.answer(
+                delta.backbone, batch, [form] * len(batch), tokenizer, mode, target_length, evaluation.beams
+            )
             found += zip(numbers, texts, strict=True)
             meter.advance(len(numbers), "")
     if state.num_processes > 1:

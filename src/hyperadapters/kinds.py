@@ -4,8 +4,9 @@ An encoder-decoder and a decoder answer in text, an encoder with a class or a nu
 tasks, their metrics, the training loop and the commands are the same for all.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from typing import Any, ClassVar, NamedTuple
 
@@ -84,13 +85,13 @@ class Kind(ABC):
         self,
         backbone: nn.Module,
         rows: Sequence[Encoded],
-        form: Form,
+        forms: Sequence[Form],
         tokenizer: Any,
         mode: str,
         target_length: int,
         beams: int,
     ) -> list[str]:
-        """The answer to every row: the likeliest of those that are possible, or what is generated."""
+        """The answer to every row: the likeliest of those that its form has, or what is generated."""
 
     @abstractmethod
     def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:
@@ -131,7 +132,7 @@ class EncoderDecoder(Kind):
         self,
         backbone: nn.Module,
         rows: Sequence[Encoded],
-        form: Form,
+        forms: Sequence[Form],
         tokenizer: Any,
         mode: str,
         target_length: int,
@@ -139,8 +140,8 @@ class EncoderDecoder(Kind):
     ) -> list[str]:
         source = on_device(source_batch([row.source for row in rows], tokenizer.pad_token_id), backbone)
         if mode == "score":
-            assert isinstance(form.target, Labels)
-            return likeliest(score_labels(backbone, source, label_tokens(form.target, tokenizer)), form)
+            labels = label_tokens(forms, lambda answers: tokenizer(answers).input_ids)
+            return likeliest(score_labels(backbone, source, labels), forms)
         return texts(generated(backbone, source, tokenizer, max_new_tokens=target_length, num_beams=beams), tokenizer)
 
     def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:
@@ -148,18 +149,30 @@ class EncoderDecoder(Kind):
         return generated(backbone, source, tokenizer, min_new_tokens=tokens, max_new_tokens=tokens)
 
 
-def label_tokens(labels: Labels, tokenizer: Any) -> Int[Tensor, "labels seq"]:
-    """The label strings in tokens, ended by the end of the sequence, -100 where padded."""
-    return padded(tokenizer(list(labels.texts)).input_ids, IGNORED)
+def labels_of(form: Form) -> tuple[str, ...]:
+    """The label strings of a task that has some."""
+    assert isinstance(form.target, Labels)
+    return form.target.texts
+
+
+def label_tokens(
+    forms: Sequence[Form], tokenize: Callable[[list[str]], list[list[int]]]
+) -> Int[Tensor, "batch labels seq"]:
+    """The label strings of every row in tokens; -100 where padded, and for labels that another row alone has."""
+    sets = list(dict.fromkeys(labels_of(form) for form in forms))
+    most = max(len(texts) for texts in sets)
+    rows = [row for texts in sets for row in (*tokenize(list(texts)), *[[]] * (most - len(texts)))]
+    tokens = padded(rows, IGNORED)
+    return tokens.view(len(sets), most, -1)[[sets.index(labels_of(form)) for form in forms]]
 
 
 def score_labels(
-    backbone: nn.Module, source: dict[str, Tensor], labels: Int[Tensor, "labels seq"]
+    backbone: nn.Module, source: dict[str, Tensor], labels: Int[Tensor, "#batch labels seq"]
 ) -> Float[Tensor, "batch labels"]:
     """Log-probability of every label string for every row, from one pass of encoder and decoder."""
-    batch, count = source["input_ids"].shape[0], labels.shape[0]
+    batch, count = source["input_ids"].shape[0], labels.shape[1]
     encoded = backbone.get_encoder()(**source).last_hidden_state  # type: ignore[operator]
-    targets = labels.to(encoded.device).repeat(batch, 1)
+    targets = labels.to(encoded.device).expand(batch, -1, -1).flatten(0, 1)
     logits = backbone(
         encoder_outputs=BaseModelOutput(last_hidden_state=encoded.repeat_interleave(count, 0)),
         attention_mask=source["attention_mask"].repeat_interleave(count, 0),
@@ -226,17 +239,16 @@ class Encoder(Kind):
         self,
         backbone: nn.Module,
         rows: Sequence[Encoded],
-        form: Form,
+        forms: Sequence[Form],
         tokenizer: Any,
         mode: str,
         target_length: int,
         beams: int,
     ) -> list[str]:
         logits = backbone(**encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
-        if isinstance(form.target, Score):
-            limited = logits.float().squeeze(-1).clamp(form.target.low, form.target.high)
-            return [f"{value:.6g}" for value in limited.tolist()]
-        return likeliest(logits, form)
+        if logits.shape[1] > 1:
+            return likeliest(logits, forms)
+        return [in_range(value, form) for (value,), form in zip(logits.float().tolist(), forms, strict=True)]
 
     def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:
         logits: Tensor = backbone(**encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
@@ -300,7 +312,7 @@ class Decoder(Kind):
         self,
         backbone: nn.Module,
         rows: Sequence[Encoded],
-        form: Form,
+        forms: Sequence[Form],
         tokenizer: Any,
         mode: str,
         target_length: int,
@@ -309,9 +321,8 @@ class Decoder(Kind):
         sources = source_batch([row.source for row in rows], tokenizer.pad_token_id, side="left")
         source = on_device(sources, backbone)
         if mode == "score":
-            assert isinstance(form.target, Labels)
-            labels = padded(continuations(list(form.target.texts), tokenizer), IGNORED)
-            return likeliest(score_continuations(backbone, source, labels), form)
+            labels = label_tokens(forms, lambda answers: continuations(answers, tokenizer))
+            return likeliest(score_continuations(backbone, source, labels), forms)
         tokens = generated(backbone, source, tokenizer, max_new_tokens=target_length, num_beams=beams)
         return texts(tokens[:, source["input_ids"].shape[1] :], tokenizer)
 
@@ -348,20 +359,20 @@ def conversations(rows: Sequence[Example], tokenizer: Any) -> tuple[list[list[in
 
 
 def score_continuations(
-    backbone: nn.Module, source: dict[str, Tensor], labels: Int[Tensor, "labels seq"]
+    backbone: nn.Module, source: dict[str, Tensor], labels: Int[Tensor, "#batch labels seq"]
 ) -> Float[Tensor, "batch labels"]:
     """Log-probability of every label string as the continuation of every row, which is computed once.
 
     `source` is padded on the left. The second pass computes the label strings alone, on the first one's cache.
     """
     mask = source["attention_mask"]
-    batch, count = len(mask), len(labels)
+    batch, count, length = len(mask), *labels.shape[1:]
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     prefix = backbone(**source, position_ids=positions, use_cache=True)
-    targets = labels.to(mask.device).repeat(batch, 1)
+    targets = labels.to(mask.device).expand(batch, -1, -1).flatten(0, 1)
     cache = prefix.past_key_values
     cache.batch_repeat_interleave(count)
-    steps = torch.arange(1, labels.shape[1], device=mask.device)
+    steps = torch.arange(1, length, device=mask.device)
     following = backbone(
         input_ids=targets[:, :-1].clamp(min=0),
         attention_mask=torch.cat([mask.repeat_interleave(count, 0), (targets[:, :-1] != IGNORED).long()], dim=1),
@@ -454,10 +465,20 @@ def summed_log_probability(
     return chosen.masked_fill(targets == IGNORED, 0.0).sum(-1)
 
 
-def likeliest(scores: Float[Tensor, "batch labels"], form: Form) -> list[str]:
-    """The label string with the highest score of each row."""
-    assert isinstance(form.target, Labels)
-    return [form.target.texts[i] for i in scores.argmax(-1).tolist()]
+def likeliest(scores: Float[Tensor, "batch labels"], forms: Sequence[Form]) -> list[str]:
+    """The label string with the highest score of each row, among those of its task."""
+    counts = torch.tensor([len(labels_of(form)) for form in forms], device=scores.device)
+    others = torch.arange(scores.shape[1], device=scores.device) >= counts.unsqueeze(-1)
+    best = scores.masked_fill(others, -math.inf).argmax(-1).tolist()
+    return [labels_of(form)[i] for i, form in zip(best, forms, strict=True)]
+
+
+def in_range(value: float, form: Form) -> str:
+    """A number as the answer of a task whose answers are numbers, within its limits; or its only label."""
+    if isinstance(form.target, Labels):
+        return form.target.texts[0]
+    assert isinstance(form.target, Score)
+    return f"{min(max(value, form.target.low), form.target.high):.6g}"
 
 
 def generated(

@@ -17,8 +17,6 @@ from hyperadapters.errors import InputError
 from hyperadapters.layers.rows import numbered
 from hyperadapters.methods import method_from_json
 from hyperadapters.methods.delta import TENSORS, Delta, at_rest, build, check_name, put
-from hyperadapters.methods.method import Method
-from hyperadapters.methods.parts import Part
 from hyperadapters.store import check_backbone, read_config
 
 FEWEST_SLOTS = 2
@@ -233,8 +231,11 @@ def empty_slots(backbone: nn.Module, recipe: Mapping[str, Any], folder: Path, sl
         InputError: the method does not fit the backbone, its sizes are absurd, or adapters of it share something.
     """
     method, layout = method_from_json(recipe["method"]), recipe["layout"]
-    if not method.many_tasks:
-        raise not_separable(method)
+    if not method.separable:
+        raise InputError(
+            f"{type(method).__name__} cannot be pooled: it moves the backbone itself, or shares weights between tasks. "
+            "Load each adapter as a Delta, or bake the tasks of one that holds several."
+        )
     shape = anatomy(backbone, settings.parse(Layout, layout, "backbone.layout") if layout else None)
     method.check(shape)
     try:
@@ -242,20 +243,5 @@ def empty_slots(backbone: nn.Module, recipe: Mapping[str, Any], folder: Path, sl
             parts = build(backbone, method, shape, recipe["outputs"] if shape.head else None, slots)
     except (RuntimeError, OverflowError) as error:
         raise InputError(f"the adapter at {folder} asks for impossible sizes: {method}.") from error
-    if not all(is_separable(part) for part in parts.values()):
-        raise not_separable(method)
     delta = Delta(backbone, method, name, shape, parts, slots=slots)
     return delta.to_empty(device=next(backbone.parameters()).device)
-
-
-def is_separable(part: Part) -> bool:
-    """Whether every adapter has all of a part's tensors for itself."""
-    return bool(part.held()) and set(part.per_adapter()) == set(part.held())
-
-
-def not_separable(method: Method) -> InputError:
-    """The error for a method whose adapters cannot stand in one batch by slots."""
-    return InputError(
-        f"{type(method).__name__} cannot be pooled: it moves the backbone itself, or shares weights between tasks. "
-        "Load each adapter as a Delta, or bake the tasks of one that holds several."
-    )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from hyperadapters.backbone import default_device, load_backbone
 from hyperadapters.data import Text, encode
@@ -39,6 +39,11 @@ class Predictor:
     def __call__(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
         """The answers to rows that hold the form's fields."""
         return self.answers([self.form.example(row, prefix=self.text.prefix) for row in rows])
+
+    @property
+    def limit(self) -> str:
+        """How long texts may be, in words."""
+        return f"{self.text.source_length} tokens, the limit of training"
 
     def answers(self, examples: list[Example]) -> list[str]:
         """The answers to source texts."""
@@ -140,7 +145,14 @@ def task_of(config: Mapping[str, Any], folder: Path, name: str) -> Any:
     return fitting[0]
 
 
-def write_predictions(predictor: Predictor, source: Path, output: Path) -> int:
+class Answering(Protocol):
+    """What answers the rows of a file."""
+
+    def file(self, path: Path) -> Iterator[dict[str, str]]:
+        """The rows, each with its `prediction`, in order, as a stream."""
+
+
+def write_predictions(predictor: Answering, source: Path, output: Path) -> int:
     """Answer a whole file into JSONL as a stream; the output appears when it is whole. Returns the rows."""
     temporary = output.with_name(output.name + ".tmp")
     count, shown = 0, time.monotonic()

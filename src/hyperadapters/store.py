@@ -11,7 +11,7 @@ from hyperadapters.anatomy import Anatomy, Layout, anatomy
 from hyperadapters.backbone import DTYPES, Fingerprint, load_backbone
 from hyperadapters.errors import InputError
 from hyperadapters.methods import method_from_json
-from hyperadapters.methods.delta import CONFIG, FORMAT, TENSORS, Delta, attach, build, check_name, check_tasks
+from hyperadapters.methods.delta import CONFIG, FORMAT, TENSORS, Delta, at_rest, attach, build, check_name, check_tasks
 from hyperadapters.methods.hyperformer import HyperMethod
 from hyperadapters.methods.method import Method
 
@@ -74,7 +74,8 @@ def load(folder: str | Path, backbone: nn.Module | None = None, *, name: str | N
     shape = anatomy(backbone, settings.parse(Layout, layout, "backbone.layout") if layout else None)
     outputs = config["backbone"].get("outputs") if shape.head else None
     draft = outline(backbone, method, name, folder, shape, outputs, tasks)
-    check_backbone(config, folder, draft.fingerprint())
+    with at_rest(backbone):
+        check_backbone(config, folder, draft.fingerprint())
     files.check_tensors(folder / TENSORS, draft.tensors())
     with torch.random.fork_rng(devices=[]):
         delta = attach(

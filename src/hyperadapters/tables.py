@@ -115,6 +115,29 @@ def _checked(rows: Iterator[Row], problems: Problems, path: Path) -> Iterator[Ro
     problems.raise_any(path)
 
 
+def iterate_tasks(path: Path, fields: Callable[[str], Iterable[str]]) -> Iterator[tuple[str, Row]]:
+    """Rows that each name their task in the column `task`, with that task's fields, as a stream.
+
+    Args:
+        path: as for `read_rows`.
+        fields: a task's columns; raises InputError for a task that it does not know.
+
+    Raises:
+        InputError: as for `read_rows`, at the first bad line; or from `fields`.
+    """
+    problems, checked = Problems(), False
+    for number, record in _records(path, problems, header=True):
+        if not checked:
+            _check_columns(path, {"task": "task"}, record)
+            checked = True
+        place = f"{path.name}:{number}"
+        task = _cells(record, {"task": "task"}, place, problems).get("task", "")
+        values = _cells(record, {field: field for field in (fields(task) if task else ())}, place, problems)
+        problems.raise_any(path)
+        yield task, Row(values, place)
+    problems.raise_any(path)
+
+
 def _unfolded(path: Path, unfold: Unfold, problems: Problems, *, header: bool) -> Iterator[Row]:
     for number, record in _records(existing(path), problems, header=header):
         place = f"{path.name}:{number}"
@@ -133,16 +156,22 @@ def _rows(path: Path, columns: Mapping[str, str | int], problems: Problems, *, h
             _check_columns(path, columns, record)
             checked = True
         place = f"{path.name}:{number}"
-        values = {}
-        for name, column in columns.items():
-            value = record.get(column)
-            if value is None or not str(value).strip():
-                problems.add(place, f"column {column!r} is {'missing' if value is None else 'empty'}")
-            elif isinstance(value, (dict, list)):
-                problems.add(place, f"column {column!r} holds a {type(value).__name__}, not text")
-            else:
-                values[name] = _text(value)
-        yield Row(values, place)
+        yield Row(_cells(record, columns, place, problems), place)
+
+
+def _cells(
+    record: Mapping[str | int, Any], columns: Mapping[str, str | int], place: str, problems: Problems
+) -> dict[str, str]:
+    values = {}
+    for name, column in columns.items():
+        value = record.get(column)
+        if value is None or not str(value).strip():
+            problems.add(place, f"column {column!r} is {'missing' if value is None else 'empty'}")
+        elif isinstance(value, (dict, list)):
+            problems.add(place, f"column {column!r} holds a {type(value).__name__}, not text")
+        else:
+            values[name] = _text(value)
+    return values
 
 
 def _text(value: Any) -> str:

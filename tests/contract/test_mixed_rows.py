@@ -152,7 +152,7 @@ def test_beams_follow_their_row(name, tiny, batch):
 @many
 def test_label_scores_follow_their_row(name, tiny, batch):
     delta = moved(name, tiny)
-    labels = torch.tensor([[11, 1], [12, 1], [13, 14]])
+    labels = torch.tensor([[[11, 1], [12, 1], [13, 14]]])
     with torch.no_grad():
         with delta.rows(ROWS):
             mixed = score_labels(tiny, source(batch), labels)

@@ -8,7 +8,7 @@ from hyperadapters.layers.rows import Rows, numbered, per_row, selected
 
 def test_rows_number_the_present_adapters_once():
     rows = numbered([7, 2, 7, 4], torch.device("cpu"))
-    assert rows.present.tolist() == [2, 4, 7]
+    assert rows.present.tolist() == [7, 2, 4]
     assert rows.present[rows.index].tolist() == [7, 2, 7, 4]
 
 
@@ -24,6 +24,15 @@ def test_selecting_and_gathering_are_indexing():
     assert torch.equal(per_row(selected(bank, rows.present), rows.index, 4), bank[[7, 2, 7, 4]])
     assert torch.equal(per_row(selected(bank, rows.present), rows.index, 8), bank[[7, 7, 2, 2, 7, 7, 4, 4]])
     assert selected(bank, Rows().present) is bank
+
+
+def test_rows_with_an_adapter_each_are_not_gathered():
+    bank = torch.randn(9, 3, 2)
+    rows = numbered([7, 2, 4], torch.device("cpu"))
+    mine = selected(bank, rows.present)
+    assert per_row(mine, rows.index, 3) is mine
+    assert torch.equal(mine, bank[[7, 2, 4]])
+    assert torch.equal(per_row(mine, rows.index, 6), bank[[7, 7, 2, 2, 4, 4]])
 
 
 def test_each_row_of_a_batch_goes_through_its_own_adapter():

@@ -40,7 +40,7 @@ def test_scoring_labels_sees_the_prompt_as_a_forward_pass_does(tiny, batch):
     attach(tiny, METHODS["prompt-r"])
     labels = torch.tensor([[5, 1], [7, 1]])
     source = {key: batch[key] for key in ("input_ids", "attention_mask")}
-    found = score_labels(tiny, source, labels)
+    found = score_labels(tiny, source, labels[None])
     for column, label in enumerate(labels):
         logits = tiny(**source, labels=label.repeat(2, 1)).logits.log_softmax(-1)
         torch.testing.assert_close(found[:, column], logits[:, 0, label[0]] + logits[:, 1, label[1]])

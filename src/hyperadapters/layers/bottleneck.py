@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hyperadapters.layers.rows import check_by_row
+from hyperadapters.layers.rows import check_by_row, gathered
 
 Activation = Literal["gelu_new", "gelu", "relu", "silu"]
 
@@ -22,12 +22,25 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 """By their names in transformers. Compacter and HyperFormer use `gelu_new`, Houlsby et al. `gelu`."""
 
 
+Factors = tuple[Float[Tensor, "..."], ...]
+"""A matrix as a product; a factor with fewer rows than it is given columns acts on equal blocks of them alike."""
+
+
+def each(
+    function: Callable[[Tensor], Tensor], weight: Float[Tensor, "..."] | Factors | None
+) -> Float[Tensor, "..."] | Factors | None:
+    """What a function makes of a tensor, of each factor, or of nothing."""
+    if weight is None:
+        return None
+    return tuple(function(factor) for factor in weight) if isinstance(weight, tuple) else function(weight)
+
+
 class AdapterWeights(NamedTuple):
     """The weights of one adapter, or of many with the same leading axes; what an adapter does not have is None."""
 
-    down: Float[Tensor, "*lead d_model bottleneck"] | None
+    down: Float[Tensor, "*lead d_model bottleneck"] | Factors | None
     down_bias: Float[Tensor, "*lead bottleneck"] | None
-    up: Float[Tensor, "*lead bottleneck d_model"] | None
+    up: Float[Tensor, "*lead bottleneck d_model"] | Factors | None
     up_bias: Float[Tensor, "*lead d_model"] | None
     scale: Float[Tensor, "*lead d_model"] | None = None
     """γ of a norm after the up-projection."""
@@ -38,10 +51,10 @@ class AdapterWeights(NamedTuple):
 
     def gathered(self, y: Float[Tensor, "*tokens d_model"]) -> "AdapterWeights":
         """One adapter for all rows, or each row's own; in the type of `y`."""
-        found = [None if w is None else w.type_as(y) for w in self[:-1]]
-        if self.rows is not None:
-            found = [None if w is None else w.index_select(0, self.rows) for w in found]
-        return AdapterWeights(*found)
+        rows, found = self.rows, [each(lambda tensor: tensor.type_as(y), weight) for weight in self[:-1]]
+        if rows is not None:
+            found = [each(lambda tensor: gathered(tensor, rows), weight) for weight in found]
+        return AdapterWeights._make([*found, None])
 
     def by_row(self, y: Float[Tensor, "*tokens d_model"]) -> Float[Tensor, "*_ d_model"]:
         """`y` with all tokens of a row on one axis, its beams' and those of a layer that lays rows end to end."""
@@ -80,9 +93,21 @@ def scaled_norm(
 
 
 def affine(
-    x: Float[Tensor, "*tokens p"], weight: Float[Tensor, "*batch p q"], bias: Float[Tensor, "*batch q"]
+    x: Float[Tensor, "*tokens p"], weight: Float[Tensor, "*batch p q"] | Factors, bias: Float[Tensor, "*batch q"]
 ) -> Float[Tensor, "*tokens q"]:
-    """The product x @ W + b with one matrix for all rows, or with one for each."""
+    """The product x @ W + b with one matrix for all rows, or with one for each, which may be a product of factors."""
+    if isinstance(weight, tuple):
+        for factor in weight[:-1]:
+            x = blockwise(x, factor)
+        if x.shape[-1] > weight[-1].shape[-2]:
+            return blockwise(x, weight[-1]) + bias.unsqueeze(-2)
+        weight = weight[-1]
     if weight.dim() == 2:
         return F.linear(x, weight.mT, bias)
     return torch.baddbmm(bias.unsqueeze(-2), x, weight)
+
+
+def blockwise(x: Float[Tensor, "batch seq bp"], factor: Float[Tensor, "batch p q"]) -> Float[Tensor, "batch seq bq"]:
+    """The product x @ (I ⊗ factor): every block of p numbers with the same matrix, each row with its own."""
+    batch, seq, _ = x.shape
+    return torch.bmm(x.reshape(batch, -1, factor.shape[-2]), factor).reshape(batch, seq, -1)

@@ -31,6 +31,29 @@ def kron_sum_pair(
     return assemble(mixed_down, p, q), assemble(mixed_up, q, p)
 
 
+def factors_down(
+    slow: Float[Tensor, "*lead #sites n n n"],
+    left: Float[Tensor, "*lead sites n p rank"],
+    right: Float[Tensor, "*lead sites n rank q"],
+) -> tuple[Float[Tensor, "*lead sites p nr"], Float[Tensor, "*lead sites nnr nq"]]:
+    """Σᵢ Aᵢ ⊗ (lᵢ·rᵢ) = (I ⊗ S)·M with S = [lᵢ]ᵢ: S acts on n blocks of the input alike, M is small.
+
+    A product with both takes n·r(n·p + n·q) multiplications and no matrix of n·p × n·q is formed.
+    """
+    small = torch.einsum("...iac,...irq->...aircq", slow, right)
+    return left.transpose(-3, -2).flatten(-2), small.flatten(-5, -3).flatten(-2)
+
+
+def factors_up(
+    slow: Float[Tensor, "*lead #sites n n n"],
+    left: Float[Tensor, "*lead sites n q rank"],
+    right: Float[Tensor, "*lead sites n rank p"],
+) -> tuple[Float[Tensor, "*lead sites nq nnr"], Float[Tensor, "*lead sites nr p"]]:
+    """Σᵢ Aᵢ ⊗ (lᵢ·rᵢ) = M·(I ⊗ T) with T = [rᵢ]ᵢ: the same where the output is the wider side."""
+    small = torch.einsum("...iac,...iqr->...aqcir", slow, left)
+    return small.flatten(-3).flatten(-3, -2), right.flatten(-3, -2)
+
+
 def mix(slow: Float[Tensor, "*#lead n n n"], blocks: Float[Tensor, "*#lead n pq"]) -> Float[Tensor, "*lead n*n pq"]:
     """Σᵢ A[i, a, c] · B[i, :]: the contraction over i, as one matrix product; row a·n + c is block (a, c)."""
     return slow.flatten(-2).mT @ blocks

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hyperadapters.layers.kronecker import kron_sum, kron_sum_pair
+from hyperadapters.layers.bottleneck import Factors
+from hyperadapters.layers.kronecker import factors_down, factors_up, kron_sum, kron_sum_pair
 from hyperadapters.layers.rows import Present, selected
 
 Matrices = tuple[Float[Tensor, "adapters sites d_model bottleneck"], Float[Tensor, "adapters sites bottleneck d_model"]]
@@ -34,6 +35,11 @@ class AdapterMatrices(nn.Module, ABC):
     @abstractmethod
     def forward(self, present: Present = None) -> Matrices:
         """The down- and up-projections of all sites of the adapters that are present."""
+
+    def factors(self, present: Present = None) -> tuple[Factors, Factors]:
+        """The same as products of factors, for a batch in which every row has its own: what is small stays small."""
+        down, up = self(present)
+        return (down,), (up,)
 
 
 class Dense(AdapterMatrices):
@@ -61,6 +67,10 @@ class LowRank(AdapterMatrices):
     def forward(self, present: Present = None) -> Matrices:
         down = selected(self.down_left, present) @ selected(self.down_right, present)
         return down, selected(self.up_left, present) @ selected(self.up_right, present)
+
+    def factors(self, present: Present = None) -> tuple[Factors, Factors]:
+        down = selected(self.down_left, present), selected(self.down_right, present)
+        return down, (selected(self.up_left, present), selected(self.up_right, present))
 
 
 class PHM(AdapterMatrices):
@@ -117,6 +127,14 @@ class LowRankPHM(AdapterMatrices):
         if self.shared:
             return kron_sum_pair(self.slow(present), down, up)
         return kron_sum(self.down_slow(present), down), kron_sum(self.up_slow(present), up)
+
+    def factors(self, present: Present = None) -> tuple[Factors, Factors]:
+        slow = (self.slow, self.slow) if self.shared else (self.down_slow, self.up_slow)
+        down, up = (made(present) for made in slow)
+        return (
+            factors_down(down, selected(self.down_left, present), selected(self.down_right, present)),
+            factors_up(up, selected(self.up_left, present), selected(self.up_right, present)),
+        )
 
 
 def hold(module: nn.Module, name: str, parameter: nn.Parameter, *, trained: bool) -> None:

@@ -14,7 +14,10 @@ Present = Int[Tensor, " present"] | None
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The adapters that a batch uses, and which of them each of its rows does."""
+    """The adapters that a batch uses, in the order of their first rows, and which of them each of its rows does.
+
+    So where every row has one of its own, they stand in the order of the rows, and nothing need be gathered.
+    """
 
     present: Present = None
     index: Int[Tensor, " batch"] | None = None
@@ -40,7 +43,12 @@ def per_row(
     """
     check_by_row(batch, index)
     repeats = batch // index.shape[0]
-    return tensor.index_select(0, index if repeats == 1 else index.repeat_interleave(repeats))
+    return gathered(tensor, index if repeats == 1 else index.repeat_interleave(repeats))
+
+
+def gathered(tensor: Float[Tensor, "present ..."], index: Int[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
+    """Each row's own entry; where there are as many as rows, they are in order already."""
+    return tensor if len(tensor) == len(index) else tensor.index_select(0, index)
 
 
 def check_by_row(batch: int, index: Int[Tensor, " rows"]) -> None:
@@ -60,7 +68,7 @@ def not_by_row(given: str) -> InputError:
 
 def numbered(tasks: list[int], device: torch.device) -> Rows:
     """`Rows` from a number on the adapter axis for every row of a batch."""
-    present = sorted(set(tasks))
+    present = list(dict.fromkeys(tasks))
     places = {number: place for place, number in enumerate(present)}
     index = torch.tensor([places[number] for number in tasks], device=device) if len(present) > 1 else None
     return Rows(torch.tensor(present, device=device), index)

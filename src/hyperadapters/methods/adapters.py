@@ -68,6 +68,11 @@ class SiteMethod(AtSites):
     post_norm: bool = False
     """A layer norm after the up-projection, inside the skip: γ ⊙ norm(A(y)) + β + y (HyperFormer, §2.2)."""
 
+    @property
+    def separable(self) -> bool:
+        """Every task has all for itself but the output layer."""
+        return not self.output_layer
+
     @abstractmethod
     def matrices(self, adapters: int, sites: int, d_model: int) -> AdapterMatrices:
         """How the projections are made: the *weights* axis."""

@@ -97,6 +97,11 @@ class BitFit(Method):
     learning_rate: ClassVar[float] = 3e-4
     many_tasks: ClassVar[bool] = True
 
+    @property
+    def separable(self) -> bool:
+        """Every task has all of it for itself."""
+        return True
+
     def check(self, anatomy: Anatomy) -> None:
         """Every backbone will do."""
 

@@ -19,7 +19,7 @@ from hyperadapters.layers.bottleneck import AdapterWeights
 from hyperadapters.layers.hypernetwork import PROJECTED, SharedGenerator, SiteGenerators, Written
 from hyperadapters.layers.kronecker import kron_sum_pair
 from hyperadapters.layers.matrices import Dense, Matrices, normal
-from hyperadapters.layers.rows import Present, selected
+from hyperadapters.layers.rows import Present, Rows, selected
 from hyperadapters.methods.adapters import Adapter, AtSites, Compacter, PHMAdapter, check_divides, check_rank
 from hyperadapters.methods.method import Method
 from hyperadapters.methods.parts import AdaptersAtSites, Kind, Part, SiteAdapters, owned_norms
@@ -53,9 +53,9 @@ class HyperAdapters(AdaptersAtSites):
         stacks = [network(embeddings) for network in self.networks.values()]
         return {name: torch.cat([stack[name] for stack in stacks], dim=1) for name in stacks[0]}
 
-    def weights(self, present: Present) -> AdapterWeights:
+    def weights(self, rows: Rows) -> AdapterWeights:
         """What was written, as the weights of adapters."""
-        found = self.written(present)
+        found = self.written(rows.present)
         down, up = self.method.assembled(found, self.slow) if self.method.adapter_blocks else (None, None)
         return AdapterWeights(down, found.get("down_bias"), up, found.get("up_bias"), found.get("scale"),
                               found.get("shift"))  # fmt: skip

@@ -26,6 +26,11 @@ class Method(ABC):
         """The rate to start from: what Compacter (arXiv:2106.04647v2, appendix A) chose for it on GLUE at T5-base."""
 
     @property
+    def separable(self) -> bool:
+        """Whether a Delta of many tasks holds what one Delta a task would: then those trained apart can be pooled."""
+        return False
+
+    @property
     def label(self) -> str:
         """What tables call it where no preset is like it."""
         return type(self).__name__

@@ -21,6 +21,11 @@ class WithoutAdapters(Method):
     norms: bool = True
     """Train the norms; otherwise the task head alone."""
 
+    @property
+    def separable(self) -> bool:
+        """Every task has all of it for itself."""
+        return True
+
     def check(self, anatomy: Anatomy) -> None:
         """Raise InputError if nothing would train."""
         if not self.norms and not anatomy.head:

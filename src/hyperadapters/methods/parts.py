@@ -17,7 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from hyperadapters.anatomy import Anatomy, Site, is_quantized, own_parameters, vectors
 from hyperadapters.errors import InputError
-from hyperadapters.layers.bottleneck import Activation, AdapterWeights, bottleneck_adapter
+from hyperadapters.layers.bottleneck import Activation, AdapterWeights, Factors, bottleneck_adapter
 from hyperadapters.layers.matrices import AdapterMatrices
 from hyperadapters.layers.rows import ONLY, Present, Rows, check_by_row, not_by_row, per_row, selected
 from hyperadapters.placement import value_at
@@ -94,14 +94,21 @@ class AdaptersAtSites(Part):
         self.activation: Activation = activation
 
     @abstractmethod
-    def weights(self, present: Present) -> AdapterWeights:
-        """The weights of all sites of the adapters that are present, (present, sites, …)."""
+    def weights(self, rows: Rows) -> AdapterWeights:
+        """The weights of all sites of the adapters that the rows use, (present, sites, …)."""
 
     def generate(self, rows: Rows) -> list[AdapterWeights]:
         """Each site's weights of the adapters that the rows use, all made in one contraction."""
-        made = self.weights(rows.present)[:-1]
-        columns = [[None] * len(self.sites) if w is None else of_sites(w, rows) for w in made]
+        columns = [self.by_site(weight, rows) for weight in self.weights(rows)[:-1]]
         return [AdapterWeights(*site)._replace(rows=rows.index) for site in zip(*columns, strict=True)]
+
+    def by_site(self, weight: Tensor | Factors | None, rows: Rows) -> Sequence[Any]:
+        """Every site's own of what all of them have together."""
+        if weight is None:
+            return [None] * len(self.sites)
+        if isinstance(weight, tuple):
+            return list(zip(*(of_sites(factor, rows) for factor in weight), strict=True))
+        return of_sites(weight, rows)
 
     def install(self, backbone: nn.Module, generated: Callable[[], list[AdapterWeights]]) -> list[Handle]:
         """A forward hook on the output of every site."""
@@ -160,9 +167,10 @@ class SiteAdapters(AdaptersAtSites):
         super().grow(like)
         self.adapters += 1
 
-    def weights(self, present: Present) -> AdapterWeights:
-        """The matrices from one contraction, and the vectors."""
-        down, up = self.matrices(present)
+    def weights(self, rows: Rows) -> AdapterWeights:
+        """The matrices from one contraction, or where rows differ what they are products of; and the vectors."""
+        present = rows.present
+        down, up = self.matrices(present) if rows.index is None else self.matrices.factors(present)
         vectors = [selected(vector, present) for vector in (self.down_bias, self.up_bias)]
         norms = [None if v is None else self.norm_of(v, present) for v in (self.scale, self.shift)]
         return AdapterWeights(down, vectors[0], up, vectors[1], *norms)

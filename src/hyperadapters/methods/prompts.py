@@ -129,6 +129,11 @@ class PromptTuning(Method):
         """Compacter's choices for prompt tuning -R and -T."""
         return 3e-2 if self.start == "random" else 3e-1
 
+    @property
+    def separable(self) -> bool:
+        """Every task has all of it for itself."""
+        return True
+
     def check(self, anatomy: Anatomy) -> None:
         """Raise InputError for a prompt of no vectors."""
         if self.prompt_length < 1:
