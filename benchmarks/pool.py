@@ -60,7 +60,9 @@ def seconds(forward: Callable[[], Any]) -> float:
 
 
 def in_turn(variants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Any]:
-    """The median throughput of each variant over that of the first, and the first's time."""
+    """The median throughput of each variant over that of the first, and the first's time; nothing without rounds."""
+    if not rounds:
+        return {}
     seconds(next(iter(variants.values())))
     times: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
@@ -121,7 +123,7 @@ def ours(backbone: nn.Module, batch: Batch, counts: Sequence[int], rounds: int, 
         }
         print(number, found["resident"][number], flush=True)
     pool.detach()
-    if len(names) >= 4 * rows:
+    if rounds and len(names) >= 4 * rows:
         found["from disk"] = from_disk(backbone, batch, folders, from_plain, rounds)
         print("from disk", found["from disk"], flush=True)
     return found
@@ -180,7 +182,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--source", type=int, default=32)
     parser.add_argument("--target", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="timed rounds; 0: bytes and load times alone")
     parser.add_argument("--peft", action="store_true", help="LoRA of the peft library beside ours")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
