@@ -49,7 +49,7 @@ def test_one_adapter_of_many_is_what_it_would_be_alone(family):
 def multiplied(factors):
     """The matrix that factors stand for, written out for the first adapter's first site."""
     whole = torch.eye(1)
-    for factor in (factor[0, 0] for factor in factors):
+    for factor in (factor[0, 0].contiguous() for factor in factors):
         whole = factor if len(whole) == 1 else whole @ torch.kron(torch.eye(whole.shape[1] // len(factor)), factor)
     return whole
 
@@ -59,7 +59,8 @@ def test_factors_multiply_to_the_matrices(family):
     three = LowRankPHM(ADAPTERS, SITES, D_MODEL, BOTTLENECK, N, 3, shared=True, factorized=False, trained=True)
     bank = three if family == "rank 3" else FAMILIES[family]()
     (first, *others), up = bank.factors()
-    down = [torch.kron(torch.eye(D_MODEL // first.shape[-2]), first[0, 0])[None, None], *others]
+    blocks = torch.eye(D_MODEL // first.shape[-2])
+    down = [torch.kron(blocks, first[0, 0].contiguous())[None, None], *others]
     for matrix, factors in zip(bank(), (down, up), strict=True):
         torch.testing.assert_close(multiplied(factors), matrix[0, 0], rtol=1e-5, atol=1e-9)
 
