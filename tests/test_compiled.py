@@ -31,7 +31,7 @@ delta = ha.attach(backbone, ha.METHODS["compacter++"])
 compiled = CompiledModel(backbone, rows=8, pad=pad)
 
 def gradients(model, part):
-    loss = KINDS["encoder-decoder"].summed_loss(model, backbone, part, pad)
+    loss = KINDS["encoder-decoder"].losses(model, backbone, part, pad).sum()
     return [loss.detach(), *torch.autograd.grad(loss, list(delta.trained().values()))]
 
 worst = max(

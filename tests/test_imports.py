@@ -41,6 +41,7 @@ ORDER = [
     "tracking",
     "train",
     "run",
+    "packed",
     "attempt",
     "engines",
     "cluster",

@@ -177,13 +177,13 @@ def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_last_good_sta
     delta = attach(make_tiny(), METHODS["houlsby"])
     data = toy()
     trainer = Trainer(delta, data, Training(lr=1e-3, epochs=2, batch_size=8), Evaluation(), tmp_path, quiet=True)
-    steps, calls = trainer.summed_loss, []
+    steps, calls = trainer.losses, []
 
     def poisoned(rows):
         calls.append(1)
         return steps(rows) * (float("nan") if len(calls) == 5 else 1.0)
 
-    trainer.summed_loss = poisoned
+    trainer.losses = poisoned
     with pytest.raises(NonFiniteLossError, match=r"loss is nan at step 5 of 6 .*--set training.lr=0.0001"):
         trainer.run(resume=False)
     assert all(torch.isfinite(tensor).all() for tensor in delta.trained().values())

@@ -10,8 +10,9 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from hyperadapters import files
 from hyperadapters.errors import InputError
 from hyperadapters.experiment import Experiment
 from hyperadapters.methods import METHODS
+from hyperadapters.packed import run_together
 from hyperadapters.run import EXPERIMENT, RESULT, run
 
 ATTEMPTS = 2
@@ -38,6 +40,8 @@ class Job:
     """Keep the trained adapter beside the result."""
     track: Sequence[str] = ()
     """Trackers that follow it."""
+    beside: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    """Experiments, by key, that it is trained together with, as far as they are still to do."""
 
     @property
     def place(self) -> Path:
@@ -72,6 +76,10 @@ def attempt(job: Job) -> Report:
             try_once(job)
         return report
 
+    try:
+        attempt_together(job)
+    except KeyboardInterrupt:
+        return Report(job.key, "stopped")
     return exclusively(job, until_it_ends)
 
 
@@ -82,6 +90,7 @@ def exclusively(job: Job, carry_out: Callable[[Job], Report]) -> Report:
     """
     Path(job.folder).mkdir(parents=True, exist_ok=True)
     try:
+        attempt_together(job)
         with FileLock(f"{job.place}.lock", timeout=0):
             return settled(job) or carry_out(job)
     except Timeout:
@@ -107,6 +116,35 @@ def persistently(job: Job, carry_out: Callable[[Job], Report]) -> Report:
             record_failure(job, str(death))
             if report := settled(job):
                 return report
+
+
+def attempt_together(job: Job) -> None:
+    """Run a job together with those beside it, unless it failed before; what is left without a result runs alone."""
+    if failures(job):
+        return
+    jobs = [job, *(replace(job, key=key, experiment=values, beside={}) for key, values in job.beside.items())]
+    with contextlib.ExitStack() as locks:
+        mine = [one for one in jobs if not settled(one) and locked(one, locks)]
+        if len(mine) < 2:
+            return
+        try:
+            failed = run_together({one.place: Experiment.from_json(one.experiment) for one in mine})
+        except Exception:
+            traceback.print_exc()  # for the log; each run says by itself what is wrong with it
+            failed = {}
+        for one in mine:
+            if one.place in failed:
+                record_failure(one, failed[one.place], final=True)
+            elif (one.place / RESULT).exists() and not one.keep:
+                remove_all_but_json(one.place)
+
+
+def locked(job: Job, locks: contextlib.ExitStack) -> bool:
+    """Take a job's lock unless another process has it."""
+    with contextlib.suppress(Timeout):
+        locks.enter_context(FileLock(f"{job.place}.lock", timeout=0))
+        return True
+    return False
 
 
 def try_once(job: Job) -> None:

@@ -373,6 +373,13 @@ def sweep(
     gpus: Annotated[
         float | None, typer.Option(help="With ray: GPUs of each run [default: 1 where the cluster has any].")
     ] = None,
+    pack: Annotated[
+        Literal["auto", "off"],
+        typer.Option(
+            help="auto: on this machine, runs that differ in rate, seed, order or training rows alone are trained "
+            "together, unless trackers follow them; off: each by itself."
+        ),
+    ] = "auto",
     track: Track = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed for good.")] = False,
@@ -412,7 +419,13 @@ def sweep(
         return
     try:
         swept = run_all(
-            planned, output, engine=carried_out, retry=retry_failed, keep=keep_adapters, track=names_in(track)
+            planned,
+            output,
+            engine=carried_out,
+            retry=retry_failed,
+            keep=keep_adapters,
+            track=names_in(track),
+            pack=(jobs or 1) if pack == "auto" and engine == "local" else 0,
         )
     except KeyboardInterrupt:
         console.print("stopped; nothing is lost. The same command goes on.")

@@ -104,13 +104,17 @@ def evaluate_task(
     batches = math.ceil(len(rows) / evaluation.batch_size)
     with Meter(f"evaluate {split}", batches, quiet=quiet) as meter, of_task(delta, data.form):
         answers = answer(delta, rows, data.form, data.tokenizer, data.text.target_length, evaluation, meter)
-    decode = data.form.target.decode
-    predictions = [decode(text) for text in answers]
+    return scored(data, split, answers, evaluation, time.perf_counter() - start)
+
+
+def scored(data: Data, split: str, answers: list[str], evaluation: Evaluation, seconds: float) -> Scores:
+    """The scores of the answers to all rows of a split, in order, which were found in so many seconds."""
+    predictions = [data.form.target.decode(text) for text in answers]
     return Scores(
         metrics={metric.__name__: metric(predictions, data.references[split]) for metric in data.metrics},
         invalid=sum(p is None or p == INVALID for p in predictions) / len(predictions),
         decode=KINDS[data.kind].mode(data.form, evaluation.decode),
-        seconds=time.perf_counter() - start,
+        seconds=seconds,
         answers=answers,
     )
 

@@ -77,8 +77,10 @@ class Kind(ABC):
         """Rows in tokens, and how many sources were cut."""
 
     @abstractmethod
-    def summed_loss(self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int) -> Tensor:
-        """The loss summed over the rows' targets. `model` is the backbone, perhaps wrapped for several processes."""
+    def losses(
+        self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int
+    ) -> Float[Tensor, " rows"]:
+        """Each row's loss, summed over its targets. `model` is the backbone, perhaps wrapped for several processes."""
 
     @abstractmethod
     def answer(
@@ -120,13 +122,15 @@ class EncoderDecoder(Kind):
             for source, target in zip(sources, targets, strict=True)
         ], cut
 
-    def summed_loss(self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int) -> Tensor:
+    def losses(
+        self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int
+    ) -> Float[Tensor, " rows"]:
         batch = on_device(collate(rows, pad), backbone)
         labels = batch.pop("labels")
         if labels.shape[1] == 0:  # a process without a row of its own takes part with a loss of zero
             labels = torch.full((len(rows), 1), IGNORED, device=labels.device)
         shifted = backbone.prepare_decoder_input_ids_from_labels(labels=labels)  # type: ignore[operator]
-        return summed_cross_entropy(model(**batch, decoder_input_ids=shifted).logits, labels)
+        return row_cross_entropy(model(**batch, decoder_input_ids=shifted).logits, labels)
 
     def answer(
         self,
@@ -224,16 +228,18 @@ class Encoder(Kind):
             for source, own, row in zip(found.input_ids, segments, rows, strict=True)
         ], cut
 
-    def summed_loss(self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int) -> Tensor:
+    def losses(
+        self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int
+    ) -> Float[Tensor, " rows"]:
         logits: Tensor = model(**encoder_batch(rows, pad, backbone)).logits.float()
-        targets = [row.target[0] for row in rows if row.target]  # none in a process without a row of its own
-        found = logits[: len(targets)]
-        zero = 0.0 * logits.sum()
+        targets = [row.target[0] for row in rows if row.target]
+        if not targets:  # a process without a row of its own takes part with a loss of zero
+            return 0.0 * logits.sum(-1)
         if logits.shape[1] == 1:
             wanted = torch.tensor(targets, device=logits.device, dtype=logits.dtype)
-            return (found.squeeze(-1) - wanted).square().sum() + zero
+            return (logits.squeeze(-1) - wanted).square()
         classes = torch.tensor(targets, device=logits.device, dtype=torch.long)
-        return F.cross_entropy(found, classes, reduction="sum") + zero
+        return F.cross_entropy(logits, classes, reduction="none")
 
     def answer(
         self,
@@ -299,14 +305,16 @@ class Decoder(Kind):
             for source, target in zip(sources, targets, strict=True)
         ], cut
 
-    def summed_loss(self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int) -> Tensor:
+    def losses(
+        self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int
+    ) -> Float[Tensor, " rows"]:
         sequences = [[*row.source, *row.target] for row in rows]
         batch = on_device(source_batch(sequences, pad), backbone)
         labels = padded([[*[IGNORED] * len(row.source), *row.target] for row in rows], IGNORED)
         first = min(len(row.source) for row in rows) - 1  # nothing is learned from logits before this position
         kept = torch.arange(first, labels.shape[1], device=batch["input_ids"].device)
         logits = model(**batch, use_cache=False, logits_to_keep=kept).logits
-        return summed_cross_entropy(logits[:, :-1], labels[:, first + 1 :].to(logits.device))
+        return row_cross_entropy(logits[:, :-1], labels[:, first + 1 :].to(logits.device))
 
     def answer(
         self,
@@ -452,9 +460,12 @@ def on_device(batch: dict[str, Tensor], backbone: nn.Module) -> dict[str, Tensor
     return {key: value.to(device) for key, value in batch.items()}
 
 
-def summed_cross_entropy(logits: Float[Tensor, "batch seq vocab"], labels: Int[Tensor, "batch seq"]) -> Tensor:
-    """Cross entropy in float32, summed over the labels that are not -100."""
-    return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+def row_cross_entropy(
+    logits: Float[Tensor, "batch seq vocab"], labels: Int[Tensor, "batch seq"]
+) -> Float[Tensor, " batch"]:
+    """Each row's cross entropy in float32, summed over its labels that are not -100."""
+    each = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none")
+    return each.view(labels.shape).sum(-1)
 
 
 def summed_log_probability(

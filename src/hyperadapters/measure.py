@@ -134,7 +134,7 @@ def training_step(
 
     def loss() -> Tensor:
         with of_rows(delta, rows), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            return KINDS[delta.anatomy.kind].summed_loss(delta.backbone, delta.backbone, rows, pad) / targets
+            return KINDS[delta.anatomy.kind].losses(delta.backbone, delta.backbone, rows, pad).sum() / targets
 
     def step() -> None:
         loss().backward()  # type: ignore[no-untyped-call]

@@ -79,6 +79,8 @@ class Result:
     """By split: the mean of the metrics, of a mixture over all tasks, by which evaluations are compared."""
     compilations: int = 0
     """Graphs that torch.compile made."""
+    together: int = 1
+    """How many runs were trained together; `seconds` is this one's share of theirs."""
 
     @property
     def split(self) -> str:

@@ -20,6 +20,7 @@ from hyperadapters.errors import InputError
 from hyperadapters.experiment import Experiment, MixtureTask, NamedTask, method_name, task_name, with_changes
 from hyperadapters.measure import parameters_of
 from hyperadapters.methods.method import method_to_json
+from hyperadapters.packed import packs
 from hyperadapters.progress import console
 from hyperadapters.run import EXPERIMENT, RESULT, Result, read_result, run
 from hyperadapters.tracking import check_trackers
@@ -198,6 +199,7 @@ def sweep(
     retry: bool = False,
     keep: bool = False,
     track: Sequence[str] = (),
+    pack: int = 0,
     quiet: bool = False,
 ) -> Swept:
     """Run every experiment that has no result in `folder` yet; each ends as `folder/<key>/result.json`.
@@ -213,6 +215,8 @@ def sweep(
         retry: try again what failed for good.
         keep: keep the trained adapters too.
         track: trackers that follow each run.
+        pack: train together what differs in rate, seed, order or training rows alone (`packed`), in so many packs at
+            least, for as many processes; 0: each run by itself, as those that trackers follow always are.
         quiet: show nothing.
 
     Raises:
@@ -231,17 +235,30 @@ def sweep(
     todo = [job for job in jobs if not (job.place / RESULT).exists()]
     progress = Progress(len(jobs), done=len(jobs) - len(todo))
     busy = []
-    reports = (engine or on_this_machine(1))(todo, progress)
-    with showing(progress, quiet=quiet), contextlib.closing(reports):
-        for report in reports:
-            progress.ended(report)
-            if report.outcome == "busy":
-                busy.append(report.key)
-            if not quiet:
-                say(report, progress)
+    for some in in_packs(todo, planned, pack) if pack and not track else [todo]:
+        reports = (engine or on_this_machine(1))(some, progress)
+        with showing(progress, quiet=quiet), contextlib.closing(reports):
+            for report in reports:
+                progress.ended(report)
+                if report.outcome == "busy":
+                    busy.append(report.key)
+                if not quiet:
+                    say(report, progress)
     results = {job.key: read_result(job.place) for job in jobs if (job.place / RESULT).exists()}
     failed = {job.key: failures(job)[-1] for job in jobs if job.key not in results and failures(job)}
     return Swept(results, failed, tuple(busy))
+
+
+def in_packs(jobs: Sequence[Job], experiments: Mapping[str, Experiment], least: int) -> tuple[list[Job], list[Job]]:
+    """Jobs in two turns: those of the first bring others with them, which the second finds done, or runs by themselves.
+
+    The second turn's jobs are all that the first one's bring along.
+    """
+    found = packs({job.key: experiments[job.key] for job in jobs}, least)
+    brought = {first: {key: experiments[key].to_json() for key in others} for first, *others in found}
+    others = {key for beside in brought.values() for key in beside}
+    first = [replace(job, beside=brought.get(job.key, {})) for job in jobs if job.key not in others]
+    return first, [job for job in jobs if job.key in others]
 
 
 def in_words(swept: Swept, folder: Path) -> list[str]:

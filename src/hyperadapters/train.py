@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
 from accelerate.utils import gather
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters import files
@@ -25,7 +26,7 @@ from hyperadapters.compiled import CompiledModel
 from hyperadapters.data import Data, Mixture, epoch_batches, mixed_batches, tasks_of, training_rows
 from hyperadapters.dropout import set_fast_dropout
 from hyperadapters.errors import InputError, NonFiniteLossError
-from hyperadapters.evaluate import check_kind, evaluate
+from hyperadapters.evaluate import Scores, check_kind, evaluate
 from hyperadapters.experiment import Evaluation, Training, suggested_rate
 from hyperadapters.kinds import KINDS, Encoded
 from hyperadapters.measure import of_rows
@@ -131,7 +132,9 @@ class Trainer:
         *,
         trackers: Sequence[GeneralTracker] = (),
         quiet: bool,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`clock` tells the seconds that training and its evaluations are said to take."""
         self.delta, self.data, self.training, self.evaluation = delta, data, training, evaluation
         self.output = Path(output) if output else None
         self.trackers = trackers
@@ -158,7 +161,10 @@ class Trainer:
         self.total = training.steps or training.epochs * self.steps_an_epoch
         tenth = math.ceil(training.steps / 10) if training.steps else None
         self.evaluate_every = training.evaluate_steps or tenth
-        self.saved_at = self.started_at = time.monotonic()
+        self.clock = clock
+        self.saved_at, self.started_at = time.monotonic(), clock()
+        self.planned: tuple[int, list[list[int]]] | None = None
+        """An epoch and its batches."""
         self.asked_to_stop = threading.Event()
         self.stop = self.checkpoint_due = False
 
@@ -175,22 +181,30 @@ class Trainer:
 
     def run(self, *, resume: bool) -> Fitted:
         """Train to the end, then put the best weights in place."""
-        torch.manual_seed(self.training.seed + self.accelerator.process_index)
-        if resume and self.output and (self.output / CHECKPOINT).exists():
-            self.restore(self.output / CHECKPOINT)
-            for entry in self.state.history:
-                self.tell(entry)
+        self.begin(resume=resume)
+        for entry in self.state.history:
+            self.tell(entry)
         self.delta.backbone.train()
         try:
             with self.meter() as meter, stop_at_step_end(self.asked_to_stop):
                 self.loop(meter)
-            self.put(self.best)
+            return self.end()
         except NonFiniteLossError:
-            self.put(self.best)
+            self.end()
             raise
         finally:
             self.optimizer.zero_grad()
             self.delta.backbone.eval()
+
+    def begin(self, *, resume: bool) -> None:
+        """Seed the generators, or go on where a checkpoint was written."""
+        torch.manual_seed(self.training.seed + self.accelerator.process_index)
+        if resume and self.output and (self.output / CHECKPOINT).exists():
+            self.restore(self.output / CHECKPOINT)
+
+    def end(self) -> Fitted:
+        """Put the best weights in place; what training did."""
+        self.put(self.best)
         state = self.state
         compilations = self.model.compilations if isinstance(self.model, CompiledModel) else 0
         done = (state.step, state.best_step, state.history, state.tokens, state.padded_tokens, state.seconds)
@@ -201,21 +215,28 @@ class Trainer:
         return Meter(f"train {self.delta.name}", self.total, done=self.state.step, quiet=self.quiet)
 
     def loop(self, meter: Meter) -> None:
-        """Epochs, batches, evaluations, checkpoints."""
+        """Steps, evaluations, checkpoints."""
+        while (rows := self.next_rows()) is not None:
+            loss = self.step(rows)
+            meter.advance(len(rows), f"loss {loss:.4f}")
+            if self.evaluation_due():
+                self.record(evaluate(self.delta, self.data, "validation", self.evaluation))
+            elif self.checkpoint_due:
+                self.checkpoint()
+            if self.stop:
+                self.checkpoint()
+                raise Interrupted
+
+    def next_rows(self) -> list[Encoded] | None:
+        """The rows of the next batch; None where training has ended."""
         state = self.state
-        while state.step < self.total and not self.out_of_patience():
-            batches = self.batches(state.epoch)
-            while state.batch < len(batches) and state.step < self.total:
-                loss = self.step([self.rows[i] for i in batches[state.batch]])
-                state.batch += 1
-                meter.advance(len(batches[state.batch - 1]), f"loss {loss:.4f}")
-                self.after_step(end_of_epoch=state.batch == len(batches))
-                if self.stop:
-                    self.checkpoint()
-                    raise Interrupted
-                if self.out_of_patience():
-                    return
+        if state.batch == self.steps_an_epoch:
             state.epoch, state.batch = state.epoch + 1, 0
+        if state.step == self.total or self.out_of_patience():
+            return None
+        if self.planned is None or self.planned[0] != state.epoch:
+            self.planned = state.epoch, self.batches(state.epoch)
+        return [self.rows[i] for i in self.planned[1][state.batch]]
 
     def batches(self, epoch: int) -> list[list[int]]:
         """An epoch's batches of row numbers."""
@@ -230,8 +251,6 @@ class Trainer:
 
         The loss is the mean over all target tokens (or, for an encoder, rows) of the batch, however it is shared out.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.training.lr * self.rate_factor(self.state.step)
         processes = self.accelerator.num_processes
         mine = rows[self.accelerator.process_index :: processes]
         target_tokens = sum(len(row.target) for row in rows)
@@ -240,25 +259,37 @@ class Trainer:
         total: float = 0.0
         for start in range(0, most, part):
             piece = mine[start : start + part] or [rows[0]._replace(target=[])]
-            loss = self.summed_loss(piece) * (processes / target_tokens)
+            loss = self.losses(piece).sum() * (processes / target_tokens)
             total += loss.item()
             self.accelerator.backward(loss)
         total = self.agree(total)
+        self.update(rows, total)
+        return total
+
+    def update(self, rows: list[Encoded], loss: float) -> None:
+        """Clip the gradients of a batch with this mean loss, and take the step.
+
+        Raises:
+            NonFiniteLossError: the loss or a gradient is not finite; nothing was changed.
+        """
         norm = self.accelerator.clip_grad_norm_(self.trained.values(), self.training.max_grad_norm)
-        if not math.isfinite(total) or not math.isfinite(norm):
-            raise NonFiniteLossError(self.failure(total))
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            raise NonFiniteLossError(self.failure(loss))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.training.lr * self.rate_factor(self.state.step)
         self.optimizer.step()
         self.optimizer.zero_grad()
         state = self.state
-        state.step, state.loss_sum, state.loss_steps = state.step + 1, state.loss_sum + total, state.loss_steps + 1
+        state.step, state.batch = state.step + 1, state.batch + 1
+        state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
         state.tokens += sum(len(row.source) + len(row.target) for row in rows)
         state.padded_tokens += self.kind.padded_tokens(rows)
-        return total
 
     def agree(self, loss: float) -> float:
         """The mean loss of all processes; they also agree on whether to stop and to write a checkpoint."""
-        due = time.monotonic() - self.saved_at > self.training.checkpoint_seconds
-        mine = torch.tensor([[loss, self.asked_to_stop.is_set(), due]], dtype=torch.float64, device=self.device)
+        mine = torch.tensor(
+            [[loss, self.asked_to_stop.is_set(), self.checkpoint_is_old()]], dtype=torch.float64, device=self.device
+        )
         losses, stops, dues = gather(mine).unbind(1)
         self.stop, self.checkpoint_due = bool(stops.any()), bool(dues.any())
         return float(losses.mean())
@@ -272,13 +303,13 @@ class Trainer:
             f"this update was not made.{kept} Use a smaller rate: --set training.lr={lr / 10:g}."
         )
 
-    def summed_loss(self, rows: list[Encoded]) -> Tensor:
-        """The loss summed over the rows' targets."""
+    def losses(self, rows: list[Encoded]) -> Float[Tensor, " rows"]:
+        """Each row's loss, summed over its targets."""
         with (
             of_rows(self.delta, rows),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"),
         ):
-            return self.kind.summed_loss(self.model, self.delta.backbone, rows, self.pad)
+            return self.kind.losses(self.model, self.delta.backbone, rows, self.pad)
 
     def rate_factor(self, step: int) -> float:
         """Linear warm-up, then linear decay to zero at the last step."""
@@ -287,19 +318,16 @@ class Trainer:
             return (step + 1) / warmup
         return max(0.0, (self.total - step) / max(1, self.total - warmup))
 
-    def after_step(self, *, end_of_epoch: bool) -> None:
-        """Evaluate and write a checkpoint where it is time."""
-        every = self.evaluate_every
-        if end_of_epoch if every is None else self.state.step % every == 0 or self.state.step == self.total:
-            self.validate()
-            self.checkpoint()
-        elif self.checkpoint_due:
-            self.checkpoint()
+    def evaluation_due(self) -> bool:
+        """Whether it is time to evaluate, after a step."""
+        every, state = self.evaluate_every, self.state
+        if every is None:
+            return state.batch == self.steps_an_epoch
+        return state.step % every == 0 or state.step == self.total
 
-    def validate(self) -> None:
-        """Evaluate on the validation split; keep the weights if they are the best so far."""
+    def record(self, scores: Scores) -> None:
+        """Note an evaluation on the validation split; keep the weights if they are the best so far."""
         state = self.state
-        scores = evaluate(self.delta, self.data, "validation", self.evaluation)
         loss = state.loss_sum / max(1, state.loss_steps)
         entry = {"epoch": state.epoch + 1, "step": state.step, "loss": loss, "invalid": scores.invalid}
         state.history.append({**entry, **scores.metrics})
@@ -317,6 +345,7 @@ class Trainer:
             epochs = self.training.epochs
             where = f"step {state.step}/{self.total}" if self.training.steps else f"epoch {state.epoch + 1}/{epochs}"
             console.print(f"{where}  loss {loss:.4f}  validation {shown}{mark}")
+        self.checkpoint()
 
     def tell(self, entry: dict[str, Any]) -> None:
         """Tell the trackers of an evaluation."""
@@ -346,10 +375,14 @@ class Trainer:
         mixing = self.data.temperature if isinstance(self.data, Mixture) else None
         return json.dumps([settings, str(self.delta.method), rows, mixing, self.accelerator.num_processes])
 
+    def checkpoint_is_old(self) -> bool:
+        """Whether the last checkpoint is from long enough ago to write another."""
+        return time.monotonic() - self.saved_at > self.training.checkpoint_seconds
+
     def checkpoint(self) -> None:
         """Write the Delta, the optimizer, the position in the data and the random states, whole or not at all."""
-        self.state.seconds += time.monotonic() - self.started_at
-        self.started_at = self.saved_at = time.monotonic()
+        self.state.seconds += self.clock() - self.started_at
+        self.started_at, self.saved_at = self.clock(), time.monotonic()
         random_states = self.random_states()
         if not (self.output and self.accelerator.is_main_process):
             return

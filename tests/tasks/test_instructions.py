@@ -86,7 +86,7 @@ def test_only_the_assistants_words_and_the_end_of_its_turn_are_in_the_loss(tmp_p
         labels = torch.tensor([[*[-100] * len(source), *target]])
         loss = backbone(torch.tensor([[*source, *target]]), labels=labels).loss
         expected += loss.item() * len(target)
-    found = KINDS["decoder"].summed_loss(backbone, backbone, rows, 0)
+    found = KINDS["decoder"].losses(backbone, backbone, rows, 0).sum()
     assert found.item() == pytest.approx(expected, rel=1e-4)
 
 

@@ -1,6 +1,8 @@
 """Which adapter each row of a batch uses: selecting on the adapter axis, and gathering by row."""
 
+import math
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +14,10 @@ Present = Int[Tensor, " present"] | None
 """Which entries of the adapter axis a batch uses, each once; None: the only one there is."""
 
 
+SHARED = 8
+"""Rows for which an adapter's matrices are worth making."""
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """The adapters that a batch uses, in the order of their first rows, and which of them each of its rows does.
@@ -20,8 +26,20 @@ class Rows:
     """
 
     present: Present = None
-    index: Int[Tensor, " batch"] | None = None
-    """For every row a place in `present`; None: all rows use the first, and nothing is gathered."""
+    index: Int[Tensor, " runs"] | None = None
+    """For every run of consecutive rows a place in `present`; None: all rows use the first, nothing is gathered."""
+    run: int = 1
+    """Rows in each run: a matrix is gathered for a run, and one product serves its rows."""
+
+    @property
+    def differ(self) -> bool:
+        """Whether few rows share an adapter, so that making its matrices costs more than they save."""
+        return self.index is not None and self.run < SHARED
+
+    @property
+    def batch(self) -> int | None:
+        """How many rows there are; None where all use the same adapter, however many they are."""
+        return None if self.index is None else len(self.index) * self.run
 
 
 ONLY = Rows()
@@ -36,7 +54,7 @@ def selected(tensor: Float[Tensor, "adapters ..."], present: Present) -> Float[T
 def per_row(
     tensor: Float[Tensor, "present ..."], index: Int[Tensor, " rows"], batch: int
 ) -> Float[Tensor, "batch ..."]:
-    """Each row's own entry. Where beams or label strings repeat every row in place, the index is repeated with them.
+    """Each row's own entry. The index is repeated over the rows of a run, and with rows that beams or labels repeat.
 
     Raises:
         InputError: the batch is not one of these rows.
@@ -69,6 +87,9 @@ def not_by_row(given: str) -> InputError:
 def numbered(tasks: list[int], device: torch.device) -> Rows:
     """`Rows` from a number on the adapter axis for every row of a batch."""
     present = list(dict.fromkeys(tasks))
+    if len(present) == 1:
+        return Rows(torch.tensor(present, device=device))
     places = {number: place for place, number in enumerate(present)}
-    index = torch.tensor([places[number] for number in tasks], device=device) if len(present) > 1 else None
-    return Rows(torch.tensor(present, device=device), index)
+    run = math.gcd(*(len(list(same)) for _, same in groupby(tasks)))
+    index = torch.tensor([places[number] for number in tasks[::run]], device=device)
+    return Rows(torch.tensor(present, device=device), index, run)

@@ -342,8 +342,8 @@ class Delta(nn.Module):
         if first or self.outdated(stack):  # in this order: compiled code must not depend on how the last pass ended
             self.regenerate()
         self.current.served = (*self.current.served, stack) if torch.is_grad_enabled() else ()
-        if self.current.rows.index is not None:
-            check_rows(len(self.current.rows.index), batch_size(args, kwargs), stack)
+        if self.current.rows.batch is not None:
+            check_rows(self.current.rows.batch, batch_size(args, kwargs), stack)
 
     def outdated(self, stack: str) -> bool:
         """Whether what was generated cannot serve this stack."""

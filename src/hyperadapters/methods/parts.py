@@ -168,9 +168,9 @@ class SiteAdapters(AdaptersAtSites):
         self.adapters += 1
 
     def weights(self, rows: Rows) -> AdapterWeights:
-        """The matrices from one contraction, or where rows differ what they are products of; and the vectors."""
+        """The matrices from one contraction, or where few rows share one what they are products of; and the vectors."""
         present = rows.present
-        down, up = self.matrices(present) if rows.index is None else self.matrices.factors(present)
+        down, up = self.matrices.factors(present) if rows.differ else self.matrices(present)
         vectors = [selected(vector, present) for vector in (self.down_bias, self.up_bias)]
         norms = [None if v is None else self.norm_of(v, present) for v in (self.scale, self.shift)]
         return AdapterWeights(down, vectors[0], up, vectors[1], *norms)
