@@ -322,31 +322,34 @@ class Pack:
 
     def evaluate(self, members: Sequence[Member], split: str) -> dict[Member, Scores]:
         """The scores of some runs on one split, which is the same for all, from passes that compute all of them."""
-        data, evaluation, kind = members[0].data, members[0].experiment.evaluation, members[0].trainer.kind
-        start, mode = time.perf_counter(), kind.mode(data.form, evaluation.decode)
-        rows, found = data.splits[split], [[""] * len(data.splits[split]) for _ in members]
+        start, rows, kind = time.perf_counter(), members[0].data.splits[split], members[0].trainer.kind
+        found = [[""] * len(rows) for _ in members]
         with evaluating(self.stack.backbone):
             for numbers in batches_by_length([kind.length(row) for row in rows], self.evaluated_together(members)):
-                with self.stack.rows([member.name for member in members for _ in numbers]):
-                    texts = iter(
-                        kind.answer(
-                            self.stack.backbone,
-                            [rows[i] for _ in members for i in numbers],
-                            data.form,
-                            data.tokenizer,
-                            mode,
-                            data.text.target_length,
-                            evaluation.beams,
-                        )
-                    )
-                for answers in found:
+                texts = iter(self.answers(members, [rows[i] for i in numbers]))
+                for own in found:
                     for i in numbers:
-                        answers[i] = next(texts)
-        seconds = (time.perf_counter() - start) / len(members)
+                        own[i] = next(texts)
+        seconds, evaluation = (time.perf_counter() - start) / len(members), members[0].experiment.evaluation
         return {
-            member: scored(member.data, split, answers, evaluation, seconds)
-            for member, answers in zip(members, found, strict=True)
+            member: scored(member.data, split, own, evaluation, seconds)
+            for member, own in zip(members, found, strict=True)
         }
+
+    def answers(self, members: Sequence[Member], rows: Sequence[Encoded]) -> list[str]:
+        """The answers of the first of the runs to these rows, then those of the next, from one pass."""
+        data, evaluation, kind = members[0].data, members[0].experiment.evaluation, members[0].trainer.kind
+        count, mode = len(members) * len(rows), kind.mode(data.form, evaluation.decode)
+        with self.stack.rows([member.name for member in members for _ in rows]):
+            return kind.answer(
+                self.stack.backbone,
+                [*rows] * len(members),
+                [data.form] * count,
+                data.tokenizer,
+                mode,
+                data.text.target_length,
+                evaluation.beams,
+            )
 
     def evaluated_together(self, members: Sequence[Member]) -> int:
         """Rows of a split in one pass, each once for every one of these runs.

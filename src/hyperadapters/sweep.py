@@ -252,9 +252,9 @@ def sweep(
 def in_packs(jobs: Sequence[Job], experiments: Mapping[str, Experiment], least: int) -> tuple[list[Job], list[Job]]:
     """Jobs in two turns: those of the first bring others with them, which the second finds done, or runs by themselves.
 
-    The second turn's jobs are all that the first one's bring along.
+    What has failed before is run by itself.
     """
-    found = packs({job.key: experiments[job.key] for job in jobs}, least)
+    found = packs({job.key: experiments[job.key] for job in jobs if not failures(job)}, least)
     brought = {first: {key: experiments[key].to_json() for key in others} for first, *others in found}
     others = {key for beside in brought.values() for key in beside}
     first = [replace(job, beside=brought.get(job.key, {})) for job in jobs if job.key not in others]
