@@ -289,7 +289,14 @@ def test_a_packed_sweep_leaves_the_files_of_an_unpacked_one(tmp_path):
     """With a run that diverges among them; the others are trained together with it."""
     runs = [sweepable(tmp_path, **changes) for changes in ({}, {"seed": 5}, {"lr": 1e30}, {"lr": 1e-2})]
     single = replace(runs[0], method=METHODS["prompt-r"])
-    packed = sweep([*runs, single], tmp_path / "packed", engine=here, pack=1, quiet=True)
+    turns = []
+
+    def counting(jobs, progress):
+        turns.append([job.key for job in jobs])
+        yield from here(jobs, progress)
+
+    packed = sweep([*runs, single], tmp_path / "packed", engine=counting, pack=1, quiet=True)
+    assert turns == [[key(runs[1]), key(single)]]  # the first seed brings the others
     plain = sweep([*runs, single], tmp_path / "plain", engine=here, quiet=True)
     assert list(packed.results) == list(plain.results)
     assert [result.together for result in packed.results.values()] == [4, 4, 4, 1]

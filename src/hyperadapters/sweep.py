@@ -6,7 +6,7 @@ import importlib.util
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from rich.live import Live
 
 from hyperadapters import files
-from hyperadapters.attempt import Job, Report, failures
+from hyperadapters.attempt import Job, Report, failures, settled
 from hyperadapters.engines import Engine, Progress, on_this_machine
 from hyperadapters.errors import InputError
 from hyperadapters.experiment import Experiment, MixtureTask, NamedTask, method_name, task_name, with_changes
@@ -236,7 +236,7 @@ def sweep(
     progress = Progress(len(jobs), done=len(jobs) - len(todo))
     busy = []
     for some in in_packs(todo, planned, pack) if pack and not track else [todo]:
-        reports = (engine or on_this_machine(1))(some, progress)
+        reports = reported(some, engine or on_this_machine(1), progress)
         with showing(progress, quiet=quiet), contextlib.closing(reports):
             for report in reports:
                 progress.ended(report)
@@ -247,6 +247,15 @@ def sweep(
     results = {job.key: read_result(job.place) for job in jobs if (job.place / RESULT).exists()}
     failed = {job.key: failures(job)[-1] for job in jobs if job.key not in results and failures(job)}
     return Swept(results, failed, tuple(busy))
+
+
+def reported(jobs: Sequence[Job], engine: Engine, progress: Progress) -> Generator[Report]:
+    """A report of each job: at once where there is nothing left to do, else when the engine has carried it out."""
+    over = {job.key: report for job in jobs if (report := settled(job))}
+    yield from over.values()
+    left = [job for job in jobs if job.key not in over]
+    if left:
+        yield from engine(left, progress)
 
 
 def in_packs(jobs: Sequence[Job], experiments: Mapping[str, Experiment], least: int) -> tuple[list[Job], list[Job]]:
