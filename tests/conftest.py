@@ -1,7 +1,13 @@
 """Fixtures. Shapes in `hyperadapters.layers` are checked at run time; compiled code runs in processes of its own."""
 
+import hashlib
+import json
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -10,6 +16,7 @@ from jaxtyping import install_import_hook
 
 install_import_hook("hyperadapters.layers", "beartype.beartype")
 
+import filelock  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from transformers import T5Config, T5ForConditionalGeneration  # noqa: E402
@@ -56,6 +63,24 @@ def batch() -> dict[str, torch.Tensor]:
     mask = torch.ones_like(ids)
     ids[1, 6:], mask[1, 6:] = 0, 0
     return {"input_ids": ids, "attention_mask": mask, "labels": torch.randint(3, 90, (2, 4), generator=generator)}
+
+
+@pytest.fixture(scope="session")
+def found_by(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """Runs a script in a process of its own and gives the JSON of its last line; once, however many workers ask."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def run(script: str) -> Any:
+        path = folder / f"{hashlib.sha256(script.encode()).hexdigest()[:16]}.json"
+        with filelock.FileLock(f"{path}.lock"):
+            if not path.exists():
+                done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+                assert done.returncode == 0, done.stderr[-3000:]
+                path.write_text(done.stdout.splitlines()[-1], encoding="utf-8")
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    return run
 
 
 @pytest.fixture(autouse=True)

@@ -1,9 +1,5 @@
 """Training through torch.compile: few shapes, the same numbers. Compiled code runs in a process of its own."""
 
-import json
-import subprocess
-import sys
-
 import pytest
 
 import hyperadapters as ha
@@ -55,10 +51,8 @@ print(json.dumps({"worst": worst, "losses": losses, "compilations": compilations
 
 
 @pytest.fixture(scope="module")
-def found():
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+def found(found_by):
+    return found_by(SCRIPT)
 
 
 def test_buckets_hold_their_lengths_and_are_few():

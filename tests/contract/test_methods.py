@@ -286,11 +286,10 @@ def test_moving_and_casting_the_backbone_moves_the_delta(name, tiny):
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
+def compiled(found_by):
     """What every method gives compiled, from a process without run-time shape checks."""
     script = """
-import json, sys, torch
-sys.path.insert(0, sys.argv[1])
+import json, torch
 from transformers import T5Config, T5ForConditionalGeneration
 import hyperadapters as ha
 torch.set_num_threads(1)
@@ -323,10 +322,7 @@ for name, method in ha.METHODS.items():
     found[name] = max(worst)
 print(json.dumps(found))
 """
-    import json
-
-    done = subprocess.run([sys.executable, "-c", script, "."], check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    return found_by(script)
 
 
 @every_method

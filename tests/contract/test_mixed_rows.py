@@ -1,9 +1,6 @@
 """What every method that holds many tasks must keep. Names no method: a new one is held to it by being there."""
 
 import copy
-import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -276,7 +273,7 @@ def test_a_method_of_one_task_says_so_before_anything_changes(tiny):
 
 
 @pytest.fixture(scope="module")
-def compiled():
+def compiled(found_by):
     """The largest difference that compiling makes to mixed rows, by method, in a process without shape checks."""
     script = """
 import json, sys, torch
@@ -315,9 +312,7 @@ for name, method in ha.METHODS.items():
     found[name] = max(worst)
 print(json.dumps(found))
 """
-    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return found_by(script)
 
 
 @many
