@@ -280,7 +280,7 @@ import json, sys, torch
 from transformers import T5Config, T5ForConditionalGeneration
 import hyperadapters as ha
 torch.set_num_threads(1)
-config = T5Config(vocab_size=112, d_model=48, d_kv=12, num_heads=4, d_ff=64, num_layers=2, dropout_rate=0.0,
+config = T5Config(vocab_size=112, d_model=48, d_kv=12, num_heads=4, d_ff=64, num_layers=1, dropout_rate=0.0,
                   decoder_start_token_id=0)
 batch = {"input_ids": torch.randint(3, 90, (4, 6)), "labels": torch.randint(3, 90, (4, 4))}
 found = {}
