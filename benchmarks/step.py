@@ -7,7 +7,8 @@ backbone as transformers makes it; ours has what `load_backbone` does to it (`co
 cheap masks). Figures that do not depend on the machine: aten operations forward and backward (views not counted), and
 the bytes that autograd keeps for the backward pass (distinct storages, parameters left out). Peak memory is what the
 process grew by in one step. Time is the process's own processor time on one thread, all variants in turn; a figure is
-the median over rounds of the ratio to the floor in the same round. Dropout is off unless --dropout is given.
+the median over rounds of the ratio to the floor in the same round. Dropout is off; with --dropout our methods and the
+peers train with it, and floor, norms and full fine-tuning stay as the measure without.
 
 --adapters makes a virtual environment under build/ with the adapters library, which wants an older transformers, and
 measures it there in turn with the rest, beside a floor of its own.
