@@ -4,6 +4,7 @@ import pytest
 
 from conftest import make_tiny
 from hyperadapters import METHODS, InputError
+from hyperadapters.backbone import shape_config
 from hyperadapters.cost import PAPER_MEMORY, MethodCost, Point, beside, costs, random_backbone
 
 
@@ -74,3 +75,7 @@ def test_a_backbone_of_a_known_shape_needs_no_download():
 
     backbone = random_backbone("embedded", torch.device("cpu"))
     assert not any(p.requires_grad for p in backbone.parameters())
+
+
+def test_a_t5_known_by_its_name_alone_can_train():
+    assert shape_config("t5-small").decoder_start_token_id == 0

@@ -212,7 +212,8 @@ def shape_config(name: str) -> PretrainedConfig:
     if size is None or Path(name).exists():
         return load_config(name)
     d_model, d_kv, d_ff, layers, heads = size
-    return T5Config(d_model=d_model, d_kv=d_kv, d_ff=d_ff, num_layers=layers, num_heads=heads)
+    sizes = {"d_model": d_model, "d_kv": d_kv, "d_ff": d_ff, "num_layers": layers, "num_heads": heads}
+    return T5Config(**sizes, decoder_start_token_id=0)  # T5 starts its answers with the padding token
 
 
 def meta_backbone(name: str) -> PreTrainedModel:
