@@ -55,14 +55,19 @@ def tiny() -> T5ForConditionalGeneration:
     return make_tiny()
 
 
+def make_batch(rows: int) -> dict[str, torch.Tensor]:
+    """So many rows, the second padded."""
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(3, 90, (rows, 9), generator=generator)
+    mask = torch.ones_like(ids)
+    ids[1, 6:], mask[1, 6:] = 0, 0
+    return {"input_ids": ids, "attention_mask": mask, "labels": torch.randint(3, 90, (rows, 4), generator=generator)}
+
+
 @pytest.fixture
 def batch() -> dict[str, torch.Tensor]:
     """Two rows, the second padded."""
-    generator = torch.Generator().manual_seed(1)
-    ids = torch.randint(3, 90, (2, 9), generator=generator)
-    mask = torch.ones_like(ids)
-    ids[1, 6:], mask[1, 6:] = 0, 0
-    return {"input_ids": ids, "attention_mask": mask, "labels": torch.randint(3, 90, (2, 4), generator=generator)}
+    return make_batch(2)
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +80,9 @@ def found_by(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
         path = folder / f"{hashlib.sha256(script.encode()).hexdigest()[:16]}.json"
         with filelock.FileLock(f"{path}.lock"):
             if not path.exists():
-                done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+                path_of_tests = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+                command = [sys.executable, "-c", script]
+                done = subprocess.run(command, capture_output=True, text=True, check=False, env=path_of_tests)
                 assert done.returncode == 0, done.stderr[-3000:]
                 path.write_text(done.stdout.splitlines()[-1], encoding="utf-8")
         return json.loads(path.read_text(encoding="utf-8"))

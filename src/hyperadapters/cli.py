@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -19,6 +19,9 @@ from rich.table import Table
 
 from hyperadapters.errors import InputError
 from hyperadapters.progress import console
+
+if TYPE_CHECKING:
+    from hyperadapters.engines import Engine
 
 app = typer.Typer(
     name="hyperadapters",
@@ -344,6 +347,18 @@ def compare(
     show(value, json_output, terminal_table(results), *where)
 
 
+def engine_of(name: str, jobs: int | None, cpus: float, gpus: float | None) -> "Engine":
+    """What carries a sweep's runs out."""
+    from hyperadapters.cluster import on_ray
+    from hyperadapters.engines import on_this_machine
+
+    if name == "ray":
+        return on_ray(cpus=cpus, gpus=gpus, most=jobs)
+    if cpus != 1 or gpus is not None:
+        raise InputError("--cpus and --gpus are shares of a cluster: they go with --engine ray.")
+    return on_this_machine(jobs or 1)
+
+
 @command
 def sweep(
     file: Annotated[Path, typer.Argument(help="Python file with a function experiments() -> list of Experiment.")],
@@ -401,15 +416,11 @@ def sweep(
 
         hyperadapters sweep experiments/table1.py --engine ray --gpus 0.5
     """
-    from hyperadapters.cluster import on_ray
-    from hyperadapters.engines import on_this_machine
     from hyperadapters.forecast import forecast
     from hyperadapters.sweep import chosen, in_words, load_experiments, overridden
     from hyperadapters.sweep import sweep as run_all
 
-    if engine == "local" and (cpus != 1 or gpus is not None):
-        raise InputError("--cpus and --gpus are shares of a cluster: they go with --engine ray.")
-    carried_out = on_ray(cpus=cpus, gpus=gpus, most=jobs) if engine == "ray" else on_this_machine(jobs or 1)
+    carried_out = engine_of(engine, jobs, cpus, gpus)
     planned = overridden(load_experiments(file), backbone=backbone, data=data, changes=changes(settings))
     planned = chosen(planned, changes(only, "--only", "method=compacter"))
     quiet_libraries()

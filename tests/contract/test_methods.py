@@ -287,42 +287,13 @@ def test_moving_and_casting_the_backbone_moves_the_delta(name, tiny):
 
 @pytest.fixture(scope="module")
 def compiled(found_by):
-    """What every method gives compiled, from a process without run-time shape checks."""
-    script = """
-import json, torch
-from transformers import T5Config, T5ForConditionalGeneration
-import hyperadapters as ha
-torch.set_num_threads(1)
-config = T5Config(vocab_size=112, d_model=48, d_kv=12, num_heads=4, d_ff=64, num_layers=2, dropout_rate=0.0,
-                  decoder_start_token_id=0)
-batch = {"input_ids": torch.randint(3, 90, (2, 6)), "labels": torch.randint(3, 90, (2, 4))}
-found = {}
-for name, method in ha.METHODS.items():
-    torch.manual_seed(0)
-    backbone = T5ForConditionalGeneration(config).eval()
-    delta = ha.attach(backbone, method)
-    torch._dynamo.reset()
-    compiled = torch.compile(backbone, fullgraph=True, backend="aot_eager")
-    worst = []
-    for step in range(2):  # the second after an update: compiled code must see the new weights
-        eager = backbone(**batch)
-        eager.loss.backward()
-        grads = {key: tensor.grad.clone() for key, tensor in delta.trained().items()}
-        for tensor in delta.trained().values():
-            tensor.grad = None
-        out = compiled(**batch)
-        out.loss.backward()
-        worst.append((out.logits - eager.logits).abs().max().item())
-        worst += [(tensor.grad - grads[key]).abs().max().item() / (grads[key].abs().max().item() + 1e-12)
-                  for key, tensor in delta.trained().items()]
-        with torch.no_grad():
-            for tensor in delta.trained().values():
-                tensor -= 0.5 * tensor.grad
-                tensor.grad = None
-    found[name] = max(worst)
-print(json.dumps(found))
-"""
-    return found_by(script)
+    """What compiling changes, by method."""
+    return found_by("""
+import json
+from hyperadapters import METHODS
+from compiling import differences
+print(json.dumps(differences(list(METHODS), layers=2, batch_rows=2, passes=[[], []])))
+""")
 
 
 @every_method

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from conftest import make_tiny
+from conftest import make_batch, make_tiny
 from families import FAMILIES
 from hyperadapters import METHODS, InputError, attach, load
 from hyperadapters.kinds import score_labels
@@ -21,11 +21,7 @@ many = pytest.mark.parametrize("name", [name for name, method in METHODS.items()
 @pytest.fixture
 def batch():
     """Four rows, one of them padded."""
-    generator = torch.Generator().manual_seed(1)
-    ids = torch.randint(3, 90, (4, 9), generator=generator)
-    mask = torch.ones_like(ids)
-    ids[1, 6:], mask[1, 6:] = 0, 0
-    return {"input_ids": ids, "attention_mask": mask, "labels": torch.randint(3, 90, (4, 4), generator=generator)}
+    return make_batch(4)
 
 
 def part(batch, rows):
@@ -274,45 +270,15 @@ def test_a_method_of_one_task_says_so_before_anything_changes(tiny):
 
 @pytest.fixture(scope="module")
 def compiled(found_by):
-    """The largest difference that compiling makes to mixed rows, by method, in a process without shape checks."""
-    script = """
-import json, sys, torch
-from transformers import T5Config, T5ForConditionalGeneration
-import hyperadapters as ha
-torch.set_num_threads(1)
-config = T5Config(vocab_size=112, d_model=48, d_kv=12, num_heads=4, d_ff=64, num_layers=1, dropout_rate=0.0,
-                  decoder_start_token_id=0)
-batch = {"input_ids": torch.randint(3, 90, (4, 6)), "labels": torch.randint(3, 90, (4, 4))}
-found = {}
-for name, method in ha.METHODS.items():
-    if not method.many_tasks:
-        continue
-    torch.manual_seed(0)
-    backbone = T5ForConditionalGeneration(config).eval()
-    delta = ha.attach(backbone, method, tasks=["a", "b", "c"])
-    torch._dynamo.reset()
-    compiled = torch.compile(backbone, fullgraph=True, backend="aot_eager")
-    worst = []
-    for rows in (["a", "b", "a", "c"], ["c", "b", "a", "a"]):
-        with delta.rows(rows):
-            eager = backbone(**batch)
-            eager.loss.backward()
-            grads = {key: tensor.grad.clone() for key, tensor in delta.trained().items()}
-            for tensor in delta.trained().values():
-                tensor.grad = None
-            out = compiled(**batch)
-            out.loss.backward()
-        worst.append((out.logits - eager.logits).abs().max().item())
-        worst += [(tensor.grad - grads[key]).abs().max().item() / (grads[key].abs().max().item() + 1e-12)
-                  for key, tensor in delta.trained().items()]
-        with torch.no_grad():
-            for tensor in delta.trained().values():
-                tensor -= 0.5 * tensor.grad
-                tensor.grad = None
-    found[name] = max(worst)
-print(json.dumps(found))
-"""
-    return found_by(script)
+    """What compiling changes to mixed rows, by method."""
+    return found_by("""
+import json
+from hyperadapters import METHODS
+from compiling import differences
+many = [name for name, method in METHODS.items() if method.many_tasks]
+passes = [["a", "b", "a", "c"], ["c", "b", "a", "a"]]
+print(json.dumps(differences(many, layers=1, batch_rows=4, passes=passes, tasks=["a", "b", "c"])))
+""")
 
 
 @many

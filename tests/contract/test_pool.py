@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from conftest import make_tiny
+from conftest import make_batch, make_tiny
 from families import FAMILIES
 from hyperadapters import METHODS, InputError, Pool, attach, load
 from hyperadapters.methods.delta import CONFIG, TENSORS
@@ -31,11 +31,7 @@ pooled = pytest.mark.parametrize("name", POOLED)
 @pytest.fixture
 def batch():
     """Four rows, one of them padded."""
-    generator = torch.Generator().manual_seed(1)
-    ids = torch.randint(3, 90, (4, 9), generator=generator)
-    mask = torch.ones_like(ids)
-    ids[1, 6:], mask[1, 6:] = 0, 0
-    return {"input_ids": ids, "attention_mask": mask, "labels": torch.randint(3, 90, (4, 4), generator=generator)}
+    return make_batch(4)
 
 
 def save_several(method, backbone, folder, **options):
