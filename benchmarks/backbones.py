@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from families import DECODER, FAMILIES, PAIR, Family  # noqa: E402
 from hyperadapters import Delta, attach, method_named  # noqa: E402
-from hyperadapters.anatomy import anatomy  # noqa: E402
+from quantizers import QUANTIZERS  # noqa: E402
 
 METHODS: dict[str, dict[str, Any]] = {
     "full": {},
@@ -101,12 +101,7 @@ def checkpointing(family: Family, method: str) -> bool:
 
 def quantised(family: Family, method: str) -> bool:
     """Trains on int8 linear layers."""
-    from torchao.quantization import Int8WeightOnlyConfig, quantize_  # noqa: PLC0415
-
-    backbone = family.make()
-    apart = {path.rpartition(".")[0] for path in anatomy(backbone).head} | {"lm_head"}
-    linear = torch.nn.Linear
-    quantize_(backbone, Int8WeightOnlyConfig(), lambda module, path: isinstance(module, linear) and path not in apart)
+    backbone = QUANTIZERS["torchao int8"][1](family)
     delta = attach(backbone, method_named(method, METHODS[method]))
     return len(gradients(delta, family.batch())) == len(delta.trained())
 

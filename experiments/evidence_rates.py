@@ -1,17 +1,11 @@
 """The learning rates of `evidence.py`: chosen on the validation split of SST-2 with 1,000 training rows and one seed.
 
 hyperadapters sweep experiments/evidence_rates.py --data DATA --output results/evidence-rates --jobs 2
-python experiments/evidence_rates.py results/evidence-rates results/evidence-rates.json
+python experiments/rates_chosen.py results/evidence-rates results/evidence-rates.json
 """
-
-import json
-import sys
-from pathlib import Path
 
 import hyperadapters as ha
 from evidence import METHODS, experiment
-from hyperadapters.run import RESULT, read_result
-from hyperadapters.sweep import key
 
 TASK, ROWS, SEED = "glue/sst2", 1000, 1
 RATES: dict[str, tuple[float, ...]] = {
@@ -27,20 +21,3 @@ OTHERS = (3e-3, 1e-2, 3e-2)
 
 def experiments() -> list[ha.Experiment]:
     return [experiment(name, TASK, rate, SEED, ROWS, epochs=3) for name in METHODS for rate in RATES.get(name, OTHERS)]
-
-
-def main() -> None:
-    folder, output = map(Path, sys.argv[1:])
-    scores: dict[str, dict[str, float]] = {}
-    for name, run in zip((n for n in METHODS for _ in RATES.get(n, OTHERS)), experiments(), strict=True):
-        if (folder / key(run) / RESULT).exists():
-            scores.setdefault(name, {})[f"{run.training.lr:g}"] = (
-                100 * read_result(folder / key(run)).averages["validation"]
-            )
-    chosen = {name: float(max(found, key=lambda rate: found[rate])) for name, found in scores.items()}
-    output.write_text(json.dumps({"validation": scores, "chosen": chosen}, indent=1) + "\n")
-    print(json.dumps(chosen, indent=1))
-
-
-if __name__ == "__main__":
-    main()

@@ -2,17 +2,20 @@
 
 On a small encoder (MiniLM-L6, or any whose folder is given in HYPERADAPTERS_ENCODER) and the five tasks of GLUE whose
 whole training sets are at hand, in the folder HYPERADAPTERS_GLUE, from the Hub without it; HYPERADAPTERS_ROWS limits
-the training rows. Sizes and rates are chosen on validation. Batches of 32, warm-up over a tenth of the steps, truncated
-at 128 tokens, as in the paper; its erf-GELU too. Initialisation differs: N(0, 0.01²) here, a truncated normal of 1e-3
-there.
+the training rows, and HYPERADAPTERS_RATES, a file of rates_chosen.py, leaves one rate to each method. Sizes and rates
+are chosen on validation. Batches of 32, warm-up over a tenth of the steps, truncated at 128 tokens, as in the paper;
+its erf-GELU too. Initialisation differs: N(0, 0.01²) here, a truncated normal of 1e-3 there.
 
 The runs stand in an order that leaves a smaller table whole when a sweep is stopped: all methods on the first task at
 their first rate, then at the second, then the next task, the other seeds, and last the other sizes.
 """
 
+import json
 import os
+from pathlib import Path
 
 import hyperadapters as ha
+from rates_chosen import name_of
 from recipes import TRAINING_ROWS, method
 
 BACKBONE = os.environ.get("HYPERADAPTERS_ENCODER", "nreimers/MiniLM-L6-H384-uncased")
@@ -23,6 +26,7 @@ TASKS = ("sst2", "cola", "stsb", "mrpc", "rte")
 SIZES, MORE_SIZES = (64, 8), (16, 32, 128, 256)
 RATES = {"full": (1e-4, 3e-5), "houlsby": (1e-3, 3e-4), "compacter": (1e-2, 3e-3)}
 """Two each, the likelier one first; of those without adapters and BitFit, 3e-3 and 1e-3."""
+CHOSEN = os.environ.get("HYPERADAPTERS_RATES", "")
 SEEDS = (42, 43, 44)
 BATCH = 32
 EPOCHS = 3
@@ -46,7 +50,10 @@ METHODS = [
 
 
 def rates(row: ha.Method) -> tuple[float, ...]:
-    """What a method's rate is chosen among."""
+    """What a method's rate is chosen among, or the one that was; that of the first size goes for those without."""
+    if CHOSEN:
+        chosen = json.loads(Path(CHOSEN).read_text(encoding="utf-8"))["chosen"]
+        return (chosen.get(name_of(row)) or chosen[name_of(adapters(SIZES)[0])],)
     return next((found for name, found in RATES.items() if type(ha.METHODS[name]) is type(row)), (3e-3, 1e-3))
 
 
@@ -70,6 +77,6 @@ def experiments() -> list[ha.Experiment]:
         run(row, task, rates(row)[number], seed)
         for rows, seed in parts
         for task in TASKS
-        for number in range(2)
+        for number in range(1 if CHOSEN else 2)
         for row in rows
     ]

@@ -73,7 +73,7 @@ def test_an_experiment_survives_json(name, task):
     experiment = Experiment(
         method=METHODS[name],
         task=task,
-        training=Training(lr=1e-3, patience=3),
+        training=Training(lr=1e-3, patience=3, backbone_precision="bf16", adapter_precision="bf16"),
         text=Text(train_rows=5),
         evaluation=Evaluation(beams=2),
     )

@@ -143,6 +143,7 @@ def test_a_newer_format_asks_for_an_update(saved):
         ({"format": None}, "does not say its format"),
         ({"method": "compacter"}, "damaged: method"),
         ({"backbone": {}}, "backbone.name missing"),
+        ({"backbone": {"precision": "int3"}}, "backbone.precision='int3', not fp32 or bf16"),
         ({"method": {"type": "Kompacter"}}, "Did you mean Compacter"),
         ({"method": {"type": "FullFineTuning", "lr": 1}}, "method.lr: unknown field"),
     ],

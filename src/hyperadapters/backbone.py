@@ -114,6 +114,12 @@ def default_device() -> torch.device:
     return device
 
 
+def precision_of(backbone: nn.Module) -> Precision:
+    """The type that a backbone's weights are held in."""
+    own = (tensor.dtype for tensor in backbone.parameters() if tensor.is_floating_point())
+    return "bf16" if next(own, torch.float32) == torch.bfloat16 else "fp32"
+
+
 def load_backbone(
     name: str = EMBEDDED,
     *,
@@ -273,6 +279,19 @@ def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
+def keep_unpacked(backbone: nn.Module) -> None:
+    """Leave bitsandbytes' 4-bit weights as they were loaded.
+
+    On a CPU with bfloat16 instructions a pass without gradients packs them anew for a product that has no backward:
+    training after it would lose its gradients, and the weights would look like others. Reading a module's state is
+    bitsandbytes' own way back.
+    """
+    for module in backbone.modules():
+        if getattr(module, "support_avx512bf16_for_cpu", False):
+            module.state_dict()
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+
+
 def fingerprint(backbone: nn.Module, tensors: dict[str, Tensor] | None = None) -> Fingerprint:
     """The fingerprint of a backbone; `tensors` stand for its parameters where those have been written.
 
@@ -280,6 +299,7 @@ def fingerprint(backbone: nn.Module, tensors: dict[str, Tensor] | None = None) -
     for a backbone held in float32 or bfloat16; a quantised backbone is another one. It is empty for a backbone
     without weights (meta device).
     """
+    keep_unpacked(backbone)
     architecture, digest = architecture_of(backbone.config), hashlib.sha256()
     for path in own_parameters(backbone) if tensors is None else tensors:
         value = value_at(backbone, path) if tensors is None else tensors[path]  # one at a time: they may lie on disk

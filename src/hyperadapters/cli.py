@@ -592,17 +592,16 @@ def evaluate(
     from dataclasses import replace
 
     from hyperadapters import files, settings
-    from hyperadapters.backbone import default_device, load_backbone
     from hyperadapters.data import tasks_of
     from hyperadapters.evaluate import evaluate as score
     from hyperadapters.experiment import Experiment, MixtureTask, NamedTask, task_name
     from hyperadapters.run import EXPERIMENT, load_task
-    from hyperadapters.store import load, read_config
+    from hyperadapters.store import backbone_of, load, read_config
 
     if not (adapter / EXPERIMENT).is_file():
         raise InputError(f"{adapter} has no {EXPERIMENT}: name the folder that `hyperadapters train` wrote.")
     quiet_libraries()
-    model, tokenizer = load_backbone(backbone or read_config(adapter)["backbone"]["name"], device=default_device())
+    model, tokenizer = backbone_of(read_config(adapter), backbone)
     delta = load(adapter, model)
     experiment = Experiment.from_json(files.read_json(adapter / EXPERIMENT))
     if data and isinstance(experiment.task, NamedTask | MixtureTask):
@@ -716,17 +715,16 @@ def bake(
         hyperadapters bake out/mix --task demo/sentiment --output out/sentiment
     """
     from hyperadapters import files
-    from hyperadapters.backbone import default_device, load_backbone
     from hyperadapters.experiment import Experiment
     from hyperadapters.measure import human_bytes
     from hyperadapters.methods.delta import CONFIG
     from hyperadapters.run import EXPERIMENT, of_one_task
-    from hyperadapters.store import load, read_config
+    from hyperadapters.store import backbone_of, load, read_config
 
     files.check_output(output, resume=False, marker=CONFIG)
     config = read_config(adapter)
     quiet_libraries()
-    model, _ = load_backbone(backbone or config["backbone"]["name"], device=default_device())
+    model, _ = backbone_of(config, backbone)
     several = load(adapter, model, name="several")
     plain = several.bake(task)
     plain.save(output)

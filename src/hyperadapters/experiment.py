@@ -47,6 +47,11 @@ class Training:
     """Gradients are clipped to this norm."""
     precision: Precision = "fp32"
     """`bf16` computes the backbone under autocast; the Delta stays in float32."""
+    backbone_precision: Precision = "fp32"
+    """The type that the backbone's frozen weights are held in; `bf16` takes half the memory and computes in it, in
+    training and afterwards."""
+    adapter_precision: Precision = "fp32"
+    """The type that the Delta is held, trained and saved in."""
     evaluate_steps: int | None = None
     """Evaluate every so many steps; None: after every epoch, or after every tenth of `steps`."""
     patience: int | None = None
@@ -73,8 +78,11 @@ class Training:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON. What came later is left out where it is not set: the run is the one it was without it."""
-        later = {"steps": None, "compile": False}
-        return {key: value for key, value in settings.dump(self).items() if (key, value) not in later.items()}
+        return {key: value for key, value in settings.dump(self).items() if (key, value) not in LATER.items()}
+
+
+LATER = {"steps": None, "compile": False, "backbone_precision": "fp32", "adapter_precision": "fp32"}
+"""Settings of training that came after the first files were written, as those files mean them."""
 
 
 def _below(value: float | None, limit: float) -> bool:
@@ -217,7 +225,7 @@ class Experiment:
         return Experiment(
             method=method_from_json(values["method"]),
             task=settings.parse(task_type, task, "task"),
-            training=settings.parse(Training, {"steps": None, "compile": False, **values["training"]}, "training"),
+            training=settings.parse(Training, {**LATER, **values["training"]}, "training"),
             backbone=str(values["backbone"]),
             text=settings.parse(Text, values["text"], "text"),
             evaluation=settings.parse(Evaluation, values["evaluation"], "evaluation"),

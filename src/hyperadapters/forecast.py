@@ -15,14 +15,14 @@ from huggingface_hub import try_to_load_from_cache
 from transformers import AutoTokenizer
 
 from hyperadapters.anatomy import kind_of
-from hyperadapters.backbone import EMBEDDED, default_device, load_backbone, load_config, resolve
+from hyperadapters.backbone import EMBEDDED, default_device, load_config, resolve
 from hyperadapters.data import Data, Mixture, batches_by_length, encode, limited, tasks_of, training_rows
 from hyperadapters.errors import InputError
 from hyperadapters.evaluate import evaluate
 from hyperadapters.experiment import Experiment, MixtureTask, method_name, resolve_tasks, task_name
 from hyperadapters.kinds import KINDS, Encoded
 from hyperadapters.measure import median_seconds, parameters_of, training_step
-from hyperadapters.run import RESULT, attach_for, read_result
+from hyperadapters.run import RESULT, attach_for, backbone_for, read_result
 from hyperadapters.sweep import key
 
 SAMPLE = 512
@@ -211,7 +211,9 @@ class Paces:
         if same:
             self.note(f"finished runs in {self.folder}", experiment)
             return Pace(statistics.median(r.seconds / r.tokens for r in same), 0.0)
-        what = (backbone, name, experiment.training.batch_size, experiment.training.precision, experiment.start)
+        training = experiment.training
+        types = (training.precision, training.backbone_precision, training.adapter_precision)
+        what = (backbone, name, training.batch_size, types, experiment.start)
         if what not in self.timed and sample.data is not None and is_local(backbone):
             others = [pace for (place, *_), pace in self.timed.items() if place == backbone]
             if others and self.seconds > TIMED_SECONDS:
@@ -222,8 +224,8 @@ class Paces:
             self.note("steps and answers timed here", experiment)
             return self.timed[what]
         self.note(f"half of this machine's {self.flops() / 1e9:,.0f} GFLOP/s in matrix products", experiment)
-        training = FLOPS_A_PARAMETER * parameters_of(backbone, experiment.method).total / (0.5 * self.flops())
-        return Pace(training, training / 3)
+        a_token = FLOPS_A_PARAMETER * parameters_of(backbone, experiment.method).total / (0.5 * self.flops())
+        return Pace(a_token, a_token / 3)
 
     def time(self, what: Any, experiment: Experiment, data: Data | Mixture) -> None:
         """Time some steps and answers, of fewer rows where a whole step would take too long."""
@@ -262,7 +264,7 @@ def is_local(backbone: str) -> bool:
 def timed(experiment: Experiment, data: Data | Mixture, most: int) -> Pace:
     """The pace of training on rows of middling length, and of answering as many validation rows."""
     device = default_device()
-    backbone, tokenizer = load_backbone(experiment.backbone, device=device)
+    backbone, tokenizer = backbone_for(experiment)
     delta = attach_for(experiment, backbone, data)
     kind = KINDS[delta.anatomy.kind]
     rows = training_rows(data)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from hyperadapters import files
 from hyperadapters.anatomy import kind_of
-from hyperadapters.backbone import default_device, load_backbone, meta_backbone
+from hyperadapters.backbone import meta_backbone
 from hyperadapters.data import Data, batches_by_length
 from hyperadapters.errors import InputError, NonFiniteLossError
 from hyperadapters.evaluate import Scores, evaluating, scored
@@ -32,12 +32,20 @@ from hyperadapters.layers.noise import Stream, drawing_from
 from hyperadapters.measure import Cost, measure
 from hyperadapters.methods.delta import Delta, attach
 from hyperadapters.methods.method import Method
-from hyperadapters.run import EXPERIMENT, RESULT, attach_for, intervals, load_task, summarize, truncated
+from hyperadapters.run import EXPERIMENT, RESULT, attach_for, backbone_for, intervals, load_task, summarize, truncated
 from hyperadapters.train import CHECKPOINT, Interrupted, Trainer, stop_at_step_end
 
 # -- which runs can be trained together ----------------------------------------------------------------------------
 
-ALIKE = ("batch_size", "accumulation", "precision", "fast_dropout", "compile")
+ALIKE = (
+    "batch_size",
+    "accumulation",
+    "precision",
+    "backbone_precision",
+    "adapter_precision",
+    "fast_dropout",
+    "compile",
+)
 """Settings of training that runs of one pack share; each has its own of all others."""
 
 
@@ -375,7 +383,7 @@ def run_together(experiments: Mapping[Path, Experiment]) -> dict[Path, str]:
         Interrupted: Ctrl-C; checkpoints were written.
     """
     first = next(iter(experiments.values()))
-    backbone, tokenizer = load_backbone(first.backbone, device=default_device())
+    backbone, tokenizer = backbone_for(first)
     clock, kind = Clock(), kind_of(backbone.config)
     read: dict[tuple[int | None, int], Data] = {}
     members: list[Member] = []

@@ -8,14 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from hyperadapters.backbone import default_device, load_backbone
 from hyperadapters.data import Text, encode
 from hyperadapters.errors import InputError
 from hyperadapters.evaluate import answer, of_task
 from hyperadapters.experiment import Evaluation
 from hyperadapters.methods.delta import Delta
 from hyperadapters.progress import SECONDS_BETWEEN_LINES, Meter, console
-from hyperadapters.store import load, read_config
+from hyperadapters.store import backbone_of, load, read_config
 from hyperadapters.tables import iterate_rows, iterate_unfolded
 from hyperadapters.tasks.conversation import asked
 from hyperadapters.tasks.task import Example, Form
@@ -101,7 +100,7 @@ def load_predictor(
     """
     config = read_config(folder)
     form, text = saved_task(config, Path(folder), task)
-    model, tokenizer = load_backbone(backbone or config["backbone"]["name"], device=default_device())
+    model, tokenizer = backbone_of(config, backbone)
     return Predictor(load(folder, model), tokenizer, form, text, evaluation or Evaluation())
 
 

@@ -10,6 +10,7 @@ import torch
 from accelerate import PartialState
 from accelerate.tracking import GeneralTracker
 from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hyperadapters import files
 from hyperadapters.anatomy import BackboneKind, kind_of
@@ -133,7 +134,7 @@ def run(
         same_experiment(output, experiment)
         if (output / RESULT).exists():
             return read_result(output)
-    backbone, tokenizer = load_backbone(experiment.backbone, device=default_device())
+    backbone, tokenizer = backbone_for(experiment)
     kind = kind_of(backbone.config)
     data = load_task(experiment, tokenizer, kind)
     torch.manual_seed(experiment.training.seed)
@@ -178,6 +179,16 @@ def judged(delta: Delta, data: Data | Mixture, experiment: Experiment, fitted: F
     return replace(result, intervals=intervals(data, result.split, scores[result.split]))
 
 
+def backbone_for(experiment: Experiment) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The backbone of a run, in the type that the run holds it in, and its tokenizer.
+
+    Raises:
+        InputError: as `load_backbone`.
+    """
+    precision = experiment.training.backbone_precision
+    return load_backbone(experiment.backbone, precision=precision, device=default_device())
+
+
 def load_task(experiment: Experiment, tokenizer: Any, kind: BackboneKind) -> Data | Mixture:
     """The rows of an experiment's task, or of all of its mixture.
 
@@ -204,9 +215,12 @@ def attach_for(experiment: Experiment, backbone: nn.Module, data: Data | Mixture
     first = tasks_of(data)[0]
     name = task_name(experiment.task).replace(".", "-")
     outputs = KINDS[first.kind].outputs(first.form)
+    precision = experiment.training.adapter_precision
     if experiment.start:
-        return started(experiment.start, backbone, experiment.method, name, outputs=outputs, forms=forms)
-    delta = attach(backbone, experiment.method, name=name, outputs=outputs, tasks=tasks)
+        return started(
+            experiment.start, backbone, experiment.method, name, outputs=outputs, forms=forms, precision=precision
+        )
+    delta = attach(backbone, experiment.method, name=name, outputs=outputs, tasks=tasks, precision=precision)
     delta.about = {"forms": forms} if tasks else {"task": forms[first.form.name]}
     return delta
 

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from hyperadapters.backbone import default_device, load_backbone
 from hyperadapters.data import Text, batches_by_length, encode
 from hyperadapters.errors import InputError
 from hyperadapters.evaluate import evaluating
@@ -21,7 +20,7 @@ from hyperadapters.methods import method_from_json
 from hyperadapters.methods.delta import CONFIG, Delta
 from hyperadapters.pool import FEWEST_SLOTS, Pool, recipe_of
 from hyperadapters.predict import ROWS_AT_ONCE, Predictor, load_predictor, saved_task
-from hyperadapters.store import load, read_config
+from hyperadapters.store import backbone_of, load, read_config
 from hyperadapters.tables import iterate_tasks
 from hyperadapters.tasks.task import Form
 
@@ -178,8 +177,7 @@ class Server:
             InputError: an adapter was trained on another backbone, or there is no backbone.
         """
         first = next(iter(self.known.values()))
-        name = self.backbone or read_config(first.folder)["backbone"]["name"]
-        model, self.tokenizer = load_backbone(name, device=default_device())
+        model, self.tokenizer = backbone_of(read_config(first.folder), self.backbone)
         members: dict[str, list[Served]] = defaultdict(list)
         for served in self.served.values():
             members[served.group].append(served)

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from hyperadapters import files
+from hyperadapters.backbone import Precision
 from hyperadapters.errors import InputError
 from hyperadapters.experiment import Start
 from hyperadapters.methods import method_from_json
@@ -65,6 +66,7 @@ def started(
     *,
     outputs: int | None,
     forms: Mapping[str, dict[str, Any]],
+    precision: Precision = "fp32",
 ) -> Delta:
     """The Delta that a run goes on from, on its backbone, with the run's tasks.
 
@@ -75,6 +77,7 @@ def started(
         name: what to call the Delta.
         outputs: of the head that the tasks need, on a backbone that has one.
         forms: the run's tasks, as the saved adapter is to describe them.
+        precision: the type to hold the Delta in, whatever it was saved in.
 
     Raises:
         InputError: the adapter is not there, has changed, is of another method, backbone or size of head, or cannot
@@ -83,7 +86,7 @@ def started(
     folder = Path(start.adapter)
     config = read_config(folder)
     check_start(start, config, method, forms)
-    delta = load(folder, backbone, name=name)
+    delta = load(folder, backbone, name=name, precision=precision)
     if outputs != delta.outputs:
         raise InputError(
             f"{', '.join(forms)} needs a head of {outputs} output(s), the adapter at {folder} has one of "

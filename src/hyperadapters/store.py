@@ -1,14 +1,16 @@
 """Deltas from disk, checked against the backbone before anything is touched."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hyperadapters import files, settings
 from hyperadapters.anatomy import Anatomy, Layout, anatomy
-from hyperadapters.backbone import DTYPES, Fingerprint, load_backbone
+from hyperadapters.backbone import DTYPES, Fingerprint, Precision, default_device, load_backbone
 from hyperadapters.errors import InputError
 from hyperadapters.methods import method_from_json
 from hyperadapters.methods.delta import CONFIG, FORMAT, TENSORS, Delta, at_rest, attach, build, check_name, check_tasks
@@ -43,19 +45,47 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     bad += [] if isinstance(tasks, list) and all(isinstance(task, str) for task in tasks) else ["tasks"]
     if bad:
         raise InputError(f"{folder / CONFIG} is damaged: {', '.join(bad)} missing or of a wrong type.")
+    precision = config["backbone"].setdefault("precision", "fp32")
+    if precision not in DTYPES:
+        raise InputError(f"{folder / CONFIG} is damaged: backbone.precision={precision!r}, not {' or '.join(DTYPES)}.")
     for key, kind in {"name": str, "architecture": dict, "weights": str}.items():
         if not isinstance(config["backbone"].get(key), kind):
             raise InputError(f"{folder / CONFIG} is damaged: backbone.{key} missing or of a wrong type.")
     return config
 
 
-def load(folder: str | Path, backbone: nn.Module | None = None, *, name: str | None = None) -> Delta:
+def backbone_of(
+    config: Mapping[str, Any], other: str | None = None, device: str | torch.device | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The backbone that a saved adapter was trained on, in the type it was held in then, and its tokenizer.
+
+    Args:
+        config: as `read_config` gives it.
+        other: another place to load the same backbone from than the one named there.
+        device: where to put it; None: on the accelerator if there is one.
+
+    Raises:
+        InputError: as `load_backbone`.
+    """
+    named = config["backbone"]
+    where = default_device() if device is None else device
+    return load_backbone(other or named["name"], precision=named["precision"], device=where)
+
+
+def load(
+    folder: str | Path,
+    backbone: nn.Module | None = None,
+    *,
+    name: str | None = None,
+    precision: Precision | None = None,
+) -> Delta:
     """Load a saved Delta onto a backbone and put it in use.
 
     Args:
         folder: what `Delta.save` or `hyperadapters train` wrote.
         backbone: where to attach it; without one, the backbone named in the file is loaded.
         name: attach it under another name than the saved one.
+        precision: hold it in another type than the saved one.
 
     Raises:
         InputError: it was trained on another backbone (says what differs), or its files are damaged, truncated,
@@ -65,7 +95,7 @@ def load(folder: str | Path, backbone: nn.Module | None = None, *, name: str | N
     config = read_config(folder)
     method = method_from_json(config["method"])
     if backbone is None:
-        backbone, _ = load_backbone(config["backbone"]["name"])
+        backbone, _ = backbone_of(config, device="cpu")
     name = config["name"] if name is None else name
     check_name(backbone, name)
     tasks = tuple(config["tasks"])
@@ -77,10 +107,9 @@ def load(folder: str | Path, backbone: nn.Module | None = None, *, name: str | N
     with at_rest(backbone):
         check_backbone(config, folder, draft.fingerprint())
     files.check_tensors(folder / TENSORS, draft.tensors())
+    held = precision or config["precision"]
     with torch.random.fork_rng(devices=[]):
-        delta = attach(
-            backbone, method, name, outputs=outputs, layout=shape.layout, tasks=tasks, precision=config["precision"]
-        )
+        delta = attach(backbone, method, name, outputs=outputs, layout=shape.layout, tasks=tasks, precision=held)
     files.read_into(folder / TENSORS, delta.tensors())
     delta.about = {key: config[key] for key in config if key not in delta.describe()}
     return delta

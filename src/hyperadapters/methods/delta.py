@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hyperadapters import files, settings
 from hyperadapters.anatomy import CONTAINER, Anatomy, Layout, anatomy
-from hyperadapters.backbone import DTYPES, Fingerprint, Precision, fingerprint
+from hyperadapters.backbone import DTYPES, Fingerprint, Precision, fingerprint, keep_unpacked, precision_of
 from hyperadapters.card import model_card
 from hyperadapters.errors import InputError
 from hyperadapters.layers.rows import ONLY, Rows, numbered
@@ -153,6 +153,7 @@ class Delta(nn.Module):
                 "name": self.backbone.config._name_or_path,  # type: ignore[union-attr]
                 "architecture": mark.architecture,
                 "weights": mark.weights,
+                "precision": precision_of(self.backbone),
                 "layout": settings.dump(self.anatomy.layout) if self.anatomy.layout else None,
                 "outputs": self.outputs,
             },
@@ -462,6 +463,7 @@ def put(delta: Delta) -> None:
     """Make a Delta a submodule of its backbone, whose own parameters are frozen if they are not."""
     backbone = delta.backbone
     backbone.requires_grad_(False)
+    keep_unpacked(backbone)
     if not hasattr(backbone, CONTAINER):
         backbone.add_module(CONTAINER, nn.ModuleDict())
     getattr(backbone, CONTAINER)[key_of(delta.name)] = delta

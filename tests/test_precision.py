@@ -1,0 +1,74 @@
+"""Runs whose backbone or adapter is held in bfloat16: what is saved, and that all that follows holds it alike."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hyperadapters import METHODS, Evaluation, Experiment, FilesTask, Text, Training, evaluate, load, run, start_from
+from hyperadapters.methods.delta import CONFIG, TENSORS
+from hyperadapters.predict import load_predictor
+from hyperadapters.run import load_task
+from hyperadapters.store import backbone_of, read_config
+from test_train import rows_file
+
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A run of few rows on the embedded T5."""
+    rows = {"train": 24, "validation": 12}
+    files = {name: str(rows_file(tmp_path / f"{name}.jsonl", count)) for name, count in rows.items()}
+    return Experiment(
+        method=METHODS["compacter++"],
+        task=FilesTask(**files, text=("text",), answer="label", classify=True),
+        training=Training(lr=1e-2, epochs=1, batch_size=8),
+        text=Text(source_length=32),
+        evaluation=Evaluation(decode="score"),
+    )
+
+
+def held(run_of, backbone="fp32", adapter="fp32"):
+    return replace(run_of, training=replace(run_of.training, backbone_precision=backbone, adapter_precision=adapter))
+
+
+@pytest.mark.parametrize(("backbone", "adapter"), [("bf16", "fp32"), ("bf16", "bf16"), ("fp32", "bf16")])
+def test_a_run_holds_each_in_its_type_and_so_does_all_that_follows(backbone, adapter, small, tmp_path):
+    result = run(held(small, backbone, adapter), tmp_path / "out", quiet=True)
+    assert {tensor.dtype for tensor in load_file(tmp_path / "out" / TENSORS).values()} == {TYPES[adapter]}
+    config = read_config(tmp_path / "out")
+    assert (config["backbone"]["precision"], config["precision"]) == (backbone, adapter)
+    predictor = load_predictor(tmp_path / "out")
+    assert predictor.delta.backbone.dtype == TYPES[backbone]
+    assert predictor([{"text": "this farmer sees that king"}])[0] in ("yes", "no")
+    model, tokenizer = backbone_of(config)
+    delta = load(tmp_path / "out", model)
+    found = evaluate(delta, load_task(small, tokenizer, delta.anatomy.kind), "validation", small.evaluation)
+    assert found.metrics == result.metrics["validation"]
+
+
+def test_half_the_weights_of_a_backbone_half_the_bytes(small, tmp_path):
+    sizes = {}
+    for precision in TYPES:
+        experiment = held(small, precision)
+        run(experiment, tmp_path / precision, quiet=True)
+        model, _ = backbone_of(read_config(tmp_path / precision))
+        sizes[precision] = sum(tensor.nbytes for tensor in model.parameters())
+    assert sizes["fp32"] == 2 * sizes["bf16"]
+
+
+def test_an_adapter_goes_on_in_the_type_that_the_run_says(small, tmp_path):
+    run(held(small, adapter="bf16"), tmp_path / "first", quiet=True)
+    run(replace(small, start=start_from(tmp_path / "first")), tmp_path / "second", quiet=True)
+    assert {tensor.dtype for tensor in load_file(tmp_path / "second" / TENSORS).values()} == {torch.float32}
+
+
+def test_an_adapter_of_an_earlier_file_was_trained_on_float32(small, tmp_path):
+    run(small, tmp_path / "out", quiet=True)
+    config = json.loads((tmp_path / "out" / CONFIG).read_text())
+    del config["backbone"]["precision"]
+    (tmp_path / "out" / CONFIG).write_text(json.dumps(config))
+    assert backbone_of(read_config(tmp_path / "out"))[0].dtype == torch.float32
