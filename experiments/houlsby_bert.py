@@ -7,7 +7,7 @@ are chosen on validation. Batches of 32, warm-up over a tenth of the steps, trun
 its erf-GELU too. Initialisation differs: N(0, 0.01²) here, a truncated normal of 1e-3 there.
 
 The runs stand in an order that leaves a smaller table whole when a sweep is stopped: all methods on the first task at
-their first rate, then at the second, then the next task, the other seeds, and last the other sizes.
+their first rate, then at the others, then the next task, the other seeds, and last the other sizes.
 """
 
 import json
@@ -24,8 +24,9 @@ ROWS = int(os.environ.get("HYPERADAPTERS_ROWS", "0")) or None
 TASKS = ("sst2", "cola", "stsb", "mrpc", "rte")
 """From the shortest texts to the longest, but for one."""
 SIZES, MORE_SIZES = (64, 8), (16, 32, 128, 256)
-RATES = {"full": (1e-4, 3e-5), "houlsby": (1e-3, 3e-4), "compacter": (1e-2, 3e-3)}
-"""Two each, the likelier one first; of those without adapters and BitFit, 3e-3 and 1e-3."""
+RATES = {"full": (1e-4, 3e-5, 3e-4), "houlsby": (1e-3, 3e-4, 3e-3), "compacter": (1e-2, 3e-3, 3e-2)}
+OTHER_RATES = (3e-3, 1e-3, 1e-2)
+"""Three each, the likelier ones first; the others are those of norms, head and BitFit."""
 CHOSEN = os.environ.get("HYPERADAPTERS_RATES", "")
 SEEDS = (42, 43, 44)
 BATCH = 32
@@ -54,7 +55,7 @@ def rates(row: ha.Method) -> tuple[float, ...]:
     if CHOSEN:
         chosen = json.loads(Path(CHOSEN).read_text(encoding="utf-8"))["chosen"]
         return (chosen.get(name_of(row)) or chosen[name_of(adapters(SIZES)[0])],)
-    return next((found for name, found in RATES.items() if type(ha.METHODS[name]) is type(row)), (3e-3, 1e-3))
+    return next((found for name, found in RATES.items() if type(ha.METHODS[name]) is type(row)), OTHER_RATES)
 
 
 def run(row: ha.Method, task: str, rate: float, seed: int) -> ha.Experiment:
@@ -77,6 +78,6 @@ def experiments() -> list[ha.Experiment]:
         run(row, task, rates(row)[number], seed)
         for rows, seed in parts
         for task in TASKS
-        for number in range(1 if CHOSEN else 2)
+        for number in range(1 if CHOSEN else 3)
         for row in rows
     ]

@@ -1,40 +1,44 @@
-"""What a folder of results holds, in one small JSON without paths: a line for each run.
+"""All results of a folder in one file, a line each, as `hyperadapters report` reads them, without this machine's paths.
 
-python experiments/summed_up.py results/evidence results/evidence.json
+    python experiments/summed_up.py results/evidence results/evidence.jsonl [the backbone's name]
+
+A backbone that was given as a folder needs a name that others know it by. Histories are left out.
 """
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hyperadapters.run import RESULT, Result, read_result
+from hyperadapters.report import read_results
+from hyperadapters.run import Result
+
+PATHS = ("data", "train", "validation", "test")
 
 
-def line(result: Result) -> dict[str, Any]:
+def line(result: Result, backbone: str) -> dict[str, Any]:
     """One run."""
-    training, rows = result.experiment["training"], result.experiment["text"]["train_rows"]
-    return {
-        "task": result.task,
-        "method": result.experiment["method"],
-        "rows": rows,
-        "training": {key: training[key] for key in ("lr", "epochs", "batch_size", "warmup_steps", "seed")},
-        "metrics": result.metrics,
-        "intervals": result.intervals,
-        "trained": result.trained,
-        "bytes": result.bytes,
-        "peak memory of a step": result.cost.peak_memory,
-        "steps": result.steps,
-        "best step": result.best_step,
-        "versions": result.versions,
-    }
+    values = {**asdict(result), "history": []}
+    experiment = values["experiment"]
+    if Path(experiment["backbone"]).is_absolute():
+        if not backbone:
+            raise SystemExit(f"{experiment['backbone']} is a folder of this machine: give the backbone's name.")
+        experiment["backbone"] = backbone
+    for key in PATHS:
+        if key in experiment["task"]:
+            experiment["task"][key] = Path(experiment["task"][key]).name
+    if "start" in experiment:
+        experiment["start"]["adapter"] = Path(experiment["start"]["adapter"]).name
+    return values
 
 
 def main() -> None:
-    folder, output = map(Path, sys.argv[1:])
-    lines = [line(read_result(path.parent)) for path in sorted(folder.glob(f"*/{RESULT}"))]
-    output.write_text("[\n" + ",\n".join(json.dumps(found) for found in lines) + "\n]\n", encoding="utf-8")
-    print(f"{len(lines)} runs")
+    folder, output = map(Path, sys.argv[1:3])
+    results, wrong = read_results(folder)
+    lines = [json.dumps(line(result, "".join(sys.argv[3:]))) for result in results.values()]
+    output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"{len(lines)} runs", *wrong, sep="\n")
 
 
 if __name__ == "__main__":

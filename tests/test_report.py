@@ -308,6 +308,17 @@ def test_results_are_found_at_any_depth_and_damaged_ones_named(tmp_path):
     assert "no finite numbers" in wrong[4]
 
 
+def test_a_file_of_results_gives_what_their_folder_gives(tmp_path):
+    good = published_run("full")[0]
+    lines = [json.dumps(asdict(good)), "no JSON", json.dumps({**asdict(good), "metrics": 3}), "[1]", "{}"]
+    (tmp_path / "all.jsonl").write_text("\n".join(lines))
+    found, wrong = read_results(tmp_path / "all.jsonl")
+    assert found == {Path(f"{tmp_path / 'all.jsonl'}:1"): good}
+    assert [problem.partition("all.jsonl:")[2][0] for problem in wrong] == ["2", "3", "4", "5"]
+    with pytest.raises(InputError, match=r"none.jsonl does not exist"):
+        read_results(tmp_path / "none.jsonl")
+
+
 def test_a_folder_without_results_is_refused_in_one_line(tmp_path):
     with pytest.raises(InputError, match=r"holds no result.json of a run .* `hyperadapters sweep` and `train` write"):
         read_results(tmp_path)

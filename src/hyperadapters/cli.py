@@ -540,7 +540,10 @@ def cost_table(found: Any, full: Any, memory: int, title: str) -> Table:
 
 @command
 def report(
-    results: Annotated[Path, typer.Argument(help="Folder with runs, at any depth, such as a sweep's OUTPUT.")],
+    results: Annotated[
+        Path,
+        typer.Argument(help="Folder with runs, at any depth, such as a sweep's OUTPUT; or a .jsonl file of results."),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the report.")] = Path("report"),
     json_output: Json = False,
 ) -> None:

@@ -51,12 +51,21 @@ def read_json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} does not exist.")
     if path.stat().st_size > LARGEST_JSON:
         raise InputError(f"{path} has {path.stat().st_size:,} bytes; such a file has {LARGEST_JSON:,} at most.")
+    return json_object(path.read_bytes(), str(path))
+
+
+def json_object(text: bytes, where: str) -> dict[str, Any]:
+    """The JSON object of a text.
+
+    Raises:
+        InputError: it is none; `where` it was found is said.
+    """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(text.decode("utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON: {error}.") from error
+        raise InputError(f"{where} is not JSON: {error}.") from error
     if not isinstance(value, dict):
-        raise InputError(f"{path} holds a {type(value).__name__}, not a JSON object.")
+        raise InputError(f"{where} holds a {type(value).__name__}, not a JSON object.")
     return value
 
 

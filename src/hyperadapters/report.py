@@ -3,7 +3,8 @@
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from hyperadapters.measure import human_bytes
 from hyperadapters.methods import method_from_json
 from hyperadapters.page import page
 from hyperadapters.progress import span
-from hyperadapters.run import RESULT, Result, read_result
+from hyperadapters.run import RESULT, Result, read_result, result_from_json
 from hyperadapters.store import task_embeddings
 from hyperadapters.summary import (
     Estimate,
@@ -122,24 +123,48 @@ def write_comparison(results: Sequence[Result], folder: Path) -> dict[str, str]:
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
-def read_results(folder: Path) -> tuple[dict[Path, Result], list[str]]:
-    """Every `result.json` below a folder, by the folder it lies in, and what is wrong with those left out.
+def read_results(place: Path) -> tuple[dict[Path, Result], list[str]]:
+    """Every `result.json` below a folder, or every line of a JSONL file of such, and what is wrong with the others.
+
+    Returns the results by the folder that each lies in, or by the file and its line.
 
     Raises:
-        InputError: no such folder, or none that can be read.
+        InputError: no such folder or file, or none that can be read.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is no folder. Name one with runs, such as the --output of a sweep.")
+    if not place.is_dir() and place.suffix != ".jsonl":
+        raise InputError(
+            f"{place} is no folder. Name one with runs, such as the --output of a sweep, or a .jsonl file."
+        )
+    if not place.exists():
+        raise InputError(f"{place} does not exist.")
     results, wrong = {}, []
-    for path in sorted(folder.rglob(RESULT)):
+    for path, read in (in_folder if place.is_dir() else in_lines)(place):
         try:
-            results[path.parent] = usable(read_result(path.parent), path)
+            results[path] = usable(read(), path)
         except InputError as error:
             wrong.append(str(error))
     if not results:
         why = f": {wrong[0]}" if wrong else ". `hyperadapters sweep` and `train` write them."
-        raise InputError(f"{folder} holds no {RESULT} of a run that can be read, at any depth{why}")
+        raise InputError(f"{place} holds no {RESULT} of a run that can be read, at any depth{why}")
     return results, wrong
+
+
+def in_folder(folder: Path) -> Iterator[tuple[Path, Callable[[], Result]]]:
+    """The folders below one that hold a result, and what reads it."""
+    for path in sorted(folder.rglob(RESULT)):
+        yield path.parent, partial(read_result, path.parent)
+
+
+def in_lines(file: Path) -> Iterator[tuple[Path, Callable[[], Result]]]:
+    """The lines of a file, and what makes a result of each."""
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            yield Path(f"{file}:{number}"), partial(result_of_line, line, f"{file}:{number}")
+
+
+def result_of_line(line: bytes, where: str) -> Result:
+    """The result in a line of JSON."""
+    return result_from_json(files.json_object(line, where), where)
 
 
 def usable(result: Result, path: Path) -> Result:

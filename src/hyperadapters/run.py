@@ -1,7 +1,7 @@
 """`run(Experiment) -> Result`: the whole story on one page."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -101,11 +101,19 @@ def read_result(folder: Path) -> Result:
     Raises:
         InputError: there is none, or its file is damaged.
     """
-    values = files.read_json(folder / RESULT)
+    return result_from_json(files.read_json(folder / RESULT), str(folder / RESULT))
+
+
+def result_from_json(values: Mapping[str, Any], where: str) -> Result:
+    """The result whose fields these are.
+
+    Raises:
+        InputError: some are missing or unknown; `where` they were found is said.
+    """
     try:
         return Result(**{**values, "cost": Cost(**values["cost"])})
     except (TypeError, KeyError) as error:
-        raise InputError(f"{folder / RESULT} is not a result of this version: {error}.") from error
+        raise InputError(f"{where} is not a result of this version: {error}.") from error
 
 
 def run(
