@@ -241,9 +241,11 @@ def test_a_method_whose_tensors_have_no_axis_of_adapters_is_not_packed(method):
     assert not packs({"1": experiment(chosen), "2": experiment(chosen, lr=1.0)})
 
 
-def test_an_output_layer_that_trains_and_a_mixture_are_not_packed():
+def test_an_output_layer_that_trains_checkpointing_and_a_mixture_are_not_packed():
     with_output = replace(METHODS["compacter"], output_layer=True)
     assert not packs({"1": experiment(with_output), "2": experiment(with_output, lr=1.0)})
+    again = {lr: experiment(lr=lr, gradient_checkpointing=True) for lr in (1e-3, 1e-2)}
+    assert not packs(again)
     mixed = [replace(experiment(lr=lr), task=MixtureTask(names=("glue/rte", "glue/cola"))) for lr in (1e-3, 1e-2)]
     assert not packs(dict(enumerate(mixed)))
 

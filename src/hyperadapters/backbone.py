@@ -222,6 +222,19 @@ def shape_config(name: str) -> PretrainedConfig:
     return T5Config(**sizes, decoder_start_token_id=0)  # T5 starts its answers with the padding token
 
 
+def enable_checkpointing(backbone: Any) -> None:
+    """Let a backbone compute its layers again in the backward pass, as transformers does it; it stays so.
+
+    Raises:
+        InputError: its architecture has no gradient checkpointing.
+    """
+    if not backbone.supports_gradient_checkpointing:
+        name = type(backbone).__name__
+        raise InputError(f"{name} has no gradient checkpointing: leave out training.gradient_checkpointing.")
+    new = getattr(backbone, "activation_checkpointing_enable", None)  # its name in later versions of transformers 5
+    (new or backbone.gradient_checkpointing_enable)({"use_reentrant": False})
+
+
 def meta_backbone(name: str) -> PreTrainedModel:
     """The backbone without its weights: shapes alone, of any size at once."""
     config = shape_config(name)

@@ -52,6 +52,8 @@ class Training:
     training and afterwards."""
     adapter_precision: Precision = "fp32"
     """The type that the Delta is held, trained and saved in."""
+    gradient_checkpointing: bool = False
+    """Keep each layer's input alone and compute the rest again in the backward pass: less memory, more time."""
     evaluate_steps: int | None = None
     """Evaluate every so many steps; None: after every epoch, or after every tenth of `steps`."""
     patience: int | None = None
@@ -81,7 +83,13 @@ class Training:
         return {key: value for key, value in settings.dump(self).items() if (key, value) not in LATER.items()}
 
 
-LATER = {"steps": None, "compile": False, "backbone_precision": "fp32", "adapter_precision": "fp32"}
+LATER = {
+    "steps": None,
+    "compile": False,
+    "backbone_precision": "fp32",
+    "adapter_precision": "fp32",
+    "gradient_checkpointing": False,
+}
 """Settings of training that came after the first files were written, as those files mean them."""
 
 

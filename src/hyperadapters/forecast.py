@@ -15,7 +15,7 @@ from huggingface_hub import try_to_load_from_cache
 from transformers import AutoTokenizer
 
 from hyperadapters.anatomy import kind_of
-from hyperadapters.backbone import EMBEDDED, default_device, load_config, resolve
+from hyperadapters.backbone import EMBEDDED, default_device, enable_checkpointing, load_config, resolve
 from hyperadapters.data import Data, Mixture, batches_by_length, encode, limited, tasks_of, training_rows
 from hyperadapters.errors import InputError
 from hyperadapters.evaluate import evaluate
@@ -265,6 +265,8 @@ def timed(experiment: Experiment, data: Data | Mixture, most: int) -> Pace:
     """The pace of training on rows of middling length, and of answering as many validation rows."""
     device = default_device()
     backbone, tokenizer = backbone_for(experiment)
+    if experiment.training.gradient_checkpointing:
+        enable_checkpointing(backbone)
     delta = attach_for(experiment, backbone, data)
     kind = KINDS[delta.anatomy.kind]
     rows = training_rows(data)

@@ -77,9 +77,12 @@ def what_is_shared(experiment: Experiment) -> str:
 
 
 def stackable(experiment: Experiment) -> bool:
-    """Whether a run is of one task, begins afresh, and all tensors of its method have the axis of adapters."""
+    """Whether a run is of one task, begins afresh, and all tensors of its method have the axis of adapters.
+
+    Layers that are computed again in the backward pass would draw their dropout from another run's numbers.
+    """
     several = isinstance(experiment.task, MixtureTask) or not experiment.method.many_tasks
-    if several or experiment.start or experiment.training.compile:
+    if several or experiment.start or experiment.training.compile or experiment.training.gradient_checkpointing:
         return False
     try:
         delta = attach(meta_backbone(experiment.backbone), experiment.method, tasks=["0", "1"])

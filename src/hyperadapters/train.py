@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters import files
+from hyperadapters.backbone import enable_checkpointing
 from hyperadapters.compiled import CompiledModel
 from hyperadapters.data import Data, Mixture, epoch_batches, mixed_batches, tasks_of, training_rows
 from hyperadapters.dropout import set_fast_dropout
@@ -105,7 +106,8 @@ def fit(
         quiet: show no progress.
 
     Raises:
-        InputError: the checkpoint is of another run, or the data is for another kind of backbone or size of head.
+        InputError: the checkpoint is of another run, the data is for another kind of backbone or size of head, or the
+            backbone knows no gradient checkpointing.
         NonFiniteLossError: the loss is not finite; names the step; the last good checkpoint stays.
         Interrupted: Ctrl-C; a checkpoint has been written if there is an `output`.
     """
@@ -149,6 +151,8 @@ class Trainer:
             self.trained.values(), lr=training.lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=training.weight_decay
         )
         set_fast_dropout(delta.backbone, training.fast_dropout)
+        if training.gradient_checkpointing:
+            enable_checkpointing(delta.backbone)
         self.model: nn.Module = delta.backbone
         if self.accelerator.num_processes > 1:
             self.model = self.accelerator.prepare(delta.backbone)

@@ -1,0 +1,36 @@
+"""Training that computes its layers again in the backward pass: the same Delta, with less kept."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from families import DROPOUT, FAMILIES
+from hyperadapters import METHODS, InputError, attach, fit, measure, method_named
+from test_kinds import toy
+from test_train import SHORT, same
+
+KINDS = {"t5": "encoder-decoder", "bert": "encoder", "llama": "decoder"}
+
+
+@pytest.mark.parametrize("fast_dropout", [True, False])
+@pytest.mark.parametrize("name", KINDS)
+def test_layers_computed_again_draw_the_same_dropout_and_train_the_same(name, fast_dropout):
+    family, data = FAMILIES[name], toy(KINDS[name])
+    dropout = {key: 0.2 for key in DROPOUT if key in family.config(**family.sizes).to_dict()}
+    deltas, kept = [], []
+    for again in (False, True):
+        torch.manual_seed(0)
+        delta = attach(family.make(**dropout), method_named("compacter", {"bottleneck": 8}))
+        training = replace(SHORT, epochs=1, fast_dropout=fast_dropout, gradient_checkpointing=again)
+        fit(delta, data, training, quiet=True)
+        deltas.append(delta)
+        kept.append(measure(delta, data, batch_size=8).saved_activations)
+    same(*deltas, rtol=1e-3, atol=1e-6)
+    assert kept[1] < 0.8 * kept[0]
+
+
+def test_an_architecture_without_checkpointing_says_so():
+    delta = attach(FAMILIES["albert"].make(), METHODS["houlsby"])
+    with pytest.raises(InputError, match="has no gradient checkpointing: leave out"):
+        fit(delta, toy("encoder"), replace(SHORT, gradient_checkpointing=True), quiet=True)
