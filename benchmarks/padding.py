@@ -1,6 +1,6 @@
 """Padded over real source tokens of the batches that training takes, on the official GLUE files.
 
-    python benchmarks/padding.py --data ../shared/data/glue --output results/padding.json
+    python benchmarks/padding.py --data DATA/glue --output results/padding.json
 
 Beside it batches at random, padded to their longest row, and everything padded to a fixed 128.
 """

@@ -4,8 +4,8 @@
 
 Both train the same randomly initialised backbone on random tokens with AdamW, in float32. Full fine-tuning is plain
 PyTorch over all parameters. The paper's figures for its published code are 3.4 times the time and 1.7 times the memory
-(Compacter, arXiv:2106.04647v2, Table 3; see SPEC on its arithmetic). On a CPU that other work shares, processor time
-(`cpu_seconds`) is the figure to trust: it does not count waiting.
+(Compacter, arXiv:2106.04647v2, Table 3, whose % column divides by the method's own figure). On a CPU that other work
+shares, processor time (`cpu_seconds`) is the figure to trust: it does not count waiting.
 """
 
 import argparse

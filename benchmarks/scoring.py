@@ -1,6 +1,6 @@
 """Label scoring against greedy generation, and length-grouped batches against one text at a time.
 
-    python benchmarks/scoring.py --task glue/sst2 --data ../shared/data/glue --output results/scoring.json
+    python benchmarks/scoring.py --task glue/sst2 --data DATA/glue --output results/scoring.json
 
 The T5 inside the package learns the task with Houlsby's adapters on `--train-rows` rows. Then the test rows are
 answered by scoring the label strings in one decoder pass, and by greedy generation as in the papers: the share of

@@ -1,7 +1,8 @@
 """Every method on the embedded T5, real data, text to text: the papers' comparison in our numbers.
 
     hyperadapters sweep experiments/evidence.py --data DATA --output results/evidence --jobs 2
-    hyperadapters report results/evidence -o docs/evidence
+    python experiments/summed_up.py results/evidence results/evidence.jsonl
+    python experiments/pages.py
 
 The tasks that this backbone learns come first, each with all methods and seeds, so a grid that was stopped is a smaller
 honest table. Rates are those that `evidence_rates.py` chose on validation.

@@ -1,7 +1,7 @@
 """Houlsby et al. (arXiv:1902.00751v2), Table 1 and Figures 1 and 3 in form: an encoder, adapters of many sizes.
 
 On a small encoder (MiniLM-L6, or any whose folder is given in HYPERADAPTERS_ENCODER) and the five tasks of GLUE whose
-whole training sets are at hand, in the folder HYPERADAPTERS_GLUE, from the Hub without it; HYPERADAPTERS_ROWS limits
+whole training sets were available, in the folder HYPERADAPTERS_GLUE, from the Hub without it; HYPERADAPTERS_ROWS limits
 the training rows, and HYPERADAPTERS_RATES, a file of rates_chosen.py, leaves one rate to each method. Sizes and rates
 are chosen on validation. Batches of 32, warm-up over a tenth of the steps, truncated at 128 tokens, as in the paper;
 its erf-GELU too. Initialisation differs: N(0, 0.01²) here, a truncated normal of 1e-3 there.

@@ -3,8 +3,8 @@
     hyperadapters sweep experiments/multitask.py --data DATA --output results/multitask --keep-adapters
     python experiments/many_tasks.py results/multitask results/transfer
 
-Eight tasks of GLUE and SuperGLUE. The paper's mixture is GLUE's eight; of QQP, MNLI and QNLI the training sets are not
-at hand. All arms see the same number of rows: a single-task adapter takes an eighth of the steps. Every arm has one
+Eight tasks of GLUE and SuperGLUE. The paper's mixture is GLUE's eight; of QQP, MNLI and QNLI the training sets were not
+available. All arms see the same number of rows: a single-task adapter takes an eighth of the steps. Every arm has one
 seed before any has two, and the arms that transfer.py starts from come first.
 """
 

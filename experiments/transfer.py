@@ -3,7 +3,7 @@
     hyperadapters sweep experiments/transfer.py --data DATA --output results/transfer
 
 SciTail starts from RTE's entry, IMDB from SST-2's; a single-task adapter of that task, and multi-task T5, go on from
-their own weights. SciTail's training set is not at hand: `scitail-test` splits the official test set. The starts are
+their own weights. SciTail's training set was not available: `scitail-test` splits the official test set. The starts are
 the adapters that multitask.py left in STARTS (`--keep-adapters`), of its first seed; what is not there is left out.
 Few rows come first, every arm before the next seed.
 """

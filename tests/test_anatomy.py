@@ -62,7 +62,7 @@ def test_the_counts_equal_the_closed_form(name):
 
 
 def test_houlsby_on_bert_base_counts_as_the_paper(tmp_path):
-    """SPEC §3: adapters 2,379,264, norms 38,400, head 1,538."""
+    """By hand: adapters 2,379,264, norms 38,400, head 1,538."""
     hf.BertConfig().save_pretrained(tmp_path)
     found = parameters_of(str(tmp_path), method_named("houlsby", {"bottleneck": 64}))
     assert found.by_kind == {"adapter": 2_379_264, "norm": 38_400, "head": 1_538}
@@ -71,7 +71,7 @@ def test_houlsby_on_bert_base_counts_as_the_paper(tmp_path):
 
 
 def test_in_bert_the_adapter_stands_before_residual_and_norm():
-    """LN(dropout(A(y) + y) + x), y the sub-layer's dense output (SPEC §1.1), with dropout on."""
+    """LN(dropout(A(y) + y) + x), y the sub-layer's dense output, with dropout on."""
     from hyperadapters.layers.bottleneck import bottleneck_adapter
 
     backbone = FAMILIES["bert"].make(hidden_dropout_prob=0.3).train()

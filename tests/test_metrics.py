@@ -1,4 +1,4 @@
-"""Metrics against hand-worked cases, invalid answers included (SPEC §2.3)."""
+"""Metrics against hand-worked cases, invalid answers included."""
 
 import pytest
 

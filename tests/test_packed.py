@@ -224,6 +224,7 @@ def test_runs_that_differ_in_training_are_packed_and_others_are_not():
         "batch": experiment(batch_size=7),
         "backbone in bf16": experiment(backbone_precision="bf16"),
         "adapter in bf16": experiment(adapter_precision="bf16"),
+        "computed again": experiment(gradient_checkpointing=True),
         "text": replace(base, text=Text(source_length=64)),
         "task": replace(base, task=NamedTask(name="glue/cola")),
         "houlsby": experiment("houlsby"),

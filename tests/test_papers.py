@@ -1,4 +1,4 @@
-"""The papers' tables of parameters, counted by us (SPEC §3)."""
+"""The papers' tables of parameters, counted by us."""
 
 import pytest
 

@@ -7,12 +7,24 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hyperadapters import METHODS, Evaluation, Experiment, FilesTask, Text, Training, evaluate, load, run, start_from
+from hyperadapters import (
+    METHODS,
+    Evaluation,
+    Experiment,
+    FilesTask,
+    InputError,
+    Text,
+    Training,
+    evaluate,
+    load,
+    run,
+    start_from,
+)
 from hyperadapters.methods.delta import CONFIG, TENSORS
 from hyperadapters.predict import load_predictor
 from hyperadapters.run import load_task
 from hyperadapters.store import backbone_of, read_config
-from test_train import rows_file
+from test_train import fitted, rows_file
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -72,3 +84,9 @@ def test_an_adapter_of_an_earlier_file_was_trained_on_float32(small, tmp_path):
     del config["backbone"]["precision"]
     (tmp_path / "out" / CONFIG).write_text(json.dumps(config))
     assert backbone_of(read_config(tmp_path / "out"))[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize("setting", ["backbone_precision", "adapter_precision"])
+def test_fit_does_not_pass_over_a_type_that_is_not_there(setting):
+    with pytest.raises(InputError, match=f"training.{setting}=bf16: .* it so"):
+        fitted(Training(lr=1e-3, **{setting: "bf16"}))

@@ -252,7 +252,7 @@ def test_averages_are_over_the_columns_that_half_of_the_lines_have():
 
 
 def test_total_parameters_are_those_of_hyperformers_and_compacters_tables():
-    """1 + tasks · (added, without norms) / backbone: Adapters at T5-base, eight tasks, SPEC's counts."""
+    """1 + tasks · (added, without norms) / backbone: Adapters at T5-base, eight tasks, the paper's counts."""
     line = tables([result("houlsby", "glue/rte", {"accuracy": 60})])[0].lines[0]
     line = dataclasses.replace(line, trained=1_855_104, total=222_882_048, by_kind={"norm": 47_616})
     assert line.copies(8) == pytest.approx(1.065, abs=5e-4)

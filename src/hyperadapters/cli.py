@@ -1,6 +1,6 @@
 """The command line: thin; every command is a few calls of the library.
 
-Exit codes: 0 done, 1 a fault of ours, 2 a wrong input, 130 interrupted.
+Exit codes: 0 done, 1 a fault of ours or a run of a sweep that failed, 2 a wrong input, 130 interrupted.
 """
 
 import functools
@@ -66,8 +66,8 @@ Settings = Annotated[
     typer.Option(
         "--set",
         help="Change a setting: method.KEY, training.KEY, text.KEY or evaluation.KEY, as in "
-        "`--set method.n=8 --set training.lr=3e-3`; with several tasks task.temperature too. Repeat it. A wrong key "
-        "lists the right ones.",
+        "`--set method.n=8 --set training.lr=3e-3`; with several tasks task.temperature too. Repeat it. "
+        "`--set training.?=` lists the keys of a section; docs/training.md explains them.",
     ),
 ]
 StartFolder = Annotated[
@@ -205,10 +205,20 @@ def plan(chosen: Any, task: Any, backbone: str, settings: list[str], start: Any 
     from hyperadapters.tasks import task_named
 
     epochs = task_named(task.name).epochs if isinstance(task, NamedTask) else 3
-    training = Training(lr=suggested_rate(chosen, backbone), epochs=epochs)
+    training = Training(lr=suggested_rate(chosen, backbone), epochs=epochs, **held_types(start))
     text = text_for(task)
     experiment = Experiment(method=chosen, task=task, backbone=backbone, training=training, text=text, start=start)
     return with_changes(experiment, changes(settings))
+
+
+def held_types(start: Any) -> dict[str, Any]:
+    """The types that backbone and adapter are held in where a run goes on from an adapter: those of its training."""
+    from hyperadapters.store import read_config
+
+    if not start:
+        return {}
+    config = read_config(start.adapter)
+    return {"backbone_precision": config["backbone"]["precision"], "adapter_precision": config["precision"]}
 
 
 def choose_start(folder: str, init_task: str, freeze: bool, named: bool) -> Any:
@@ -648,7 +658,7 @@ def predict(
     task in the column `task`, a sub-folder's name; a batch mixes tasks, each row with its own adapter.
 
     Examples:
-        hyperadapters predict out/adapter "The keys to the cabinet is on the table ."
+        hyperadapters predict out/adapter "the king saw the shy monk ." "the shy monk saw the king ."
 
         hyperadapters predict out/adapter --file in.jsonl --output out.jsonl
 

@@ -43,6 +43,7 @@ ALIKE = (
     "precision",
     "backbone_precision",
     "adapter_precision",
+    "gradient_checkpointing",
     "fast_dropout",
     "compile",
 )

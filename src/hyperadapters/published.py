@@ -50,8 +50,8 @@ TABLE_1 = {
 }
 """Compacter (arXiv:2106.04647v2), Table 1: GLUE, T5-base, one seed.
 
-The averages of full fine-tuning and Compacter are those that our specification quotes; the paper's text (§5.3, §5.5)
-gives the adapter's, and by how much the others fall short of full fine-tuning.
+The averages of full fine-tuning and Compacter are known second-hand; the paper's text (§5.3, §5.5) gives the
+adapter's, and by how much the others fall short of full fine-tuning.
 """
 
 TABLE_7 = {"houlsby (output_layer = True)": Row(86.48)}

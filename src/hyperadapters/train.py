@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters import files
-from hyperadapters.backbone import enable_checkpointing
+from hyperadapters.backbone import enable_checkpointing, precision_of
 from hyperadapters.compiled import CompiledModel
 from hyperadapters.data import Data, Mixture, epoch_batches, mixed_batches, tasks_of, training_rows
 from hyperadapters.dropout import set_fast_dropout
@@ -105,9 +105,11 @@ def fit(
         trackers: started ones, told of every evaluation: loss, rate, metrics; after resuming, of earlier ones again.
         quiet: show no progress.
 
+    Backbone and Delta are trained in the types they are held in.
+
     Raises:
-        InputError: the checkpoint is of another run, the data is for another kind of backbone or size of head, or the
-            backbone knows no gradient checkpointing.
+        InputError: the checkpoint is of another run, the data is for another kind of backbone or size of head, the
+            backbone knows no gradient checkpointing, or `training` asks for bfloat16 where float32 is held.
         NonFiniteLossError: the loss is not finite; names the step; the last good checkpoint stays.
         Interrupted: Ctrl-C; a checkpoint has been written if there is an `output`.
     """
@@ -117,8 +119,17 @@ def fit(
         if delta.tasks:
             delta.task_number(task.form.name)
     training = training or Training(lr=suggested_rate(delta.method, backbone))
+    check_precision(delta, training)
     trainer = Trainer(delta, data, training, evaluation or Evaluation(), output, trackers=trackers, quiet=quiet)
     return trainer.run(resume=resume)
+
+
+def check_precision(delta: Delta, training: Training) -> None:
+    """Raise InputError where bfloat16 is asked for and something else is there."""
+    if training.backbone_precision == "bf16" != precision_of(delta.backbone):
+        raise InputError('training.backbone_precision=bf16: load it so, load_backbone(..., precision="bf16").')
+    if training.adapter_precision == "bf16" != delta.precision:
+        raise InputError('training.adapter_precision=bf16: attach it so, attach(..., precision="bf16").')
 
 
 class Trainer:

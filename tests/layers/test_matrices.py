@@ -1,4 +1,4 @@
-"""Initialisation as the papers' code draws it (SPEC §1.3), and the shapes of the two families of axes."""
+"""Initialisation as the papers' code draws it, and the shapes of the two families of axes."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""BitFit adds biases where there are none and trains those there are (SPEC §1.2, §1.3)."""
+"""BitFit adds biases where there are none and trains those there are."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Trained parameters against the papers' integers and closed forms (SPEC §3)."""
+"""Trained parameters against the papers' integers and closed forms."""
 
 import json
 
@@ -67,7 +67,7 @@ def test_the_papers_base_model_has_these_many_parameters():
 
 
 def closed_form(size: str, name: str, d: int, n: int, r: int = 1) -> int:
-    """SPEC §3, from the sizes alone."""
+    """From the sizes alone."""
     c = SIZES[size]
     h, layers = c["d_model"], c["num_layers"]
     norms = h * (2 * layers + 3 * layers + 2)

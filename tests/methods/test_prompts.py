@@ -1,4 +1,4 @@
-"""Prompt tuning against the same model fed by hand (SPEC §1.3, §6)."""
+"""Prompt tuning against the same model fed by hand."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Intrinsic-SAID against the explicit projection, and against what its published code got wrong (SPEC §6)."""
+"""Intrinsic-SAID against the explicit projection, and against what its published code got wrong."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Adapters sit where the papers put them: T5's sub-layers written out by hand, with dropout on (SPEC §1.1)."""
+"""Adapters sit where the papers put them: T5's sub-layers written out by hand, with dropout on."""
 
 import pytest
 import torch
@@ -144,7 +144,7 @@ def test_a_trained_output_layer_is_used_by_embeddings_and_head(tiny, batch):
 
 
 def test_one_contraction_with_the_slow_weights_serves_a_whole_step(tiny, batch):
-    """SPEC §7: however many sites, the slow weights enter one matrix product in the forward pass."""
+    """However many sites, the slow weights enter one matrix product in the forward pass."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
     class Products(TorchDispatchMode):
