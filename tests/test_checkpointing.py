@@ -6,7 +6,18 @@ import pytest
 import torch
 
 from families import DROPOUT, FAMILIES
-from hyperadapters import METHODS, InputError, attach, fit, measure, method_named
+from hyperadapters import (
+    METHODS,
+    Experiment,
+    InputError,
+    MixtureTask,
+    Training,
+    attach,
+    fit,
+    measure,
+    method_named,
+    run,
+)
 from test_kinds import toy
 from test_train import SHORT, same
 
@@ -28,6 +39,17 @@ def test_layers_computed_again_draw_the_same_dropout_and_train_the_same(name, fa
         kept.append(measure(delta, data, batch_size=8).saved_activations)
     same(*deltas, rtol=1e-3, atol=1e-6)
     assert kept[1] < 0.8 * kept[0]
+
+
+def test_a_run_that_is_refused_leaves_nothing_behind(tmp_path):
+    small = Experiment(
+        method=METHODS["houlsby"],
+        task=MixtureTask(names=("demo/sentiment", "demo/paraphrase")),
+        training=Training(lr=1e-3, compile=True),
+    )
+    with pytest.raises(InputError, match="training.compile is for one task"):
+        run(small, tmp_path / "out", quiet=True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_architecture_without_checkpointing_says_so():

@@ -328,3 +328,18 @@ def test_a_pack_that_fails_is_run_one_by_one_and_what_is_done_or_elsewhere_is_le
     assert swept.elsewhere == (key(runs[3]),)
     assert (output / key(runs[0]) / RESULT).read_bytes() == before
     assert swept.results[key(runs[1])].together == 1
+
+
+def test_a_pack_that_fails_is_tried_once(tmp_path, monkeypatch):
+    tried = []
+
+    def failing(experiments):
+        tried.append(list(experiments))
+        raise MemoryError
+
+    monkeypatch.setattr("hyperadapters.attempt.run_together", failing)
+    swept = sweep(
+        [sweepable(tmp_path, seed=seed) for seed in (1, 2)], tmp_path / "out", engine=here, pack=1, quiet=True
+    )
+    assert [len(pack) for pack in tried] == [2]
+    assert len(swept.results) == 2

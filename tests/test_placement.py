@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from families import FAMILIES
-from hyperadapters import METHODS, InputError, attach, load, load_backbone, method_named
+from hyperadapters import METHODS, InputError, Pool, attach, load, load_backbone, method_named
 from hyperadapters.backbone import fingerprint
 from hyperadapters.placement import device_of, value_at
 
@@ -103,6 +103,17 @@ def test_where_the_first_layer_lies_on_disk_a_pass_begins_where_it_is_brought_to
     assert torch.equal(
         value_at(backbone, "model.embed_tokens.weight"), load_backbone(folder)[0].model.embed_tokens.weight
     )
+
+
+def test_a_pool_serves_a_backbone_whose_first_layer_lies_on_disk(folder, tmp_path):
+    method = method_named("compacter", SMALL["compacter"])
+    for name in ("a", "b"):
+        attach(load_backbone(folder)[0], method).save(tmp_path / name)
+    backbone = on_disk(folder, tmp_path, embeddings="disk")
+    pool = Pool(backbone, {name: tmp_path / name for name in ("a", "b")}, resident=2)
+    with torch.no_grad(), pool.rows(["a", "b"]):
+        logits = backbone(IDS[:1].expand(2, -1)).logits
+    assert logits.isfinite().all()
 
 
 @pytest.mark.parametrize("method", ["full", "intrinsic-said"])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from conftest import make_tiny
 from hyperadapters import (
     METHODS,
     Evaluation,
@@ -15,12 +16,15 @@ from hyperadapters import (
     InputError,
     Text,
     Training,
+    attach,
     evaluate,
     load,
+    method_named,
     run,
     start_from,
 )
 from hyperadapters.methods.delta import CONFIG, TENSORS
+from hyperadapters.packed import run_together
 from hyperadapters.predict import load_predictor
 from hyperadapters.run import load_task
 from hyperadapters.store import backbone_of, read_config
@@ -70,6 +74,35 @@ def test_half_the_weights_of_a_backbone_half_the_bytes(small, tmp_path):
         model, _ = backbone_of(read_config(tmp_path / precision))
         sizes[precision] = sum(tensor.nbytes for tensor in model.parameters())
     assert sizes["fp32"] == 2 * sizes["bf16"]
+
+
+def test_full_fine_tuning_has_the_backbones_type():
+    backbone = make_tiny().to(torch.bfloat16)
+    assert attach(backbone, METHODS["full"]).describe()["precision"] == "bf16"
+    with pytest.raises(InputError, match="trains the backbone in place, in its own type"):
+        attach(make_tiny(), METHODS["full"], precision="bf16")
+
+
+@pytest.mark.parametrize(("backbone", "adapter"), [("fp32", "bf16"), ("bf16", "fp32")])
+def test_a_method_of_peft_has_the_type_that_is_asked_for(backbone, adapter, batch):
+    pytest.importorskip("peft", reason="peft is not installed")
+    model = make_tiny().to(TYPES[backbone])
+    delta = attach(model, method_named("peft:lora"), precision=adapter)
+    assert {tensor.dtype for tensor in delta.trained().values()} == {TYPES[adapter]}
+    model(**batch).loss.backward()
+    assert all(tensor.grad.isfinite().all() for tensor in delta.trained().values())
+
+
+def test_packed_adapters_have_their_type_too(small, tmp_path):
+    runs = {tmp_path / str(lr): held(small, adapter="bf16") for lr in (1e-3, 1e-2)}
+    runs = {place: replace(run, training=replace(run.training, lr=float(place.name))) for place, run in runs.items()}
+    assert not run_together(runs)
+    for place, experiment in runs.items():
+        tensors = load_file(place / TENSORS)
+        assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
+        run(experiment, tmp_path / "alone" / place.name, quiet=True)
+        for key, tensor in load_file(tmp_path / "alone" / place.name / TENSORS).items():
+            torch.testing.assert_close(tensors[key], tensor, rtol=0.02, atol=1e-3)
 
 
 def test_an_adapter_goes_on_in_the_type_that_the_run_says(small, tmp_path):

@@ -310,11 +310,15 @@ def test_results_are_found_at_any_depth_and_damaged_ones_named(tmp_path):
 
 def test_a_file_of_results_gives_what_their_folder_gives(tmp_path):
     good = published_run("full")[0]
-    lines = [json.dumps(asdict(good)), "no JSON", json.dumps({**asdict(good), "metrics": 3}), "[1]", "{}"]
+    changed = [{"metrics": 3}, {"history": [{}]}, {"bytes": None}, {"by_kind": [1]}, {"versions": []}]
+    changed += [{"cost": {**asdict(good)["cost"], "peak_memory": "much"}}]
+    bad = ["no JSON", "[1]", "{}", "1" * 5000, *(json.dumps({**asdict(good), **change}) for change in changed)]
+    lines = [json.dumps(asdict(good)), *bad, ""]
     (tmp_path / "all.jsonl").write_text("\n".join(lines))
     found, wrong = read_results(tmp_path / "all.jsonl")
     assert found == {Path(f"{tmp_path / 'all.jsonl'}:1"): good}
-    assert [problem.partition("all.jsonl:")[2][0] for problem in wrong] == ["2", "3", "4", "5"]
+    found_at = [int(re.search(r"all\.jsonl:(\d+)", problem)[1]) for problem in wrong]
+    assert found_at == list(range(2, len(bad) + 2))
     with pytest.raises(InputError, match=r"none.jsonl does not exist"):
         read_results(tmp_path / "none.jsonl")
 

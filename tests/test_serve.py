@@ -133,6 +133,17 @@ def test_a_row_that_cannot_be_answered_is_refused_before_anything_is_answered(fo
         next(Server(folder).file(write(tmp_path / "rows.jsonl", [*rows, row])))
 
 
+def test_the_backbone_is_held_as_the_adapters_that_rows_name_were_trained_on(tmp_path):
+    for name, precision in {"a": "bf16", "b": "fp32", "c": "fp32"}.items():
+        save(tmp_path / name, load_backbone(precision=precision)[0], METHODS["compacter++"])
+    asked = [{"task": task, "sentence": SENTENCES[0]} for task in ("b", "c")]
+    server = Server(tmp_path)
+    assert len(list(server.file(write(tmp_path / "rows.jsonl", asked)))) == 2
+    assert {group.delta.backbone.dtype for group in server.groups.values()} == {torch.float32}
+    with pytest.raises(InputError, match="held in different types are answered apart: a on bf16, c on fp32"):
+        list(Server(tmp_path).file(write(tmp_path / "all.jsonl", [{"task": "a", "sentence": "x"}, *asked])))
+
+
 def test_a_folder_without_adapters_is_refused(tmp_path):
     with pytest.raises(InputError, match="neither it nor a folder in it has an adapter_config.json"):
         Server(tmp_path)

@@ -142,8 +142,11 @@ def test_a_newer_format_asks_for_an_update(saved):
     [
         ({"format": None}, "does not say its format"),
         ({"method": "compacter"}, "damaged: method"),
-        ({"backbone": {}}, "backbone.name missing"),
-        ({"backbone": {"precision": "int3"}}, "backbone.precision='int3', not fp32 or bf16"),
+        ({"backbone": {}}, "backbone.name, backbone.architecture, backbone.weights missing"),
+        ({"backbone": {"precision": "int3"}}, "backbone.precision missing or of a wrong type"),
+        ({"backbone": {"precision": ["fp32"], "outputs": "2", "layout": 3}}, "backbone.outputs, backbone.precision"),
+        ({"precision": {}}, "damaged: precision"),
+        ({"method": {"type": ["Compacter"]}}, "damaged: method.type"),
         ({"method": {"type": "Kompacter"}}, "Did you mean Compacter"),
         ({"method": {"type": "FullFineTuning", "lr": 1}}, "method.lr: unknown field"),
     ],

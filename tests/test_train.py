@@ -173,6 +173,18 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
         fitted(Training(**{**vars(SHORT), "lr": 1e-4}), output=tmp_path, resume=True)
 
 
+def test_a_checkpoint_of_another_backbone_or_evaluation_is_refused(tmp_path):
+    fitted(SHORT, output=tmp_path)
+    other = make_tiny()
+    with torch.no_grad():
+        next(other.parameters()).add_(1.0)
+    with pytest.raises(InputError, match="written with another backbone"):
+        fit(attach(other, METHODS["houlsby"]), toy(), SHORT, output=tmp_path, resume=True, quiet=True)
+    again = {"output": tmp_path, "resume": True, "evaluation": Evaluation(decode="generate")}
+    with pytest.raises(InputError, match="written with another evaluation"):
+        fitted(SHORT, **again)
+
+
 def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_last_good_state(tmp_path):
     delta = attach(make_tiny(), METHODS["houlsby"])
     data = toy()

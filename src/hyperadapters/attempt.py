@@ -90,7 +90,6 @@ def exclusively(job: Job, carry_out: Callable[[Job], Report]) -> Report:
     """
     Path(job.folder).mkdir(parents=True, exist_ok=True)
     try:
-        attempt_together(job)
         with FileLock(f"{job.place}.lock", timeout=0):
             return settled(job) or carry_out(job)
     except Timeout:

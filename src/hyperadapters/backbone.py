@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from accelerate import PartialState
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers import (
@@ -156,7 +157,7 @@ def load_backbone(
         spread = {"device_map": device_map, "offload_folder": offload_folder} if device_map else {}
         backbone = load_model(name, source, config, DTYPES[precision], spread)
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise error if isinstance(error, InputError) else explain(name, error) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -222,15 +223,20 @@ def shape_config(name: str) -> PretrainedConfig:
     return T5Config(**sizes, decoder_start_token_id=0)  # T5 starts its answers with the padding token
 
 
+def check_checkpointing(backbone: Any) -> None:
+    """Raise InputError if transformers has no gradient checkpointing for this architecture."""
+    if not backbone.supports_gradient_checkpointing:
+        name = type(backbone).__name__
+        raise InputError(f"{name} has no gradient checkpointing: leave out training.gradient_checkpointing.")
+
+
 def enable_checkpointing(backbone: Any) -> None:
     """Let a backbone compute its layers again in the backward pass, as transformers does it; it stays so.
 
     Raises:
-        InputError: its architecture has no gradient checkpointing.
+        InputError: as `check_checkpointing`.
     """
-    if not backbone.supports_gradient_checkpointing:
-        name = type(backbone).__name__
-        raise InputError(f"{name} has no gradient checkpointing: leave out training.gradient_checkpointing.")
+    check_checkpointing(backbone)
     new = getattr(backbone, "activation_checkpointing_enable", None)  # its name in later versions of transformers 5
     (new or backbone.gradient_checkpointing_enable)({"use_reentrant": False})
 

@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -62,7 +64,7 @@ def json_object(text: bytes, where: str) -> dict[str, Any]:
     """
     try:
         value = json.loads(text.decode("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of JSON, of UTF-8, or a number of too many digits
         raise InputError(f"{where} is not JSON: {error}.") from error
     if not isinstance(value, dict):
         raise InputError(f"{where} holds a {type(value).__name__}, not a JSON object.")
@@ -147,7 +149,7 @@ def check_output(folder: Path, *, resume: bool, marker: str) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"the output {folder} is a file: name a folder.")
-    present = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    present = sorted(path.name for path in folder.iterdir() if path.name != LOCK) if folder.is_dir() else []
     if present and not (resume and marker in present):
         hint = (
             "Add --resume to go on with the run in it, or name another folder."
@@ -158,6 +160,29 @@ def check_output(folder: Path, *, resume: bool, marker: str) -> None:
     above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not os.access(above, os.W_OK):
         raise InputError(f"the output folder {folder} cannot be written: no permission in {above}.")
+
+
+LOCK = ".lock"
+"""Lies in a folder that a process is at work in; one that was killed leaves it, and it holds nobody up."""
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder; the system lets go of it even when this one is killed.
+
+    Raises:
+        InputError: another process is at work in it.
+    """
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"another process is at work in {folder}: wait for it, or name another folder.") from error
+    try:
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)
+        lock.release()
 
 
 def make_output(folder: Path) -> None:

@@ -212,7 +212,12 @@ class Paces:
             self.note(f"finished runs in {self.folder}", experiment)
             return Pace(statistics.median(r.seconds / r.tokens for r in same), 0.0)
         training = experiment.training
-        types = (training.precision, training.backbone_precision, training.adapter_precision)
+        types = (
+            training.precision,
+            training.backbone_precision,
+            training.adapter_precision,
+            training.gradient_checkpointing,
+        )
         what = (backbone, name, training.batch_size, types, experiment.start)
         if what not in self.timed and sample.data is not None and is_local(backbone):
             others = [pace for (place, *_), pace in self.timed.items() if place == backbone]

@@ -159,7 +159,8 @@ def stacked(backbone: nn.Module, method: Method, members: Sequence[Member]) -> D
     deltas = [member.trainer.delta for member in members]
     with torch.random.fork_rng(devices=[]):
         names = [member.name for member in members]
-        stack = attach(backbone, method, "stack", outputs=deltas[0].outputs, tasks=names)
+        held = deltas[0].precision
+        stack = attach(backbone, method, "stack", outputs=deltas[0].outputs, tasks=names, precision=held)
     for name, whole in stack.tensors().items():
         for number, delta in enumerate(deltas):
             own = delta.tensors()[name]

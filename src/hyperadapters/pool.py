@@ -17,6 +17,7 @@ from hyperadapters.errors import InputError
 from hyperadapters.layers.rows import numbered
 from hyperadapters.methods import method_from_json
 from hyperadapters.methods.delta import TENSORS, Delta, at_rest, build, check_name, put
+from hyperadapters.placement import device_of
 from hyperadapters.store import check_backbone, read_config
 
 FEWEST_SLOTS = 2
@@ -145,7 +146,7 @@ class Pool:
         names = [names] if isinstance(names, str) else names
         slots = self.fetch(names)
         self.held.update(slots.keys())
-        device = next(self.delta.backbone.parameters()).device
+        device = device_of(self.delta.backbone)
         try:
             with self.delta.choosing(numbered([slots[name] for name in names], device)) as backbone:
                 yield backbone
@@ -244,4 +245,4 @@ def empty_slots(backbone: nn.Module, recipe: Mapping[str, Any], folder: Path, sl
     except (RuntimeError, OverflowError) as error:
         raise InputError(f"the adapter at {folder} asks for impossible sizes: {method}.") from error
     delta = Delta(backbone, method, name, shape, parts, slots=slots)
-    return delta.to_empty(device=next(backbone.parameters()).device)
+    return delta.to_empty(device=device_of(backbone))

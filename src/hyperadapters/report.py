@@ -158,8 +158,9 @@ def in_folder(folder: Path) -> Iterator[tuple[Path, Callable[[], Result]]]:
 def in_lines(file: Path) -> Iterator[tuple[Path, Callable[[], Result]]]:
     """The lines of a file, and what makes a result of each."""
     with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            yield Path(f"{file}:{number}"), partial(result_of_line, line, f"{file}:{number}")
+        for number, line in enumerate(iter(partial(lines.readline, files.LARGEST_JSON), b""), 1):
+            if line.strip():
+                yield Path(f"{file}:{number}"), partial(result_of_line, line, f"{file}:{number}")
 
 
 def result_of_line(line: bytes, where: str) -> Result:
@@ -177,6 +178,9 @@ def usable(result: Result, path: Path) -> Result:
         method_from_json(result.experiment["method"])
         numbers = [*scores_of(result).values(), *result.metrics["validation"].values(), result.trained, result.total]
         numbers += [number for ends in (result.intervals or {}).values() for number in ends]
+        numbers += [result.bytes, *result.by_kind.values()]
+        numbers += [value or 0 for value in vars(result.cost).values()]
+        numbers += [entry["step"] for entry in result.history] + [len(text) for text in result.versions.values()]
         result.experiment["text"]["train_rows"], result.experiment["training"]["seed"], tasks_in(result)
         finite = all(math.isfinite(number) for number in numbers)
     except (TypeError, KeyError, ValueError, AttributeError) as error:

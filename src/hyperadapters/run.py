@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from hyperadapters.progress import console
 from hyperadapters.start import started
 from hyperadapters.tasks.task import Form
 from hyperadapters.tracking import check_trackers, tell, tracked
-from hyperadapters.train import CHECKPOINT, Fitted, fit
+from hyperadapters.train import CHECKPOINT, Fitted, check_fit, fit
 from hyperadapters.versions import versions
 
 EXPERIMENT = "experiment.json"
@@ -147,12 +148,16 @@ def run(
     data = load_task(experiment, tokenizer, kind)
     torch.manual_seed(experiment.training.seed)
     delta = attach_for(experiment, backbone, data)
-    if main:
-        files.make_output(output)
-        files.write_json(output / EXPERIMENT, experiment.to_json())
-        for part in tasks_of(data):
-            say_truncated(part, quiet=quiet)
-    with tracked(track, output.name, experiment.to_json(), output) as trackers:
+    check_fit(delta, data, experiment.training)
+    with ExitStack() as stack:
+        if main:
+            files.make_output(output)
+            stack.enter_context(files.alone_in(output))
+            files.check_output(output, resume=resume, marker=EXPERIMENT)
+            files.write_json(output / EXPERIMENT, experiment.to_json())
+            for part in tasks_of(data):
+                say_truncated(part, quiet=quiet)
+        trackers = stack.enter_context(tracked(track, output.name, experiment.to_json(), output))
         fitted = fit(
             delta,
             data,
@@ -168,11 +173,11 @@ def run(
             f"best/{split}/{name}": value for split, found in result.metrics.items() for name, value in found.items()
         }
         tell(trackers, {**best, "score": result.score}, result.steps)
-    if main:
-        delta.about["scores"] = result.metrics
-        delta.save(output)
-        files.write_json(output / RESULT, asdict(result))
-        (output / CHECKPOINT).unlink(missing_ok=True)
+        if main:
+            delta.about["scores"] = result.metrics
+            delta.save(output)
+            files.write_json(output / RESULT, asdict(result))
+            (output / CHECKPOINT).unlink(missing_ok=True)
     PartialState().wait_for_everyone()
     return result
 

@@ -45,6 +45,8 @@ class Served:
     place: Place
     form: Form
     text: Text
+    precision: str
+    """The type that its backbone is held in."""
 
 
 def places(folder: Path) -> dict[str, Place]:
@@ -144,7 +146,8 @@ class Server:
             form, text = saved_task(config, place.folder, place.inner)
             pooled = not config["tasks"] and method_from_json(config["method"]).separable
             group = json.dumps(recipe_of(config, place.folder), sort_keys=True) if pooled else str(place.folder)
-            self.served[name] = Served(full if pooled else place.inner, group, pooled, place, form, text)
+            held = config["backbone"]["precision"]
+            self.served[name] = Served(full if pooled else place.inner, group, pooled, place, form, text, held)
         return self.served[name]
 
     def file(self, path: Path) -> Iterator[dict[str, str]]:
@@ -174,10 +177,14 @@ class Server:
         """Load the backbone, and make ready the adapters of the tasks that there are rows of.
 
         Raises:
-            InputError: an adapter was trained on another backbone, or there is no backbone.
+            InputError: an adapter was trained on another backbone or one held in another type, or there is none.
         """
-        first = next(iter(self.known.values()))
-        model, self.tokenizer = backbone_of(read_config(first.folder), self.backbone)
+        held = {served.precision: task for task, served in self.served.items()}
+        if len(held) > 1:
+            which = ", ".join(f"{task} on {precision}" for precision, task in held.items())
+            raise InputError(f"adapters of backbones held in different types are answered apart: {which}.")
+        first = next(iter(self.served.values()))
+        model, self.tokenizer = backbone_of(read_config(first.place.folder), self.backbone)
         members: dict[str, list[Served]] = defaultdict(list)
         for served in self.served.values():
             members[served.group].append(served)

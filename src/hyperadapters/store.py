@@ -41,17 +41,29 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     wanted: dict[str, type] = {"name": str, "method": dict, "backbone": dict}
     bad = [key for key, kind in wanted.items() if not isinstance(config.get(key), kind)]
     tasks = config.setdefault("tasks", [])
-    bad += [] if config.setdefault("precision", "fp32") in DTYPES else ["precision"]
     bad += [] if isinstance(tasks, list) and all(isinstance(task, str) for task in tasks) else ["tasks"]
+    if not bad:
+        bad = [*wrong_types(config["backbone"]), *([] if held_in(config) else ["precision"])]
+        bad += [] if isinstance(config["method"].get("type"), str) else ["method.type"]
     if bad:
         raise InputError(f"{folder / CONFIG} is damaged: {', '.join(bad)} missing or of a wrong type.")
-    precision = config["backbone"].setdefault("precision", "fp32")
-    if precision not in DTYPES:
-        raise InputError(f"{folder / CONFIG} is damaged: backbone.precision={precision!r}, not {' or '.join(DTYPES)}.")
-    for key, kind in {"name": str, "architecture": dict, "weights": str}.items():
-        if not isinstance(config["backbone"].get(key), kind):
-            raise InputError(f"{folder / CONFIG} is damaged: backbone.{key} missing or of a wrong type.")
     return config
+
+
+def wrong_types(backbone: dict[str, Any]) -> list[str]:
+    """What of a config's part about the backbone is missing or of a wrong type."""
+    wanted = {"name": str, "architecture": dict, "weights": str}
+    optional = {"layout": dict | None, "outputs": int | None}
+    bad = [key for key, kind in wanted.items() if not isinstance(backbone.get(key), kind)]
+    bad += [key for key, kind in optional.items() if not isinstance(backbone.get(key), kind)]
+    bad += [] if held_in(backbone) else ["precision"]
+    return [f"backbone.{key}" for key in bad]
+
+
+def held_in(config: dict[str, Any]) -> bool:
+    """Whether the type that tensors are held in is a known one; earlier files do not say, and mean float32."""
+    precision = config.setdefault("precision", "fp32")
+    return isinstance(precision, str) and precision in DTYPES
 
 
 def backbone_of(
@@ -101,17 +113,18 @@ def load(
     tasks = tuple(config["tasks"])
     check_tasks(method, tasks)
     layout = config["backbone"].get("layout")
-    shape = anatomy(backbone, settings.parse(Layout, layout, "backbone.layout") if layout else None)
-    outputs = config["backbone"].get("outputs") if shape.head else None
-    draft = outline(backbone, method, name, folder, shape, outputs, tasks)
     with at_rest(backbone):
+        shape = anatomy(backbone, settings.parse(Layout, layout, "backbone.layout") if layout else None)
+        outputs = config["backbone"].get("outputs") if shape.head else None
+        draft = outline(backbone, method, name, folder, shape, outputs, tasks)
         check_backbone(config, folder, draft.fingerprint())
     files.check_tensors(folder / TENSORS, draft.tensors())
     held = precision or config["precision"]
     with torch.random.fork_rng(devices=[]):
         delta = attach(backbone, method, name, outputs=outputs, layout=shape.layout, tasks=tasks, precision=held)
     files.read_into(folder / TENSORS, delta.tensors())
-    delta.about = {key: config[key] for key in config if key not in delta.describe()}
+    described = delta.describe()
+    delta.about = {key: value for key, value in config.items() if key not in described}
     return delta
 
 
@@ -140,7 +153,7 @@ def outline(
     try:
         with torch.device("meta"):
             parts = build(backbone, method, shape, outputs, len(tasks))
-    except (RuntimeError, OverflowError) as error:
+    except (RuntimeError, OverflowError, TypeError) as error:
         raise InputError(f"{folder / CONFIG} asks for impossible sizes: {method}.") from error
     return Delta(backbone, method, name, shape, parts, tasks)
 

@@ -10,19 +10,20 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.tracking import GeneralTracker
 from accelerate.utils import gather
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters import files
-from hyperadapters.backbone import enable_checkpointing, precision_of
+from hyperadapters.backbone import check_checkpointing, enable_checkpointing, precision_of
 from hyperadapters.compiled import CompiledModel
 from hyperadapters.data import Data, Mixture, epoch_batches, mixed_batches, tasks_of, training_rows
 from hyperadapters.dropout import set_fast_dropout
@@ -114,18 +115,22 @@ def fit(
         Interrupted: Ctrl-C; a checkpoint has been written if there is an `output`.
     """
     backbone = str(delta.backbone.config._name_or_path)  # type: ignore[union-attr]
-    for task in tasks_of(data):
-        check_kind(delta, task)
-        if delta.tasks:
-            delta.task_number(task.form.name)
     training = training or Training(lr=suggested_rate(delta.method, backbone))
-    check_precision(delta, training)
+    check_fit(delta, data, training)
     trainer = Trainer(delta, data, training, evaluation or Evaluation(), output, trackers=trackers, quiet=quiet)
     return trainer.run(resume=resume)
 
 
-def check_precision(delta: Delta, training: Training) -> None:
-    """Raise InputError where bfloat16 is asked for and something else is there."""
+def check_fit(delta: Delta, data: Data | Mixture, training: Training) -> None:
+    """Raise InputError where `fit` could not train this Delta on this data in this way; nothing is touched."""
+    for task in tasks_of(data):
+        check_kind(delta, task)
+        if delta.tasks:
+            delta.task_number(task.form.name)
+    if training.gradient_checkpointing:
+        check_checkpointing(delta.backbone)
+    if training.compile and (isinstance(data, Mixture) or PartialState().num_processes > 1):
+        raise InputError("training.compile is for one task on one process; leave it out: training.compile=false.")
     if training.backbone_precision == "bf16" != precision_of(delta.backbone):
         raise InputError('training.backbone_precision=bf16: load it so, load_backbone(..., precision="bf16").')
     if training.adapter_precision == "bf16" != delta.precision:
@@ -184,13 +189,7 @@ class Trainer:
         self.stop = self.checkpoint_due = False
 
     def compiled(self) -> CompiledModel:
-        """The model through torch.compile.
-
-        Raises:
-            InputError: several tasks, whose rows choose other weights in every batch, or several processes.
-        """
-        if isinstance(self.data, Mixture) or self.accelerator.num_processes > 1:
-            raise InputError("training.compile is for one task on one process; leave it out: training.compile=false.")
+        """The model through torch.compile."""
         rows = math.ceil(self.training.batch_size / self.training.accumulation)
         return CompiledModel(self.delta.backbone, rows, self.pad)
 
@@ -390,6 +389,15 @@ class Trainer:
         mixing = self.data.temperature if isinstance(self.data, Mixture) else None
         return json.dumps([settings, str(self.delta.method), rows, mixing, self.accelerator.num_processes])
 
+    def around(self) -> dict[str, str]:
+        """What a checkpoint says besides of what it was written with; earlier ones do not."""
+        return {"backbone": self.mark, "evaluation": json.dumps(asdict(self.evaluation))}
+
+    @cached_property
+    def mark(self) -> str:
+        """The hash over the backbone's weights."""
+        return self.delta.fingerprint().weights
+
     def checkpoint_is_old(self) -> bool:
         """Whether the last checkpoint is from long enough ago to write another."""
         return time.monotonic() - self.saved_at > self.training.checkpoint_seconds
@@ -404,7 +412,7 @@ class Trainer:
         tensors = {f"delta.{name}": tensor for name, tensor in self.trained.items()}
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
-        metadata = {"state": json.dumps(asdict(self.state)), "run": self.run_id()}
+        metadata = {"state": json.dumps(asdict(self.state)), "run": self.run_id(), **self.around()}
         self.output.mkdir(parents=True, exist_ok=True)
         files.write_tensors(self.output / CHECKPOINT, {**tensors, **random_states}, metadata)
 
@@ -424,6 +432,9 @@ class Trainer:
                     f"{path} is of a run with other settings; resume with the settings it was started with:\n"
                     f"  then: {metadata.get('run')}\n  now:  {self.run_id()}"
                 )
+            other = [what for what, value in self.around().items() if metadata.get(what, value) != value]
+            if other:
+                raise InputError(f"{path} was written with another {' and '.join(other)}; resume with the same.")
             self.state = State(**json.loads(metadata["state"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         self.put({name: tensors[f"delta.{name}"] for name in self.trained})

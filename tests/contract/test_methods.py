@@ -270,6 +270,29 @@ def test_two_named_deltas_are_switched_whole(name, tiny, batch):
 
 
 @every_method
+@pytest.mark.parametrize("other", ["full", "compacter"])
+def test_saved_at_rest_it_is_what_it_is_in_use_and_loads(name, other, tiny, batch, tmp_path):
+    delta = attach(tiny, METHODS[name], name="first")
+    train_a_little(delta, batch, steps=2)
+    expected = logits(tiny, batch)
+    busy = attach(tiny, METHODS[other], name="second")
+    train_a_little(busy, batch, steps=2)
+    delta.save(tmp_path)
+    load(tmp_path, tiny, name="third")
+    assert torch.equal(logits(tiny, batch), expected)
+    load(tmp_path, make_tiny())
+
+
+@every_method
+def test_what_rests_does_not_freeze_what_is_in_use(name, tiny):
+    first, second = attach(tiny, METHODS[name], name="first"), attach(tiny, METHODS[name], name="second")
+    first.rest()
+    first.detach()
+    assert second.in_use
+    assert all(tensor.requires_grad for tensor in second.trained().values())
+
+
+@every_method
 def test_a_name_is_taken_once(name, tiny):
     attach(tiny, METHODS[name], name="mrpc")
     before = list(tiny.state_dict())

@@ -16,7 +16,7 @@ from hyperadapters.card import model_card
 from hyperadapters.errors import InputError
 from hyperadapters.layers.rows import ONLY, Rows, numbered
 from hyperadapters.methods.method import Method, method_to_json
-from hyperadapters.methods.parts import KINDS, Handle, Kind, OwnedTensors, Part, owned_head
+from hyperadapters.methods.parts import KINDS, Handle, Kind, OwnedTensors, Part, WholeBackbone, owned_head
 from hyperadapters.placement import device_of
 from hyperadapters.versions import versions
 
@@ -96,8 +96,12 @@ class Delta(nn.Module):
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor that is saved: what trains, and what a method holds fixed."""
-        fixed = dict(self.parts.named_buffers())
-        return {**self.trained(), **fixed}
+        trained = {
+            f"{name}.{key}": tensor
+            for name, part in self.part_items()
+            for key, tensor in part.values(self.backbone).items()
+        }
+        return {**trained, **dict(self.parts.named_buffers())}
 
     def count(self) -> dict[Kind, int]:
         """Trained parameters by kind; after `train_only`, those of that task."""
@@ -111,10 +115,11 @@ class Delta(nn.Module):
         return {kind: total for kind, total in totals.items() if total}
 
     def fingerprint(self) -> Fingerprint:
-        """The fingerprint of the backbone as it was before any training."""
-        for _, part in self.part_items():
-            if part.original() is not None:
-                return fingerprint(self.backbone, part.original())
+        """The fingerprint of the backbone as it was before any training, whichever Delta has changed it by now."""
+        for delta in (self, *attached(self.backbone)):
+            for _, part in delta.part_items():
+                if part.original() is not None:
+                    return fingerprint(self.backbone, part.original())
         return fingerprint(self.backbone)
 
     @property
@@ -187,6 +192,8 @@ class Delta(nn.Module):
 
     def rest(self) -> None:
         """Let the backbone compute without this Delta; it stays attached."""
+        if not self.in_use:  # full fine-tuning's tensors are the backbone's: another Delta may be training them
+            return
         for tensor in self.trained().values():
             tensor.requires_grad_(False)
         while self.handles:
@@ -453,10 +460,27 @@ def attach(
         shape = anatomy(backbone, layout)
         method.check(shape)
         parts = build(backbone, method, shape, outputs, len(tasks))
+    if any(isinstance(part, WholeBackbone) for part in parts.values()):
+        precision = backbones_own(backbone, method, precision)
     delta = Delta(backbone, method, name, shape, parts, tuple(tasks), precision=precision)
     delta.to(device, DTYPES[precision])
     put(delta)
     return delta.use()
+
+
+def backbones_own(backbone: nn.Module, method: Method, asked: Precision) -> Precision:
+    """The type of what trains in place: the backbone's.
+
+    Raises:
+        InputError: bfloat16 is asked for and the backbone is held in float32.
+    """
+    own = precision_of(backbone)
+    if asked == "bf16" != own:
+        raise InputError(
+            f"{method.label} trains the backbone in place, in its own type: load the backbone in bfloat16, or leave "
+            "the adapter's type at fp32."
+        )
+    return own
 
 
 def put(delta: Delta) -> None:

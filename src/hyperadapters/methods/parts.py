@@ -58,6 +58,10 @@ class Part(nn.Module, ABC):
         """The tensors that train, by name."""
         return dict(self.named_parameters())
 
+    def values(self, backbone: nn.Module) -> Mapping[str, Tensor]:
+        """What the tensors that train are, in use or at rest."""
+        return self.trained(backbone)
+
     def per_adapter(self) -> tuple[str, ...]:
         """Names of the tensors with an axis of adapters; the others serve all of them."""
         return tuple(self.held())
@@ -472,6 +476,10 @@ class WholeBackbone(Part):
     def trained(self, backbone: nn.Module) -> dict[str, nn.Parameter]:
         """Every parameter of the backbone, a tied one once."""
         return own_parameters(backbone)
+
+    def values(self, backbone: nn.Module) -> Mapping[str, Tensor]:
+        """The trained values: in place, or parked while the Delta rests."""
+        return own_parameters(backbone) if self.installed else self.parked
 
     def original(self) -> dict[str, Tensor] | None:
         """The values before training, while the trained ones are in place."""

@@ -32,6 +32,14 @@ class PeftModules(Part):
         self.wrappers, self.tuned = wrap(backbone, config)
         self.installed = False
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PeftModules":
+        """Move or cast what peft trains, which lies in its wrappers."""
+        for tensor in self.tuned.values():
+            moved = fn(tensor.data)
+            if moved.is_meta == tensor.is_meta:  # on a backbone without weights they stay as they were made
+                tensor.data = moved
+        return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
+
     def kind(self, tensor: str) -> Kind:
         """All of it is peft's adapter."""
         return "adapter"
