@@ -11,6 +11,7 @@ from conftest import make_tiny
 from hyperadapters import METHODS, InputError, attach, load, method_named, parameters, parameters_of
 from hyperadapters.experiment import method_name
 from hyperadapters.methods import method_from_json
+from hyperadapters.methods.delta import CONFIG
 from hyperadapters.methods.method import method_to_json
 
 peft = pytest.importorskip("peft")
@@ -130,3 +131,12 @@ def test_without_peft_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "peft.mapping", None)
     with pytest.raises(InputError, match=r"need the package peft.*pip install 'hyperadapters\[peft\]'"):
         method_named("peft:lora")
+
+
+def test_a_saved_configuration_of_absurd_sizes_takes_no_memory(tiny, tmp_path):
+    attach(tiny, method_named("peft:lora")).save(tmp_path)
+    config = json.loads((tmp_path / CONFIG).read_text())
+    config["method"]["config"]["r"] = 10**9
+    (tmp_path / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"does not fit:\n.* shape \[8, 48\], expected \[1000000000, 48\]"):
+        load(tmp_path, make_tiny())

@@ -6,6 +6,7 @@ a Delta of this kind is in use the backbone's keys are therefore peft's, and at 
 
 import copy
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -160,7 +161,10 @@ class Peft(Method):
             raise InputError(f"{self.label}: {' '.join(str(error).split())}") from error
 
     def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
-        """One part: peft's wrappers. Some compute while they are made, so they are never made of shapes alone."""
+        """One part: peft's wrappers, of shapes alone where those are asked for, unless they compute while made."""
+        if torch.get_default_device().type == "meta":
+            with suppress(InputError):
+                return {"peft": PeftModules(backbone, self.peft_config())}
         if any(tensor.is_meta for tensor in backbone.parameters()):
             backbone = copy.deepcopy(backbone).to_empty(device="cpu")
         with torch.device("cpu"):
