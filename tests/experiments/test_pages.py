@@ -1,0 +1,19 @@
+"""The pages of results say what the files under results/ say."""
+
+import importlib
+from pathlib import Path
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+def test_every_table_is_what_its_file_gives(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+    pages = importlib.import_module("pages")
+    monkeypatch.setattr(pages, "FIGURES", tmp_path)
+    for page in pages.PAGES:
+        places = list(pages.PLACE.finditer(page.read_text(encoding="utf-8")))
+        assert places
+        for place in places:
+            _, name, tables, _ = place.groups()
+            assert pages.written(pages.ROOT / "results" / name, drawn=not tables) in place.group(0), name
+    assert all((page.parent / "figures" / figure.name).is_file() for figure in tmp_path.iterdir())
