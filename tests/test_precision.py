@@ -76,9 +76,11 @@ def test_half_the_weights_of_a_backbone_half_the_bytes(small, tmp_path):
     assert sizes["fp32"] == 2 * sizes["bf16"]
 
 
-def test_full_fine_tuning_has_the_backbones_type():
-    backbone = make_tiny().to(torch.bfloat16)
-    assert attach(backbone, METHODS["full"]).describe()["precision"] == "bf16"
+def test_full_fine_tuning_has_the_backbones_type(tmp_path):
+    delta = attach(make_tiny().to(torch.bfloat16), METHODS["full"])
+    assert delta.describe()["precision"] == "bf16"
+    delta.save(tmp_path)
+    assert load(tmp_path, make_tiny()).describe()["precision"] == "fp32"
     with pytest.raises(InputError, match="trains the backbone in place, in its own type"):
         attach(make_tiny(), METHODS["full"], precision="bf16")
 

@@ -13,7 +13,18 @@ from hyperadapters.anatomy import Anatomy, Layout, anatomy
 from hyperadapters.backbone import DTYPES, Fingerprint, Precision, default_device, load_backbone
 from hyperadapters.errors import InputError
 from hyperadapters.methods import method_from_json
-from hyperadapters.methods.delta import CONFIG, FORMAT, TENSORS, Delta, at_rest, attach, build, check_name, check_tasks
+from hyperadapters.methods.delta import (
+    CONFIG,
+    FORMAT,
+    TENSORS,
+    Delta,
+    at_rest,
+    attach,
+    build,
+    check_name,
+    check_tasks,
+    trains_in_place,
+)
 from hyperadapters.methods.hyperformer import HyperMethod
 from hyperadapters.methods.method import Method
 
@@ -119,7 +130,8 @@ def load(
         draft = outline(backbone, method, name, folder, shape, outputs, tasks)
         check_backbone(config, folder, draft.fingerprint())
     files.check_tensors(folder / TENSORS, draft.tensors())
-    held = precision or config["precision"]
+    saved: Precision = "fp32" if trains_in_place(dict(draft.part_items())) else config["precision"]
+    held = precision or saved
     with torch.random.fork_rng(devices=[]):
         delta = attach(backbone, method, name, outputs=outputs, layout=shape.layout, tasks=tasks, precision=held)
     files.read_into(folder / TENSORS, delta.tensors())

@@ -1,6 +1,6 @@
 """The Delta: the only thing that is trained, measured, saved, mixed and shared."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -460,12 +460,17 @@ def attach(
         shape = anatomy(backbone, layout)
         method.check(shape)
         parts = build(backbone, method, shape, outputs, len(tasks))
-    if any(isinstance(part, WholeBackbone) for part in parts.values()):
+    if trains_in_place(parts):
         precision = backbones_own(backbone, method, precision)
     delta = Delta(backbone, method, name, shape, parts, tuple(tasks), precision=precision)
     delta.to(device, DTYPES[precision])
     put(delta)
     return delta.use()
+
+
+def trains_in_place(parts: Mapping[str, Part]) -> bool:
+    """Whether it is the backbone's own tensors that train."""
+    return any(isinstance(part, WholeBackbone) for part in parts.values())
 
 
 def backbones_own(backbone: nn.Module, method: Method, asked: Precision) -> Precision:
