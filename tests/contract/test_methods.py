@@ -270,12 +270,11 @@ def test_two_named_deltas_are_switched_whole(name, tiny, batch):
 
 
 @every_method
-@pytest.mark.parametrize("other", ["full", "compacter"])
-def test_saved_at_rest_it_is_what_it_is_in_use_and_loads(name, other, tiny, batch, tmp_path):
+def test_saved_at_rest_it_is_what_it_is_in_use_and_loads(name, tiny, batch, tmp_path):
     delta = attach(tiny, METHODS[name], name="first")
     train_a_little(delta, batch, steps=2)
     expected = logits(tiny, batch)
-    busy = attach(tiny, METHODS[other], name="second")
+    busy = attach(tiny, METHODS["full"], name="second")
     train_a_little(busy, batch, steps=2)
     delta.save(tmp_path)
     load(tmp_path, tiny, name="third")

@@ -40,4 +40,4 @@ def test_the_recipe_on_an_encoder_is_houlsbys_table_with_this_librarys_methods(m
     assert len(set(sizes.values())) == 1
     methods = {str(e.method) for e in found}
     assert len(methods) == 12
-    assert len({str(e) for e in found}) == len(found) == 12 * 5 * 2 * 3
+    assert len({str(e) for e in found}) == len(found) == 12 * 5 * 3 * 3
