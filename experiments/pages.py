@@ -22,17 +22,17 @@ FIGURES = ROOT / "docs" / "figures"
 PAGES = (ROOT / "docs" / "results.md", ROOT / "docs" / "multi-task.md")
 LEFT_OUT = ("Cost of", "Learning curves", "Task embeddings", "What to know")
 """Sections of a report that these pages do not show."""
-PLACE = re.compile(r"(<!-- (\S+\.jsonl?)( tables)? -->\n).*?(<!-- end -->)", re.DOTALL)
-"""A file's place in a page; with ` tables`, without figures."""
+PLACE = re.compile(r"(<!-- (\S+\.jsonl?) -->\n).*?(<!-- end -->)", re.DOTALL)
+"""A file's place in a page."""
 
 
-def of_runs(file: Path, *, drawn: bool) -> str:
+def of_runs(file: Path) -> str:
     """A report's tables and figures of the results in a file, one heading lower."""
     sections = [one for one in report(read_results(file)[0]) if not one.title.startswith(LEFT_OUT)]
     by_rows = [one for one in sections if one.title.startswith("Low-resource")]
     lines: list[str] = []
     for section in by_rows or sections:  # where runs differ in rows, that is what they are about
-        lines += in_markdown(with_figures(section, file.stem) if drawn else replace(section, figures=()))
+        lines += in_markdown(with_figures(section, file.stem))
     return "\n".join(f"#{line}" if line.startswith("## ") else line for line in lines)
 
 
@@ -45,10 +45,10 @@ def with_figures(section: Section, stem: str) -> Section:
     return replace(section, figures=drawn)
 
 
-def written(file: Path, *, drawn: bool) -> str:
+def written(file: Path) -> str:
     """What a file's place holds."""
     if file.suffix == ".jsonl":
-        return of_runs(file, drawn=drawn)
+        return of_runs(file)
     table = json.loads(file.read_text(encoding="utf-8"))
     if file.stem == "transfer":
         return "\n".join(f"{task}:\n\n{transfer_table(arms)}\n" for task, arms in table.items())
@@ -61,8 +61,8 @@ def main() -> None:
         text = page.read_text(encoding="utf-8")
 
         def anew(place: re.Match[str]) -> str:
-            start, name, tables, end = place.groups()
-            return f"{start}\n{written(ROOT / 'results' / name, drawn=not tables)}\n{end}"
+            start, name, end = place.groups()
+            return f"{start}\n{written(ROOT / 'results' / name)}\n{end}"
 
         page.write_text(PLACE.sub(anew, text), encoding="utf-8")
         print(page.relative_to(ROOT), *(found.group(2) for found in PLACE.finditer(text)))

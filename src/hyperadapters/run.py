@@ -1,8 +1,8 @@
 """`run(Experiment) -> Result`: the whole story on one page."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -149,15 +149,12 @@ def run(
     torch.manual_seed(experiment.training.seed)
     delta = attach_for(experiment, backbone, data)
     check_fit(delta, data, experiment.training)
-    with ExitStack() as stack:
-        if main:
-            files.make_output(output)
-            stack.enter_context(files.alone_in(output))
-            files.check_output(output, resume=resume, marker=EXPERIMENT)
-            files.write_json(output / EXPERIMENT, experiment.to_json())
-            for part in tasks_of(data):
-                say_truncated(part, quiet=quiet)
-        trackers = stack.enter_context(tracked(track, output.name, experiment.to_json(), output))
+    with (
+        at_work(output, experiment, resume=resume) if main else nullcontext(),
+        tracked(track, output.name, experiment.to_json(), output) as trackers,
+    ):
+        for part in tasks_of(data):
+            say_truncated(part, quiet=quiet or not main)
         fitted = fit(
             delta,
             data,
@@ -169,10 +166,7 @@ def run(
             quiet=quiet,
         )
         result = judged(delta, data, experiment, fitted, quiet=quiet or not main)
-        best = {
-            f"best/{split}/{name}": value for split, found in result.metrics.items() for name, value in found.items()
-        }
-        tell(trackers, {**best, "score": result.score}, result.steps)
+        tell_result(trackers, result)
         if main:
             delta.about["scores"] = result.metrics
             delta.save(output)
@@ -180,6 +174,26 @@ def run(
             (output / CHECKPOINT).unlink(missing_ok=True)
     PartialState().wait_for_everyone()
     return result
+
+
+@contextmanager
+def at_work(output: Path, experiment: Experiment, *, resume: bool) -> Iterator[None]:
+    """Be the one process at work in a run's folder, which says whose it is.
+
+    Raises:
+        InputError: it cannot be written, another process is at work in it, or has filled it meanwhile.
+    """
+    files.make_output(output)
+    with files.alone_in(output):
+        files.check_output(output, resume=resume, marker=EXPERIMENT)
+        files.write_json(output / EXPERIMENT, experiment.to_json())
+        yield
+
+
+def tell_result(trackers: Sequence[GeneralTracker], result: Result) -> None:
+    """Tell what follows a run how its best weights scored."""
+    best = {f"best/{split}/{name}": value for split, found in result.metrics.items() for name, value in found.items()}
+    tell(trackers, {**best, "score": result.score}, result.steps)
 
 
 def judged(delta: Delta, data: Data | Mixture, experiment: Experiment, fitted: Fitted, *, quiet: bool) -> Result:
