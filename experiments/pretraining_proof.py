@@ -26,16 +26,17 @@ from hyperadapters.sweep import key as identity_key
 RANDOM = "build/random-t5"
 TASKS = {
     "glue/sst2": (3000, 3),
-    "glue/cola": (4000, 3),
+    "glue/cola": (6000, 8),
     "glue/mrpc": (3668, 4),
     "glue/qnli-dev": (1500, 3),
     "imdb": (800, 3),
 }
-"""Training rows and epochs: the large sets are cut to what two cores do in minutes."""
+"""Training rows and epochs: the large sets are cut to what two cores do in minutes. CoLA takes the longest to learn."""
 EVALUATION_ROWS = {"imdb": 2000}
 """Of IMDB's 25,000 test rows."""
 ARMS = {"random": RANDOM, "pretrained": "embedded"}
-RATE = 3e-4
+RATES = {"glue/cola": 1e-3}
+"""Where it is not 3e-4: there CoLA stays with the majority class."""
 SEEDS = (1, 2, 3)
 
 
@@ -57,7 +58,9 @@ def experiment(backbone: str, task: str, seed: int) -> ha.Experiment:
         backbone=backbone,
         task=ha.NamedTask(name=task),
         text=ha.Text(train_rows=rows, evaluation_rows=EVALUATION_ROWS.get(task)),
-        training=ha.Training(lr=RATE, epochs=epochs, warmup_steps=50, seed=seed, checkpoint_seconds=600),
+        training=ha.Training(
+            lr=RATES.get(task, 3e-4), epochs=epochs, warmup_steps=50, seed=seed, checkpoint_seconds=600
+        ),
     )
 
 

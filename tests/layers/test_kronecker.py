@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hyperadapters.layers.kronecker import kron_sum, kron_sum_pair
+from hyperadapters.layers.kronecker import kron_sum, low_rank_kron_sum
 
 SIZES = [(n, r) for n in (1, 2, 4, 8, 12) for r in (1, 2, 8)]
 
@@ -30,18 +30,34 @@ def test_kron_sum_equals_the_sum_of_products_with_gradients(n, r):
         torch.testing.assert_close(grad, other, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(("p", "q"), [(2, 3), (3, 2), (5, 5)])
 @pytest.mark.parametrize(("n", "r"), SIZES)
-def test_one_contraction_makes_both_projections_of_all_sites(n, r):
+def test_products_of_low_rank_make_the_same_matrices_at_all_sites_with_gradients(n, r, p, q):
     adapters, sites = 2, 3
-    slow = torch.randn(adapters, 1, n, n, n, dtype=torch.float64)
-    down = torch.randn(adapters, sites, n, 2, r, dtype=torch.float64) @ torch.randn(n, r, 3, dtype=torch.float64)
-    up = torch.randn(adapters, sites, n, 3, r, dtype=torch.float64) @ torch.randn(n, r, 2, dtype=torch.float64)
-    made_down, made_up = kron_sum_pair(slow, down, up)
-    for adapter in range(adapters):
-        for site in range(sites):
-            expected = by_hand(slow[adapter, 0], down[adapter, site]), by_hand(slow[adapter, 0], up[adapter, site])
-            torch.testing.assert_close(made_down[adapter, site], expected[0], rtol=1e-12, atol=1e-12)
-            torch.testing.assert_close(made_up[adapter, site], expected[1], rtol=1e-12, atol=1e-12)
+    slow = torch.randn(1, sites, n, n, n, dtype=torch.float64, requires_grad=True)
+    left = torch.randn(adapters, sites, n, p, r, dtype=torch.float64, requires_grad=True)
+    right = torch.randn(adapters, sites, n, r, q, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(adapters, sites, n * p, n * q, dtype=torch.float64)
+    made, expected = low_rank_kron_sum(slow, left, right), kron_sum(slow, left @ right)
+    torch.testing.assert_close(made, expected, rtol=1e-12, atol=1e-12)
+    grads = torch.autograd.grad((made * weights).sum(), (slow, left, right))
+    for grad, other in zip(grads, torch.autograd.grad((expected * weights).sum(), (slow, left, right)), strict=True):
+        torch.testing.assert_close(grad, other, rtol=1e-12, atol=1e-12)
+
+
+def test_many_sites_are_summed_as_each_is():
+    slow, fast = torch.randn(2, 1, 4, 4, 4, dtype=torch.float64), torch.randn(2, 3, 4, 2, 5, dtype=torch.float64)
+    made = kron_sum(slow, fast)
+    for adapter in range(2):
+        for site in range(3):
+            torch.testing.assert_close(made[adapter, site], by_hand(slow[adapter, 0], fast[adapter, site]))
+
+
+@pytest.mark.parametrize(("p", "q"), [(64, 2), (2, 64)])
+def test_the_wide_side_lies_in_rows(p, q):
+    """So that a linear layer reads the matrix, or the transposed one, as it was written."""
+    made = low_rank_kron_sum(torch.randn(4, 4, 4), torch.randn(4, p, 1), torch.randn(4, 1, q))
+    assert (made.mT if p > q else made).is_contiguous()
 
 
 def test_the_sum_is_linear_in_both_factors():

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters.layers.bottleneck import Factors
-from hyperadapters.layers.kronecker import factors_down, factors_up, kron_sum, kron_sum_pair
+from hyperadapters.layers.kronecker import factors_down, factors_up, kron_sum, low_rank_kron_sum
 from hyperadapters.layers.rows import Present, selected
 
 Matrices = tuple[Float[Tensor, "adapters sites d_model bottleneck"], Float[Tensor, "adapters sites bottleneck d_model"]]
@@ -91,8 +91,8 @@ class PHM(AdapterMatrices):
 class LowRankPHM(AdapterMatrices):
     """W = Σᵢ Aᵢ ⊗ (sᵢ·tᵢ): slow weights A and rank-`rank` fast weights s, t (LPHM; Compacter, §3).
 
-    With `shared` one A serves every site and both projections, and the matrices of all sites come from
-    one contraction with it. Without it each projection has its own, as in a PHM-Adapter.
+    With `shared` one A serves every site and both projections. Without it each projection has its own, as in a
+    PHM-Adapter. All sites' matrices of one projection come from one contraction.
     """
 
     def __init__(
@@ -122,11 +122,12 @@ class LowRankPHM(AdapterMatrices):
         self.up_right = glorot(adapters, sites, n, rank, d_model // n)
 
     def forward(self, present: Present = None) -> Matrices:
-        down = selected(self.down_left, present) @ selected(self.down_right, present)
-        up = selected(self.up_left, present) @ selected(self.up_right, present)
-        if self.shared:
-            return kron_sum_pair(self.slow(present), down, up)
-        return kron_sum(self.down_slow(present), down), kron_sum(self.up_slow(present), up)
+        slow = (self.slow, self.slow) if self.shared else (self.down_slow, self.up_slow)
+        down, up = (made(present) for made in slow)
+        return (
+            low_rank_kron_sum(down, selected(self.down_left, present), selected(self.down_right, present)),
+            low_rank_kron_sum(up, selected(self.up_left, present), selected(self.up_right, present)),
+        )
 
     def factors(self, present: Present = None) -> tuple[Factors, Factors]:
         slow = (self.slow, self.slow) if self.shared else (self.down_slow, self.up_slow)

@@ -17,7 +17,7 @@ from hyperadapters.anatomy import Anatomy, Site
 from hyperadapters.errors import InputError
 from hyperadapters.layers.bottleneck import AdapterWeights
 from hyperadapters.layers.hypernetwork import PROJECTED, SharedGenerator, SiteGenerators, Written
-from hyperadapters.layers.kronecker import kron_sum_pair
+from hyperadapters.layers.kronecker import kron_sum, low_rank_kron_sum
 from hyperadapters.layers.matrices import Dense, Matrices, normal
 from hyperadapters.layers.rows import Present, Rows, selected
 from hyperadapters.methods.adapters import Adapter, AtSites, Compacter, PHMAdapter, check_divides, check_rank
@@ -231,8 +231,8 @@ class HyperCompacter(HyperMethod):
     def assembled(self, written: Mapping[str, Tensor], slow: Tensor | None) -> Matrices:
         """W = Σᵢ Aᵢ ⊗ (sᵢ·tᵢ) for every task and site."""
         assert slow is not None
-        down = written["down_left"] @ written["down_right"]
-        return kron_sum_pair(slow.expand(len(down), -1, -1, -1, -1), down, written["up_left"] @ written["up_right"])
+        down = low_rank_kron_sum(slow, written["down_left"], written["down_right"])
+        return down, low_rank_kron_sum(slow, written["up_left"], written["up_right"])
 
     def baked_slow(self, slow: Tensor | None, sites: int) -> dict[str, Tensor]:
         """Compacter's one A."""
@@ -268,8 +268,7 @@ class HyperPHM(HyperMethod):
     def assembled(self, written: Mapping[str, Tensor], slow: Tensor | None) -> Matrices:
         """W = Σᵢ Aᵢ ⊗ Bᵢ for every task and site."""
         assert slow is not None
-        down, up = written["down_fast"], written["up_fast"]
-        return kron_sum_pair(slow.expand(len(down), -1, -1, -1, -1), down, up)
+        return kron_sum(slow, written["down_fast"]), kron_sum(slow, written["up_fast"])
 
     def baked_slow(self, slow: Tensor | None, sites: int) -> dict[str, Tensor]:
         """An A for every projection, as a PHM-Adapter has it."""
