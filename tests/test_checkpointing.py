@@ -1,5 +1,6 @@
 """Training that computes its layers again in the backward pass: the same Delta, with less kept."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -39,6 +40,19 @@ def test_layers_computed_again_draw_the_same_dropout_and_train_the_same(name, fa
         kept.append(measure(delta, data, batch_size=8).saved_activations)
     same(*deltas, rtol=1e-3, atol=1e-6)
     assert kept[1] < 0.8 * kept[0]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_after_the_backward_pass_the_backbone_holds_nothing_of_the_delta(name):
+    """A layer's second pass ends where the backward pass needs no more of it, in BERT inside a norm."""
+    family = FAMILIES[name]
+    backbone = family.make()
+    attach(backbone, method_named("compacter", {"bottleneck": 8}))
+    backbone.train().activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    before = {path: set(vars(module)) for path, module in backbone.named_modules()}
+    backbone(**family.batch(), use_cache=False).logits.sum().backward()
+    assert {path: set(vars(module)) for path, module in backbone.named_modules()} == before
+    copy.deepcopy(backbone)
 
 
 def test_a_run_that_is_refused_leaves_nothing_behind(tmp_path):

@@ -143,22 +143,27 @@ def test_a_trained_output_layer_is_used_by_embeddings_and_head(tiny, batch):
     assert tiny(**batch).logits.abs().max() == 0
 
 
-def test_one_contraction_with_the_slow_weights_serves_a_whole_step(tiny, batch):
-    """However many sites, the slow weights enter one matrix product in the forward pass."""
+def test_the_slow_weights_are_read_once_a_projection_and_not_at_every_site(tiny, batch):
+    """However many sites, one operation makes what all of them need of A to project down, and one to project up."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    class Products(TorchDispatchMode):
-        shapes: list = []  # noqa: RUF012
+    delta = attach(tiny, METHODS["compacter"])
+    place = delta.trained()["adapters.matrices.slow.weight"].untyped_storage().data_ptr()
+
+    class Reads(TorchDispatchMode):
+        found: list = []  # noqa: RUF012
 
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            if "mm" in str(function) and any(isinstance(a, torch.Tensor) and a.shape[-2:] == (16, 4) for a in args):
-                self.shapes.append([tuple(a.shape) for a in args])
-            return function(*args, **(kwargs or {}))
+            made = function(*args, **(kwargs or {}))
+            read = any(isinstance(a, torch.Tensor) and a.untyped_storage().data_ptr() == place for a in args)
+            if read and made.untyped_storage().data_ptr() != place:
+                self.found.append(str(function))
+            return made
 
-    attach(tiny, METHODS["compacter"])
-    with Products() as seen:
+    with Reads() as seen:
         tiny(**batch)
-    assert len(seen.shapes) == 1
+    assert len(delta.parts["adapters"].sites) > 2
+    assert len(seen.found) == 2, seen.found
 
 
 @pytest.mark.parametrize(

@@ -338,7 +338,7 @@ def shadow(
     running = during or module
     return (
         running.register_forward_pre_hook(partial(_cover, module, attribute, generated, index)),
-        running.register_forward_hook(partial(_uncover, module, attribute)),
+        running.register_forward_hook(partial(_uncover, module, attribute), always_call=True),
         Uncover(module, attribute),
     )
 
@@ -397,11 +397,11 @@ def _covered(module: nn.Module, forward: Callable[..., Any], *args: Any, **kwarg
 
 
 def _uncover(
-    module: nn.Module, attribute: str, running: nn.Module, args: tuple[Any, ...], output: Tensor
+    module: nn.Module, attribute: str, running: nn.Module, args: tuple[Any, ...], output: Any
 ) -> Tensor | None:
     module.__dict__.pop(attribute, None)
     ours: ByRow | None = module.__dict__.pop(f"{attribute} by row", None)
-    if ours is None:
+    if ours is None or output is None:  # checkpointing cuts a layer's second pass short where it needs no more of it
         return None
     if ours.tensor.dim() == 3:  # a matrix for every row: what the module made of ones is not used
         matrices = per_row(ours.tensor, ours.rows, len(output)).type_as(output)
@@ -412,7 +412,7 @@ def _uncover(
 
 
 class Uncover:
-    """Clears a shadow that a pass cut short by an exception may have left."""
+    """Clears a shadow that a pass cut short by Ctrl-C may have left."""
 
     def __init__(self, module: nn.Module, attribute: str) -> None:
         self.module, self.attribute = module, attribute
