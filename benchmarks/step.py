@@ -11,7 +11,11 @@ the median over rounds of the ratio to the floor in the same round. Dropout is o
 peers train with it, and floor, norms and full fine-tuning stay as the measure without.
 
 --adapters makes a virtual environment under build/ with the adapters library, which wants an older transformers, and
-measures it there in turn with the rest, beside a floor of its own.
+measures it there in turn with the rest, beside a floor of its own. Where no package index is, --adapters-folder names
+one into which it was installed (pip install --target).
+
+--device cuda measures on a GPU, wall-clock time until it is done; --compile adds floor and methods through
+torch.compile, their times over the compiled floor.
 """
 
 import argparse
@@ -23,13 +27,13 @@ import subprocess
 import sys
 import venv
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from gauge import Batch, Gauge, Here, Variant, gradients_from_embeddings, make_batch
+from gauge import Batch, FromEmbeddings, Gauge, Here, Variant, gradients_from_embeddings, make_batch
 from torch import nn
 from transformers import T5Config, T5ForConditionalGeneration
 
@@ -95,6 +99,18 @@ def variants(backbone: nn.Module, methods: list[str], *, dropout: bool, with_pef
     return found
 
 
+def compiled_variants(backbone: nn.Module, methods: list[str]) -> dict[str, Variant]:
+    """The floor and our methods through torch.compile, each on a backbone of its own: hooks stay, graphs hold."""
+    floor = FromEmbeddings(copy.deepcopy(backbone))
+    found: dict[str, Variant] = {"compiled floor": partial(nullcontext, floor)}
+    for name in methods:
+        own = copy.deepcopy(backbone)
+        combine_masks(own)
+        ha.attach(own, ha.method_named(name), name=name.replace(".", "-"))
+        found[f"compiled {name}"] = partial(nullcontext, torch.compile(own))
+    return found
+
+
 def peft_lora(backbone: nn.Module) -> nn.Module:
     """LoRA of the peft library on a copy of the backbone."""
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415 (needed with --peft alone)
@@ -103,11 +119,12 @@ def peft_lora(backbone: nn.Module) -> nn.Module:
 
 
 class Peer:
-    """The adapters library in a process and an environment of its own."""
+    """The adapters library in a process of its own, in an environment made for it, or `packages` before all others."""
 
-    def __init__(self, setting: dict[str, Any]) -> None:
-        python = environment(FOLDER.parent / "build" / "adapters-venv")
-        paths = {"PYTHONPATH": f"{FOLDER.parent / 'src'}{os.pathsep}{FOLDER}"}
+    def __init__(self, setting: dict[str, Any], packages: Path | None) -> None:
+        python = sys.executable if packages else environment(FOLDER.parent / "build" / "adapters-venv")
+        folders = [*([packages] if packages else []), FOLDER.parent / "src", FOLDER]
+        paths = {"PYTHONPATH": os.pathsep.join(map(str, folders))}
         self.process = subprocess.Popen(
             [python, FOLDER / "adapters_peer.py"],
             stdin=subprocess.PIPE,
@@ -164,8 +181,9 @@ def measure(gauges: dict[str, Gauge], floors: dict[str, str], rounds: int) -> di
             times[name].append(gauge.seconds())
     for name, values in found.items():
         floor = found[floors[name]]
-        least = floor["forward"] + floor["backward"]
-        values["operations_over_floor"] = round((values["forward"] + values["backward"]) / least, 3)
+        if "forward" in values:
+            least = floor["forward"] + floor["backward"]
+            values["operations_over_floor"] = round((values["forward"] + values["backward"]) / least, 3)
         if rounds:
             ratios = [mine / theirs for mine, theirs in zip(times[name], times[floors[name]], strict=True)]
             values["time_over_floor"] = round(statistics.median(ratios), 3)
@@ -177,15 +195,19 @@ def measure(gauges: dict[str, Gauge], floors: dict[str, str], rounds: int) -> di
 def gauges_of(args: argparse.Namespace, config: T5Config, batch: Batch) -> tuple[dict[str, Gauge], Peer | None]:
     """Every gauge by name, the peer's with its library's name in front."""
     backbone = T5ForConditionalGeneration(config).eval().requires_grad_(False)
+    backbone.to(args.device, getattr(torch, args.precision))
     methods = args.methods.split(",")
+    compiled = compiled_variants(backbone, methods) if args.compile else {}
     mine = variants(backbone, methods, dropout=args.dropout, with_peft=args.peft)
     gauges: dict[str, Gauge] = {name: Here(variant, batch) for name, variant in mine.items()}
-    if not args.adapters:
+    gauges |= {name: Here(variant, batch, compiled=True) for name, variant in compiled.items()}
+    if not args.adapters and not args.adapters_folder:
         return gauges, None
     bottlenecks = {name: ha.METHODS[name].bottleneck for name in methods if name in ("compacter", "compacter++")}
     sizes = {key: getattr(config, key) for key in SIZES}
-    shape = {"rows": args.rows, "source": args.source, "target": args.target}
-    peer = Peer({"backbone": sizes, "batch": shape, "methods": bottlenecks, "dropout": args.dropout})
+    setting = {"backbone": sizes, "methods": bottlenecks, "dropout": args.dropout, "precision": args.precision}
+    setting["batch"] = {key: getattr(args, key) for key in ("rows", "source", "target", "device")}
+    peer = Peer(setting, args.adapters_folder)
     gauges |= {f"adapters {name}": There(peer, name) for name in ("floor", *bottlenecks)}
     return gauges, peer
 
@@ -196,6 +218,12 @@ def main() -> None:
     parser.add_argument("--methods", default="compacter,compacter++")
     parser.add_argument("--peft", action="store_true", help="LoRA of the peft library beside ours")
     parser.add_argument("--adapters", action="store_true", help="the adapters library beside ours")
+    parser.add_argument(
+        "--adapters-folder", type=Path, help="where the adapters library is installed, if not in a venv"
+    )
+    parser.add_argument("--compile", action="store_true", help="floor and ours through torch.compile too")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the backbone")
     parser.add_argument("--dropout", action="store_true", help="train with the backbone's dropout")
     parser.add_argument("--rows", type=int, default=2)
     parser.add_argument("--source", type=int, default=32)
@@ -207,12 +235,15 @@ def main() -> None:
     torch.manual_seed(0)
     config = shape_config(args.backbone)
     config.decoder_start_token_id = 0
-    batch = make_batch(args.rows, args.source, args.target)
+    batch = make_batch(args.rows, args.source, args.target, args.device)
     gauges, peer = gauges_of(args, config, batch)
-    floors = {name: "adapters floor" if name.startswith("adapters ") else "floor" for name in gauges}
+    floors = {
+        name: f"{name.split()[0]} floor" if name.startswith(("adapters ", "compiled ")) else "floor" for name in gauges
+    }
     found = measure(gauges, floors, args.rounds)
-    settings = {key: value for key, value in vars(args).items() if key != "output"}
-    report = {"variants": found, "settings": settings, "versions": versions()}
+    settings = {key: value for key, value in vars(args).items() if key not in ("output", "adapters_folder")}
+    device = torch.cuda.get_device_name() if args.device == "cuda" else "cpu"
+    report = {"variants": found, "settings": settings, "device": device, "versions": versions()}
     if peer:
         report["adapters_versions"] = peer.versions
     args.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
