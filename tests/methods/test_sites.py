@@ -143,6 +143,40 @@ def test_a_trained_output_layer_is_used_by_embeddings_and_head(tiny, batch):
     assert tiny(**batch).logits.abs().max() == 0
 
 
+def operations(model, batch):
+    """How many operations a step takes, views left out."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Count(TorchDispatchMode):
+        found = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            view = any(r.alias_info is not None and not r.alias_info.is_write for r in function._schema.returns)
+            self.found += not view
+            return function(*args, **(kwargs or {}))
+
+    with Count() as seen:
+        model(**batch).loss.backward()
+    return seen.found
+
+
+@pytest.mark.parametrize("name", ["compacter", "hyperformer++", "norms"])
+def test_a_backbone_in_bfloat16_costs_one_cast_a_tensor_and_not_one_a_site(name, batch):
+    """The Delta's float32 is cast for all sites and norms at once; a second layer costs what it costs in float32."""
+    added = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        for layers in (1, 2):
+            plain = make_tiny(num_layers=layers).to(dtype)
+            for norm in anatomy(plain).norms:
+                plain.get_submodule(norm).requires_grad_(True)
+            without = operations(plain, batch)
+            backbone = make_tiny(num_layers=layers).to(dtype)
+            attach(backbone, METHODS[name])
+            added[dtype, layers] = operations(backbone, batch) - without
+    more = [added[dtype, 2] - added[dtype, 1] for dtype in (torch.float32, torch.bfloat16)]
+    assert more[1] == more[0]
+
+
 def test_the_slow_weights_are_read_once_a_projection_and_not_at_every_site(tiny, batch):
     """However many sites, one operation makes what all of them need of A to project down, and one to project up."""
     from torch.utils._python_dispatch import TorchDispatchMode

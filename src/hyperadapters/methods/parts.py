@@ -17,7 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from hyperadapters.anatomy import Anatomy, Site, is_quantized, own_parameters, vectors
 from hyperadapters.errors import InputError
-from hyperadapters.layers.bottleneck import Activation, AdapterWeights, Factors, bottleneck_adapter
+from hyperadapters.layers.bottleneck import Activation, AdapterWeights, Factors, bottleneck_adapter, each
 from hyperadapters.layers.matrices import AdapterMatrices
 from hyperadapters.layers.rows import ONLY, Present, Rows, check_by_row, not_by_row, per_row, selected
 from hyperadapters.placement import value_at
@@ -96,6 +96,8 @@ class AdaptersAtSites(Part):
         super().__init__()
         self.sites = tuple(sites)
         self.activation: Activation = activation
+        self.hosts: list[nn.Module] = []
+        """The modules at the sites, once installed."""
 
     @abstractmethod
     def weights(self, rows: Rows) -> AdapterWeights:
@@ -103,7 +105,8 @@ class AdaptersAtSites(Part):
 
     def generate(self, rows: Rows) -> list[AdapterWeights]:
         """Each site's weights of the adapters that the rows use, all made in one contraction."""
-        columns = [self.by_site(weight, rows) for weight in self.weights(rows)[:-1]]
+        dtype = common_dtype([module._parameters.get("weight") for module in self.hosts])
+        columns = [self.by_site(each(partial(cast, dtype), weight), rows) for weight in self.weights(rows)[:-1]]
         return [AdapterWeights(*site)._replace(rows=rows.index) for site in zip(*columns, strict=True)]
 
     def by_site(self, weight: Tensor | Factors | None, rows: Rows) -> Sequence[Any]:
@@ -116,9 +119,10 @@ class AdaptersAtSites(Part):
 
     def install(self, backbone: nn.Module, generated: Callable[[], list[AdapterWeights]]) -> list[Handle]:
         """A forward hook on the output of every site."""
+        self.hosts = [backbone.get_submodule(site.module) for site in self.sites]
         return [
-            backbone.get_submodule(site.module).register_forward_hook(partial(self.adapt, generated, index))
-            for index, site in enumerate(self.sites)
+            module.register_forward_hook(partial(self.adapt, generated, index))
+            for index, module in enumerate(self.hosts)
         ]
 
     def adapt(
@@ -186,6 +190,21 @@ class SiteAdapters(AdaptersAtSites):
         return vector if present is None else vector.expand(len(present), -1, -1)
 
 
+def common_dtype(weights: Sequence[Tensor | None]) -> torch.dtype | None:
+    """The type in which modules with these weights compute; None if they differ, or something else decides it."""
+    found = {None if weight is None else weight.dtype for weight in weights}
+    elsewhere = any(
+        weight is not None and (weight.is_meta or is_quantized(weight) or torch.is_autocast_enabled(weight.device.type))
+        for weight in weights
+    )
+    return None if elsewhere or len(found) != 1 else found.pop()
+
+
+def cast(dtype: torch.dtype | None, tensor: Tensor) -> Tensor:
+    """In this type, so that what is made of the tensor needs no cast of its own."""
+    return tensor if dtype is None else tensor.to(dtype)
+
+
 def of_sites(tensor: Float[Tensor, "adapters sites *rest"], rows: Rows) -> tuple[Tensor, ...]:
     """The tensor of every site: the only adapter's, or, with an axis of adapters, all that the rows use."""
     return only(tensor, rows).unbind(0 if rows.index is None else 1)
@@ -243,6 +262,8 @@ class OwnedTensors(Part):
         self.tensors = tuple(tensors)
         groups: dict[tuple[int, ...], list[Tensor]] = {}
         self.places: list[tuple[str, int]] = []
+        self.theirs: dict[str, list[tuple[nn.Module, str]]] = {}
+        """The modules of the backbone, and their attributes, that each parameter stands for, once installed."""
         for paths in tensors:
             value = values[paths[0]] if values and paths[0] in values else value_at(backbone, paths[0])
             if is_quantized(value):
@@ -278,17 +299,28 @@ class OwnedTensors(Part):
     def generate(self, rows: Rows) -> list[Tensor | ByRow]:
         """The tensors of the adapters that the rows use, in order."""
         rows = rows if self.adapters > 1 else ONLY
-        unbound = {name: of_sites(selected(tensor, rows.present), rows) for name, tensor in self.named_parameters()}
+        unbound = {
+            name: of_sites(cast(self.type_of(name, rows), selected(tensor, rows.present)), rows)
+            for name, tensor in self.named_parameters()
+        }
         return by_rows([unbound[name][row] for name, row in self.places], rows)
 
     def install(self, backbone: nn.Module, generated: Callable[[], Sequence[Tensor | ByRow]]) -> list[Handle]:
         """Hooks around every module that uses one of the tensors."""
         handles: list[Handle] = []
+        self.theirs = {name: [] for name, _ in self.places}
         for index, paths in enumerate(self.tensors):
             for path in paths:
                 module, _, attribute = path.rpartition(".")
-                handles += shadow(backbone.get_submodule(module), attribute, generated, index)
+                owner = backbone.get_submodule(module)
+                self.theirs[self.places[index][0]].append((owner, attribute))
+                handles += shadow(owner, attribute, generated, index)
         return handles
+
+    def type_of(self, name: str, rows: Rows) -> torch.dtype | None:
+        """The type of all that one parameter stands for, if it is one; where rows differ, the input's decides."""
+        theirs = [owner._parameters[attribute] for owner, attribute in self.theirs.get(name, ())]
+        return None if rows.index is not None else common_dtype(theirs)
 
 
 def repeated(tensor: Float[Tensor, "..."], adapters: int) -> Float[Tensor, "adapters ..."]:
@@ -397,7 +429,7 @@ def _covered(module: nn.Module, forward: Callable[..., Any], *args: Any, **kwarg
 
 
 def _uncover(
-    module: nn.Module, attribute: str, running: nn.Module, args: tuple[Any, ...], output: Any
+    module: nn.Module, attribute: str, running: nn.Module, args: tuple[Any, ...], output: Tensor | None
 ) -> Tensor | None:
     module.__dict__.pop(attribute, None)
     ours: ByRow | None = module.__dict__.pop(f"{attribute} by row", None)
