@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 from safetensors.torch import load_file
@@ -206,6 +207,18 @@ def test_one_task_of_several_answers_and_is_baked_into_an_adapter_that_answers_a
     assert known in refuses("predict", output, "--task", "rte", "x")
     assert "holds several tasks (demo/paraphrase, demo/sentiment)" in refuses("predict", output, "x")
     assert known in refuses("bake", output, "--task", "rte", "--output", tmp_path / "two")
+    again = refuses("bake", output, "--task", "demo/sentiment", "--output", tmp_path / "one")
+    assert "is not empty" in again
+    assert "--resume" not in again
+    damaged = shutil.copytree(output, tmp_path / "damaged")
+    (damaged / "experiment.json").write_text("{")
+    assert "experiment.json" in refuses("bake", damaged, "--task", "demo/sentiment", "--output", tmp_path / "three")
+    assert not (tmp_path / "three").exists()
+    alone = one_json(works("evaluate", output, "--task", "sentiment", "--json"))
+    both = one_json(works("evaluate", output, "--json"))
+    assert alone["metrics"]["accuracy"] == both["metrics"]["sentiment.accuracy"]
+    empty = write(tmp_path / "empty.jsonl", [])
+    assert works("predict", output, "--file", empty).stdout == ""
     assert not (tmp_path / "two").exists()
 
 
@@ -239,7 +252,7 @@ def test_a_new_task_joins_a_trained_adapter_from_few_rows(mixed, files, tmp_path
 
 
 WRONG_STARTS = [
-    (("--init-task", "rte"), "knows no task 'rte' to start from. It knows demo/paraphrase, demo/sentiment"),
+    (("--init-task", "rte"), "knows no task 'rte'. It knows demo/paraphrase, demo/sentiment"),
     (("--method", "compacter"), "which a run that goes on from it keeps; given: Compacter"),
     (("--set", "method.bottleneck=8"), "which a run that goes on from it keeps"),
     (("--max-train", "0"), "text.train_rows=0: mine"),
@@ -350,6 +363,12 @@ WRONG = [
     (("--set", "method.n=5"), "n must divide both widths"),
     (("--set", "method.positions=middle"), "method.positions"),
     (("--set", "training"), "write it as key=value"),
+    (("--set", "evaluation.batch_size=0"), "evaluation.batch_size=0: 1 or more"),
+    (("--set", "evaluation.beams=0"), "evaluation.beams=0: 1 or more"),
+    (
+        ("--task", "demo/sentiment,demo/paraphrase", "--method", "hyperformer", "--set", "task.temperature=inf"),
+        "task.temperature=inf: a number",
+    ),
     (("--set", "trainng.lr=1"), "no such setting. Did you mean training.lr"),
     (("--set", "training.lr=0"), "training.lr=0"),
     (("--task", "glue/rte", "--data", "absent"), "lacks train.tsv"),
@@ -372,6 +391,8 @@ def test_compare_and_count_refuse_too(tmp_path):
     assert "Did you mean" in refuses("compare", "--methods", "ful", "--output", tmp_path / "c")
     late = ("compare", "--methods", "compacter++,phm", "--set", "method.n=9", "--output", tmp_path / "c")
     assert "n must divide both widths" in refuses(*late)
+    several = ("compare", "--task", "demo/sentiment,demo/paraphrase", "--methods", "houlsby,full")
+    assert "FullFineTuning holds one task" in refuses(*several, "--output", tmp_path / "c")
     assert not (tmp_path / "c").exists()
     assert "only the method's settings count" in refuses("count", "--set", "training.lr=1")
     assert "no config.json" in refuses("count", "--backbone", tmp_path)

@@ -9,6 +9,7 @@ PACKAGE = Path(hyperadapters.__file__).parent
 
 ORDER = [
     "errors",
+    "names",
     "versions",
     "settings",
     "progress",

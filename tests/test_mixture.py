@@ -1,5 +1,6 @@
 """Training on several tasks at once: how they are mixed, and that each is trained and scored as itself."""
 
+import math
 from collections import Counter
 from dataclasses import replace
 
@@ -107,6 +108,63 @@ def test_a_new_task_is_learnt_from_few_rows_with_the_rest_frozen():
     assert torch.equal(delta.trained()["adapters.tasks"][:2], before["adapters.tasks"][:2])
 
 
+@pytest.mark.parametrize(("temperature", "shares"), [(5e-324, [0, 1, 0]), (1e-308, [0, 1, 0]), (math.inf, [1 / 3] * 3)])
+def test_the_extremes_of_temperature_draw_the_largest_task_alone_or_all_alike(temperature, shares):
+    assert mixing_shares([10, 30, 20], temperature).tolist() == pytest.approx(shares)
+
+
+def taught(delta, task, lr=0.1):
+    """How much of a Delta a short training on one toy task moves."""
+    before = {key: tensor.detach().clone() for key, tensor in delta.trained().items()}
+    fit(delta, mixture().tasks[task], Training(lr=lr, epochs=1, batch_size=8), quiet=True)
+    return {key: (tensor - before[key]).abs().amax(list(range(1, tensor.dim()))) for key, tensor in
+            delta.trained().items()}  # fmt: skip
+
+
+def test_the_task_that_trains_can_be_changed_and_stays_through_rest():
+    torch.manual_seed(0)
+    delta = attach(make_tiny(), METHODS["hyperformer++"], tasks=["toy/straight", "toy/turned"])
+    delta.train_only("straight")
+    with delta.disabled():
+        pass
+    with pytest.raises(InputError, match="n must divide"):
+        attach(delta.backbone, METHODS["compacter"].__class__(n=7), name="other")
+    delta.train_only("turned")
+    moved = taught(delta, 1)
+    assert {key for key, change in moved.items() if change.any()} == {"adapters.tasks"}
+    assert (moved["adapters.tasks"] > 0).tolist() == [False, True]
+    with pytest.raises(InputError, match=r"train_only lets toy/turned alone train, the data is toy/straight"):
+        taught(delta, 0)
+    delta.train_only(None)
+    assert taught(delta, 0)["adapters.networks.encoder.layer"].any()
+
+
+def test_what_trains_of_a_delta_at_rest_is_said_and_waits():
+    backbone = make_tiny()
+    first = attach(backbone, METHODS["hyperformer++"], name="first", tasks=["a", "b"])
+    second = attach(backbone, METHODS["compacter"], name="second")
+    first.train_only("a")
+    first.add_task("c")
+    assert second.in_use
+    assert not first.in_use
+    assert not any(tensor.requires_grad for tensor in first.trained().values())
+    first.use()
+    assert [key for key, tensor in first.trained().items() if tensor.requires_grad] == ["adapters.tasks"]
+
+
+def test_a_checkpoint_of_one_task_that_trains_is_not_resumed_with_another(tmp_path):
+    def few(task, output, **options):
+        torch.manual_seed(0)
+        delta = attach(make_tiny(), METHODS["hyperformer++"], tasks=["toy/straight", "toy/turned"])
+        delta.train_only(task)
+        training = Training(lr=0.1, epochs=1, batch_size=8, checkpoint_seconds=0)
+        fit(delta, mixture().tasks[0], training, output=output, quiet=True, **options)
+
+    few("straight", tmp_path)
+    with pytest.raises(InputError, match="written with another .*task that trains|choice of what trains"):
+        few(None, tmp_path, resume=True)
+
+
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
 def test_a_temperature_that_means_nothing_is_refused(temperature):
     with pytest.raises(InputError, match="temperature=.*more than 0"):
@@ -122,6 +180,8 @@ def test_mixtures_that_cannot_be_are_refused():
     wide = replace(data[1].form, target=replace(data[1].form.target, texts=("0", "1", "2")))
     with pytest.raises(InputError, match="these need: toy/straight 2, toy/turned 3"):
         Mixture(tuple(replace(d, kind="encoder", form=f) for d, f in zip(data, (data[0].form, wide), strict=True)))
+    with pytest.raises(InputError, match=r"attach\(\.\.\., tasks=\['toy/straight', 'toy/turned'\]\)"):
+        fit(attach(make_tiny(), METHODS["hyperformer"]), mixture(), Training(lr=1e-3), quiet=True)
     delta = attach(make_tiny(), METHODS["hyperformer"], tasks=["a", "b"])
-    with pytest.raises(InputError, match="task 'toy/straight' .*It knows a, b"):
+    with pytest.raises(InputError, match="knows no task 'toy/straight'. It knows a, b"):
         fit(delta, mixture(), Training(lr=1e-3), quiet=True)

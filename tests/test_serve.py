@@ -121,9 +121,9 @@ def test_one_adapter_of_several_tasks_takes_rows_that_name_them(folder, rows, ex
     [
         (
             {"task": "nothing", "sentence": "x"},
-            "no adapter for task 'nothing'. There are adapters for: free, mix/demo/",
+            "knows no task 'nothing'. It knows free, mix/demo/",
         ),
-        ({"task": "paraphrase2", "sentence": "x"}, "no adapter for task 'paraphrase2'"),
+        ({"task": "paraphrase2", "sentence": "x"}, "knows no task 'paraphrase2'"),
         ({"task": "first"}, "rows.jsonl:25: column 'sentence' is missing"),
         ({"sentence": "x"}, "rows.jsonl:25: column 'task' is missing"),
     ],
@@ -171,7 +171,7 @@ def test_the_command_line_answers_a_folder(folder, rows, expected, tmp_path):
     assert one["predictions"] == expected[:1]
     output.unlink()
     bad = write(tmp_path / "bad.jsonl", [*rows, {"task": "nothing", "sentence": "x"}])
-    assert "no adapter for task 'nothing'" in refuses("predict", folder, "--file", bad, "--output", output)
-    assert "no adapter for task 'nothing'" in refuses("predict", folder, "--file", bad)
+    assert "knows no task 'nothing'" in refuses("predict", folder, "--file", bad, "--output", output)
+    assert "knows no task 'nothing'" in refuses("predict", folder, "--file", bad)
     assert not output.exists()
     assert isinstance(load_predictor(folder / "words"), Predictor)

@@ -85,6 +85,7 @@ def test_with_the_rest_frozen_only_the_new_entry_trains_and_counts(method, tmp_p
     assert any(not torch.equal(delta.trained()[name][2], before.trained()[name][0]) for name in own)
     assert sum(delta.count().values()) == sum(delta.trained()[name][2].numel() for name in own)
     delta.rest()
+    delta.train_only(None)
     assert sum(delta.use().count().values()) == sum(t.numel() for t in delta.trained().values())
 
 
@@ -134,7 +135,7 @@ def test_a_start_that_makes_no_sense_is_refused(tmp_path):
     saved(tmp_path / "whole", "full-multitask")
     with pytest.raises(InputError, match="there is no adapter at .*no such folder"):
         start_from(tmp_path / "absent")
-    with pytest.raises(InputError, match="knows no task 'mnli' to start from. It knows a/rte, b/cola"):
+    with pytest.raises(InputError, match="knows no task 'mnli'. It knows a/rte, b/cola"):
         start_from(tmp_path / "mix", "mnli")
     for options in ({"like": "rte"}, {"freeze": True}):
         with pytest.raises(InputError, match="holds one task, so all of it is that task's"):
@@ -146,6 +147,9 @@ def test_a_start_that_makes_no_sense_is_refused(tmp_path):
         go_on(start, backbone=make_tiny(d_ff=32))
     with pytest.raises(InputError, match="holds a/rte already.*nothing to start from a/rte"):
         go_on(start, forms={"a/rte": {}})
+    other = {"a/rte": {"name": "a/rte", "fields": ["x"], "target": {"type": "labels"}}}
+    with pytest.raises(InputError, match="holds a task a/rte already, with other fields and target.*rename"):
+        go_on(start_from(tmp_path / "mix"), forms=other)
     with pytest.raises(InputError, match="c, d: the adapter at .*alone holds one task"):
         go_on(start_from(tmp_path / "alone"), "compacter", {"c": {}, "d": {}})
     with pytest.raises(InputError, match="c, d: one task can be trained with the rest frozen"):

@@ -35,6 +35,7 @@ def model_card(config: Mapping[str, Any]) -> str:
         scores = config.get("scores", {}).get(split, {})
         if scores:
             lines.append(f"| {split} | {', '.join(f'{name} {100 * value:.2f}' for name, value in scores.items())} |")
+    task = f" --task {config['tasks'][0]}" if config["tasks"] else ""
     lines += [
         "",
         "## Use",
@@ -46,7 +47,7 @@ def model_card(config: Mapping[str, Any]) -> str:
         "```",
         "",
         "```",
-        'hyperadapters predict PATH_OF_THIS_FOLDER "text"',
+        f'hyperadapters predict PATH_OF_THIS_FOLDER{task} "text"',
         "```",
         "",
     ]

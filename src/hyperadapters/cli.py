@@ -598,27 +598,40 @@ def evaluate(
         "auto"
     ),
     data: Annotated[str, typer.Option(help="The task's files, if no longer where they were in training.")] = "",
+    task: OneOfTasks = "",
     backbone: OtherBackbone = "",
     json_output: Json = False,
 ) -> None:
-    """Score a saved adapter on its task again, or on each of its tasks."""
+    """Score a saved adapter again on what its run was trained on, or on one of the tasks that it holds.
+
+    Examples:
+        hyperadapters evaluate out/mix
+
+        hyperadapters evaluate out/mix --task mrpc --split validation
+    """
     from dataclasses import replace
 
     from hyperadapters import files, settings
     from hyperadapters.data import tasks_of
     from hyperadapters.evaluate import evaluate as score
     from hyperadapters.experiment import Experiment, MixtureTask, NamedTask, task_name
-    from hyperadapters.run import EXPERIMENT, load_task
+    from hyperadapters.names import whole_name
+    from hyperadapters.run import EXPERIMENT, load_task, of_one_task
     from hyperadapters.store import backbone_of, load, read_config
 
     if not (adapter / EXPERIMENT).is_file():
         raise InputError(f"{adapter} has no {EXPERIMENT}: name the folder that `hyperadapters train` wrote.")
-    quiet_libraries()
-    model, tokenizer = backbone_of(read_config(adapter), backbone)
-    delta = load(adapter, model)
-    experiment = Experiment.from_json(files.read_json(adapter / EXPERIMENT))
+    config, experiment = read_config(adapter), Experiment.from_json(files.read_json(adapter / EXPERIMENT))
+    if task:
+        known = config["tasks"] or [task_name(experiment.task)]
+        experiment = of_one_task(experiment, whole_name(task, known, f"the adapter at {adapter}"), experiment.method)
     if data and isinstance(experiment.task, NamedTask | MixtureTask):
         experiment = replace(experiment, task=replace(experiment.task, data=data))
+    elif data:
+        raise InputError(f"--data is a folder of a named task's files; {adapter} was trained on files of its own.")
+    quiet_libraries()
+    model, tokenizer = backbone_of(config, backbone)
+    delta = load(adapter, model)
     rows = load_task(experiment, tokenizer, delta.anatomy.kind)
     how = settings.updated(experiment.evaluation, {"decode": decode}, "evaluation")
     found = score(delta, rows, split, how, quiet=False)
@@ -728,23 +741,25 @@ def bake(
         hyperadapters bake out/mix --task demo/sentiment --output out/sentiment
     """
     from hyperadapters import files
-    from hyperadapters.experiment import Experiment
+    from hyperadapters.experiment import Experiment, task_name
     from hyperadapters.measure import human_bytes
-    from hyperadapters.methods.delta import CONFIG
+    from hyperadapters.names import whole_name
     from hyperadapters.run import EXPERIMENT, of_one_task
     from hyperadapters.store import backbone_of, load, read_config
+    from hyperadapters.tasks import TASKS
 
-    files.check_output(output, resume=False, marker=CONFIG)
+    files.check_output(output, resume=False)
     config = read_config(adapter)
+    whole = whole_name(task, config["tasks"], f"the adapter at {adapter}")
+    known = files.read_json(adapter / EXPERIMENT) if (adapter / EXPERIMENT).is_file() else None
+    trained = Experiment.from_json(known) if known else None
     quiet_libraries()
     model, _ = backbone_of(config, backbone)
-    several = load(adapter, model, name="several")
-    plain = several.bake(task)
+    several = load(adapter, model, name="several tasks")
+    plain = several.bake(whole)
     plain.save(output)
-    if (adapter / EXPERIMENT).is_file():  # what `evaluate` needs to know of the task's rows
-        trained = Experiment.from_json(files.read_json(adapter / EXPERIMENT))
-        one = of_one_task(trained, several.tasks[several.task_number(task)], plain.method)
-        files.write_json(output / EXPERIMENT, one.to_json())
+    if trained and (whole in TASKS or whole == task_name(trained.task)):  # what `evaluate` needs to know of its rows
+        files.write_json(output / EXPERIMENT, of_one_task(trained, whole, plain.method).to_json())
     value = {"output": str(output), "task": task, "method": type(plain.method).__name__, "bytes": plain.bytes()}
     show(value, json_output, f"{value['method']}, {human_bytes(plain.bytes())}: {output}")
 

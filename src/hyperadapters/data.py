@@ -207,7 +207,7 @@ def mixed_batches(
 def mixing_shares(sizes: Sequence[int], temperature: float) -> Float[Tensor, " tasks"]:
     """How often each task is drawn: p ∝ (N/ΣN)^(1/T)."""
     shares = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
-    return torch.softmax(shares.log() / temperature, dim=0)
+    return torch.softmax((shares / shares.max()).log() / temperature, dim=0)
 
 
 def grouped(

@@ -18,6 +18,7 @@ from hyperadapters.experiment import Evaluation
 from hyperadapters.kinds import KINDS, Encoded
 from hyperadapters.methods.delta import Delta
 from hyperadapters.metrics import INVALID
+from hyperadapters.names import short_names
 from hyperadapters.progress import Meter
 from hyperadapters.tasks.task import Form
 
@@ -68,7 +69,8 @@ def evaluate(
         return evaluate_task(delta, data, split, evaluation, quiet=quiet)
     parts = [part for part in data.tasks if split in part.splits]
     if not parts:
-        raise InputError(f"none of the tasks has a {split} split.")
+        known = dict.fromkeys(name for part in data.tasks for name in part.splits)
+        raise InputError(f"none of the tasks has a {split} split; they have {', '.join(known)}.")
     names = short_names([part.form.name for part in data.tasks])
     found = {names[p.form.name]: evaluate_task(delta, p, split, evaluation, quiet=quiet) for p in parts}
     return Scores(
@@ -78,12 +80,6 @@ def evaluate(
         seconds=sum(one.seconds for one in found.values()),
         answers=[answer for one in found.values() for answer in one.answers],
     )
-
-
-def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Each task's name -> its last part, or all of it where several end alike, as glue/rte and superglue/rte."""
-    ends = [name.split("/")[-1] for name in names]
-    return {name: end if ends.count(end) == 1 else name for name, end in zip(names, ends, strict=True)}
 
 
 def of_task(delta: Delta, form: Form) -> AbstractContextManager[Any]:

@@ -1,5 +1,6 @@
 """What a run is, as data: frozen dataclasses, strict JSON both ways."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -109,6 +110,12 @@ class Evaluation:
     beams: int = 1
     """Beams of generation; 1 is greedy."""
 
+    def __post_init__(self) -> None:
+        """Refuse what no evaluation can be done with."""
+        for name in ("batch_size", "beams"):
+            if getattr(self, name) < 1:
+                raise InputError(f"evaluation.{name}={getattr(self, name)}: 1 or more.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class NamedTask:
@@ -154,6 +161,11 @@ class MixtureTask:
     """Folder with the official files of all of them; empty: from the Hub."""
     temperature: float = 10.0
     """T of p ∝ (N/ΣN)^(1/T), by which tasks are drawn (`Mixture`)."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no JSON holds."""
+        if not math.isfinite(self.temperature):
+            raise InputError(f"task.temperature={self.temperature}: a number, such as 10; 1e9 draws all tasks alike.")
 
 
 TaskChoice = NamedTask | FilesTask | InstructionsTask | MixtureTask

@@ -141,8 +141,8 @@ def read_into(path: Path, tensors: Mapping[str, Tensor]) -> None:
             tensor.copy_(file.get_tensor(name))
 
 
-def check_output(folder: Path, *, resume: bool, marker: str) -> None:
-    """Accept a folder to write to if it is new, empty or, to resume, holds `marker`. Nothing is written.
+def check_output(folder: Path, *, resume: bool, marker: str = "") -> None:
+    """Accept a folder to write to if it is new, empty or, to resume, holds `marker`, if any. Nothing is written.
 
     Raises:
         InputError: it is a file, or holds something else.

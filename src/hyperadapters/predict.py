@@ -13,6 +13,7 @@ from hyperadapters.errors import InputError
 from hyperadapters.evaluate import answer, of_task
 from hyperadapters.experiment import Evaluation
 from hyperadapters.methods.delta import Delta
+from hyperadapters.names import whole_name
 from hyperadapters.progress import SECONDS_BETWEEN_LINES, Meter, console
 from hyperadapters.store import backbone_of, load, read_config
 from hyperadapters.tables import iterate_rows, iterate_unfolded
@@ -136,12 +137,8 @@ def task_of(config: Mapping[str, Any], folder: Path, name: str) -> Any:
         return alone
     if not name:
         raise InputError(f"the adapter at {folder} holds several tasks ({', '.join(known)}): say which with --task.")
-    fitting = [known[name]] if name in known else [form for key, form in known.items() if key.split("/")[-1] == name]
-    if len(fitting) != 1:
-        raise InputError(
-            f"the adapter at {folder} knows no task {name!r}. It knows {', '.join(known) or 'none by name'}."
-        )
-    return fitting[0]
+    whole = whole_name(name, {**known, **dict.fromkeys(config["tasks"])}, f"the adapter at {folder}")
+    return known.get(whole)
 
 
 class Answering(Protocol):

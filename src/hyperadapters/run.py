@@ -18,11 +18,9 @@ from hyperadapters.anatomy import BackboneKind, kind_of
 from hyperadapters.backbone import default_device, load_backbone
 from hyperadapters.data import Data, Mixture, load_data, tasks_of
 from hyperadapters.errors import InputError
-from hyperadapters.evaluate import Scores, evaluate, short_names
+from hyperadapters.evaluate import Scores, evaluate
 from hyperadapters.experiment import (
     Experiment,
-    FilesTask,
-    InstructionsTask,
     MixtureTask,
     NamedTask,
     method_name,
@@ -34,9 +32,11 @@ from hyperadapters.measure import Cost, measure, parameters
 from hyperadapters.methods.delta import Delta, attach
 from hyperadapters.methods.method import Method
 from hyperadapters.metrics import bootstrap
+from hyperadapters.names import short_names
 from hyperadapters.placement import device_of
 from hyperadapters.progress import console
 from hyperadapters.start import started
+from hyperadapters.tasks import TASKS
 from hyperadapters.tasks.task import Form
 from hyperadapters.tracking import check_trackers, tell, tracked
 from hyperadapters.train import CHECKPOINT, Fitted, check_fit, fit
@@ -253,11 +253,22 @@ def attach_for(experiment: Experiment, backbone: nn.Module, data: Data | Mixture
 
 
 def of_one_task(experiment: Experiment, task: str, method: Method) -> Experiment:
-    """What to know of the adapter that was baked out of a run for one of its tasks: the task's rows, text, decoding."""
+    """What to know of one of the tasks of a run's adapter: its rows, text, decoding; of training rows, all.
+
+    Raises:
+        InputError: the task was trained from own files in an earlier run, whose place this one does not know.
+    """
     of_run = experiment.task
-    own = isinstance(of_run, FilesTask | InstructionsTask) and task_name(of_run) == task
-    data = "" if isinstance(of_run, FilesTask | InstructionsTask) else of_run.data
-    return replace(experiment, method=method, task=of_run if own else NamedTask(name=task, data=data), start=None)
+    data = of_run.data if isinstance(of_run, NamedTask | MixtureTask) else None
+    if data is not None or task_name(of_run) != task:
+        if task not in TASKS:
+            raise InputError(
+                f"where the rows of {task} lie only the run knows that was trained on them: {task_name(of_run)} went "
+                "on from its adapter. Name that run's folder."
+            )
+        of_run = NamedTask(name=task, data=data or "")
+    text = replace(experiment.text, train_rows=None)
+    return replace(experiment, method=method, task=of_run, text=text, start=None)
 
 
 def truncated(data: Data | Mixture) -> dict[str, int]:
@@ -294,7 +305,8 @@ def say_truncated(data: Data, *, quiet: bool) -> None:
     if cut and not quiet:
         parts = ", ".join(f"{count} of {len(data.splits[split])} in {split}" for split, count in cut.items())
         limit = data.text.source_length
-        console.print(f"sources longer than {limit} tokens were cut: {parts} (--set text.source_length={2 * limit})")
+        what = f"{data.form.name}: sources longer than {limit} tokens were cut"
+        console.print(f"{what}: {parts} (--set text.source_length={2 * limit})", markup=False)
 
 
 def same_experiment(output: Path, experiment: Experiment) -> None:

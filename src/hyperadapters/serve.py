@@ -18,6 +18,7 @@ from hyperadapters.experiment import Evaluation
 from hyperadapters.kinds import KINDS, Encoded
 from hyperadapters.methods import method_from_json
 from hyperadapters.methods.delta import CONFIG, Delta
+from hyperadapters.names import whole_name
 from hyperadapters.pool import FEWEST_SLOTS, Pool, recipe_of
 from hyperadapters.predict import ROWS_AT_ONCE, Predictor, load_predictor, saved_task
 from hyperadapters.store import backbone_of, load, read_config
@@ -67,20 +68,6 @@ def places(folder: Path) -> dict[str, Place]:
             "`train` wrote, or one with such folders in it."
         )
     return found
-
-
-def place_of(task: str, known: dict[str, Place]) -> tuple[str, Place]:
-    """A task's full name and place; the last part of its name will do where it is unique.
-
-    Raises:
-        InputError: there is no adapter for it; names those there are.
-    """
-    found = [task] if task in known else [name for name in known if name.split("/")[-1] == task]
-    if len(found) != 1:
-        more = f" and {len(known) - 20:,} more" if len(known) > 20 else ""
-        why = f"there is no adapter for task {task!r}" if not found else f"task {task!r} may be {' or '.join(found)}"
-        raise InputError(f"{why}. There are adapters for: {', '.join([*known][:20])}{more}.")
-    return found[0], known[found[0]]
 
 
 class Alone:
@@ -141,9 +128,12 @@ class Server:
             InputError: there is no adapter for it, or the adapter does not say its task.
         """
         if name not in self.served:
-            full, place = place_of(name, self.known)
+            full = whole_name(name, self.known, f"the folder {self.folder}")
+            place = self.known[full]
             config = read_config(place.folder)
             form, text = saved_task(config, place.folder, place.inner)
+            if form.style == "conversation":
+                raise InputError(f"{full} answers conversations, one adapter at a time: name it with --task.")
             pooled = not config["tasks"] and method_from_json(config["method"]).separable
             group = json.dumps(recipe_of(config, place.folder), sort_keys=True) if pooled else str(place.folder)
             held = config["backbone"]["precision"]
@@ -157,6 +147,8 @@ class Server:
             InputError: a row names no task or one without an adapter, or lacks one of its task's columns.
         """
         self.counts = Counter(task for task, _ in iterate_tasks(path, self.fields))
+        if not self.counts:
+            return
         self.load()
         rows = iterate_tasks(path, self.fields)
         while chunk := list(islice(rows, ROWS_AT_ONCE)):
@@ -275,5 +267,6 @@ def answering(
     if by_row and not task and not (alone and not read_config(folder)["tasks"]):
         return Server(folder, backbone, resident=resident)
     if not alone and task:
-        folder, task = place_of(task, places(folder))[1]
+        known = places(folder)
+        folder, task = known[whole_name(task, known, f"the folder {folder}")]
     return load_predictor(folder, backbone or None, task=task)

@@ -1,6 +1,6 @@
 """Going on from a trained adapter: another task in one that holds several, or the same weights trained further."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from hyperadapters.experiment import Start
 from hyperadapters.methods import method_from_json
 from hyperadapters.methods.delta import TENSORS, Delta
 from hyperadapters.methods.method import Method
+from hyperadapters.names import whole_name
 from hyperadapters.store import load, read_config
 
 
@@ -41,21 +42,9 @@ def start_from(folder: str | Path, like: str = "", *, freeze: bool = False) -> S
     return Start(
         adapter=str(folder),
         digest=files.digest(folder / TENSORS),
-        like=task_among(tasks, like, folder) if like else "",
+        like=whole_name(like, tasks, f"the adapter at {folder}") if like else "",
         freeze=freeze,
     )
-
-
-def task_among(tasks: Sequence[str], name: str, folder: Path) -> str:
-    """The whole name of one of an adapter's tasks.
-
-    Raises:
-        InputError: it knows none of that name, or several.
-    """
-    found = [task for task in tasks if task == name] or [task for task in tasks if task.split("/")[-1] == name]
-    if len(found) != 1:
-        raise InputError(f"the adapter at {folder} knows no task {name!r} to start from. It knows {', '.join(tasks)}.")
-    return found[0]
 
 
 def started(
@@ -117,6 +106,14 @@ def check_start(start: Start, config: Mapping[str, Any], method: Method, tasks: 
             f"the adapter at {folder} is a {method_from_json(config['method'])}, which a run that goes on from it "
             f"keeps; given: {method}."
         )
+    for task, form in tasks.items():
+        held = config.get("forms", {}).get(task, form)
+        other = [field for field in ("fields", "target") if held.get(field) != form.get(field)]
+        if task in known and other:
+            raise InputError(
+                f"the adapter at {folder} holds a task {task} already, with other {' and '.join(other)}. Own files are "
+                "called by their name: rename these."
+            )
     if len(tasks) > 1 and (start.freeze or not known):
         why = "one task can be trained with the rest frozen" if known else f"the adapter at {folder} holds one task"
         raise InputError(f"{', '.join(tasks)}: {why}.")

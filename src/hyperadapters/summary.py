@@ -10,9 +10,9 @@ from typing import Any
 
 from scipy import stats
 
-from hyperadapters.evaluate import short_names
 from hyperadapters.methods import METHODS, method_from_json
 from hyperadapters.methods.method import Method
+from hyperadapters.names import short_names
 from hyperadapters.published import COLUMNS, PUBLISHED, Row
 from hyperadapters.run import Result
 from hyperadapters.selection import Choice, group_of, select

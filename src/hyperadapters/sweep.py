@@ -62,9 +62,16 @@ def run_in_turn(
 
 def check_methods(experiments: Iterable[Experiment]) -> None:
     """Refuse a method that does not fit its backbone before any run."""
-    different = {(e.backbone, json.dumps(method_to_json(e.method), sort_keys=True)): e for e in experiments}
-    for experiment in different.values():
-        parameters_of(experiment.backbone, experiment.method)
+    different = {
+        (e.backbone, json.dumps(method_to_json(e.method), sort_keys=True), tasks_in(e)): e for e in experiments
+    }
+    for (_, _, tasks), experiment in different.items():
+        parameters_of(experiment.backbone, experiment.method, tasks)
+
+
+def tasks_in(experiment: Experiment) -> int:
+    """How many tasks the Delta of a run holds at first."""
+    return len(experiment.task.names) if isinstance(experiment.task, MixtureTask) else 1
 
 
 # -- which experiments ---------------------------------------------------------------------------------------------

@@ -123,10 +123,17 @@ def fit(
 
 def check_fit(delta: Delta, data: Data | Mixture, training: Training) -> None:
     """Raise InputError where `fit` could not train this Delta on this data in this way; nothing is touched."""
+    names = [task.form.name for task in tasks_of(data)]
     for task in tasks_of(data):
         check_kind(delta, task)
-        if delta.tasks:
-            delta.task_number(task.form.name)
+    if isinstance(data, Mixture) and not delta.tasks:
+        raise InputError(f"a mixture needs a Delta that holds its tasks: attach(..., tasks={names}).")
+    numbers = {delta.task_number(name) for name in names} if delta.tasks else set()
+    if delta.only is not None and numbers != {delta.only}:
+        raise InputError(
+            f"train_only lets {delta.tasks[delta.only]} alone train, the data is {', '.join(names)}: "
+            "train_only(None) lets all train."
+        )
     if training.gradient_checkpointing:
         check_checkpointing(delta.backbone)
     if training.compile and (isinstance(data, Mixture) or PartialState().num_processes > 1):
@@ -391,7 +398,8 @@ class Trainer:
 
     def around(self) -> dict[str, str]:
         """What a checkpoint says besides of what it was written with; earlier ones do not."""
-        return {"backbone": self.mark, "evaluation": json.dumps(asdict(self.evaluation))}
+        what = {"backbone": self.mark, "evaluation": json.dumps(asdict(self.evaluation))}
+        return what if self.delta.only is None else {**what, "task that trains": str(self.delta.only)}
 
     @cached_property
     def mark(self) -> str:
@@ -433,6 +441,7 @@ class Trainer:
                     f"  then: {metadata.get('run')}\n  now:  {self.run_id()}"
                 )
             other = [what for what, value in self.around().items() if metadata.get(what, value) != value]
+            other += ["choice of what trains"] if {f"delta.{name}" for name in self.trained} - {*file.keys()} else []
             if other:
                 raise InputError(f"{path} was written with another {' and '.join(other)}; resume with the same.")
             self.state = State(**json.loads(metadata["state"]))

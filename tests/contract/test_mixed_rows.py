@@ -245,16 +245,20 @@ def test_rows_that_make_no_sense_are_refused(name, tiny, batch):
     delta = moved(name, tiny)
     with pytest.raises(InputError, match=r"holds 3 tasks and was not told .*knows glue/mrpc, glue/rte, cola"):
         tiny(**batch)
-    with pytest.raises(InputError, match="task 'mnli' is given to a row. It knows glue/mrpc, glue/rte, cola"), \
+    with pytest.raises(InputError, match="knows no task 'mnli'. It knows glue/mrpc, glue/rte, cola"), \
          delta.rows(["mnli"] * 4):  # fmt: skip
         pass
-    with pytest.raises(InputError, match="a row has none"), delta.rows(["cola", ""]):
+    with pytest.raises(InputError, match="was given a row without a task"), delta.rows(["cola", ""]):
         pass
     with pytest.raises(InputError, match="given no task"), delta.rows([]):
         pass
     with pytest.raises(InputError, match="the batch has 4 rows, but 2 tasks were given"), delta.rows(["cola", "rte"]):
         tiny(**batch)
+    with pytest.raises(InputError, match="the batch has 4 rows, but 3 tasks were given"), delta.rows(["cola"] * 3):
+        tiny(**batch)
     with delta.rows(["cola"] * 4):
+        tiny(**batch)
+    with delta.rows("cola"):
         tiny(**batch)
 
 

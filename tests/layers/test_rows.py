@@ -50,7 +50,7 @@ def test_each_row_of_a_batch_goes_through_its_own_adapter():
 def test_rows_that_come_in_runs_are_gathered_once_a_run():
     tasks = [7, 7, 2, 2, 2, 2, 7, 7]
     rows = numbered(tasks, torch.device("cpu"))
-    assert (rows.run, rows.batch, rows.index.tolist()) == (2, 8, [0, 1, 1, 0])
+    assert (rows.run, rows.count, rows.index.tolist()) == (2, 8, [0, 1, 1, 0])
     bank = torch.randn(9, 3, 2)
     assert torch.equal(per_row(selected(bank, rows.present), rows.index, 8), bank[tasks])
     assert numbered([1, 0], torch.device("cpu")).differ

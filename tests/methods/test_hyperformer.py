@@ -108,8 +108,10 @@ def test_hyper_compacter_writes_sums_of_kronecker_products(tiny):
     torch.testing.assert_close(weights.down[0, 5], dense, rtol=1e-4, atol=1e-5)
 
 
-def test_fast_weights_start_as_wide_as_compacters(tiny):
-    written = attach(tiny, METHODS["hyper-compacter"], name="a").parts["adapters"].written(None)["down_left"]
+@pytest.mark.parametrize("projector", [True, False])
+def test_fast_weights_start_as_wide_as_compacters(projector, tiny):
+    method = method_named("hyper-compacter", {"task_projector": projector})
+    written = attach(tiny, method, name="a").parts["adapters"].written(None)["down_left"]
     plain = attach(tiny, METHODS["compacter"], name="b").parts["adapters"].matrices.down_left
     assert written.std().item() == pytest.approx(plain.std().item(), rel=0.25)
 
@@ -163,9 +165,16 @@ def test_a_baked_task_gives_the_same_logits_from_its_own_file_without_a_hypernet
         torch.testing.assert_close(fresh(**batch).logits, expected, rtol=0, atol=1e-6)
 
 
+def test_baking_draws_nothing_and_names_the_delta_without_dots(tiny):
+    delta = attach(tiny, METHODS["hyperformer++"], tasks=["rte", "own/data.v2"])
+    before = torch.get_rng_state()
+    assert delta.bake("data.v2").name == "data-v2"
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_what_cannot_be_baked_says_so(tiny):
     delta = attach(tiny, METHODS["hyperformer++"], tasks=TASKS)
-    with pytest.raises(InputError, match="task 'mnli' .*It knows mrpc, rte, cola"):
+    with pytest.raises(InputError, match="knows no task 'mnli'. It knows mrpc, rte, cola"):
         delta.bake("mnli")
     with pytest.raises(InputError, match="nothing to bake"):
         attach(tiny, METHODS["full-multitask"], name="whole", tasks=TASKS).bake("rte")

@@ -30,16 +30,13 @@ class Rows:
     """For every run of consecutive rows a place in `present`; None: all rows use the first, nothing is gathered."""
     run: int = 1
     """Rows in each run: a matrix is gathered for a run, and one product serves its rows."""
+    count: int | None = None
+    """How many rows there are; None: any number, which all use the same."""
 
     @property
     def differ(self) -> bool:
         """Whether few rows share an adapter, so that making its matrices costs more than they save."""
         return self.index is not None and self.run < SHARED
-
-    @property
-    def batch(self) -> int | None:
-        """How many rows there are; None where all use the same adapter, however many they are."""
-        return None if self.index is None else len(self.index) * self.run
 
 
 ONLY = Rows()
@@ -85,11 +82,11 @@ def not_by_row(given: str) -> InputError:
 
 
 def numbered(tasks: list[int], device: torch.device) -> Rows:
-    """`Rows` from a number on the adapter axis for every row of a batch."""
-    present = list(dict.fromkeys(tasks))
+    """`Rows` from a number on the adapter axis for every row of a batch, or a single one for any number of rows."""
+    present, count = list(dict.fromkeys(tasks)), len(tasks) if len(tasks) > 1 else None
     if len(present) == 1:
-        return Rows(torch.tensor(present, device=device))
+        return Rows(torch.tensor(present, device=device), count=count)
     places = {number: place for place, number in enumerate(present)}
     run = math.gcd(*(len(list(same)) for _, same in groupby(tasks)))
     index = torch.tensor([places[number] for number in tasks[::run]], device=device)
-    return Rows(torch.tensor(present, device=device), index, run)
+    return Rows(torch.tensor(present, device=device), index, run, count)

@@ -17,6 +17,7 @@ from hyperadapters.errors import InputError
 from hyperadapters.layers.rows import ONLY, Rows, numbered
 from hyperadapters.methods.method import Method, method_to_json
 from hyperadapters.methods.parts import KINDS, Handle, Kind, OwnedTensors, Part, WholeBackbone, owned_head
+from hyperadapters.names import whole_name
 from hyperadapters.placement import device_of
 from hyperadapters.versions import versions
 
@@ -75,6 +76,8 @@ class Delta(nn.Module):
         self.chosen: Rows | None = None
         self.only: int | None = None
         """The place of the one task that trains, where `train_only` says so."""
+        self.keeping: list[Handle] = []
+        """Hooks that keep the gradient of that task alone."""
         self.about: dict[str, Any] = {}
         """What is saved beside the weights: task, scores. Plain JSON."""
 
@@ -186,8 +189,7 @@ class Delta(nn.Module):
                 self.handles.append(module.register_forward_pre_hook(begin, with_kwargs=True))
             for name, part in self.part_items():
                 self.handles += part.install(self.backbone, partial(self.generated, name))
-            for tensor in self.trained().values():
-                tensor.requires_grad_(True)
+            self.let_train()
         return self
 
     def rest(self) -> None:
@@ -196,9 +198,9 @@ class Delta(nn.Module):
             return
         for tensor in self.trained().values():
             tensor.requires_grad_(False)
-        while self.handles:
-            self.handles.pop().remove()
-        self.only = None
+        for handle in (*self.handles, *self.keeping):
+            handle.remove()
+        self.handles, self.keeping = [], []
         self.current = Pass()
 
     @contextmanager
@@ -250,7 +252,7 @@ class Delta(nn.Module):
     def chosen_by(self, tasks: Sequence[str]) -> Rows:
         """The adapters that rows of these tasks use."""
         if not len(tasks):
-            raise InputError(f"rows of Delta {self.name!r} were given no task. {self.known_tasks()}")
+            raise InputError(f"rows of Delta {self.name!r} were given no task. It knows {self.held_tasks()}.")
         numbers = {task: self.task_number(task) for task in dict.fromkeys(tasks)}
         return numbered([numbers[task] for task in tasks], device_of(self.backbone))
 
@@ -260,17 +262,10 @@ class Delta(nn.Module):
         Raises:
             InputError: the Delta knows no such task; names those it knows.
         """
-        found = [i for i, known in enumerate(self.tasks) if known == task]
-        found = found or [i for i, known in enumerate(self.tasks) if known.split("/")[-1] == task]
-        if len(found) != 1:
-            what = "is given to a row" if task else "is missing: a row has none"
-            raise InputError(f"Delta {self.name!r}: task {task!r} {what}. {self.known_tasks()}")
-        return found[0]
-
-    def known_tasks(self) -> str:
-        """In words, the tasks of this Delta."""
-        alone = "A pool holds it: say so to the pool's `rows`." if self.slots else "It was attached without tasks."
-        return f"It knows {', '.join(self.tasks)}." if self.tasks else alone
+        if not self.tasks:
+            held = "is held by a pool, which knows tasks" if self.slots else "holds one task alone, without a name"
+            raise InputError(f"Delta {self.name!r} {held}; {task!r} was given.")
+        return self.tasks.index(whole_name(task, self.tasks, f"Delta {self.name!r}"))
 
     def bake(self, task: str, name: str = "") -> "Delta":
         """One task's adapter by itself: a Delta of a plain method on the same backbone, in use, with its own file.
@@ -291,10 +286,11 @@ class Delta(nn.Module):
                 for part, held in self.part_items()
                 for key, tensor in held.baked(number).items()
             }
-        name = name or task.rsplit("/", maxsplit=1)[-1]
-        plain = attach(
-            self.backbone, method, name, outputs=self.outputs, layout=self.anatomy.layout, precision=self.precision
-        )
+        name = name or task.rsplit("/", maxsplit=1)[-1].replace(".", "-")
+        with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten: the caller's draws stay
+            plain = attach(
+                self.backbone, method, name, outputs=self.outputs, layout=self.anatomy.layout, precision=self.precision
+            )
         with torch.no_grad():
             for key, tensor in plain.tensors().items():
                 tensor.copy_(values[key])
@@ -309,7 +305,7 @@ class Delta(nn.Module):
             InputError: the task is there already, `like` is not, or the Delta was attached for one task alone.
         """
         if task in self.tasks or not task:
-            raise InputError(f"Delta {self.name!r} cannot add task {task!r}. {self.known_tasks()}")
+            raise InputError(f"Delta {self.name!r} cannot add task {task!r}: it holds {self.held_tasks()}.")
         if len(self.tasks) < 2:
             raise InputError(f"Delta {self.name!r} was made for one task. Attach it with several: tasks=[...].")
         sources = [self.task_number(like)] if like else range(len(self.tasks))
@@ -321,21 +317,40 @@ class Delta(nn.Module):
         if was_in_use:
             self.use()
 
-    def train_only(self, task: str) -> None:
-        """Let nothing train but what one task has for itself, until the Delta is put to rest."""
-        number, own = self.task_number(task), set()
-        for name, part in self.part_items():
-            own |= {f"{name}.{key}" for key in part.per_adapter()}
-        if not own:
+    def held_tasks(self) -> str:
+        """In words, the tasks of this Delta."""
+        return ", ".join(self.tasks) or ("those of a pool" if self.slots else "one task alone, without a name")
+
+    def train_only(self, task: str | None) -> None:
+        """Let nothing train but what one task has for itself, from now on; with None, again all that the method trains.
+
+        Raises:
+            InputError: the Delta knows no such task, or the method shares everything.
+        """
+        number = None if task is None else self.task_number(task)
+        if task is not None and not self.own_tensors():
             raise InputError(
                 f"{type(self.method).__name__} has nothing of its own for a task, so with the rest frozen nothing is "
                 "left to train."
             )
         self.only = number
+        if self.in_use:
+            self.let_train()
+
+    def own_tensors(self) -> set[str]:
+        """Names of the tensors of which every task has an entry for itself."""
+        return {f"{name}.{key}" for name, part in self.part_items() for key in part.per_adapter()}
+
+    def let_train(self) -> None:
+        """Gradients for what trains: all, or the entries of the one task that does."""
+        while self.keeping:
+            self.keeping.pop().remove()
+        own = self.own_tensors()
         for key, tensor in self.trained().items():
-            tensor.requires_grad_(key in own)
-            if key in own:
-                self.handles.append(tensor.register_hook(partial(keep_row, number)))  # type: ignore[no-untyped-call]
+            tensor.requires_grad_(self.only is None or key in own)
+            if self.only is not None and key in own:
+                keep: Handle = tensor.register_hook(partial(keep_row, self.only))  # type: ignore[no-untyped-call]
+                self.keeping.append(keep)
 
     # -- one pass ------------------------------------------------------------------------------------------------
 
@@ -350,8 +365,8 @@ class Delta(nn.Module):
         if first or self.outdated(stack):  # in this order: compiled code must not depend on how the last pass ended
             self.regenerate()
         self.current.served = (*self.current.served, stack) if torch.is_grad_enabled() else ()
-        if self.current.rows.batch is not None:
-            check_rows(self.current.rows.batch, batch_size(args, kwargs), stack)
+        if self.current.rows.count is not None:
+            check_rows(self.current.rows.count, batch_size(args, kwargs), stack)
 
     def outdated(self, stack: str) -> bool:
         """Whether what was generated cannot serve this stack."""
@@ -364,7 +379,7 @@ class Delta(nn.Module):
         if self.chosen is None and (len(self.tasks) > 1 or self.slots):
             raise InputError(
                 f"Delta {self.name!r} holds {self.slots or len(self.tasks)} tasks and was not told which of them the "
-                f"rows use: `with delta.rows([...])`. {self.known_tasks()}"
+                f"rows use: `with delta.rows([...])`. It knows {self.held_tasks()}."
             )
         rows = self.chosen or ONLY
         self.current.generated = {name: part.generate(rows) for name, part in self.part_items()}

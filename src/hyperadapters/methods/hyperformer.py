@@ -7,7 +7,7 @@ Compacter (arXiv:2106.04647v2, §6): the hypernetwork writes only the fast weigh
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import torch
@@ -69,6 +69,11 @@ class HyperAdapters(AdaptersAtSites):
         return tensors | self.method.baked_slow(self.slow, len(self.sites))
 
 
+def site_fields(method: AtSites) -> dict[str, Any]:
+    """The fields that all methods with adapters at sites have."""
+    return {field.name: getattr(method, field.name) for field in fields(AtSites)}
+
+
 def numbers(values: list[Any]) -> list[int]:
     """The place of every value among the distinct ones, in order."""
     order = sorted(set(values))
@@ -92,6 +97,11 @@ class HyperMethod(AtSites):
     def task_width(self) -> int:
         """Width of a task's embedding."""
         return PROJECTED
+
+    @property
+    def read_width(self) -> int:
+        """Width of what one stack's shared generator reads."""
+        return PROJECTED if self.task_projector else self.task_width + 2 * PROJECTED
 
     def check(self, anatomy: Anatomy) -> None:
         """The family's checks, and that something is written."""
@@ -148,8 +158,7 @@ class HyperMethod(AtSites):
             raise InputError(
                 f"{type(self).__name__}(adapter_blocks=False) writes norms alone, which no plain adapter is."
             )
-        names = ("bottleneck", "positions", "stacks", "first_layer", "activation", "norms")
-        return {name: getattr(self, name) for name in names} | {"post_norm": self.conditional_norm}
+        return site_fields(self) | {"post_norm": self.conditional_norm}
 
     def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
         """Hypernetworks and task embeddings, and norms that all tasks share."""
@@ -195,12 +204,13 @@ class HyperFormer(DenseHyperMethod):
         return {"sites": SiteGenerators(self.task_width, len(sites), written, project=self.task_projector)}
 
 
-def spread(*shape: int) -> float:
+def spread(width: int, *shape: int) -> float:
     """The generator's spread with which a factor starts as wide as Compacter draws it: Glorot-uniform, gain √2.
 
-    The embedding that generators read is normalised, so its squared length is its width.
+    The embedding of this width that generators read is normalised, or drawn from N(0, 1): its squared length is its
+    width.
     """
-    return math.sqrt(2 * 2 / (shape[-2] + shape[-1]) / PROJECTED)
+    return math.sqrt(2 * 2 / (shape[-2] + shape[-1]) / width)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +232,7 @@ class HyperCompacter(HyperMethod):
         """The factors s and t of both projections."""
         p, q, r = d_model // self.n, self.bottleneck // self.n, self.rank
         shapes = {"down_left": (p, r), "down_right": (r, q), "up_left": (q, r), "up_right": (r, p)}
-        return {name: Written((self.n, *shape), spread(*shape)) for name, shape in shapes.items()}
+        return {name: Written((self.n, *shape), spread(self.read_width, *shape)) for name, shape in shapes.items()}
 
     def slow(self) -> Tensor:
         """A ~ N(0, (1e-4)²), as in Compacter."""
@@ -258,8 +268,8 @@ class HyperPHM(HyperMethod):
     def projections(self, d_model: int) -> dict[str, Written]:
         """The blocks of both projections."""
         p, q = d_model // self.n, self.bottleneck // self.n
-        return {name: Written((self.n, *shape), spread(*shape)) for name, shape in
-                {"down_fast": (p, q), "up_fast": (q, p)}.items()}  # fmt: skip
+        shapes = {"down_fast": (p, q), "up_fast": (q, p)}
+        return {name: Written((self.n, *shape), spread(self.read_width, *shape)) for name, shape in shapes.items()}
 
     def slow(self) -> Tensor:
         """A ~ N(0, 0.01²), as in PHM-Adapters."""
@@ -300,8 +310,7 @@ class AdaptersMultiTask(AtSites):
 
     def plain(self) -> Method:
         """A dense adapter with a norm."""
-        names = ("bottleneck", "positions", "stacks", "first_layer", "activation", "norms")
-        return Adapter(**{name: getattr(self, name) for name in names}, post_norm=True)
+        return Adapter(**site_fields(self), post_norm=True)
 
 
 PRESETS: dict[str, Method] = {

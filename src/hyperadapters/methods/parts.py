@@ -82,7 +82,8 @@ class Part(nn.Module, ABC):
             path, _, attribute = name.rpartition(".")
             owner, tensor = self.get_submodule(path), self.held()[name]
             grown = torch.cat([tensor, tensor[list(like)].mean(0, keepdim=True)])
-            setattr(owner, attribute, nn.Parameter(grown) if isinstance(tensor, nn.Parameter) else grown)
+            trains = isinstance(tensor, nn.Parameter)
+            setattr(owner, attribute, nn.Parameter(grown, tensor.requires_grad) if trains else grown)
 
     def original(self) -> dict[str, Tensor] | None:
         """The backbone's tensors as they were, where this part writes them in place; else None."""

@@ -1,0 +1,35 @@
+"""Names of tasks: whole, and by their last part."""
+
+from collections.abc import Collection, Sequence
+
+from hyperadapters.errors import InputError
+
+LISTED = 20
+"""Names that an error lists."""
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Each task's name -> its last part, or all of it where several end alike, as glue/rte and superglue/rte."""
+    ends = [name.split("/")[-1] for name in names]
+    return {name: end if ends.count(end) == 1 else name for name, end in zip(names, ends, strict=True)}
+
+
+def whole_name(name: str, known: Collection[str], where: str) -> str:
+    """The whole name of one of the tasks that are known; the last part of it will do where it is unique.
+
+    Args:
+        name: as a user gives it.
+        known: whole names.
+        where: what knows them, in words.
+
+    Raises:
+        InputError: none is called so, or several; names those there are.
+    """
+    found = [name] if name in known else [other for other in known if other.split("/")[-1] == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InputError(f"task {name!r} may be {' or '.join(found)}: write the whole name.")
+    more = f" and {len(known) - LISTED:,} more" if len(known) > LISTED else ""
+    why = f"{where} knows no task {name!r}" if name else f"{where} was given a row without a task"
+    raise InputError(f"{why}. It knows {', '.join([*known][:LISTED]) or 'none by name'}{more}.")
