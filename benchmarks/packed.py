@@ -50,7 +50,6 @@ def backbone_of(shape: str, device: torch.device) -> tuple[nn.Module, object]:
     if shape:
         backbone = random_backbone(shape, device)
         backbone.config.decoder_start_token_id = 0
-        ha.set_fast_dropout(backbone, True)
     return backbone, tokenizer
 
 

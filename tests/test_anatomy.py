@@ -8,7 +8,7 @@ import transformers as hf
 
 from families import D_MODEL, DECODER, ENCODER, FAMILIES
 from hyperadapters import METHODS, InputError, Layout, attach, load, method_named, parameters_of
-from hyperadapters.anatomy import anatomy, kind_of
+from hyperadapters.anatomy import anatomy, kind_of, positions_of
 
 every_family = pytest.mark.parametrize("name", FAMILIES)
 SMALL = {"bottleneck": 8}
@@ -280,3 +280,17 @@ def test_every_stack_begins_with_its_entry(family):
         backbone.get_submodule(entry).register_forward_pre_hook(lambda *args, entry=entry: begun.add(entry))
     backbone(**FAMILIES[family].batch())
     assert begun == set(entries)
+
+
+@pytest.mark.parametrize(("name", "positions"), {"bert": 512, "roberta": 63, "bart": 64, "opt": 64, "t5": None}.items())
+def test_as_many_tokens_as_there_are_positions_pass_and_no_more(name, positions):
+    backbone = FAMILIES[name].make()
+    assert positions_of(backbone) == positions
+    for length in (positions, positions + 1) if positions else ():
+        ids = torch.full((1, length), 7)
+        batch = {"input_ids": ids} | ({"decoder_input_ids": ids[:, :2]} if name == "bart" else {})
+        if length == positions:
+            backbone(**batch)
+        else:
+            with pytest.raises((IndexError, RuntimeError)):
+                backbone(**batch)

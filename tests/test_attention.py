@@ -9,6 +9,7 @@ from conftest import make_tiny
 from families import FAMILIES
 from hyperadapters import METHODS, attach, load_backbone
 from hyperadapters.attention import combine_masks
+from hyperadapters.backbone import enable_checkpointing
 from hyperadapters.gauges import saved_tensors
 
 HANDING_ON = ("t5", "t5-v1.1", "mt5")
@@ -81,7 +82,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(batch):
         delta = attach(backbone.train(), METHODS["houlsby"])
         for tensor in delta.trained().values():
             torch.nn.init.normal_(tensor, std=0.1, generator=torch.Generator().manual_seed(0))
-        backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+        enable_checkpointing(backbone)
         backbone(**batch, use_cache=False).loss.backward()
         gradients.append({key: tensor.grad for key, tensor in delta.trained().items()})
     for key, expected in gradients[0].items():

@@ -19,6 +19,7 @@ from hyperadapters import (
     method_named,
     run,
 )
+from hyperadapters.backbone import enable_checkpointing
 from test_kinds import toy
 from test_train import SHORT, same
 
@@ -48,7 +49,7 @@ def test_after_the_backward_pass_the_backbone_holds_nothing_of_the_delta(name):
     family = FAMILIES[name]
     backbone = family.make()
     attach(backbone, method_named("compacter", {"bottleneck": 8}))
-    backbone.train().activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    enable_checkpointing(backbone.train())
     before = {path: set(vars(module)) for path, module in backbone.named_modules()}
     backbone(**family.batch(), use_cache=False).logits.sum().backward()
     assert {path: set(vars(module)) for path, module in backbone.named_modules()} == before

@@ -45,8 +45,16 @@ for compile_it in (False, True):
     fitted = ha.fit(delta, data, training, quiet=True)
     losses.append(fitted.history[0]["loss"])
     compilations.append(fitted.compilations)
+from transformers import BertConfig, BertForSequenceClassification
+encoder = BertForSequenceClassification(BertConfig(vocab_size=96, hidden_size=32, num_hidden_layers=1,
+                                                   num_attention_heads=4, intermediate_size=48)).eval()
+pair = {"input_ids": torch.randint(3, 90, (3, 9)), "attention_mask": torch.ones(3, 9, dtype=torch.long),
+        "token_type_ids": torch.tensor([[0] * 4 + [1] * 5] * 3)}
+same = CompiledModel(encoder, rows=4, pad=0)(**pair).logits
+segments = float((same - encoder(**pair).logits).abs().max())
 sizes = len({bucket(len(row.source)) for row in rows})
-print(json.dumps({"worst": worst, "losses": losses, "compilations": compilations, "sizes": sizes}))
+print(json.dumps({"worst": worst, "losses": losses, "compilations": compilations, "sizes": sizes,
+                  "segments": segments}))
 """
 
 
@@ -74,6 +82,10 @@ def test_a_run_compiles_once_a_bucket(found):
     plain, compiled = found["compilations"]
     assert plain == 0
     assert compiled == found["sizes"]
+
+
+def test_segments_of_an_encoder_are_padded_too(found):
+    assert found["segments"] < 1e-5
 
 
 def test_a_mixture_is_refused():

@@ -3,6 +3,7 @@
 import pytest
 
 from conftest import make_tiny
+from families import FAMILIES
 from hyperadapters import METHODS, InputError
 from hyperadapters.backbone import shape_config
 from hyperadapters.cost import PAPER_MEMORY, MethodCost, Point, beside, costs, random_backbone
@@ -63,6 +64,15 @@ def test_what_is_kept_for_the_backward_pass_grows_in_proportion_to_the_rows():
     (found,) = costs(make_tiny(), {"compacter++": METHODS["compacter++"]}, [2, 4, 8], length=16, rounds=1)
     saved = {p.rows: p.saved for p in found.points}
     assert saved[8] - saved[4] == pytest.approx(2 * (saved[4] - saved[2]), rel=0.02)
+
+
+def test_a_source_beyond_the_backbones_positions_is_refused():
+    backbone = FAMILIES["bert"].make()
+    costs(backbone, {"norms": METHODS["norms"]}, [1, 2], length=512, rounds=1)
+    with pytest.raises(InputError, match="sources of 513 tokens.* positions for 512"):
+        costs(backbone, {"norms": METHODS["norms"]}, [1, 2], length=513)
+    with pytest.raises(InputError, match="with answers and prompts 600: the backbone has positions for 512"):
+        costs(backbone, {"prompt": METHODS["prompt-r"]}, [1, 2], length=500)
 
 
 def test_one_batch_size_makes_no_line():

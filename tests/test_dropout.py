@@ -10,6 +10,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from conftest import make_tiny
 from families import DROPOUT, FAMILIES
 from hyperadapters import METHODS, Training, attach, load_backbone
+from hyperadapters.backbone import enable_checkpointing
 from hyperadapters.dropout import attention, has_fast_dropout, set_fast_dropout
 from hyperadapters.train import Trainer
 from test_train import EXACT, fitted, same
@@ -93,7 +94,7 @@ def test_gradient_checkpointing_draws_the_same_masks_again(batch):
         backbone = fast_tiny().train()
         delta = attach(backbone, METHODS["houlsby"])
         if checkpointing:
-            backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+            enable_checkpointing(backbone)
         torch.manual_seed(5)
         backbone(**batch, use_cache=False).loss.backward()
         gradients.append({key: tensor.grad for key, tensor in delta.trained().items()})

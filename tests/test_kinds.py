@@ -1,6 +1,7 @@
 """The three kinds of backbone on the same tasks: losses, label scores, answers, commands."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -53,6 +54,15 @@ def log_probability(backbone, source, target):
     """Of a target after a source: one row, no padding, no cache."""
     logits = backbone(torch.tensor([[*source, *target]])).logits[0].log_softmax(-1)
     return sum(logits[len(source) + step - 1, token] for step, token in enumerate(target))
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_scoring_labels_makes_no_logits_of_the_source(name):
+    """Of a vocabulary of 150,000, those of all tokens would be larger than the model."""
+    backbone, lengths = FAMILIES[name].make(), []
+    backbone.get_output_embeddings().register_forward_hook(lambda module, args, output: lengths.append(output.shape[1]))
+    score_continuations(backbone, source_batch([[5, 6, 7, 8], [5, 9]], 0, "left"), torch.tensor([[[11, 1], [12, 1]]]))
+    assert lengths == [1, 1]
 
 
 @pytest.mark.parametrize("name", DECODERS)
@@ -228,6 +238,23 @@ def test_data_for_another_kind_or_size_of_head_is_refused(tiny):
     delta = attach(FAMILIES["bert"].make(), method_named("houlsby", SMALL), outputs=3)
     with pytest.raises(InputError, match=r"needs a head of 2 output\(s\), the Delta has 3: attach\(..., outputs=2\)"):
         evaluate(delta, toy("encoder"), "validation")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "method", "longest", "beside"),
+    [
+        ("bert", "encoder", "houlsby", 513, ""),
+        ("bert", "encoder", "prompt-r", 413, ", 100 of the prompt"),
+        ("gpt2", "decoder", "houlsby", 64, ", 1 of an answer"),
+    ],
+)
+def test_rows_beyond_the_backbones_positions_are_refused(name, kind, method, longest, beside):
+    data = replace(toy(kind), text=Text(target_length=1))
+    delta = attach(FAMILIES[name].make(), METHODS[method], outputs=KINDS[kind].outputs(BINARY))
+    row = data.splits["validation"][0]._replace(source=[5] * longest)
+    data = replace(data, splits={**data.splits, "validation": [row]})
+    with pytest.raises(InputError, match=rf"toy: the longest row has {longest} tokens{beside}; .*positions for"):
+        fit(delta, data, Training(lr=1e-3), quiet=True)
 
 
 def test_free_text_for_an_encoder_is_refused_before_anything_is_written(tmp_path, folders):

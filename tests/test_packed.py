@@ -256,6 +256,7 @@ def test_packs_are_split_for_several_processes_and_keep_seeds_together():
     assert packs(runs) == [["0.001 1", "0.01 1", "0.001 2", "0.01 2", "0.001 3", "0.01 3"]]
     assert packs(runs, 2) == [["0.001 1", "0.01 1", "0.001 2"], ["0.01 2", "0.001 3", "0.01 3"]]
     assert packs(runs, 3) == [["0.001 1", "0.01 1"], ["0.001 2", "0.01 2"], ["0.001 3", "0.01 3"]]
+    assert packs(runs, 4) == [["0.01 1", "0.001 2"], ["0.001 3", "0.01 3"]]
     assert packs(runs, 6) == []
 
 

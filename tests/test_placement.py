@@ -5,7 +5,7 @@ import torch
 
 from families import FAMILIES
 from hyperadapters import METHODS, InputError, Pool, attach, load, load_backbone, method_named
-from hyperadapters.backbone import fingerprint
+from hyperadapters.backbone import enable_checkpointing, fingerprint
 from hyperadapters.placement import device_of, value_at
 
 SMALL = {
@@ -80,7 +80,7 @@ def test_layers_on_disk_are_brought_in_again_by_checkpointing(folder, tmp_path):
         delta = attach(backbone, method_named("compacter", SMALL["compacter"]))
         backbone.train()
         if on:
-            backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+            enable_checkpointing(backbone)
         found.append(losses(backbone, delta, steps=1))
     torch.testing.assert_close(found[1], found[0])
 

@@ -17,8 +17,9 @@ import pytest
 from filelock import FileLock, Timeout
 
 from hyperadapters import METHODS, Experiment, FilesTask, InputError, NamedTask, Text, Training
-from hyperadapters.attempt import ATTEMPTS, attempt
-from hyperadapters.engines import on_this_machine
+from hyperadapters.attempt import ATTEMPTS, Job, Report, attempt
+from hyperadapters.cli import forecast_table
+from hyperadapters.engines import Progress, Worker, on_this_machine
 from hyperadapters.experiment import with_changes
 from hyperadapters.forecast import answered_tokens, forecast, sampled
 from hyperadapters.run import RESULT
@@ -204,6 +205,40 @@ def test_a_forecast_says_what_it_could_not_count(tmp_path):
     found = forecast([run], tmp_path / "out")
     assert not found.costs
     assert "lacks train.tsv" in found.unknown["glue/rte"]
+    said = [line for line in forecast_table(found, 1) if isinstance(line, str)]
+    assert said[0].startswith("not counted: glue/rte")
+    assert said[-1].startswith("0 done already")
+
+
+def test_runs_that_are_trained_together_count_together():
+    progress = Progress(50)
+    progress.ended(Report("a", "done", beside=["b", "c"]))
+    assert (progress.done, progress.finished_here) == (3, 3)
+    progress.ended(Report("b", "done"))
+    progress.ended(Report("d", "failed"))
+    assert (progress.done, progress.failed, progress.finished_here) == (3, 1, 3)
+
+
+@pytest.mark.parametrize(("visible", "expected"), [("4,5", ["4", "5", "4"]), ("7", ["7", "7", "7"])])
+def test_gpus_are_dealt_out_in_turn(visible, expected, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [Worker(number, 3).environment()["CUDA_VISIBLE_DEVICES"] for number in range(3)] == expected
+
+
+def test_a_worker_that_is_interrupted_before_it_starts_does_nothing(tmp_path, monkeypatch):
+    worker = Worker(0, 1)
+    job = Job("a", {}, str(tmp_path), keep=False)
+    begin = worker.start
+
+    def slowly(log):
+        worker.interrupt()  # before there is a process to pass it on to
+        return begin(log)
+
+    monkeypatch.setattr(worker, "start", slowly)
+    assert worker.do(job).outcome == "stopped"
+    assert worker.process is None
+    assert worker.do(job).outcome == "stopped"
+    assert not list(tmp_path.glob("a*"))
 
 
 # -- real processes ------------------------------------------------------------------------------------------------

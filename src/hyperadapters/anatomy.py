@@ -169,6 +169,21 @@ def is_quantized(tensor: Tensor) -> bool:
     return is_traceable_wrapper_subclass(tensor) or not tensor.is_floating_point()
 
 
+POSITIONS = ("position_embeddings", "embed_positions", "wpe")
+"""What transformers calls tables of absolute positions."""
+
+
+def positions_of(backbone: nn.Module) -> int | None:
+    """How many tokens a backbone has positions for; None where they are relative or computed, so any number will do."""
+    tables = [
+        module
+        for path, module in backbone.named_modules()
+        if isinstance(module, nn.Embedding) and path.rpartition(".")[2] in POSITIONS
+    ]
+    reserved = [getattr(m, "offset", 0) or (0 if m.padding_idx is None else m.padding_idx + 1) for m in tables]
+    return min((m.num_embeddings - taken for m, taken in zip(tables, reserved, strict=True)), default=None)
+
+
 def is_norm(module: nn.Module) -> bool:
     """Whether a module is a layer norm (or RMS norm) with parameters."""
     return type(module).__name__.lower().endswith("norm") and bool(vectors(module))

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from filelock import FileLock, Timeout
 
 from hyperadapters import files
@@ -62,6 +64,8 @@ class Report:
     outcome: Literal["done", "failed", "busy", "stopped"]
     """`busy`: another process is at it; `stopped`: by Ctrl-C, and a later sweep goes on with it."""
     reason: str = ""
+    beside: Sequence[str] = ()
+    """Keys of the runs beside it that are done with it."""
 
 
 class DiedError(Exception):
@@ -80,7 +84,8 @@ def attempt(job: Job) -> Report:
         attempt_together(job)
     except KeyboardInterrupt:
         return Report(job.key, "stopped")
-    return exclusively(job, until_it_ends)
+    done = [key for key in job.beside if (replace(job, key=key).place / RESULT).exists()]
+    return replace(exclusively(job, until_it_ends), beside=done)
 
 
 def exclusively(job: Job, carry_out: Callable[[Job], Report]) -> Report:
@@ -131,6 +136,7 @@ def attempt_together(job: Job) -> None:
         except Exception:
             traceback.print_exc()  # for the log; each run says by itself what is wrong with it
             failed = {}
+            free_device_memory()
         for one in mine:
             if one.place in failed:
                 record_failure(one, failed[one.place], final=True)
@@ -159,8 +165,15 @@ def try_once(job: Job) -> None:
     except InputError as error:  # a wrong setting or a diverging loss would fail again
         record_failure(job, str(error), final=True)
     except Exception as error:
+        free_device_memory()
         record_failure(job, f"{type(error).__name__}: {error}")
         shutil.rmtree(job.place, ignore_errors=True)
+
+
+def free_device_memory() -> None:
+    """What a run that broke off held on a GPU, it may have broken off for want of it, goes back before the next."""
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def remove_all_but_json(folder: Path) -> None:

@@ -162,11 +162,17 @@ def load_backbone(
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     backbone.config._name_or_path = name
+    ready(backbone)
+    return (backbone if device_map else backbone.to(device)), tokenizer
+
+
+def ready(backbone: PreTrainedModel) -> PreTrainedModel:
+    """A backbone as `load_backbone` hands it out: frozen, in evaluation mode, with what makes its steps cheaper."""
     backbone.requires_grad_(False)
     backbone.eval()
     set_fast_dropout(backbone, True)
     combine_masks(backbone)
-    return (backbone if device_map else backbone.to(device)), tokenizer
+    return backbone
 
 
 def load_model(

@@ -582,7 +582,8 @@ def forecast_table(found: Any, jobs: int) -> list[Any]:
     for column in ("runs", "steps", "tokens", "hours, about"):
         table.add_column(column, justify="right")
     rows = [(cost.task, cost.runs, cost.steps, cost.tokens, cost.seconds) for cost in found.costs]
-    for task, *numbers, seconds in [*rows, ("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:]))]:
+    together = [("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:]))] if rows else []
+    for task, *numbers, seconds in [*rows, *together]:
         table.add_row(task, *(f"{number:,}" for number in numbers), f"{seconds / 3600 / jobs:,.2f}")
     missing = [f"not counted: {task}: {why}" for task, why in found.unknown.items()]
     basis = [f"hours from {basis}" for basis in found.basis]

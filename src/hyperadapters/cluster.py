@@ -142,7 +142,7 @@ class RayRoom:
 def attempt_away(values: dict[str, Any], before: Files) -> tuple[dict[str, Any], Files]:
     """Attempt a job on this node, in a folder that is then removed; the report as plain data, and the files."""
     with tempfile.TemporaryDirectory(prefix="hyperadapters-") as folder:
-        job = replace(Job(**values), folder=folder)
+        job = replace(Job(**values), folder=folder, beside={})  # the node gives back one run's files
         write_files(job, before)
         report = attempt(job)
         return asdict(report), read_files(job)

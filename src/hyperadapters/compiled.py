@@ -55,6 +55,8 @@ class CompiledModel(nn.Module):
         """The logits of a batch."""
         rows, length = input_ids.shape
         batch = {"input_ids": self.grown(input_ids, self.pad), "attention_mask": self.grown(attention_mask, 0)}
+        if "token_type_ids" in rest:
+            batch["token_type_ids"] = self.grown(rest.pop("token_type_ids"), 0)
         decoder = rest.pop("decoder_input_ids", None)
         if decoder is not None:
             length = decoder.shape[1]

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from hyperadapters.anatomy import kind_of
-from hyperadapters.backbone import Precision, loader_of, shape_config
+from hyperadapters.anatomy import kind_of, positions_of
+from hyperadapters.backbone import Precision, loader_of, ready, shape_config
 from hyperadapters.errors import InputError
 from hyperadapters.gauges import PeakMemory, saved_tensors
 from hyperadapters.kinds import Encoded
@@ -90,8 +90,7 @@ def random_backbone(name: str, device: torch.device) -> PreTrainedModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         backbone: PreTrainedModel = loader_of(name, config).from_config(config)
-    backbone.requires_grad_(False)
-    return backbone.to(device)
+    return ready(backbone).to(device)
 
 
 def costs(
@@ -114,11 +113,18 @@ def costs(
         rounds: how often each method has its turn.
 
     Raises:
-        InputError: fewer than two batch sizes, or a method does not fit the backbone.
+        InputError: fewer than two batch sizes, a method does not fit the backbone, or a source its positions.
     """
     sizes = sorted(set(batches))
     if len(sizes) < 2 or sizes[0] < 1 or length < 2:
         raise InputError(f"batch sizes {list(batches)} at length {length}: give two sizes at least, and 2 tokens.")
+    taken = length + max(method.extra_tokens for method in methods.values())
+    taken += TARGET_TOKENS if kind_of(backbone.config) == "decoder" else 0
+    positions = positions_of(backbone)
+    if positions is not None and taken > positions:
+        raise InputError(
+            f"sources of {length} tokens, with answers and prompts {taken}: the backbone has positions for {positions}."
+        )
     found: dict[str, dict[int, list[Point]]] = {name: {size: [] for size in sizes} for name in methods}
     trained = {}
     for _ in range(rounds):

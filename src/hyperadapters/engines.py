@@ -31,6 +31,8 @@ class Progress:
     running: dict[str, float] = field(default_factory=dict)
     """Key -> when it started."""
     finished_here: int = 0
+    brought: set[str] = field(default_factory=set)
+    """Runs that are done because another, which has ended, was trained together with them."""
     begun: float = field(default_factory=time.monotonic)
 
     def started(self, name: str) -> None:
@@ -39,8 +41,10 @@ class Progress:
     def ended(self, report: Report) -> None:
         """Count a report."""
         self.running.pop(report.key, None)
-        self.finished_here += report.outcome == "done"
-        self.done += report.outcome == "done"
+        ended = {report.key, *report.beside} if report.outcome == "done" else set()
+        self.finished_here += len(ended - self.brought)
+        self.done += len(ended - self.brought)
+        self.brought |= ended
         self.failed += report.outcome == "failed"
         self.elsewhere += report.outcome == "busy"
 
@@ -126,17 +130,20 @@ class Worker:
 
     def start(self, log: Path) -> "subprocess.Popen[str]":
         """The process, in a session of its own: Ctrl-C reaches the sweep alone, which passes it on."""
-        threads = max(1, (os.cpu_count() or 1) // self.workers)
-        environment = {"OMP_NUM_THREADS": str(threads), **os.environ, "TOKENIZERS_PARALLELISM": "false"}
-        devices = torch.cuda.device_count()
-        if devices > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
-            environment["CUDA_VISIBLE_DEVICES"] = str(self.number % devices)
         with log.open("a", encoding="utf-8") as errors:
             return subprocess.Popen(
                 [sys.executable, "-m", "hyperadapters.attempt"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
-                text=True, env=environment, start_new_session=True,
+                text=True, env=self.environment(), start_new_session=True,
             )  # fmt: skip
+
+    def environment(self) -> dict[str, str]:
+        """The process's share of the processors, and one of the GPUs that are to be seen."""
+        threads = max(1, (os.cpu_count() or 1) // self.workers)
+        found = {"OMP_NUM_THREADS": str(threads), **os.environ, "TOKENIZERS_PARALLELISM": "false"}
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        devices = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
+        return found | ({"CUDA_VISIBLE_DEVICES": devices[self.number % len(devices)]} if len(devices) > 1 else {})
 
     def do(self, job: Job) -> Report:
         """Have a job attempted by the process.
@@ -145,8 +152,12 @@ class Worker:
             DiedError: the process came to an end at it.
         """
         log = Path(job.folder) / f"worker-{self.number}.log"
-        self.process = self.process or self.start(log)
-        answer = self.ask(self.process, job)
+        process = self.process if self.stopping else self.process or self.start(log)
+        self.process = process
+        if self.stopping or process is None:  # Ctrl-C may come while it starts, and find nothing to be passed on to
+            self.end()
+            return Report(job.key, "stopped")
+        answer = self.ask(process, job)
         if answer:
             return Report(**json.loads(answer))
         code = self.end()

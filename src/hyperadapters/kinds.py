@@ -376,7 +376,7 @@ def score_continuations(
     mask = source["attention_mask"]
     batch, count, length = len(mask), *labels.shape[1:]
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    prefix = backbone(**source, position_ids=positions, use_cache=True)
+    prefix = backbone(**source, position_ids=positions, use_cache=True, logits_to_keep=1)
     targets = labels.to(mask.device).expand(batch, -1, -1).flatten(0, 1)
     cache = prefix.past_key_values
     cache.batch_repeat_interleave(count)

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,22 +52,23 @@ ALIKE = (
 
 
 def packs(experiments: Mapping[str, Experiment], least: int = 1) -> list[list[str]]:
-    """The keys of experiments that can be trained together, two or more in each pack, and if need be `least` packs.
+    """The keys of experiments that can be trained together, in packs of two or more.
 
-    Runs of one seed stay together: their batches are the same, so their rows need no padding to each other.
+    They are divided into `least` parts, as even as can be; where that leaves a part one experiment, it is no pack. Runs
+    of one seed stay together: their batches are the same, so their rows need no padding to each other.
     """
     groups: dict[str, list[str]] = defaultdict(list)
     for key, experiment in sorted(experiments.items(), key=lambda item: item[1].training.seed):
         groups[what_is_shared(experiment)].append(key)
     whole = [keys for keys in groups.values() if len(keys) > 1 and stackable(experiments[keys[0]])]
     parts = math.ceil(least / max(1, len(whole)))
-    found = [part for keys in whole for part in batched(keys, math.ceil(len(keys) / parts))]
-    return [part for part in found if len(part) > 1]
+    return [part for keys in whole for part in evenly(keys, parts) if len(part) > 1]
 
 
-def batched(keys: list[str], size: int) -> list[list[str]]:
-    """The keys in consecutive lists of this size, the last of what is left."""
-    return [keys[start : start + size] for start in range(0, len(keys), size)]
+def evenly(keys: list[str], parts: int) -> list[list[str]]:
+    """The keys in so many consecutive lists, whose lengths differ by one at most."""
+    ends = [len(keys) * part // parts for part in range(parts + 1)]
+    return [keys[start:end] for start, end in pairwise(ends)]
 
 
 def what_is_shared(experiment: Experiment) -> str:
@@ -287,6 +289,7 @@ class Pack:
                 member.trainer.record(scores[member])
             elif stop or member.trainer.checkpoint_is_old():
                 member.trainer.checkpoint()
+        self.clock.share(len(batches))
         if stop:
             raise Interrupted
 

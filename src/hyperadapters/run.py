@@ -1,5 +1,6 @@
 """`run(Experiment) -> Result`: the whole story on one page."""
 
+import gc
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -212,6 +213,7 @@ def backbone_for(experiment: Experiment) -> tuple[PreTrainedModel, PreTrainedTok
     Raises:
         InputError: as `load_backbone`.
     """
+    gc.collect()  # an earlier run's backbone and Delta know each other, and would stay in memory beside this one's
     precision = experiment.training.backbone_precision
     return load_backbone(experiment.backbone, precision=precision, device=default_device())
 

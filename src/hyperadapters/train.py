@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters import files
+from hyperadapters.anatomy import positions_of
 from hyperadapters.backbone import check_checkpointing, enable_checkpointing, precision_of
 from hyperadapters.compiled import CompiledModel
 from hyperadapters.data import Data, Mixture, epoch_batches, mixed_batches, tasks_of, training_rows
@@ -126,6 +127,7 @@ def check_fit(delta: Delta, data: Data | Mixture, training: Training) -> None:
     names = [task.form.name for task in tasks_of(data)]
     for task in tasks_of(data):
         check_kind(delta, task)
+        check_lengths(delta, task)
     if isinstance(data, Mixture) and not delta.tasks:
         raise InputError(f"a mixture needs a Delta that holds its tasks: attach(..., tasks={names}).")
     numbers = {delta.task_number(name) for name in names} if delta.tasks else set()
@@ -142,6 +144,22 @@ def check_fit(delta: Delta, data: Data | Mixture, training: Training) -> None:
         raise InputError('training.backbone_precision=bf16: load it so, load_backbone(..., precision="bf16").')
     if training.adapter_precision == "bf16" != delta.precision:
         raise InputError('training.adapter_precision=bf16: attach it so, attach(..., precision="bf16").')
+
+
+def check_lengths(delta: Delta, task: Data) -> None:
+    """Raise InputError if a row has more tokens than the backbone has positions for."""
+    positions, extra = positions_of(delta.backbone), delta.method.extra_tokens
+    if positions is None:
+        return
+    joined = task.kind == "decoder"  # the answer stands behind the source
+    answers = task.text.target_length if joined else 0
+    longest = max(len(row.source) for rows in task.splits.values() for row in rows)
+    if longest + answers + extra > positions:
+        beside = f", {answers} of an answer" * bool(answers) + f", {extra} of the prompt" * bool(extra)
+        raise InputError(
+            f"task {task.form.name}: the longest row has {longest} tokens{beside}; the backbone has positions for "
+            f"{positions}. Cut rows with text.source_length={max(1, positions - answers - extra)}."
+        )
 
 
 class Trainer:
@@ -392,9 +410,13 @@ class Trainer:
     def run_id(self) -> str:
         """What must be the same for a checkpoint to fit."""
         settings = {k: v for k, v in self.training.to_json().items() if k != "checkpoint_seconds"}
-        rows = zlib.crc32(json.dumps(self.rows).encode())
         mixing = self.data.temperature if isinstance(self.data, Mixture) else None
-        return json.dumps([settings, str(self.delta.method), rows, mixing, self.accelerator.num_processes])
+        return json.dumps([settings, str(self.delta.method), self.rows_sum, mixing, self.accelerator.num_processes])
+
+    @cached_property
+    def rows_sum(self) -> int:
+        """A checksum over the training rows."""
+        return zlib.crc32(json.dumps(self.rows).encode())
 
     def around(self) -> dict[str, str]:
         """What a checkpoint says besides of what it was written with; earlier ones do not."""

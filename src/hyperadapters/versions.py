@@ -3,8 +3,10 @@
 import platform
 from importlib.metadata import version
 
+import hyperadapters
+
 
 def versions() -> dict[str, str]:
-    """This package, Python, and the libraries that decide numbers."""
-    packages = ("hyperadapters", "torch", "transformers", "accelerate")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    """This package, which need not be installed, Python, and the libraries that decide numbers."""
+    others = {name: version(name) for name in ("torch", "transformers", "accelerate")}
+    return {"python": platform.python_version(), "hyperadapters": hyperadapters.__version__, **others}

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from conftest import make_tiny
 from hyperadapters import METHODS, InputError, attach, load
+from hyperadapters.backbone import enable_checkpointing
 from hyperadapters.methods.delta import attached
 
 every_method = pytest.mark.parametrize("name", METHODS)
@@ -207,7 +208,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(name, batch):
         torch.manual_seed(5)
         delta = attach(backbone, METHODS[name])
         if checkpointing:
-            backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+            enable_checkpointing(backbone)
         backbone(**batch, use_cache=False).loss.backward()
         gradients.append({key: tensor.grad for key, tensor in delta.trained().items()})
     for key, grad in gradients[0].items():

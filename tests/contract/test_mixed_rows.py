@@ -9,6 +9,7 @@ import torch
 from conftest import make_batch, make_tiny
 from families import FAMILIES
 from hyperadapters import METHODS, InputError, attach, load
+from hyperadapters.backbone import enable_checkpointing
 from hyperadapters.kinds import score_labels
 from hyperadapters.methods.delta import attached
 
@@ -183,7 +184,7 @@ def test_gradient_checkpointing_gives_mixed_rows_the_same_gradients(name, batch)
         backbone = make_tiny().train()
         delta = moved(name, backbone)
         if checkpointing:
-            backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+            enable_checkpointing(backbone)
         with delta.rows(ROWS):
             loss = backbone(**batch, use_cache=False).loss
         loss.backward()

@@ -31,6 +31,11 @@ class Method(ABC):
         return False
 
     @property
+    def extra_tokens(self) -> int:
+        """How many positions it takes beside a text's own."""
+        return 0
+
+    @property
     def label(self) -> str:
         """What tables call it where no preset is like it."""
         return type(self).__name__

@@ -134,6 +134,11 @@ class PromptTuning(Method):
         """Every task has all of it for itself."""
         return True
 
+    @property
+    def extra_tokens(self) -> int:
+        """The prompt's."""
+        return self.prompt_length
+
     def check(self, anatomy: Anatomy) -> None:
         """Raise InputError for a prompt of no vectors."""
         if self.prompt_length < 1:
