@@ -7,7 +7,7 @@ are chosen on validation. Batches of 32, warm-up over a tenth of the steps, trun
 its erf-GELU too. Initialisation differs: N(0, 0.01²) here, a truncated normal of 1e-3 there.
 
 The runs stand in an order that leaves a smaller table whole when a sweep is stopped: all methods on the first task at
-their first rate, then at the others, then the next task, the other seeds, and last the other sizes.
+their first rate, then at the others, then the next task, the other seeds, then the other methods and sizes.
 """
 
 import json
@@ -24,9 +24,16 @@ ROWS = int(os.environ.get("HYPERADAPTERS_ROWS", "0")) or None
 TASKS = ("sst2", "cola", "stsb", "mrpc", "rte")
 """From the shortest texts to the longest, but for one."""
 SIZES, MORE_SIZES = (64, 8), (16, 32, 128, 256)
-RATES = {"full": (1e-4, 3e-5, 3e-4), "houlsby": (1e-3, 3e-4, 3e-3), "compacter": (1e-2, 3e-3, 3e-2)}
+RATES = {
+    "full": (1e-4, 3e-5, 3e-4),
+    "houlsby": (1e-3, 3e-4, 3e-3),
+    "compacter": (1e-2, 3e-3, 3e-2),
+    "lowrank": (1e-2, 3e-3, 3e-2),
+    "intrinsic-said": (1e-2, 3e-3, 3e-2),
+    "prompt-r": (1e-1, 3e-2, 3e-1),
+}
 OTHER_RATES = (3e-3, 1e-3, 1e-2)
-"""Three each, the likelier ones first; the others are those of norms, head and BitFit."""
+"""Three each, the likelier ones first; the others are those of PHM-adapters, norms, head and BitFit."""
 CHOSEN = os.environ.get("HYPERADAPTERS_RATES", "")
 SEEDS = (42, 43, 44)
 BATCH = 32
@@ -48,6 +55,8 @@ METHODS = [
     method("norms", norms=False),
 ]
 """Those without adapters: layer norms and head, and the head alone."""
+OTHERS = [method(name) for name in ("pfeiffer", "lowrank", "phm", "intrinsic-said", "prompt-r", "prompt-t")]
+"""The rest of what the package has."""
 
 
 def rates(row: ha.Method) -> tuple[float, ...]:
@@ -73,7 +82,7 @@ def run(row: ha.Method, task: str, rate: float, seed: int) -> ha.Experiment:
 
 def experiments() -> list[ha.Experiment]:
     """Every method on every task at its rates, three seeds each."""
-    parts = [(METHODS, seed) for seed in SEEDS] + [(adapters(MORE_SIZES), seed) for seed in SEEDS]
+    parts = [(rows, seed) for rows in (METHODS, OTHERS, adapters(MORE_SIZES)) for seed in SEEDS]
     return [
         run(row, task, rates(row)[number], seed)
         for rows, seed in parts
