@@ -65,8 +65,11 @@ def test_scoring_labels_makes_no_logits_of_the_source(name):
     assert lengths == [1, 1]
 
 
+@pytest.mark.parametrize("most", [2**27, 3 * 3 * 96 * 2, 1])
 @pytest.mark.parametrize("name", DECODERS)
-def test_a_decoders_labels_have_the_probability_of_a_plain_forward_pass(name):
+def test_a_decoders_labels_have_the_probability_of_a_plain_forward_pass(name, most, monkeypatch):
+    """However many of them are computed together."""
+    monkeypatch.setattr("hyperadapters.kinds.LOGITS", most)
     backbone = FAMILIES[name].make()
     delta = attach(backbone, method_named("houlsby", SMALL))
     made, make = [], delta.parts["adapters"].generate

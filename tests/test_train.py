@@ -355,7 +355,9 @@ def test_the_trainer_of_transformers_trains_an_attached_backbone(tmp_path):
 # -- evaluation ---------------------------------------------------------------------------------------------------
 
 
-def test_scored_labels_have_the_probability_that_the_decoder_gives_them():
+@pytest.mark.parametrize("most", [2**27, 1])
+def test_scored_labels_have_the_probability_that_the_decoder_gives_them(most, monkeypatch):
+    monkeypatch.setattr("hyperadapters.kinds.LOGITS", most)
     backbone, data = make_tiny(), toy()
     form = replace(data.form, target=Labels(("0", "12")))
     labels = label_tokens([form], lambda answers: Digits()(answers).input_ids)

@@ -4,6 +4,7 @@ An encoder-decoder and a decoder answer in text, an encoder with a class or a nu
 tasks, their metrics, the training loop and the commands are the same for all.
 """
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -173,16 +174,33 @@ def label_tokens(
 def score_labels(
     backbone: nn.Module, source: dict[str, Tensor], labels: Int[Tensor, "#batch labels seq"]
 ) -> Float[Tensor, "batch labels"]:
-    """Log-probability of every label string for every row, from one pass of encoder and decoder."""
-    batch, count = source["input_ids"].shape[0], labels.shape[1]
+    """Log-probability of every label string for every row, from one pass of the encoder and few of the decoder."""
+    batch = len(source["input_ids"])
     encoded = backbone.get_encoder()(**source).last_hidden_state  # type: ignore[operator]
-    targets = labels.to(encoded.device).expand(batch, -1, -1).flatten(0, 1)
-    logits = backbone(
-        encoder_outputs=BaseModelOutput(last_hidden_state=encoded.repeat_interleave(count, 0)),
-        attention_mask=source["attention_mask"].repeat_interleave(count, 0),
-        decoder_input_ids=backbone.prepare_decoder_input_ids_from_labels(labels=targets),  # type: ignore[operator]
-    ).logits
-    return summed_log_probability(logits, targets).view(batch, count)
+
+    def scores(labels: Int[Tensor, "#batch some seq"]) -> Float[Tensor, "batch some"]:
+        count = labels.shape[1]
+        targets = labels.to(encoded.device).expand(batch, -1, -1).flatten(0, 1)
+        logits = backbone(
+            encoder_outputs=BaseModelOutput(last_hidden_state=encoded.repeat_interleave(count, 0)),
+            attention_mask=source["attention_mask"].repeat_interleave(count, 0),
+            decoder_input_ids=backbone.prepare_decoder_input_ids_from_labels(labels=targets),  # type: ignore[operator]
+        ).logits
+        return summed_log_probability(logits, targets).view(batch, count)
+
+    return torch.cat([scores(part) for part in parts(backbone, batch, labels)], dim=1)
+
+
+LOGITS = 2**27
+"""How many logits of label strings are made at a time: half a gigabyte in float32."""
+
+
+def parts(
+    backbone: nn.Module, batch: int, labels: Int[Tensor, "#batch labels seq"]
+) -> tuple[Int[Tensor, "#batch _ seq"], ...]:
+    """Label strings, as many together as memory should hold the logits of for these rows."""
+    vocabulary = backbone.config.get_text_config().vocab_size  # type: ignore[union-attr, operator]
+    return torch.split(labels, max(1, LOGITS // (batch * labels.shape[2] * vocabulary)), dim=1)
 
 
 # -- encoder ---------------------------------------------------------------------------------------------------------
@@ -374,22 +392,27 @@ def score_continuations(
     `source` is padded on the left. The second pass computes the label strings alone, on the first one's cache.
     """
     mask = source["attention_mask"]
-    batch, count, length = len(mask), *labels.shape[1:]
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     prefix = backbone(**source, position_ids=positions, use_cache=True, logits_to_keep=1)
-    targets = labels.to(mask.device).expand(batch, -1, -1).flatten(0, 1)
-    cache = prefix.past_key_values
-    cache.batch_repeat_interleave(count)
-    steps = torch.arange(1, length, device=mask.device)
-    following = backbone(
-        input_ids=targets[:, :-1].clamp(min=0),
-        attention_mask=torch.cat([mask.repeat_interleave(count, 0), (targets[:, :-1] != IGNORED).long()], dim=1),
-        position_ids=positions[:, -1:].repeat_interleave(count, 0) + steps,
-        past_key_values=cache,
-        use_cache=True,
-    ).logits
-    first = prefix.logits[:, -1:].repeat_interleave(count, 0)
-    return summed_log_probability(torch.cat([first, following], dim=1), targets).view(batch, count)
+    steps = torch.arange(1, labels.shape[2], device=mask.device)
+
+    def scores(labels: Int[Tensor, "#batch some seq"], cache: Any) -> Float[Tensor, "batch some"]:
+        count = labels.shape[1]
+        targets = labels.to(mask.device).expand(len(mask), -1, -1).flatten(0, 1)
+        cache.batch_repeat_interleave(count)
+        following = backbone(
+            input_ids=targets[:, :-1].clamp(min=0),
+            attention_mask=torch.cat([mask.repeat_interleave(count, 0), (targets[:, :-1] != IGNORED).long()], dim=1),
+            position_ids=positions[:, -1:].repeat_interleave(count, 0) + steps,
+            past_key_values=cache,
+            use_cache=True,
+        ).logits
+        first = prefix.logits[:, -1:].repeat_interleave(count, 0)
+        return summed_log_probability(torch.cat([first, following], dim=1), targets).view(len(mask), count)
+
+    *others, last = parts(backbone, len(mask), labels)
+    found = [scores(part, copy.deepcopy(prefix.past_key_values)) for part in others]  # each pass writes to its cache
+    return torch.cat([*found, scores(last, prefix.past_key_values)], dim=1)
 
 
 KINDS: dict[BackboneKind, Kind] = {kind.name: kind for kind in (EncoderDecoder(), Encoder(), Decoder())}
