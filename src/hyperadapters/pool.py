@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hyperadapters import files, settings
 from hyperadapters.anatomy import Layout, anatomy
+from hyperadapters.backbone import DTYPES
 from hyperadapters.errors import InputError
 from hyperadapters.layers.rows import numbered
 from hyperadapters.methods import method_from_json
@@ -211,7 +212,7 @@ class Pool:
 
 
 def recipe_of(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """What adapters of one pool have in common: method, sites named by hand, and outputs of the head.
+    """What adapters of one pool have in common: method, type, sites named by hand, and outputs of the head.
 
     Raises:
         InputError: the adapter holds several tasks.
@@ -222,7 +223,8 @@ def recipe_of(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             "`hyperadapters bake` makes one for each."
         )
     backbone = config["backbone"]
-    return {"method": config["method"], "layout": backbone.get("layout"), "outputs": backbone.get("outputs")}
+    alike = {"layout": backbone.get("layout"), "outputs": backbone.get("outputs")}
+    return {"method": config["method"], "precision": config["precision"], **alike}
 
 
 def empty_slots(backbone: nn.Module, recipe: Mapping[str, Any], folder: Path, slots: int, name: str) -> Delta:
@@ -244,5 +246,6 @@ def empty_slots(backbone: nn.Module, recipe: Mapping[str, Any], folder: Path, sl
             parts = build(backbone, method, shape, recipe["outputs"] if shape.head else None, slots)
     except (RuntimeError, OverflowError) as error:
         raise InputError(f"the adapter at {folder} asks for impossible sizes: {method}.") from error
-    delta = Delta(backbone, method, name, shape, parts, slots=slots)
-    return delta.to_empty(device=device_of(backbone))
+    precision = recipe["precision"]
+    delta = Delta(backbone, method, name, shape, parts, slots=slots, precision=precision)
+    return delta.to(DTYPES[precision]).to_empty(device=device_of(backbone))

@@ -221,7 +221,7 @@ def test_rows_that_make_no_sense_are_refused(tiny, batch, folders):
         logits(pool, "mnli", batch)
     with pytest.raises(InputError, match="given no row"):
         logits(pool, [], batch)
-    with pytest.raises(InputError, match="was not told which of them the rows use.*the pool's `rows`"):
+    with pytest.raises(InputError, match="was not told which of them the rows use.*those of a pool, `pool.rows`"):
         tiny(**batch)
     attach(tiny, METHODS["houlsby"], name="other")
     with pytest.raises(InputError, match="the pool is at rest"):
@@ -265,3 +265,17 @@ def test_an_adapter_of_several_tasks_asks_to_be_baked(tiny, tmp_path):
     attach(tiny, METHODS["houlsby"], name="mix", tasks=["a", "b"]).save(tmp_path / "mix")
     with pytest.raises(InputError, match="holds 2 tasks, .*hyperadapters bake"):
         Pool(make_tiny(), {"mix": tmp_path / "mix"})
+
+
+def test_adapters_in_bfloat16_are_held_so_and_not_beside_others(tiny, batch, tmp_path):
+    tiny.bfloat16()
+    folders = save_several(METHODS["compacter"], tiny, tmp_path / "half", precision="bf16")
+    pool = Pool(tiny, folders)
+    assert {tensor.dtype for tensor in pool.delta.tensors().values()} == {torch.bfloat16}
+    with pytest.raises(InputError, match="precision is fp32, not bf16. Make a pool for each"):
+        pool.add("other", save_several(METHODS["compacter"], make_tiny().bfloat16(), tmp_path / "whole")[NAMES[0]])
+    pooled = logits(pool, NAMES[0], batch)
+    pool.detach()
+    load(folders[NAMES[0]], tiny)
+    with torch.no_grad():
+        assert torch.equal(pooled, tiny(**batch).logits)

@@ -319,7 +319,7 @@ class Delta(nn.Module):
 
     def held_tasks(self) -> str:
         """In words, the tasks of this Delta."""
-        return ", ".join(self.tasks) or ("those of a pool" if self.slots else "one task alone, without a name")
+        return ", ".join(self.tasks) or ("those of a pool, `pool.rows`" if self.slots else "one alone, without a name")
 
     def train_only(self, task: str | None) -> None:
         """Let nothing train but what one task has for itself, from now on; with None, again all that the method trains.
