@@ -53,21 +53,26 @@ def backbone_of(shape: str, device: torch.device) -> tuple[nn.Module, object]:
     return backbone, tokenizer
 
 
-def step_alone(member: Member) -> bool:
-    """One step of a run by itself, as `fit` makes it; whether there was one to make."""
+def timed_alone(member: Member, device: torch.device) -> float:
+    """Seconds of one step of a run by itself; putting its Delta in use, which a run does once, is not among them."""
+    member.trainer.delta.use()
+    seconds = timed(lambda: step_alone(member), device)
+    member.trainer.delta.rest()
+    return seconds
+
+
+def step_alone(member: Member) -> None:
+    """One step of a run, if there is one to make, as `fit` makes it."""
     trainer = member.trainer
     rows = trainer.next_rows()
     if rows is None:
-        return False
-    trainer.delta.use()
+        return
     trainer.delta.backbone.train()
     torch.set_rng_state(member.generator.get_state())
     trainer.step(rows)
     member.generator.set_state(torch.get_rng_state())
     if trainer.evaluation_due():
         trainer.record(ha.evaluate(trainer.delta, trainer.data, "validation", trainer.evaluation))
-    trainer.delta.rest()
-    return True
 
 
 def timed(action: Callable[[], object], device: torch.device) -> float:
@@ -109,9 +114,10 @@ def main() -> None:
     going = list(together)
     while going:
         now: list[Member] = []
+        stack.use()
         seconds["together"].append(timed(lambda now=now, going=going: now.extend(pack.advance(going)), device))
         stack.rest()
-        seconds["alone"].append(timed(lambda: [step_alone(member) for member in alone], device))
+        seconds["alone"].append(sum(timed_alone(member, device) for member in alone))
         going = now
     ends = [{i: m.trainer.trained for i, m in enumerate(side)} for side in both]
     pairs = [(tensor, ends[1][i][name]) for i, own in ends[0].items() for name, tensor in own.items()]
