@@ -10,7 +10,7 @@ import hyperadapters as ha
 
 
 def differences(
-    methods: Sequence[str], *, layers: int, batch_rows: int, passes: Sequence[Sequence[str]], tasks: Sequence[str] = ()
+    methods: Sequence[str], *, batch_rows: int, passes: Sequence[Sequence[str]], tasks: Sequence[str] = ()
 ) -> dict[str, float]:
     """By method, the largest that compiling as one graph changes logits, and gradients relative to their largest.
 
@@ -18,7 +18,7 @@ def differences(
     compiled code must see the new weights.
     """
     torch.set_num_threads(1)
-    sizes = {"vocab_size": 112, "d_model": 48, "d_kv": 12, "num_heads": 4, "d_ff": 64, "num_layers": layers}
+    sizes = {"vocab_size": 112, "d_model": 48, "d_kv": 12, "num_heads": 4, "d_ff": 64, "num_layers": 1}
     config = T5Config(**sizes, dropout_rate=0.0, decoder_start_token_id=0)
     batch = {"input_ids": torch.randint(3, 90, (batch_rows, 6)), "labels": torch.randint(3, 90, (batch_rows, 4))}
     found = {}

@@ -315,7 +315,7 @@ def compiled(found_by):
 import json
 from hyperadapters import METHODS
 from compiling import differences
-print(json.dumps(differences(list(METHODS), layers=2, batch_rows=2, passes=[[], []])))
+print(json.dumps(differences(list(METHODS), batch_rows=2, passes=[[], []])))
 """)
 
 

@@ -282,7 +282,7 @@ from hyperadapters import METHODS
 from compiling import differences
 many = [name for name, method in METHODS.items() if method.many_tasks]
 passes = [["a", "b", "a", "c"], ["c", "b", "a", "a"]]
-print(json.dumps(differences(many, layers=1, batch_rows=4, passes=passes, tasks=["a", "b", "c"])))
+print(json.dumps(differences(many, batch_rows=4, passes=passes, tasks=["a", "b", "c"])))
 """)
 
 
