@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import multitask
-from hyperadapters.evaluate import short_names
 from hyperadapters.methods import method_from_json
+from hyperadapters.names import short_names
 from hyperadapters.run import RESULT, Result, read_result
 from hyperadapters.summary import label_of
 
