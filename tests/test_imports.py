@@ -1,7 +1,10 @@
 """Each part knows only those to its left (docs/decisions.md)."""
 
 import ast
+import importlib
 from pathlib import Path
+
+import pytest
 
 import hyperadapters
 
@@ -94,6 +97,21 @@ def test_no_part_imports_one_to_its_right():
         if other != part and ORDER.index(other) > ORDER.index(part)
     }
     assert not back
+
+
+ROOT = PACKAGE.parents[1]
+
+
+@pytest.mark.skipif(not (ROOT / "experiments").is_dir(), reason="the package is installed without the repository")
+def test_experiments_and_benchmarks_find_what_they_take_from_the_package():
+    missing = []
+    for path in (*ROOT.glob("experiments/*.py"), *ROOT.glob("benchmarks/*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "hyperadapters":
+                found = importlib.import_module(node.module)
+                there = {*dir(found), *parts()}
+                missing += [f"{path.name}: {node.module}.{n.name}" for n in node.names if n.name not in there]
+    assert not missing
 
 
 def test_the_tensor_code_knows_no_transformer():
