@@ -152,12 +152,12 @@ class Worker:
             DiedError: the process came to an end at it.
         """
         log = Path(job.folder) / f"worker-{self.number}.log"
-        process = self.process if self.stopping else self.process or self.start(log)
-        self.process = process
-        if self.stopping or process is None:  # Ctrl-C may come while it starts, and find nothing to be passed on to
+        if self.process is None and not self.stopping:
+            self.process = self.start(log)
+        if self.process is None or self.stopping:  # Ctrl-C while it started found nothing to be passed on to
             self.end()
             return Report(job.key, "stopped")
-        answer = self.ask(process, job)
+        answer = self.ask(self.process, job)
         if answer:
             return Report(**json.loads(answer))
         code = self.end()

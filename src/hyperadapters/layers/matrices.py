@@ -6,6 +6,7 @@ Each class holds what is trained for all sites of all adapters at once and yield
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
@@ -121,21 +122,19 @@ class LowRankPHM(AdapterMatrices):
         self.up_left = glorot(adapters, sites, n, bottleneck // n, rank)
         self.up_right = glorot(adapters, sites, n, rank, d_model // n)
 
+    def parts(self, present: Present) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """A, s and t of the down-projections, then of the up-projections."""
+        down, up = (self.slow,) * 2 if self.shared else (self.down_slow, self.up_slow)
+        yield down(present), selected(self.down_left, present), selected(self.down_right, present)
+        yield up(present), selected(self.up_left, present), selected(self.up_right, present)
+
     def forward(self, present: Present = None) -> Matrices:
-        slow = (self.slow, self.slow) if self.shared else (self.down_slow, self.up_slow)
-        down, up = (made(present) for made in slow)
-        return (
-            low_rank_kron_sum(down, selected(self.down_left, present), selected(self.down_right, present)),
-            low_rank_kron_sum(up, selected(self.up_left, present), selected(self.up_right, present)),
-        )
+        down, up = self.parts(present)
+        return low_rank_kron_sum(*down), low_rank_kron_sum(*up)
 
     def factors(self, present: Present = None) -> tuple[Factors, Factors]:
-        slow = (self.slow, self.slow) if self.shared else (self.down_slow, self.up_slow)
-        down, up = (made(present) for made in slow)
-        return (
-            factors_down(down, selected(self.down_left, present), selected(self.down_right, present)),
-            factors_up(up, selected(self.up_left, present), selected(self.up_right, present)),
-        )
+        down, up = self.parts(present)
+        return factors_down(*down), factors_up(*up)
 
 
 def hold(module: nn.Module, name: str, parameter: nn.Parameter, *, trained: bool) -> None:
