@@ -42,8 +42,8 @@ class Pool:
         Args:
             backbone: what the adapters were trained on.
             adapters: by name, the folders that `Delta.save` or `hyperadapters train` wrote; at least one.
-            resident: how many of them memory may hold at a time; it is taken as they are read. At least as many as
-                the rows of a batch use.
+            resident: how many of them memory may hold at a time, at least as many as the rows of a batch use. On a
+                CPU it is taken as they are read, on a GPU at once.
             name: the Delta's name on the backbone.
 
         Raises:
