@@ -369,48 +369,59 @@ def engine_of(name: str, jobs: int | None, cpus: float, gpus: float | None) -> "
     return on_this_machine(jobs or 1)
 
 
+ExperimentsFile = Annotated[
+    Path, typer.Argument(help="Python file with a function experiments() -> list of Experiment.")
+]
+SweepFolder = Annotated[Path, typer.Option(help="Folder for the results; several sweeps may share one.")]
+Only = Annotated[
+    list[str],
+    typer.Option(help="Run a part: method=compacter,compacter++, task=glue/mrpc, training.lr=3e-3 … Repeat it."),
+]
+BackboneOfAll = Annotated[str, typer.Option(help="Use this backbone in all of them.")]
+DataOfAll = Annotated[str, typer.Option("--data", help="Folder with the official files, for all of them.")]
+EngineName = Annotated[
+    Literal["local", "ray"],
+    typer.Option(help="Processes of this machine, or tasks of a Ray cluster (RAY_ADDRESS)."),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Runs at a time. local: each in a process, GPUs dealt out in turn [default: 1]; "
+        "ray: [default: as many as the cluster has room for].",
+    ),
+]
+CPUs = Annotated[float, typer.Option(help="With ray: CPUs of each run.")]
+GPUs = Annotated[float | None, typer.Option(help="With ray: GPUs of each run [default: 1 where the cluster has any].")]
+Packing = Annotated[
+    Literal["auto", "off"],
+    typer.Option(
+        help="auto: on this machine, runs that differ in rate, seed, order or training rows alone are trained "
+        "together, unless trackers follow them; off: each by itself."
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try again what failed for good.")]
+KeepAdapters = Annotated[bool, typer.Option("--keep-adapters", help="Keep trained adapters, not results alone.")]
+
+
 @command
 def sweep(
-    file: Annotated[Path, typer.Argument(help="Python file with a function experiments() -> list of Experiment.")],
-    output: Annotated[Path, typer.Option(help="Folder for the results; several sweeps may share one.")] = Path(
-        "results/sweep"
-    ),
-    only: Annotated[
-        list[str],
-        typer.Option(help="Run a part: method=compacter,compacter++, task=glue/mrpc, training.lr=3e-3 … Repeat it."),
-    ] = [],  # noqa: B006 (typer copies it)
+    file: ExperimentsFile,
+    output: SweepFolder = Path("results/sweep"),
+    only: Only = [],  # noqa: B006 (typer copies it)
     settings: Settings = [],  # noqa: B006 (typer copies it)
-    backbone: Annotated[str, typer.Option(help="Use this backbone in all of them.")] = "",
-    data: Annotated[str, typer.Option("--data", help="Folder with the official files, for all of them.")] = "",
-    engine: Annotated[
-        Literal["local", "ray"],
-        typer.Option(help="Processes of this machine, or tasks of a Ray cluster (RAY_ADDRESS)."),
-    ] = "local",
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Runs at a time. local: each in a process, GPUs dealt out in turn [default: 1]; "
-            "ray: [default: as many as the cluster has room for].",
-        ),
-    ] = None,
-    cpus: Annotated[float, typer.Option(help="With ray: CPUs of each run.")] = 1.0,
-    gpus: Annotated[
-        float | None, typer.Option(help="With ray: GPUs of each run [default: 1 where the cluster has any].")
-    ] = None,
-    pack: Annotated[
-        Literal["auto", "off"],
-        typer.Option(
-            help="auto: on this machine, runs that differ in rate, seed, order or training rows alone are trained "
-            "together, unless trackers follow them; off: each by itself."
-        ),
-    ] = "auto",
+    backbone: BackboneOfAll = "",
+    data: DataOfAll = "",
+    engine: EngineName = "local",
+    jobs: Jobs = None,
+    cpus: CPUs = 1.0,
+    gpus: GPUs = None,
+    pack: Packing = "auto",
     track: Track = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed for good.")] = False,
-    keep_adapters: Annotated[
-        bool, typer.Option("--keep-adapters", help="Keep trained adapters, not results alone.")
-    ] = (False),
+    dry_run: DryRun = False,
+    retry_failed: RetryFailed = False,
+    keep_adapters: KeepAdapters = False,
     json_output: Json = False,
 ) -> None:
     """Run every experiment of a Python file that has no result yet.
