@@ -2,9 +2,11 @@
 
     python benchmarks/fused_bottleneck.py --output results/fused-bottleneck.json          # on a GPU
     TRITON_INTERPRET=1 python benchmarks/fused_bottleneck.py --check                      # on any machine
+    python benchmarks/fused_bottleneck.py --build-for 90                                  # on any machine
 
 It goes into the package only if it beats compiled PyTorch on a GPU; the verdict stands in `benchmarks/gpu.md`. The
-check compares outputs and all gradients with the package's dense form in float32.
+check compares outputs and all gradients with the package's dense form in float32; building goes down to the machine
+code of a GPU that need not be there.
 
 One program takes a block of one row's tokens. Forward reads y twice (the second time from the cache) and keeps nothing
 but y; backward makes h and g(h) anew, writes dy and the two narrow (tokens, bottleneck) factors, and leaves the
@@ -22,6 +24,8 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
 
 from hyperadapters.layers.bottleneck import AdapterWeights, bottleneck_adapter
 from hyperadapters.versions import versions
@@ -126,14 +130,12 @@ class FusedBottleneck(torch.autograd.Function):
         dy = torch.empty_like(y)
         active, dhidden = (y.new_empty(*y.shape[:2], down.shape[-1]) for _ in range(2))
         launch(backward_kernel, y, down, down_bias, up, rows, gradient, dy, active, dhidden)
-        by_row = {
-            "down": y.mT @ dhidden,
-            "down_bias": dhidden.sum(1),
-            "up": active.mT @ gradient,
-            "up_bias": gradient.sum(1),
-        }
         adapters = len(down)
-        found = [w.new_zeros(adapters, *w.shape[1:]).index_add_(0, rows, w) for w in by_row.values()]
+        if adapters == 1:  # one product over all tokens
+            y, dhidden, active, gradient = (x.flatten(0, 1).unsqueeze(0) for x in (y, dhidden, active, gradient))
+        found = [y.mT @ dhidden, dhidden.sum(1), active.mT @ gradient, gradient.sum(1)]
+        if adapters > 1:
+            found = [w.new_zeros(adapters, *w.shape[1:]).index_add_(0, rows, w) for w in found]
         return dy, *found, None
 
 
@@ -142,8 +144,27 @@ def launch(kernel: Any, y: Tensor, down: Tensor, *rest: Tensor) -> None:
     rows, length, d_model = y.shape
     narrow = down.shape[-1]
     grid = (rows, triton.cdiv(length, TOKENS))
-    sizes = {"NARROW": max(16, triton.next_power_of_2(narrow)), "TOKENS": TOKENS, "WIDTH": WIDTH}
-    kernel[grid](y, down, *rest, length, d_model, narrow, **sizes)
+    kernel[grid](y, down, *rest, length, d_model, narrow, **sizes(narrow))
+
+
+def sizes(narrow: int) -> dict[str, int]:
+    """What a kernel is made for, by the bottleneck."""
+    return {"NARROW": max(16, triton.next_power_of_2(narrow)), "TOKENS": TOKENS, "WIDTH": WIDTH}
+
+
+def build(capability: int, narrow: int) -> None:
+    """Both kernels as machine code for GPUs of a compute capability; prints what each needs."""
+    for kernel in (forward_kernel, backward_kernel):
+        for dtype in ("bf16", "fp32"):
+            kinds = {**dict.fromkeys(kernel.arg_names, f"*{dtype}"), **dict.fromkeys(sizes(narrow), "constexpr")}
+            kinds |= {"rows": "*i64", "length": "i32", "d_model": "i32", "narrow": "i32"}
+            whole = [
+                at for at, name in enumerate(kernel.arg_names) if kinds[name][0] == "*" or name in ("length", "d_model")
+            ]
+            aligned = {(at,): [["tt.divisibility", 16]] for at in whole}  # as a launch finds them
+            source = ASTSource(fn=kernel, signature=kinds, constexprs=sizes(narrow), attrs=aligned)
+            built = triton.compile(source, target=GPUTarget("cuda", capability, 32))
+            print(f"{kernel.__name__} {dtype}: {built.metadata.shared} bytes of shared memory a program")
 
 
 def fused(y: Tensor, weights: AdapterWeights) -> Tensor:
@@ -203,12 +224,15 @@ def milliseconds(form: Callable[..., Tensor], y: Tensor, weights: AdapterWeights
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare with the dense form, and nothing else")
+    parser.add_argument("--build-for", type=int, metavar="CAPABILITY", help="compile the kernels (90: Hopper), no more")
     parser.add_argument("--rows", type=int, default=100)
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--d-model", type=int, default=768)
     parser.add_argument("--bottleneck", type=int, default=24)
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
+    if args.build_for:
+        return build(args.build_for, args.bottleneck)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     difference = largest_difference(device)
     print(f"largest relative difference, float32: {difference:.1e}")
@@ -235,7 +259,7 @@ def main() -> None:
         times = {name: statistics.median(one[name] for one in rounds) for name in forms}
         found[f"{adapters} adapters"] = times
         print(adapters, "adapters", {name: round(value, 3) for name, value in times.items()})
-    settings = {key: value for key, value in vars(args).items() if key not in ("output", "check")}
+    settings = {key: value for key, value in vars(args).items() if key not in ("output", "check", "build_for")}
     report = {"milliseconds": found, "settings": settings, "device": torch.cuda.get_device_name(), "dtype": "bfloat16"}
     if args.output:
         args.output.write_text(json.dumps({**report, "versions": versions()}, indent=1) + "\n", encoding="utf-8")

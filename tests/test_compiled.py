@@ -7,10 +7,14 @@ from hyperadapters.compiled import bucket
 
 SCRIPT = """
 import json
+import warnings
+from collections import Counter
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 import hyperadapters as ha
+from hyperadapters import train
 from hyperadapters.compiled import CompiledModel, bucket
+from hyperadapters.data import epoch_batches
 from hyperadapters.kinds import KINDS
 
 CompiledModel.backend = "aot_eager"  # graphs are made as ever; machine code for each would take half a minute
@@ -36,15 +40,34 @@ worst = max(
     for ours, theirs in zip(gradients(compiled, part), gradients(backbone, part))
 )
 start = {name: tensor.detach().clone() for name, tensor in delta.trained().items()}
-losses, compilations = [], []
-for compile_it in (False, True):
+
+def run(how):
     with torch.no_grad():
         for name, tensor in delta.trained().items():
             tensor.copy_(start[name])
-    training = ha.Training(lr=1e-3, epochs=1, batch_size=16, compile=compile_it)
-    fitted = ha.fit(delta, data, training, quiet=True)
-    losses.append(fitted.history[0]["loss"])
-    compilations.append(fitted.compilations)
+    fitted = ha.fit(delta, data, ha.Training(lr=1e-3, epochs=1, batch_size=16, compile=how), quiet=True)
+    return fitted.history[0]["loss"], fitted.compilations
+
+losses, compilations = zip(run(False), run(True), run("auto"))
+sizes = Counter(bucket(max(len(rows[i].source) for i in part))
+                for part in epoch_batches([len(row.source) for row in rows], 16, 42, 0))
+train.Trainer.may_compile = lambda self: True  # as on CUDA
+train.WORTH_COMPILING = max(sizes.values())
+unasked = run("auto")
+
+def broken(graph, inputs):
+    raise RuntimeError("no compiler here")
+
+CompiledModel.backend = staticmethod(broken)
+torch.compiler.reset()
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    failed = run("auto")
+try:
+    run(True)
+except ha.InputError as error:
+    refused = str(error)
+CompiledModel.backend = "aot_eager"
 from transformers import BertConfig, BertForSequenceClassification
 encoder = BertForSequenceClassification(BertConfig(vocab_size=96, hidden_size=32, num_hidden_layers=1,
                                                    num_attention_heads=4, intermediate_size=48)).eval()
@@ -52,9 +75,9 @@ pair = {"input_ids": torch.randint(3, 90, (3, 9)), "attention_mask": torch.ones(
         "token_type_ids": torch.tensor([[0] * 4 + [1] * 5] * 3)}
 same = CompiledModel(encoder, rows=4, pad=0)(**pair).logits
 segments = float((same - encoder(**pair).logits).abs().max())
-sizes = len({bucket(len(row.source)) for row in rows})
-print(json.dumps({"worst": worst, "losses": losses, "compilations": compilations, "sizes": sizes,
-                  "segments": segments}))
+print(json.dumps({"worst": worst, "losses": losses, "compilations": compilations, "sizes": list(sizes.values()),
+                  "unasked": unasked, "failed": failed, "said": [str(one.message) for one in said],
+                  "refused": refused, "segments": segments}))
 """
 
 
@@ -74,14 +97,30 @@ def test_loss_and_gradients_are_those_of_the_backbone(found):
 
 
 def test_a_run_ends_where_the_plain_one_does(found):
-    plain, compiled = found["losses"]
+    plain, compiled, auto = found["losses"]
     assert compiled == pytest.approx(plain, rel=1e-4)
+    assert auto == plain
 
 
 def test_a_run_compiles_once_a_bucket(found):
-    plain, compiled = found["compilations"]
+    plain, compiled, auto = found["compilations"]
     assert plain == 0
-    assert compiled == found["sizes"]
+    assert compiled == len(found["sizes"]) > 1
+    assert auto == 0, "on a CPU it is not compiled unasked"
+
+
+def test_unasked_the_lengths_that_are_met_often_are_compiled(found):
+    loss, compilations = found["unasked"]
+    assert compilations == sum(count == max(found["sizes"]) for count in found["sizes"]) < len(found["sizes"])
+    assert loss == pytest.approx(found["losses"][0], rel=1e-4)
+
+
+def test_where_compiling_fails_a_run_goes_on_unless_it_was_asked_for(found):
+    assert found["failed"][0] == pytest.approx(found["losses"][0], rel=1e-6)
+    assert len(found["said"]) == 1
+    assert "no compiler here" in found["said"][0]
+    assert "torch.compile failed" in found["refused"]
+    assert "training.compile=false" in found["refused"]
 
 
 def test_segments_of_an_encoder_are_padded_too(found):
@@ -95,3 +134,11 @@ def test_a_mixture_is_refused():
     delta = ha.attach(backbone, ha.METHODS["compacter"], name="both", tasks=[task.form.name for task in tasks])
     with pytest.raises(ha.InputError, match=r"training\.compile is for one task"):
         ha.fit(delta, ha.Mixture(tasks), ha.Training(lr=1e-3, compile=True), quiet=True)
+
+
+def test_cuda_graphs_are_refused_elsewhere():
+    backbone, tokenizer = ha.load_backbone("embedded")
+    data = ha.load_data("demo/paraphrase", tokenizer, text=ha.Text(train_rows=8, evaluation_rows=8))
+    delta = ha.attach(backbone, ha.METHODS["compacter"])
+    with pytest.raises(ha.InputError, match=r"training\.compile=graphs is for CUDA"):
+        ha.fit(delta, data, ha.Training(lr=1e-3, compile="graphs"), quiet=True)

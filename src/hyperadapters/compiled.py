@@ -1,12 +1,17 @@
 """A backbone under torch.compile that meets few shapes: batches are padded up to buckets of length."""
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._dynamo import lookup_backend
+from torch._dynamo.exc import TorchDynamoException
+from torch._inductor import config as inductor
+
+from hyperadapters.errors import InputError
 
 SHORTEST = 16
 """The first bucket, in tokens."""
@@ -33,26 +38,61 @@ class CompiledModel(nn.Module):
 
     Tokens are added on the right, where the mask leaves them out, or causality does; rows up to `rows`. The logits of
     both are cut off, so a loss sees what the backbone alone would give.
+
+    Args:
+        backbone: what is called.
+        rows: of the largest batch.
+        pad: the token that lengths are filled up with.
+        buckets: those that are compiled; batches of others go to the backbone as they are. Where compiling fails, all
+            do, with a warning. None: all buckets are, and a failure is an error.
+        graphs: replay each bucket's kernels as a CUDA graph.
     """
 
     backend = "inductor"
 
-    def __init__(self, backbone: nn.Module, rows: int, pad: int) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        rows: int,
+        pad: int,
+        *,
+        buckets: Collection[int] | None = None,
+        graphs: bool = False,
+    ) -> None:
         super().__init__()
-        self.rows, self.pad = rows, pad
+        self.backbone, self.rows, self.pad, self.buckets, self.graphs = backbone, rows, pad, buckets, graphs
         self.compilations = 0
         self.model = torch.compile(backbone, backend=self.counted, dynamic=False)
 
     def counted(self, graph: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
         """The backend: counts, and hands on."""
+        with inductor.patch({"triton.cudagraphs": self.graphs}):
+            compiled: Callable[..., Any] = lookup_backend(self.backend)(graph, list(inputs))
         self.compilations += 1
-        compiled: Callable[..., Any] = lookup_backend(self.backend)(graph, list(inputs))
         return compiled
 
-    def forward(
+    def forward(self, **batch: Any) -> Output:
+        """The logits of a batch.
+
+        Raises:
+            InputError: it cannot be compiled, though every bucket should be.
+        """
+        if self.buckets is not None and bucket(batch["input_ids"].shape[1]) not in self.buckets:
+            return Output(self.backbone(**batch).logits)
+        try:
+            return self.in_bucket(**batch)
+        except TorchDynamoException as error:
+            why = " ".join(str(error).strip().partition("\n\n")[0].split())
+            if self.buckets is None:
+                raise InputError(f"torch.compile failed ({why}): train without it, training.compile=false.") from error
+            warnings.warn(f"torch.compile failed ({why}): training goes on without it.", stacklevel=2)
+            self.buckets = ()
+            return Output(self.backbone(**batch).logits)
+
+    def in_bucket(
         self, *, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: Tensor | None = None, **rest: Any
     ) -> Output:
-        """The logits of a batch."""
+        """The logits of a batch that is padded up to its bucket."""
         rows, length = input_ids.shape
         batch = {"input_ids": self.grown(input_ids, self.pad), "attention_mask": self.grown(attention_mask, 0)}
         if "token_type_ids" in rest:
@@ -61,6 +101,8 @@ class CompiledModel(nn.Module):
         if decoder is not None:
             length = decoder.shape[1]
             batch["decoder_input_ids"] = self.grown(decoder, self.pad)
+        if self.graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         with torch._dynamo.config.patch(recompile_limit=SHAPES):
             logits: Tensor = self.model(**batch, **rest).logits[:rows]
         if logits.dim() == 3:

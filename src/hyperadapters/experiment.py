@@ -65,8 +65,9 @@ class Training:
     """Of initialisation, order and dropout."""
     fast_dropout: bool = True
     """On a CPU, draw the backbone's dropout masks from cheap random numbers; False: as PyTorch does."""
-    compile: bool = False
-    """Train through torch.compile, with lengths padded to buckets so that few shapes are compiled."""
+    compile: bool | Literal["auto", "graphs"] = "auto"
+    """Train through torch.compile, with lengths padded to buckets so that few shapes are compiled. `auto`: on CUDA,
+    those lengths that a run of one task on one device meets often enough; `graphs`: with CUDA graphs too."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no sense, all in one error."""
@@ -86,7 +87,7 @@ class Training:
 
 LATER = {
     "steps": None,
-    "compile": False,
+    "compile": "auto",
     "backbone_precision": "fp32",
     "adapter_precision": "fp32",
     "gradient_checkpointing": False,

@@ -84,8 +84,9 @@ def stackable(experiment: Experiment) -> bool:
 
     Layers that are computed again in the backward pass would draw their dropout from another run's numbers.
     """
+    training = experiment.training
     several = isinstance(experiment.task, MixtureTask) or not experiment.method.many_tasks
-    if several or experiment.start or experiment.training.compile or experiment.training.gradient_checkpointing:
+    if several or experiment.start or training.compile in (True, "graphs") or training.gradient_checkpointing:
         return False
     try:
         delta = attach(meta_backbone(experiment.backbone), experiment.method, tasks=["0", "1"])
