@@ -8,6 +8,7 @@ import pytest
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from conftest import tiny_config
 from hyperadapters import METHODS, TASKS
 from hyperadapters.cli import app
 
@@ -429,3 +430,13 @@ def test_an_adapter_saved_without_a_task_says_how_to_use_it(tmp_path):
     attach(backbone, METHODS["compacter"]).save(tmp_path / "a")
     assert "does not say its task" in refuses("predict", tmp_path / "a", "text")
     assert "has no experiment.json" in refuses("evaluate", tmp_path / "a")
+
+
+def test_all_methods_are_those_that_fit_the_backbone(tmp_path):
+    tiny_config(d_model=32).save_pretrained(tmp_path)
+    options = ("cost", "--backbone", tmp_path, "--batches", "1,2", "--length", "4", "--rounds", "1")
+    found = one_json(works(*options, "--methods", "all", "--json"))
+    assert "n must divide" in found["left_out"]["phm"]
+    assert {row["method"] for row in found["methods"]} == set(METHODS) - set(found["left_out"])
+    assert "n must divide" in refuses(*options, "--methods", "full,phm")
+    assert "name a method at least" in refuses(*options, "--methods", ",")

@@ -77,7 +77,9 @@ def test_a_source_beyond_the_backbones_positions_is_refused():
 
 def test_one_batch_size_makes_no_line():
     with pytest.raises(InputError, match="two sizes at least"):
-        costs(make_tiny(), {}, [4, 4])
+        costs(make_tiny(), {"norms": METHODS["norms"]}, [4, 4])
+    with pytest.raises(InputError, match="name a method at least"):
+        costs(make_tiny(), {}, [2, 4])
 
 
 def test_a_backbone_of_a_known_shape_needs_no_download():

@@ -470,7 +470,9 @@ def sweep(
 
 @command
 def cost(
-    methods: Annotated[str, typer.Option(help="Names of methods, or `all`.")] = "full,houlsby,compacter,compacter++",
+    methods: Annotated[
+        str, typer.Option(help="Names of methods, or `all`: those that fit the backbone.")
+    ] = "full,houlsby,compacter,compacter++",
     backbone: Backbone = "embedded",
     batches: Annotated[str, typer.Option(help="Batch sizes, two at least: memory is a line through them.")] = "2,4,8",
     length: Annotated[int, typer.Option(help="Tokens of every source.")] = 128,
@@ -490,18 +492,28 @@ def cost(
     """
     from hyperadapters.backbone import default_device
     from hyperadapters.cost import beside, costs, random_backbone
+    from hyperadapters.measure import parameters_of
     from hyperadapters.methods import METHODS, method_named
 
-    names = list(METHODS) if methods == "all" else names_in(methods)
     if precision not in ("fp32", "bf16") or rounds < 1:
         raise InputError(f"--precision {precision} --rounds {rounds}: fp32 or bf16, and one round at least.")
     if not all(size.strip().isdecimal() for size in batches.split(",")):
         raise InputError(f"--batches {batches}: numbers with commas, such as 4,8,16.")
-    chosen = {name: method_named(name) for name in names}
     device = default_device()
     sizes = [int(size) for size in batches.split(",")]
+    chosen, left_out = {}, {}
+    for name in METHODS if methods == "all" else names_in(methods):
+        try:
+            parameters_of(backbone, method_named(name))
+        except InputError as error:
+            if methods != "all":
+                raise
+            left_out[name] = str(error)
+        else:
+            chosen[name] = method_named(name)
     model = random_backbone(backbone, device)
-    found = costs(model, chosen, sizes, length=length, precision=precision, rounds=rounds)  # type: ignore[arg-type]
+    how: Any = {"length": length, "precision": precision, "rounds": rounds, "quiet": json_output}
+    found = costs(model, chosen, sizes, **how)
     full = next((c for c in found if c.method == "full"), None)
     table = cost_table(found, full, round(memory * 1e9), f"{backbone}, {length} tokens, {precision}, {device.type}")
     rows = [
@@ -516,7 +528,8 @@ def cost(
         }
         for c in found
     ]
-    show({"backbone": backbone, "device": device.type, "memory_gb": memory, "methods": rows}, json_output, table)
+    value = {"backbone": backbone, "device": device.type, "memory_gb": memory, "methods": rows, "left_out": left_out}
+    show(value, json_output, table, *(f"left out: {name} ({why})" for name, why in left_out.items()))
 
 
 def cost_table(found: Any, full: Any, memory: int, title: str) -> Table:

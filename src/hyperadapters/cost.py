@@ -23,6 +23,7 @@ from hyperadapters.kinds import Encoded
 from hyperadapters.measure import median_seconds, training_step
 from hyperadapters.methods.delta import Delta, attach
 from hyperadapters.methods.method import Method
+from hyperadapters.progress import Meter
 
 TARGET_TOKENS = 2
 """A label's digit and the end of the sequence."""
@@ -101,6 +102,7 @@ def costs(
     length: int = 128,
     precision: Precision = "fp32",
     rounds: int = 3,
+    quiet: bool = False,
 ) -> list[MethodCost]:
     """Measure every method at every batch size; the methods take turns in each round, so that ratios are fair.
 
@@ -111,11 +113,15 @@ def costs(
         length: tokens of every source.
         precision: `bf16` computes the backbone under autocast.
         rounds: how often each method has its turn.
+        quiet: show no progress.
 
     Raises:
-        InputError: fewer than two batch sizes, a method does not fit the backbone, or a source its positions.
+        InputError: no method, fewer than two batch sizes, a method that does not fit the backbone, or a source beyond
+            its positions.
     """
     sizes = sorted(set(batches))
+    if not methods:
+        raise InputError("name a method at least, such as full or compacter++.")
     if len(sizes) < 2 or sizes[0] < 1 or length < 2:
         raise InputError(f"batch sizes {list(batches)} at length {length}: give two sizes at least, and 2 tokens.")
     taken = length + max(method.extra_tokens for method in methods.values())
@@ -127,12 +133,14 @@ def costs(
         )
     found: dict[str, dict[int, list[Point]]] = {name: {size: [] for size in sizes} for name in methods}
     trained = {}
-    for _ in range(rounds):
-        for name, method in methods.items():
-            with attached_for(backbone, method) as delta:
-                trained[name] = sum(delta.count().values())
-                for size in sizes:
-                    found[name][size].append(point(delta, size, length, precision))
+    with Meter("cost", rounds * len(methods) * len(sizes), quiet=quiet) as meter:
+        for _ in range(rounds):
+            for name, method in methods.items():
+                with attached_for(backbone, method) as delta:
+                    trained[name] = sum(delta.count().values())
+                    for size in sizes:
+                        found[name][size].append(point(delta, size, length, precision))
+                        meter.advance(size * (STEPS + 1), f"{name}, {size} rows")
     return [
         MethodCost(name, trained[name], length, tuple(median_point(points) for points in by_size.values()))
         for name, by_size in found.items()
