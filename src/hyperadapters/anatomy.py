@@ -279,6 +279,10 @@ def find_blocks(backbone: nn.Module, entry: str) -> list[Block]:
     return [block for path in chosen for block in found[path] if block]
 
 
+FEED_FORWARD = r"(^|\.)(mlp|ffn|ff|feed_?forward)\."
+"""Inside a module that is called so lies the feed-forward, whatever else of a layer is as wide as the model."""
+
+
 def as_block(path: str, module: nn.Module, d_model: int) -> Block | None:
     """A module as a block, or None if it does not hold both sub-layers."""
     attentions = outermost_attentions(module)
@@ -286,10 +290,13 @@ def as_block(path: str, module: nn.Module, d_model: int) -> Block | None:
         return None
     linear = [name for name, part in module.named_modules() if out_width(part) == d_model]
     attention = [name for name in linear if inside(name, attentions[0])]
-    feed_forward = [name for name in linear if not any(inside(name, other) for other in attentions)]
+    others = [name for name in linear if not any(inside(name, other) for other in attentions)]
+    feed_forward = [name for name in others if re.search(FEED_FORWARD, name)] or others
     experts = [name for name, _ in module.named_modules() if name.rpartition(".")[2] == "experts"]
     if experts:  # a mixture's output leaves the module that weighs the experts
-        feed_forward = [experts[0].rpartition(".")[0]]
+        feed_forward = sorted({name.rpartition(".")[0] for name in experts})
+        if len(feed_forward) > 1 or any(not path or inside(path, attentions[0]) for path in feed_forward):
+            return None
     if not attention or not feed_forward:
         return None
     return Block(path, f"{path}.{attention[-1]}", f"{path}.{feed_forward[-1]}")

@@ -116,7 +116,8 @@ def scored(data: Data, split: str, answers: list[str], evaluation: Evaluation, s
 
 
 def check_kind(delta: Delta, data: Data) -> None:
-    """Raise InputError if rows were put in tokens for another kind of backbone, or the head is of another size."""
+    """Raise InputError if rows are in tokens for another kind of backbone, the head is of another size, or it rests."""
+    delta.check_in_use()
     kind = delta.anatomy.kind
     if data.kind != kind:
         raise InputError(

@@ -91,7 +91,11 @@ def measure(
         batch_size: rows of the batch, fewer where there are fewer.
         precision: `bf16` computes the backbone under autocast.
         repeats: timed steps and generations, after one that is not counted.
+
+    Raises:
+        InputError: the Delta is at rest.
     """
+    delta.check_in_use()
     rows, first = training_rows(data), tasks_of(data)[0]
     kind = KINDS[first.kind]
     longest = [rows[i] for i in batches_by_length([kind.length(row) for row in rows], batch_size)[0]]

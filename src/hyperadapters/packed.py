@@ -432,7 +432,7 @@ class Costs:
             precision = member.experiment.training.precision
             delta = member.trainer.delta.use()
             self.found[shape] = measure(delta, member.data, batch_size=size, precision=precision)
-            delta.rest()
+            delta.detach()
         return self.found[shape]
 
 

@@ -60,9 +60,7 @@ class Pool:
         with at_rest(backbone):
             self.delta = empty_slots(backbone, self.recipe, first, resident, name)
             self.mark = self.delta.fingerprint()
-        self.shapes = {
-            key: torch.empty(1, *tensor.shape[1:], device="meta") for key, tensor in self.delta.tensors().items()
-        }
+        self.shapes = shapes_of_one(self.delta)
         self.folders: dict[str, Path] = {}
         self.resident: OrderedDict[str, int] = OrderedDict()
         """Adapters in memory and their slots, the one used longest ago first."""
@@ -142,8 +140,7 @@ class Pool:
             InputError: an unknown adapter (names those there are), more of them than may be in memory, files that are
                 damaged or do not fit (every bad tensor at once), or the pool is at rest. Nothing has changed then.
         """
-        if not self.delta.in_use:
-            raise InputError("the pool is at rest, the backbone computes with something else: call its `use` first.")
+        self.delta.check_in_use()
         names = [names] if isinstance(names, str) else names
         slots = self.fetch(names)
         self.held.update(slots.keys())
@@ -203,7 +200,6 @@ class Pool:
     def use(self) -> None:
         """Make this what the backbone computes with; other pools and Deltas rest."""
         self.delta.use()
-        self.delta.requires_grad_(False)
 
     def detach(self) -> nn.Module:
         """Take the pool out of the backbone, which is then what it was, bit for bit. Returns the backbone."""
@@ -244,8 +240,19 @@ def empty_slots(backbone: nn.Module, recipe: Mapping[str, Any], folder: Path, sl
     try:
         with torch.device("meta"):
             parts = build(backbone, method, shape, recipe["outputs"] if shape.head else None, slots)
-    except (RuntimeError, OverflowError) as error:
+    except (RuntimeError, OverflowError, TypeError) as error:
         raise InputError(f"the adapter at {folder} asks for impossible sizes: {method}.") from error
     precision = recipe["precision"]
     delta = Delta(backbone, method, name, shape, parts, slots=slots, precision=precision)
-    return delta.to(DTYPES[precision]).to_empty(device=device_of(backbone))
+    files.check_tensors(folder / TENSORS, shapes_of_one(delta))
+    try:
+        with torch.inference_mode(False):
+            return delta.to(DTYPES[precision]).to_empty(device=device_of(backbone))
+    except RuntimeError as error:
+        size = delta.bytes()
+        raise InputError(f"resident={slots} adapters take {size:,} bytes, more than there is: keep fewer.") from error
+
+
+def shapes_of_one(delta: Delta) -> dict[str, Tensor]:
+    """The shapes that the tensors of one of a pool's adapters have in its file."""
+    return {key: torch.empty(1, *tensor.shape[1:], device="meta") for key, tensor in delta.tensors().items()}

@@ -72,6 +72,10 @@ def check_by_row(batch: int, index: Int[Tensor, " rows"]) -> None:
         raise not_by_row(f"{batch} rows where the batch has {index.shape[0]}")
 
 
+SEQUENCE_FIRST = ("fsmt", "xlnet")
+"""Families, by their `model_type`, whose layers have the tokens on the first axis and the rows on the second."""
+
+
 def not_by_row(given: str) -> InputError:
     """The error where a module does not see one input for every row, so no row can have its own weights there."""
     return InputError(

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters.anatomy import Anatomy, out_width, own_modules
+from hyperadapters.errors import InputError
 from hyperadapters.layers.rows import Rows, selected
 from hyperadapters.methods.method import Method
 from hyperadapters.methods.parts import ByRow, Handle, Kind, Part, by_rows, for_batch, only, repeated, shadow
@@ -58,13 +59,20 @@ class Biases(Part):
         args: tuple[Any, ...],
         output: Float[Tensor, "*tokens width"],
     ) -> Float[Tensor, "*tokens width"]:
-        """The hook after a module without a bias."""
+        """The hook after a module without a bias.
+
+        Raises:
+            InputError: the module gives several things, of which none is known to be its product.
+        """
+        if not isinstance(output, Tensor):
+            raise InputError(f"BitFit: a {type(module).__name__} gives more than one tensor. Use another method.")
         return output + for_batch(generated()[index], output)
 
 
 def has_bias(module: nn.Module) -> bool:
-    """Whether a module has a bias of its own."""
-    return module._parameters.get("bias") is not None
+    """Whether a module has a bias of its own, a vector."""
+    bias = module._parameters.get("bias")
+    return bias is not None and bias.dim() == 1
 
 
 def first_bias(module: nn.Module) -> Float[Tensor, " width"]:

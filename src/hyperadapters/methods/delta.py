@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from hyperadapters.anatomy import CONTAINER, Anatomy, Layout, anatomy
 from hyperadapters.backbone import DTYPES, Fingerprint, Precision, fingerprint, keep_unpacked, precision_of
 from hyperadapters.card import model_card
 from hyperadapters.errors import InputError
-from hyperadapters.layers.rows import ONLY, Rows, numbered
+from hyperadapters.layers.rows import ONLY, SEQUENCE_FIRST, Rows, not_by_row, numbered
 from hyperadapters.methods.method import Method, method_to_json
 from hyperadapters.methods.parts import KINDS, Handle, Kind, OwnedTensors, Part, WholeBackbone, owned_head
 from hyperadapters.names import whole_name
@@ -28,12 +29,12 @@ TENSORS = "adapter_model.safetensors"
 
 
 class Pass:
-    """What the parts generated for the pass under way. A copy of a Delta starts with an empty one."""
+    """What the parts generated for one pass, and for which rows. A copy of a Delta starts with an empty one."""
 
-    def __init__(self) -> None:
-        self.generated: dict[str, Any] = {}
-        self.rows = ONLY
-        self.key: tuple[Any, ...] | None = None
+    def __init__(
+        self, generated: Mapping[str, Any] = MappingProxyType({}), rows: Rows = ONLY, key: tuple[Any, ...] | None = None
+    ) -> None:
+        self.generated, self.rows, self.key = generated, rows, key
         self.served: tuple[str, ...] = ()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Pass":
@@ -78,6 +79,8 @@ class Delta(nn.Module):
         """The place of the one task that trains, where `train_only` says so."""
         self.keeping: list[Handle] = []
         """Hooks that keep the gradient of that task alone."""
+        self.frozen: set[str] = set()
+        """What did not train, though the method trains it, when the Delta went to rest."""
         self.about: dict[str, Any] = {}
         """What is saved beside the weights: task, scores. Plain JSON."""
 
@@ -179,24 +182,45 @@ class Delta(nn.Module):
         return bool(self.handles)
 
     def use(self) -> "Delta":
-        """Make this the Delta that the backbone computes with, norms included; the others rest. Returns itself."""
+        """Make this the Delta that the backbone computes with, norms included; the others rest. Returns itself.
+
+        One that was detached is attached again.
+
+        Raises:
+            InputError: it was detached, and another Delta has taken its name.
+        """
         if not self.in_use:
+            if self not in attached(self.backbone):
+                check_name(self.backbone, self.name)
+                put(self)
             for other in attached(self.backbone):
                 other.rest()
             for stack, entry in self.anatomy.entries.items():  # first of all: a part may hook into a stack too
                 begin = partial(self.begin, stack)
                 module = self.backbone.get_submodule(entry)
                 self.handles.append(module.register_forward_pre_hook(begin, with_kwargs=True))
+                self.handles.append(module.register_forward_hook(self.end))
             for name, part in self.part_items():
                 self.handles += part.install(self.backbone, partial(self.generated, name))
             self.let_train()
+            for key in self.frozen & self.trained().keys():
+                self.trained()[key].requires_grad_(False)
         return self
+
+    def check_in_use(self) -> None:
+        """Raise InputError if the backbone computes without this Delta."""
+        if not self.in_use:
+            raise InputError(
+                f"the Delta {self.name!r} is at rest, the backbone computes with something else: call its `use` first."
+            )
 
     def rest(self) -> None:
         """Let the backbone compute without this Delta; it stays attached."""
         if not self.in_use:  # full fine-tuning's tensors are the backbone's: another Delta may be training them
             return
-        for tensor in self.trained().values():
+        trained = self.trained()
+        self.frozen = {key for key, tensor in trained.items() if not tensor.requires_grad}
+        for tensor in trained.values():
             tensor.requires_grad_(False)
         for handle in (*self.handles, *self.keeping):
             handle.remove()
@@ -211,14 +235,14 @@ class Delta(nn.Module):
         try:
             yield self.backbone
         finally:
-            if was_in_use:
+            if was_in_use and self in attached(self.backbone):
                 self.use()
 
     def detach(self) -> nn.Module:
         """Take the Delta out of the backbone, which is then what it was, bit for bit. Returns the backbone."""
         self.rest()
-        container = getattr(self.backbone, CONTAINER, None)
-        if container is not None and key_of(self.name) in container:
+        if self in attached(self.backbone):
+            container = getattr(self.backbone, CONTAINER)
             del container[key_of(self.name)]
             if not len(container):
                 delattr(self.backbone, CONTAINER)
@@ -235,8 +259,10 @@ class Delta(nn.Module):
                 `generate` repeats rows for its beams, each beam uses the task of its row.
 
         Raises:
-            InputError: a task that the Delta does not know (names those it knows), or a row without one.
+            InputError: a task that the Delta does not know (names those it knows), a row without one, or the Delta is
+                at rest.
         """
+        self.check_in_use()
         with self.choosing(self.chosen_by([tasks] if isinstance(tasks, str) else tasks)) as backbone:
             yield backbone
 
@@ -333,7 +359,7 @@ class Delta(nn.Module):
                 f"{type(self.method).__name__} has nothing of its own for a task, so with the rest frozen nothing is "
                 "left to train."
             )
-        self.only = number
+        self.only, self.frozen = number, set()
         if self.in_use:
             self.let_train()
 
@@ -342,15 +368,30 @@ class Delta(nn.Module):
         return {f"{name}.{key}" for name, part in self.part_items() for key in part.per_adapter()}
 
     def let_train(self) -> None:
-        """Gradients for what trains: all, or the entries of the one task that does."""
+        """Gradients for what trains: all, the entries of the one task that does, or nothing of a pool's."""
         while self.keeping:
             self.keeping.pop().remove()
         own = self.own_tensors()
         for key, tensor in self.trained().items():
-            tensor.requires_grad_(self.only is None or key in own)
-            if self.only is not None and key in own:
-                keep: Handle = tensor.register_hook(partial(keep_row, self.only))  # type: ignore[no-untyped-call]
-                self.keeping.append(keep)
+            tensor.requires_grad_(not self.slots and (self.only is None or key in own))
+        self.keep_rows()
+
+    def keep_rows(self) -> None:
+        """Hooks on the gradients, where one task alone trains."""
+        if self.only is None:
+            return
+        for _, part in self.part_items():
+            held = part.held()
+            for tensor in (held[key] for key in part.per_adapter()):
+                if tensor.requires_grad:
+                    keep: Handle = tensor.register_hook(partial(keep_row, self.only))  # type: ignore[no-untyped-call]
+                    self.keeping.append(keep)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy, whose tensors come without the hooks on their gradients."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.keeping = []
+        self.keep_rows()
 
     # -- one pass ------------------------------------------------------------------------------------------------
 
@@ -361,31 +402,50 @@ class Delta(nn.Module):
         each stack once, because its graph is consumed by the backward pass; without, it serves until a parameter
         changes, so decoding generates once and not once a token.
         """
-        first = stack == self.anatomy.stacks[0] and not goes_on(kwargs.get("past_key_values"))
+        first = stack == self.anatomy.stacks[0] and not goes_on(kwargs)
         if first or self.outdated(stack):  # in this order: compiled code must not depend on how the last pass ended
             self.regenerate()
         self.current.served = (*self.current.served, stack) if torch.is_grad_enabled() else ()
         if self.current.rows.count is not None:
             check_rows(self.current.rows.count, batch_size(args, kwargs), stack)
 
+    def end(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """The hook after a stack: its backward pass finds the weights of this pass, whatever was computed since.
+
+        Gradient checkpointing computes a layer again there, with the hooks of its modules.
+        """
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            for tensor in tensors_in(output):
+                if tensor.requires_grad:
+                    tensor.register_hook(partial(self.resume, self.current))  # type: ignore[no-untyped-call]
+
+    def resume(self, earlier: Pass, gradient: Tensor) -> None:
+        """Go back to what an earlier pass used."""
+        self.current = earlier
+
     def outdated(self, stack: str) -> bool:
         """Whether what was generated cannot serve this stack."""
         used_up = torch.is_grad_enabled() and stack in self.current.served
-        other_rows = self.chosen is not None and self.chosen is not self.current.rows
+        told = self.chosen is not None or self.by_row
+        other_rows = told and self.chosen is not self.current.rows
         return used_up or other_rows or self.current.key != self.key()
+
+    @property
+    def by_row(self) -> bool:
+        """Whether a pass must be told which adapters its rows use."""
+        return len(self.tasks) > 1 or self.slots > 0
 
     def regenerate(self) -> None:
         """Make what every part's hooks use from the parameters as they are now, for the rows under way."""
-        if self.chosen is None and (len(self.tasks) > 1 or self.slots):
+        if self.chosen is None and self.by_row:
             raise InputError(
                 f"Delta {self.name!r} holds {self.slots or len(self.tasks)} tasks and was not told which of them the "
                 f"rows use: `with delta.rows([...])`. It knows {self.held_tasks()}."
             )
         rows = self.chosen or ONLY
-        self.current.generated = {name: part.generate(rows) for name, part in self.part_items()}
-        self.current.rows = rows
-        self.current.key = self.key()
-        self.current.served = ()
+        if rows.index is not None and getattr(self.backbone.config, "model_type", "") in SEQUENCE_FIRST:
+            raise not_by_row("tokens where other families have rows")
+        self.current = Pass({name: part.generate(rows) for name, part in self.part_items()}, rows, self.key())
 
     def generated(self, part: str) -> Any:
         """What a part generated for this pass."""
@@ -397,8 +457,10 @@ class Delta(nn.Module):
         """What generated weights depend on: parameter versions and the modes of PyTorch. Constant while compiling."""
         if torch.compiler.is_compiling():
             return ()
-        modes = (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled())
-        return (*modes, *((id(tensor), tensor.data_ptr(), tensor._version) for tensor in self.parts.parameters()))
+        tensors = [*self.parts.parameters()]
+        casts = [autocast_of(kind) for kind in sorted({tensor.device.type for tensor in tensors})]
+        modes = (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), *casts)
+        return (*modes, *((id(tensor), tensor.data_ptr(), tensor._version) for tensor in tensors))
 
     def extra_repr(self) -> str:
         """Name and method."""
@@ -412,9 +474,38 @@ def keep_row(number: int, gradient: Tensor) -> Tensor:
     return kept
 
 
-def goes_on(cache: Any) -> bool:
-    """Whether a pass goes on from a cache of earlier tokens. Compiled code does not look."""
-    return not torch.compiler.is_compiling() and cache is not None and cache.get_seq_length() > 0
+def autocast_of(device: str) -> torch.dtype | None:
+    """The type that operations on such a device are cast to; None without autocast."""
+    if device == "meta" or not torch.is_autocast_enabled(device):
+        return None
+    return torch.get_autocast_dtype(device)
+
+
+CACHES = ("past_key_values", "cache_params", "state")
+"""What transformers calls the argument that a pass goes on from: keys and values, or a state-space model's state."""
+
+
+def goes_on(kwargs: Mapping[str, Any]) -> bool:
+    """Whether a pass with these arguments goes on from earlier tokens. Compiled code does not look."""
+    return not torch.compiler.is_compiling() and any(holds_tokens(kwargs.get(name)) for name in CACHES)
+
+
+def holds_tokens(cache: Any) -> bool:
+    """Whether a cache has seen a token."""
+    if cache is None:
+        return False
+    if hasattr(cache, "has_previous_state") and not hasattr(cache, "get_seq_length"):
+        seen = cache.has_previous_state
+        return bool(seen() if callable(seen) else seen)
+    return not hasattr(cache, "get_seq_length") or cache.get_seq_length() > 0
+
+
+def tensors_in(output: Any) -> list[Tensor]:
+    """The tensors of a stack's output, those of its tuples too."""
+    if isinstance(output, Tensor):
+        return [output]
+    items = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
+    return [tensor for item in items for tensor in tensors_in(item)]
 
 
 def attached(backbone: nn.Module) -> list[Delta]:
@@ -437,6 +528,7 @@ def check_rows(tasks: int, batch: int, stack: str) -> None:
         )
 
 
+@torch.inference_mode(False)
 def attach(
     backbone: nn.Module,
     method: Method,
@@ -506,6 +598,8 @@ def backbones_own(backbone: nn.Module, method: Method, asked: Precision) -> Prec
 def put(delta: Delta) -> None:
     """Make a Delta a submodule of its backbone, whose own parameters are frozen if they are not."""
     backbone = delta.backbone
+    for other in attached(backbone):
+        other.rest()
     backbone.requires_grad_(False)
     keep_unpacked(backbone)
     if not hasattr(backbone, CONTAINER):

@@ -132,9 +132,11 @@ class AdaptersAtSites(Part):
         index: int,
         module: nn.Module,
         args: tuple[Any, ...],
-        output: Float[Tensor, "*tokens d_model"],
-    ) -> Float[Tensor, "*tokens d_model"]:
-        """The hook: y -> A(y) + y."""
+        output: Float[Tensor, "*tokens d_model"] | tuple[Any, ...],
+    ) -> Float[Tensor, "*tokens d_model"] | tuple[Any, ...]:
+        """The hook: y -> A(y) + y, where y is what a module gives, or the first of several things."""
+        if isinstance(output, tuple):  # a mixture of experts tells its routing too
+            return (bottleneck_adapter(output[0], generated()[index], self.activation), *output[1:])
         return bottleneck_adapter(output, generated()[index], self.activation)
 
 

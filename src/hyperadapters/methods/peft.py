@@ -14,12 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from hyperadapters import settings
-from hyperadapters.anatomy import Anatomy, own_parameters
+from hyperadapters.anatomy import Anatomy, inside, own_parameters
 from hyperadapters.errors import InputError, neighbours
 from hyperadapters.layers.rows import Rows
 from hyperadapters.methods.method import Method
 from hyperadapters.methods.parts import Handle, Kind, Part
 
+STARTS = (True, False, "gaussian", "orthogonal")
+"""Ways to draw LoRA's matrices that leave the backbone's own as they are."""
 PREFIX = "peft:"
 ADAPTER = "default"
 
@@ -85,13 +87,16 @@ def wrap(backbone: nn.Module, config: Any) -> tuple[dict[str, nn.Module], dict[s
         The wrappers by the path they belong to, and what trains in them by peft's names.
 
     Raises:
-        InputError: peft refuses, or changes more of the backbone than modules.
+        InputError: peft refuses, trains the backbone's own tensors, or changes more of the backbone than modules.
     """
     from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING  # noqa: PLC0415 (an optional package)
 
     name = PREFIX + config.peft_type.value.lower()
     modules = dict(backbone.named_modules(remove_duplicate=False))
     attributes, keys = set(vars(backbone)), list(backbone.state_dict())
+    own = own_parameters(backbone)
+    trained = {path: tensor.requires_grad for path, tensor in own.items()}
+    written = versions_of(own)
     try:
         tuner = PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type](backbone, config, ADAPTER)
         tuned = {name: tensor for name, tensor in tuner.named_parameters() if tensor.requires_grad}
@@ -104,11 +109,22 @@ def wrap(backbone: nn.Module, config: Any) -> tuple[dict[str, nn.Module], dict[s
             backbone.set_submodule(path, modules[path])
         for attribute in set(vars(backbone)) - attributes:
             delattr(backbone, attribute)
+        for path, tensor in own.items():
+            tensor.requires_grad_(trained[path])
     if list(backbone.state_dict()) != keys or not wrappers:
         raise InputError(f"{name}: it does more to the backbone than wrap modules, which could not be undone.")
     if hasattr(tuner, "update_and_allocate"):
         raise InputError(f"{name}: it wants a call of its own after every update, which `fit` does not make.")
+    if {id(tensor) for tensor in tuned.values()} & {id(tensor) for tensor in own.values()}:
+        raise InputError(f"{name}: with these settings it trains the backbone's own tensors. Leave `bias` at none.")
+    if versions_of(own) != written:
+        raise InputError(f"{name}: with these settings it has written the backbone's own tensors: load them anew.")
     return wrappers, tuned
+
+
+def versions_of(tensors: Mapping[str, Tensor]) -> list[tuple[int, int]]:
+    """What changes when one of these tensors is written or replaced."""
+    return [(tensor.data_ptr(), tensor._version) for tensor in tensors.values()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,8 +151,13 @@ class Peft(Method):
         return replace(self, config={**self.config, **settings.typed(self.config_type(), changes, "method")})
 
     def check(self, anatomy: Anatomy) -> None:
-        """Raise InputError if peft is not there, or knows no such method or configuration."""
-        self.peft_config()
+        """Raise InputError if peft is not there, or knows no such method or configuration, or it is one that writes."""
+        start = getattr(self.peft_config(), "init_lora_weights", True)
+        if start not in STARTS:
+            raise InputError(
+                f"{self.label}: init_lora_weights={start!r} writes the backbone's own weights, or wants data for its "
+                f"start. Use one of {', '.join(map(str, STARTS))}."
+            )
 
     def config_type(self) -> Any:
         """The class of its configuration in peft.
@@ -161,14 +182,26 @@ class Peft(Method):
             raise InputError(f"{self.label}: {' '.join(str(error).split())}") from error
 
     def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
-        """One part: peft's wrappers, of shapes alone where those are asked for, unless they compute while made."""
+        """One part: peft's wrappers.
+
+        Raises:
+            InputError: as `wrap`, or a task head is among what is wrapped.
+        """
+        part = self.made(backbone)
+        wrapped = [path for path in part.wrappers if any(inside(parameter, path) for parameter in anatomy.head)]
+        if wrapped:
+            raise InputError(f"{self.label}: it wraps the head ({wrapped[0]}), of which the Delta has its own.")
+        return {"peft": part}
+
+    def made(self, backbone: nn.Module) -> PeftModules:
+        """The part, of shapes alone where those are asked for, unless it computes while made."""
         if torch.get_default_device().type == "meta":
             with suppress(InputError):
-                return {"peft": PeftModules(backbone, self.peft_config())}
+                return PeftModules(backbone, self.peft_config())
         if any(tensor.is_meta for tensor in backbone.parameters()):
             backbone = copy.deepcopy(backbone).to_empty(device="cpu")
         with torch.device("cpu"):
-            return {"peft": PeftModules(backbone, self.peft_config())}
+            return PeftModules(backbone, self.peft_config())
 
 
 def peft_types() -> dict[str, Any]:

@@ -25,6 +25,10 @@ from hyperadapters.placement import value_of
 Start = Literal["random", "vocabulary"]
 
 
+BY_TOKEN = {"token_type_ids", "global_attention_mask"}
+"""Arguments of a stack that say something of each token; zero says it of the prompt's."""
+
+
 class Prompt(Part):
     """Vectors before the first stack's embeddings, ahead of their dropout; masks and positions grow with them.
 
@@ -39,6 +43,8 @@ class Prompt(Part):
         self.entries = tuple(anatomy.entries.values())
         self.before = 1 if anatomy.stacks == ("encoder",) else 0
         self.vectors = nn.Parameter(repeated(vectors, adapters))
+        self.prepended = False
+        """Whether the pass under way has the prompt in its input, and not in its cache."""
 
     def kind(self, tensor: str) -> Kind:
         """All of it is the prompt."""
@@ -72,7 +78,8 @@ class Prompt(Part):
         (own,), length = generated(), self.vectors.shape[1]
         kwargs["attention_mask"] = extended(kwargs.get("attention_mask"), length)
         positions = kwargs.get("position_ids")
-        if goes_on(kwargs.get("past_key_values")):
+        self.prepended = not goes_on(kwargs)
+        if not self.prepended:
             return (), kwargs if positions is None else {**kwargs, "position_ids": positions + length}
         embeddings, tokens = kwargs.pop("inputs_embeds", None), kwargs.pop("input_ids", None)
         if embeddings is None:
@@ -82,8 +89,10 @@ class Prompt(Part):
         if positions is not None:
             new = torch.arange(length, device=positions.device).expand(*positions.shape[:-1], -1)
             kwargs["position_ids"] = torch.cat([new, positions + length], dim=-1)
-        if kwargs.get("token_type_ids") is not None:
-            kwargs["token_type_ids"] = F.pad(kwargs["token_type_ids"], (length, 0))
+        for name in BY_TOKEN & kwargs.keys():
+            if kwargs[name] is not None:
+                first, rest = kwargs[name][:, : self.before], kwargs[name][:, self.before :]
+                kwargs[name] = torch.cat([first, F.pad(rest, (length, 0))], dim=1)
         return (), kwargs
 
     def attend(
@@ -95,7 +104,7 @@ class Prompt(Part):
 
     def cut(self, stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         """The hook after a stack alone: the prompt's own positions are left out."""
-        if kwargs.get("input_ids") is None:
+        if self.prepended:
             states, after = output.last_hidden_state, self.before + self.vectors.shape[1]
             output.last_hidden_state = torch.cat([states[:, : self.before], states[:, after:]], dim=1)
         return output
@@ -109,8 +118,18 @@ def per_batch(vectors: Tensor | ByRow, batch: int) -> Float[Tensor, "batch promp
 
 
 def extended(mask: Int[Tensor, "batch seq"] | None, length: int) -> Int[Tensor, "batch prompt_length+seq"] | None:
-    """A mask with ones for the prompt in front; none stays none, as nothing is masked then."""
-    return None if mask is None else torch.cat([mask.new_ones(len(mask), length), mask], dim=1)
+    """A mask with ones for the prompt in front; none stays none, as nothing is masked then.
+
+    Raises:
+        InputError: it is made for a cache of fixed length, which has no room for the prompt.
+    """
+    if mask is None:
+        return None
+    if not isinstance(mask, Tensor) or mask.dim() != 2:
+        raise InputError(
+            "a prompt needs a mask of rows and tokens, and a cache that grows: generate without cache_implementation."
+        )
+    return torch.cat([mask.new_ones(len(mask), length), mask], dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)
