@@ -34,11 +34,25 @@ from hyperadapters.errors import InputError
 from hyperadapters.placement import value_at
 
 Precision = Literal["fp32", "bf16"]
+"""What training computes in, and what it holds tensors in."""
+Held = Literal[Precision, "fp16"]
+"""What tensors may be held in."""
 
 EMBEDDED = "embedded"
 """The name of the small pretrained T5 that comes with the package."""
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES: dict[Held, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def dtype_of(precision: Held) -> torch.dtype:
+    """The type of torch that is meant.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    if precision not in DTYPES:
+        raise InputError(f"precision={precision!r}: one of {', '.join(DTYPES)}.")
+    return DTYPES[precision]
 
 
 def embedded_folder() -> Path:
@@ -115,16 +129,16 @@ def default_device() -> torch.device:
     return device
 
 
-def precision_of(backbone: nn.Module) -> Precision:
-    """The type that a backbone's weights are held in."""
-    own = (tensor.dtype for tensor in backbone.parameters() if tensor.is_floating_point())
-    return "bf16" if next(own, torch.float32) == torch.bfloat16 else "fp32"
+def precision_of(backbone: nn.Module) -> Held:
+    """The type that a backbone's weights are held in; fp32 where it is one of no other name."""
+    own = next((tensor.dtype for tensor in backbone.parameters() if tensor.is_floating_point()), torch.float32)
+    return next((name for name, dtype in DTYPES.items() if dtype == own), "fp32")
 
 
 def load_backbone(
     name: str = EMBEDDED,
     *,
-    precision: Precision = "fp32",
+    precision: Held = "fp32",
     device: str | torch.device = "cpu",
     device_map: str | dict[str, Any] = "",
     offload_folder: str | None = None,
@@ -151,11 +165,11 @@ def load_backbone(
     Raises:
         InputError: it is not there, lacks weights or has none in safetensors, or is no model of text.
     """
-    source = resolve(name)
+    source, dtype = resolve(name), dtype_of(precision)
     config = load_config(name)
     try:
         spread = {"device_map": device_map, "offload_folder": offload_folder} if device_map else {}
-        backbone = load_model(name, source, config, DTYPES[precision], spread)
+        backbone = load_model(name, source, config, dtype, spread)
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise error if isinstance(error, InputError) else explain(name, error) from error

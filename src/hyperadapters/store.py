@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hyperadapters import files, settings
 from hyperadapters.anatomy import Anatomy, Layout, anatomy
-from hyperadapters.backbone import DTYPES, Fingerprint, Precision, default_device, load_backbone
+from hyperadapters.backbone import DTYPES, Fingerprint, Held, default_device, load_backbone
 from hyperadapters.errors import InputError
 from hyperadapters.methods import method_from_json
 from hyperadapters.methods.delta import (
@@ -100,7 +100,7 @@ def load(
     backbone: nn.Module | None = None,
     *,
     name: str | None = None,
-    precision: Precision | None = None,
+    precision: Held | None = None,
 ) -> Delta:
     """Load a saved Delta onto a backbone and put it in use.
 
@@ -130,7 +130,7 @@ def load(
         draft = outline(backbone, method, name, folder, shape, outputs, tasks)
         check_backbone(config, folder, draft.fingerprint())
     files.check_tensors(folder / TENSORS, draft.tensors())
-    saved: Precision = "fp32" if trains_in_place(dict(draft.part_items())) else config["precision"]
+    saved: Held = "fp32" if trains_in_place(dict(draft.part_items())) else config["precision"]
     held = precision or saved
     with torch.random.fork_rng(devices=[]):
         delta = attach(backbone, method, name, outputs=outputs, layout=shape.layout, tasks=tasks, precision=held)

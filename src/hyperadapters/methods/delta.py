@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from hyperadapters import files, settings
 from hyperadapters.anatomy import CONTAINER, Anatomy, Layout, anatomy
-from hyperadapters.backbone import DTYPES, Fingerprint, Precision, fingerprint, keep_unpacked, precision_of
+from hyperadapters.backbone import Fingerprint, Held, dtype_of, fingerprint, keep_unpacked, precision_of
 from hyperadapters.card import model_card
 from hyperadapters.errors import InputError
 from hyperadapters.layers.rows import ONLY, SEQUENCE_FIRST, Rows, not_by_row, numbered
@@ -32,9 +31,9 @@ class Pass:
     """What the parts generated for one pass, and for which rows. A copy of a Delta starts with an empty one."""
 
     def __init__(
-        self, generated: Mapping[str, Any] = MappingProxyType({}), rows: Rows = ONLY, key: tuple[Any, ...] | None = None
+        self, generated: dict[str, Any] | None = None, rows: Rows = ONLY, key: tuple[Any, ...] | None = None
     ) -> None:
-        self.generated, self.rows, self.key = generated, rows, key
+        self.generated, self.rows, self.key = generated or {}, rows, key
         self.served: tuple[str, ...] = ()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Pass":
@@ -58,7 +57,7 @@ class Delta(nn.Module):
         parts: dict[str, Part],
         tasks: tuple[str, ...] = (),
         slots: int = 0,
-        precision: Precision = "fp32",
+        precision: Held = "fp32",
     ):
         super().__init__()
         object.__setattr__(self, "backbone", backbone)  # not a submodule: it is the parent
@@ -67,7 +66,7 @@ class Delta(nn.Module):
         self.anatomy = anatomy
         self.tasks = tasks
         """Names on the adapter axis, in order; empty where the Delta serves one task that it has no name for."""
-        self.precision: Precision = precision
+        self.precision: Held = precision
         """The type that it was made in."""
         self.slots = slots
         """How many adapters a pool keeps on the axis, under names of its own; 0 where no pool holds the Delta."""
@@ -494,10 +493,11 @@ def holds_tokens(cache: Any) -> bool:
     """Whether a cache has seen a token."""
     if cache is None:
         return False
-    if hasattr(cache, "has_previous_state") and not hasattr(cache, "get_seq_length"):
-        seen = cache.has_previous_state
-        return bool(seen() if callable(seen) else seen)
-    return not hasattr(cache, "get_seq_length") or cache.get_seq_length() > 0
+    try:
+        return bool(cache.get_seq_length() > 0)
+    except (AttributeError, ValueError):  # it keeps states, and counts no tokens
+        states = [getattr(layer, "has_previous_state", ()) for layer in getattr(cache, "layers", [cache])]
+        return any(any(state.values()) if isinstance(state, dict) else bool(state) for state in states)
 
 
 def tensors_in(output: Any) -> list[Tensor]:
@@ -537,7 +537,7 @@ def attach(
     outputs: int | None = None,
     layout: Layout | None = None,
     tasks: Sequence[str] = (),
-    precision: Precision = "fp32",
+    precision: Held = "fp32",
 ) -> Delta:
     """Attach a method to a backbone and put it in use.
 
@@ -562,15 +562,16 @@ def attach(
     """
     check_name(backbone, name)
     check_tasks(method, tasks)
-    device = device_of(backbone)
+    device, dtype = device_of(backbone), dtype_of(precision)
     with at_rest(backbone), torch.device("meta" if device.type == "meta" else "cpu"):
         shape = anatomy(backbone, layout)
         method.check(shape)
         parts = build(backbone, method, shape, outputs, len(tasks))
     if trains_in_place(parts):
         precision = backbones_own(backbone, method, precision)
+        dtype = dtype_of(precision)
     delta = Delta(backbone, method, name, shape, parts, tuple(tasks), precision=precision)
-    delta.to(device, DTYPES[precision])
+    delta.to(device, dtype)
     put(delta)
     return delta.use()
 
@@ -580,17 +581,17 @@ def trains_in_place(parts: Mapping[str, Part]) -> bool:
     return any(isinstance(part, WholeBackbone) for part in parts.values())
 
 
-def backbones_own(backbone: nn.Module, method: Method, asked: Precision) -> Precision:
+def backbones_own(backbone: nn.Module, method: Method, asked: Held) -> Held:
     """The type of what trains in place: the backbone's.
 
     Raises:
-        InputError: bfloat16 is asked for and the backbone is held in float32.
+        InputError: another is asked for than that or the default.
     """
     own = precision_of(backbone)
-    if asked == "bf16" != own:
+    if asked not in ("fp32", own):
         raise InputError(
-            f"{method.label} trains the backbone in place, in its own type: load the backbone in bfloat16, or leave "
-            "the adapter's type at fp32."
+            f"{method.label} trains the backbone in place, in its own type ({own}): load the backbone in {asked}, "
+            "or leave the adapter's type at fp32."
         )
     return own
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hyperadapters.anatomy import Anatomy
+from hyperadapters.anatomy import Anatomy, positions_of
 from hyperadapters.errors import InputError
 from hyperadapters.layers.rows import Rows, per_row, selected
 from hyperadapters.methods.delta import goes_on
@@ -167,8 +167,17 @@ class PromptTuning(Method):
         """One part: the prompt.
 
         Raises:
-            InputError: the backbone embeds no tokens, or its vocabulary has fewer rows than the prompt takes.
+            InputError: the backbone embeds no tokens, or its vocabulary or its positions are fewer than the prompt
+                takes.
         """
+        positions = positions_of(backbone)
+        if positions is not None and self.prompt_length >= positions:
+            raise InputError(
+                f"PromptTuning(prompt_length={self.prompt_length}): the backbone has positions for {positions} tokens, "
+                "the text's included. Use a shorter prompt."
+            )
+        if not hasattr(backbone.get_submodule(next(iter(anatomy.entries.values()))), "get_input_embeddings"):
+            raise InputError(f"PromptTuning: the first stack of {type(backbone).__name__} embeds nothing by itself.")
         return {"prompt": Prompt(anatomy, self.first_vectors(backbone), tasks)}
 
     def first_vectors(self, backbone: nn.Module) -> Float[Tensor, "prompt_length width"]:
