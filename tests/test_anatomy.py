@@ -209,7 +209,7 @@ def test_an_unknown_structure_is_shown_with_its_candidates_and_the_line_to_write
     assert "MambaForCausalLM (model_type 'mamba')" in text
     assert "backbone.layers.#.mixer.in_proj  Linear" in text
     assert "Candidates, as wide as the model: backbone.layers.#.mixer.out_proj" in text
-    line = 'ha.attach(backbone, method, layout=ha.Layout(feed_forward=("backbone.layers.#.mixer.out_proj",)))'
+    line = 'attach(backbone, method, layout=ha.Layout(feed_forward=("backbone.layers.#.mixer.out_proj",)))'
     assert line in text
     assert list(backbone.state_dict()) == keys
 
@@ -294,3 +294,42 @@ def test_as_many_tokens_as_there_are_positions_pass_and_no_more(name, positions)
         else:
             with pytest.raises((IndexError, RuntimeError)):
                 backbone(**batch)
+
+
+def small_decoder(config, **sizes):
+    """A decoder of a family whose layers hold more than attention and feed-forward."""
+    common = {
+        "vocab_size": 96, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64, "pad_token_id": 0,
+    }  # fmt: skip
+    return hf.AutoModelForCausalLM.from_config(config(**{**common, **sizes})).eval()
+
+
+def test_what_else_is_as_wide_as_the_model_in_a_layer_is_no_feed_forward():
+    backbone = small_decoder(
+        hf.Gemma3nTextConfig, vocab_size_per_layer_input=96, hidden_size_per_layer_input=8, laurel_rank=4,
+        num_kv_shared_layers=0, activation_sparsity_pattern=[0.0, 0.0],
+        layer_types=["full_attention", "sliding_attention"],
+    )  # fmt: skip
+    found = [site.module for site in attach(backbone, METHODS["houlsby"]).anatomy.sites]
+    assert found[:2] == ["model.layers.0.self_attn.o_proj", "model.layers.0.mlp.down_proj"]
+
+
+def test_a_mixture_of_experts_that_tells_its_routing_is_adapted_at_its_sum():
+    backbone = small_decoder(hf.GptOssConfig, num_local_experts=4, num_experts_per_tok=2)
+    ids = torch.randint(3, 90, (2, 6))
+    base = backbone(input_ids=ids).logits
+    delta = attach(backbone, method_named("houlsby", {"bottleneck": 8}))
+    assert delta.anatomy.sites[1].module == "model.layers.0.mlp"
+    torch.testing.assert_close(backbone(input_ids=ids).logits, base, rtol=1e-3, atol=1e-3)
+    torch.nn.init.ones_(delta.trained()["adapters.up_bias"])
+    assert not torch.allclose(backbone(input_ids=ids).logits, base, atol=1e-2)
+
+
+def test_experts_beside_a_feed_forward_are_not_guessed_between():
+    backbone = small_decoder(
+        hf.Gemma4TextConfig, global_head_dim=8, vocab_size_per_layer_input=96, hidden_size_per_layer_input=0,
+        num_kv_shared_layers=0, enable_moe_block=True, num_experts=4, top_k_experts=2, moe_intermediate_size=24,
+    )  # fmt: skip
+    with pytest.raises(InputError, match="the adapter sites are not clear"):
+        attach(backbone, METHODS["houlsby"])

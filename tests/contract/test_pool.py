@@ -224,7 +224,7 @@ def test_rows_that_make_no_sense_are_refused(tiny, batch, folders):
     with pytest.raises(InputError, match="was not told which of them the rows use.*those of a pool, `pool.rows`"):
         tiny(**batch)
     attach(tiny, METHODS["houlsby"], name="other")
-    with pytest.raises(InputError, match="the pool is at rest"):
+    with pytest.raises(InputError, match="the Delta .pool. is at rest"):
         logits(pool, "mrpc", batch)
 
 
@@ -279,3 +279,13 @@ def test_adapters_in_bfloat16_are_held_so_and_not_beside_others(tiny, batch, tmp
     load(folders[NAMES[0]], tiny)
     with torch.no_grad():
         assert torch.equal(pooled, tiny(**batch).logits)
+
+
+@pytest.mark.parametrize("size", [400_000, 2**63])
+def test_sizes_that_no_file_has_take_no_memory(size, tiny, tmp_path):
+    folders = save_several(METHODS["houlsby"], tiny, tmp_path)
+    config = json.loads((tmp_path / "mrpc" / CONFIG).read_text())
+    config["method"]["bottleneck"] = size
+    (tmp_path / "mrpc" / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"does not fit:|asks for impossible sizes"):
+        Pool(tiny, {"mrpc": folders["mrpc"]})

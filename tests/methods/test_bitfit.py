@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers as hf
 from torch import nn
 
 from conftest import make_tiny
@@ -60,3 +61,13 @@ def test_biases_that_there_are_train_as_copies_and_new_ones_start_at_zero():
         handle.remove()
     assert torch.equal(model.first.bias, own)
     assert torch.equal(model(x), before)
+
+
+def test_a_bias_that_is_no_vector_stays_the_backbones():
+    config = hf.ConvBertConfig(
+        vocab_size=96, hidden_size=32, embedding_size=32, num_hidden_layers=1, num_attention_heads=4,
+        intermediate_size=48, head_ratio=2, conv_kernel_size=3,
+    )  # fmt: skip
+    backbone = hf.ConvBertForSequenceClassification(config).eval()
+    attach(backbone, METHODS["bitfit"], outputs=2)
+    assert backbone(input_ids=torch.randint(3, 90, (2, 8))).logits.shape == (2, 2)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from conftest import make_tiny
+from families import FAMILIES
 from hyperadapters import METHODS, InputError, attach, load, method_named, parameters, parameters_of
 from hyperadapters.experiment import method_name
 from hyperadapters.methods import method_from_json
@@ -117,6 +118,8 @@ def test_an_experiment_holds_only_what_was_changed():
         ("peft:lora", {"target_modules": "nothing"}, "peft refuses this backbone: Target modules"),
         ("peft:adalora", {}, "peft:adalora: AdaLoRA does not work when `total_step` is None"),
         ("peft:adalora", {"total_step": "10"}, "wants a call of its own after every update"),
+        ("peft:lora", {"init_lora_weights": "pissa"}, "writes the backbone's own weights, or wants data for its start"),
+        ("peft:lora", {"init_lora_weights": "olora"}, "Use one of True, False, gaussian, orthogonal"),
     ],
 )
 def test_what_peft_cannot_do_is_said_before_anything_changes(name, changes, message, tiny, batch):
@@ -140,3 +143,17 @@ def test_a_saved_configuration_of_absurd_sizes_takes_no_memory(tiny, tmp_path):
     (tmp_path / CONFIG).write_text(json.dumps(config))
     with pytest.raises(InputError, match=r"does not fit:\n.* shape \[8, 48\], expected \[1000000000, 48\]"):
         load(tmp_path, make_tiny())
+
+
+@pytest.mark.parametrize("bias", ["all", "lora_only"])
+def test_the_backbones_own_biases_do_not_train_in_place(bias):
+    backbone = FAMILIES["bert"].make()
+    before = [tensor.requires_grad for tensor in backbone.parameters()]
+    with pytest.raises(InputError, match=r"trains the backbone's own tensors\. Leave `bias` at none"):
+        attach(backbone, method_named("peft:lora", {"bias": bias}), outputs=2)
+    assert [tensor.requires_grad for tensor in backbone.parameters()] == before
+
+
+def test_a_head_that_peft_would_train_is_the_deltas_already():
+    with pytest.raises(InputError, match=r"it wraps the head \(classifier\), of which the Delta has its own"):
+        attach(FAMILIES["bert"].make(), method_named("peft:lora", {"modules_to_save": ["classifier"]}), outputs=2)

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+import transformers as hf
 from transformers.modeling_outputs import BaseModelOutput
 
 from conftest import make_tiny
 from families import FAMILIES
-from hyperadapters import METHODS, InputError, attach, method_named
+from hyperadapters import METHODS, InputError, Layout, attach, method_named
 from hyperadapters.backbone import meta_backbone
 from hyperadapters.kinds import IGNORED, score_labels
 from hyperadapters.measure import parameters
@@ -200,3 +201,42 @@ def test_a_prompt_that_cannot_be_is_refused_before_anything_changes(changes, mes
     with pytest.raises(InputError, match=message):
         attach(tiny, method_named("prompt-r", changes))
     assert list(tiny.state_dict()) == keys
+
+
+def test_a_prompt_that_takes_all_positions_is_refused():
+    with pytest.raises(InputError, match="the backbone has positions for 64 tokens"):
+        attach(FAMILIES["gpt2"].make(n_positions=64), method_named("prompt-r", {"prompt_length": 64}))
+
+
+def test_a_step_from_a_cache_gives_its_logits_however_it_is_told_its_token():
+    backbone = FAMILIES["llama"].make()
+    attach(backbone, method_named("prompt-r", {"prompt_length": 3}))
+    ids = torch.randint(3, 90, (2, 6))
+    with torch.no_grad():
+        whole = backbone(input_ids=ids).logits
+        for how in ("input_ids", "inputs_embeds"):
+            last = ids[:, -1:] if how == "input_ids" else backbone.get_input_embeddings()(ids[:, -1:])
+            cache = backbone(input_ids=ids[:, :-1], use_cache=True).past_key_values
+            step = backbone(**{how: last}, past_key_values=cache).logits
+            torch.testing.assert_close(step, whole[:, -1:], rtol=1e-4, atol=1e-5)
+
+
+def test_a_state_space_decoder_generates_after_a_prompt_as_its_forward_pass_says():
+    config = hf.MambaConfig(vocab_size=96, hidden_size=32, num_hidden_layers=2, state_size=4, eos_token_id=None)
+    backbone = hf.MambaForCausalLM(config).eval()
+    layers = Layout(feed_forward=("backbone.layers.#.mixer.out_proj",))
+    attach(backbone, method_named("prompt-r", {"prompt_length": 3}), layout=layers)
+    ids = torch.randint(3, 90, (2, 5))
+    with torch.no_grad():
+        found = backbone.generate(
+            ids, max_new_tokens=4, do_sample=False, output_logits=True, return_dict_in_generate=True
+        )
+        expected = backbone(input_ids=found.sequences).logits[:, 4:-1]
+    torch.testing.assert_close(torch.stack(found.logits, dim=1), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_cache_of_fixed_length_has_no_room_for_a_prompt_and_says_so():
+    backbone = FAMILIES["llama"].make()
+    attach(backbone, method_named("prompt-r", {"prompt_length": 3}))
+    with pytest.raises(InputError, match="generate without cache_implementation"):
+        backbone.generate(torch.randint(3, 90, (2, 5)), max_new_tokens=2, cache_implementation="static")

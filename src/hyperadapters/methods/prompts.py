@@ -73,7 +73,12 @@ class Prompt(Part):
         """The hook before the first stack: token numbers become embeddings, with the prompt among them.
 
         A pass that goes on from a cache finds the prompt there.
+
+        Raises:
+            InputError: the cache has a fixed length, which leaves no room for the prompt.
         """
+        if getattr(kwargs.get("past_key_values"), "is_compileable", False):
+            raise InputError("a prompt needs a cache that grows: generate without cache_implementation.")
         kwargs = {**dict(zip(("input_ids", "attention_mask"), args, strict=False)), **kwargs}
         (own,), length = generated(), self.vectors.shape[1]
         kwargs["attention_mask"] = extended(kwargs.get("attention_mask"), length)
@@ -121,14 +126,12 @@ def extended(mask: Int[Tensor, "batch seq"] | None, length: int) -> Int[Tensor, 
     """A mask with ones for the prompt in front; none stays none, as nothing is masked then.
 
     Raises:
-        InputError: it is made for a cache of fixed length, which has no room for the prompt.
+        InputError: it says more than which tokens there are.
     """
     if mask is None:
         return None
     if not isinstance(mask, Tensor) or mask.dim() != 2:
-        raise InputError(
-            "a prompt needs a mask of rows and tokens, and a cache that grows: generate without cache_implementation."
-        )
+        raise InputError("a prompt needs an attention mask of rows and tokens, or none.")
     return torch.cat([mask.new_ones(len(mask), length), mask], dim=1)
 
 
