@@ -94,7 +94,7 @@ def wrap(backbone: nn.Module, config: Any) -> tuple[dict[str, nn.Module], dict[s
     name = PREFIX + config.peft_type.value.lower()
     modules = dict(backbone.named_modules(remove_duplicate=False))
     attributes, keys = set(vars(backbone)), list(backbone.state_dict())
-    own = own_parameters(backbone)
+    own = dict(backbone.named_parameters())
     trained = {path: tensor.requires_grad for path, tensor in own.items()}
     written = versions_of(own)
     try:
