@@ -17,7 +17,6 @@ from hyperadapters.summary import (
     against_paper,
     average,
     few_rows,
-    label_of,
     overlap,
     sizes,
     tables,
@@ -312,11 +311,3 @@ def test_runs_from_a_trained_model_are_a_line_of_their_own():
     lines = {line.label: line for line in part.tables[16].lines}
     assert lines.keys() == {"hyperformer++", "hyperformer++, from a trained model"}
     assert lines["hyperformer++, from a trained model"].columns["scitail", "accuracy"].seeds == 2
-
-
-def test_a_method_is_called_by_its_nearest_preset():
-    assert label_of(METHODS["compacter++"]) == "compacter++"
-    assert label_of(dataclasses.replace(METHODS["compacter++"], n=8)) == "compacter++ (n = 8)"
-    assert (
-        label_of(dataclasses.replace(METHODS["compacter++"], n=8, norms=False)) == "compacter++ (norms = False, n = 8)"
-    )

@@ -16,6 +16,7 @@ from hyperadapters import figures, files
 from hyperadapters.document import FIGURES, Grid, Section, latex, markdown
 from hyperadapters.errors import InputError
 from hyperadapters.figures import Figure, Mark
+from hyperadapters.labels import label_of
 from hyperadapters.measure import human_bytes
 from hyperadapters.methods import method_from_json
 from hyperadapters.page import page
@@ -503,7 +504,8 @@ def embeddings(results: Mapping[Path, Result]) -> list[Section]:
                 f"component {n}, {100 * share:.0f} % of the variance" for n, share in enumerate(shares, 1)
             )
             seed = result.experiment["training"]["seed"]
-            title = f"Task embeddings, {result.method}, {len(found)} tasks, seed {seed}"
+            label = label_of(method_from_json(result.experiment["method"]))
+            title = f"Task embeddings, {label}, {len(found)} tasks, seed {seed}"
             title += "" if all(title != figure.title for figure in drawn) else f", {folder.name}"
             drawn.append(Figure(title, series, x_title, y_title, joined=False))
     return [Section("Task embeddings", figures=drawn)] if drawn else []

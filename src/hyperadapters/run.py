@@ -20,15 +20,9 @@ from hyperadapters.backbone import default_device, load_backbone
 from hyperadapters.data import Data, Mixture, load_data, tasks_of
 from hyperadapters.errors import InputError
 from hyperadapters.evaluate import Scores, evaluate
-from hyperadapters.experiment import (
-    Experiment,
-    MixtureTask,
-    NamedTask,
-    method_name,
-    resolve_tasks,
-    task_name,
-)
+from hyperadapters.experiment import Experiment, MixtureTask, NamedTask, resolve_tasks, task_name
 from hyperadapters.kinds import KINDS
+from hyperadapters.labels import label_of
 from hyperadapters.measure import Cost, measure, parameters
 from hyperadapters.methods.delta import Delta, attach
 from hyperadapters.methods.method import Method
@@ -346,7 +340,7 @@ def summarize(
     counted = parameters(delta)
     return Result(
         experiment=experiment.to_json(),
-        method=method_name(experiment.method),
+        method=label_of(experiment.method),
         task=task_name(experiment.task),
         metrics={split: found.metrics for split, found in scores.items()},
         invalid={split: found.invalid for split, found in scores.items()},

@@ -5,13 +5,13 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scipy import stats
 
-from hyperadapters.methods import METHODS, method_from_json
-from hyperadapters.methods.method import Method
+from hyperadapters.labels import SIZES, named, with_changes
+from hyperadapters.methods import method_from_json
 from hyperadapters.names import short_names
 from hyperadapters.published import COLUMNS, PUBLISHED, Row
 from hyperadapters.run import Result
@@ -409,42 +409,7 @@ def estimates(results: Sequence[Result], benchmark: str = "") -> dict[Column, Es
     }
 
 
-# -- names and sizes -----------------------------------------------------------------------------------------------
-
-SIZES = ("bottleneck", "n", "rank", "prompt_length", "intrinsic_dim")
-"""Fields of methods that say how large an adapter is."""
-
-
-def named(method: Method) -> tuple[str, list[str]]:
-    """The nearest preset's name with what differs from it but its size; and the sizes that differ."""
-    same = [(name, preset) for name, preset in METHODS.items() if type(preset) is type(method)]
-    if not same:
-        return method.label, []
-
-    def differing(preset: Method) -> list[str]:
-        names = [field.name for field in fields(method)]  # type: ignore[arg-type]
-        return [name for name in names if getattr(method, name) != getattr(preset, name)]
-
-    name, preset = min(same, key=lambda pair: len(differing(pair[1])))
-    changes = differing(preset)
-    said = {field: f"{field} = {getattr(method, field)}" for field in changes}
-    return (
-        with_changes(name, [said[field] for field in changes if field not in SIZES]),
-        [said[field] for field in changes if field in SIZES],
-    )
-
-
-def label_of(method: Method) -> str:
-    """The nearest preset's name, and what differs from it."""
-    return with_changes(*named(method))
-
-
-def with_changes(label: str, changes: Sequence[str]) -> str:
-    """A label with changes in brackets, joined with those it has."""
-    if not changes:
-        return label
-    text = ", ".join(changes)
-    return f"{label[:-1]}, {text})" if label.endswith(")") else f"{label} ({text})"
+# -- sizes ---------------------------------------------------------------------------------------------------------
 
 
 def sizes(lines: Iterable[Line]) -> dict[str, list[Line]]:
