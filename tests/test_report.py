@@ -29,6 +29,7 @@ from hyperadapters.report import (
 from hyperadapters.summary import tables
 from test_summary import published_run, result
 
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -321,6 +322,48 @@ def test_a_file_of_results_gives_what_their_folder_gives(tmp_path):
     assert found_at == list(range(2, len(bad) + 2))
     with pytest.raises(InputError, match=r"none.jsonl does not exist"):
         read_results(tmp_path / "none.jsonl")
+
+
+def at(values, path, value):
+    """Nested values with one of them changed."""
+    name, *rest = path
+    inside = at(values[name], rest, value) if rest else value
+    return [*values[:name], inside, *values[name + 1 :]] if isinstance(values, list) else {**values, name: inside}
+
+
+WRONG_FIELDS = [
+    (("task",), None),
+    (("metrics", "test"), {}),
+    (("metrics", "validation"), {}),
+    (("history", 1, "accuracy"), None),
+    (("history", 1), {"step": 1}),
+    (("cost", "peak_memory"), -1),
+    (("cost", "step_seconds"), None),
+    (("total",), 0),
+    (("total",), 10**400),
+    (("experiment", "backbone"), None),
+    (("experiment", "task"), None),
+    (("experiment", "training", "seed"), []),
+    (("experiment", "text", "train_rows"), "x"),
+    (("intervals", "accuracy"), []),
+    (("intervals", "accuracy"), [0.1, None]),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), WRONG_FIELDS)
+def test_a_result_with_one_wrong_field_is_left_out_and_named(path, value, tmp_path):
+    good = json.loads(json.dumps(asdict(result("full", "glue/rte", {"accuracy": 70}))))
+    (tmp_path / "all.jsonl").write_text("\n".join(map(json.dumps, (good, at(good, path, value)))))
+    found, (problem,) = read_results(tmp_path / "all.jsonl")
+    assert len(found) == 1
+    assert problem.startswith(f"{tmp_path / 'all.jsonl'}:2")
+    assert "\n" not in problem
+
+
+@pytest.mark.skipif(not RESULTS.is_dir(), reason="the package is installed without the repository")
+@pytest.mark.parametrize("name", ["evidence", "houlsby-minilm", "low-resource"])
+def test_our_own_results_are_read_whole(name):
+    assert read_results(RESULTS / f"{name}.jsonl")[1] == []
 
 
 def test_a_folder_without_results_is_refused_in_one_line(tmp_path):

@@ -29,7 +29,9 @@ from hyperadapters.summary import (
     ScoreTable,
     against_paper,
     average,
+    column_of,
     few_rows,
+    rows_of,
     scores_of,
     seeds_in_words,
     sizes,
@@ -173,22 +175,39 @@ def usable(result: Result, path: Path) -> Result:
     """The result, if it has all that tables need.
 
     Raises:
-        InputError: something is missing, of a wrong type, or no finite number.
+        InputError: something is missing, of a wrong type, no finite number or one that cannot be.
     """
     try:
         method_from_json(result.experiment["method"])
-        numbers = [*scores_of(result).values(), *result.metrics["validation"].values(), result.trained, result.total]
-        numbers += [number for ends in (result.intervals or {}).values() for number in ends]
-        numbers += [result.bytes, *result.by_kind.values()]
-        numbers += [value or 0 for value in vars(result.cost).values()]
-        numbers += [entry["step"] for entry in result.history] + [len(text) for text in result.versions.values()]
-        result.experiment["text"]["train_rows"], result.experiment["training"]["seed"], tasks_in(result)
-        finite = all(math.isfinite(number) for number in numbers)
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        found = numbers(result)
+        whole = all(
+            [
+                isinstance(result.experiment["backbone"], str),
+                isinstance(result.experiment["training"]["seed"], int),
+                isinstance(rows_of(result), int | None),
+                all(isinstance(name, str) for name in tasks_in(result)),
+                all(isinstance(number, int | float) for number in found),
+                result.metrics[result.split] and result.metrics["validation"],
+                min(result.trained, result.total) > 0 <= min(result.bytes, *vars(result.cost).values()),
+            ]
+        )
+        finite = all(math.isfinite(number) for number in found)
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{path} is not a result of this version ({type(error).__name__}: {error}).") from error
+    if not whole:
+        raise InputError(f"{path} is damaged: it lacks scores, or holds what no run can have. Run it again.")
     if not finite:
         raise InputError(f"{path} has scores that are no finite numbers: run it again.")
     return result
+
+
+def numbers(result: Result) -> list[Any]:
+    """The numbers of a result that tables and figures show."""
+    names = result.metrics["validation"]
+    ends = [end for name, (low, high) in result.intervals.items() if column_of(result, name) for end in (low, high)]
+    of_run = [result.trained, result.total, result.bytes, *result.by_kind.values(), *vars(result.cost).values()]
+    history = [entry[name] for entry in result.history for name in ("step", *names)]
+    return [*scores_of(result).values(), *names.values(), *ends, *of_run, *history]
 
 
 def versions_differ(results: Sequence[Result]) -> list[str]:

@@ -14,7 +14,7 @@ from accelerate.tracking import GeneralTracker
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hyperadapters import files
+from hyperadapters import files, settings
 from hyperadapters.anatomy import BackboneKind, kind_of
 from hyperadapters.backbone import default_device, load_backbone
 from hyperadapters.data import Data, Mixture, load_data, tasks_of
@@ -104,12 +104,13 @@ def result_from_json(values: Mapping[str, Any], where: str) -> Result:
     """The result whose fields these are.
 
     Raises:
-        InputError: some are missing or unknown; `where` they were found is said.
+        InputError: some are missing, unknown or of a wrong type; `where` they were found is said.
     """
     try:
-        return Result(**{**values, "cost": Cost(**values["cost"])})
-    except (TypeError, KeyError) as error:
+        found = Result(**values)
+    except TypeError as error:
         raise InputError(f"{where} is not a result of this version: {error}.") from error
+    return settings.parse(Result, vars(found), where)
 
 
 def run(
