@@ -118,12 +118,35 @@ def test_every_figure_stands_beside_markdown_and_latex(written):
     assert all(path.read_bytes().startswith(b"%PDF") for path in (folder / "figures").glob("*.pdf"))
 
 
+def test_titles_that_differ_in_signs_alone_get_figures_and_places_of_their_own(tmp_path):
+    names = [("full", "models/t5_v1"), ("full", "models/t5-v1"), ("phm", "models/t5_v1"), ("phm", "models/t5-v1")]
+    runs = [result(m, task, {"accuracy": 60}, backbone=b) for m, b in names for task in ("电影", "音乐")]
+    paths = write_report({Path(str(number)): run for number, run in enumerate(runs)}, tmp_path)
+    text, page = (Path(paths[kind]).read_text() for kind in ("markdown", "page"))
+    named = re.findall(r"\(figures/(.*?)\)", text)
+    assert len(named) == len(set(named)) == 8
+    assert {path.name for path in (tmp_path / "figures").glob("*.svg")} == set(named)
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert len(set(ids)) == len(ids)
+    assert set(re.findall(r'href="#([^"]*)"', page)) <= set(ids)
+
+
+def test_a_mixture_of_very_many_tasks_gets_figures_whose_files_can_be_written(tmp_path):
+    names = [f"glue/a-task-of-some-length-{number}" for number in range(30)]
+    scores = {f"{name.split('/')[1]}.accuracy": 60 for name in names}
+    runs = [result(method, ",".join(names), scores) for method in ("hyperformer", "hyperformer++")]
+    paths = write_report({Path(str(number)): run for number, run in enumerate(runs)}, tmp_path)
+    named = re.findall(r"\(figures/(.*?)\)", Path(paths["markdown"]).read_text())
+    assert {path.name for path in (tmp_path / "figures").glob("*.svg")} == set(named)
+    assert any(name.startswith("learning-curves-30-tasks-in-one-glue-a-task") for name in named)
+
+
 def svg(figure):
     return rendered(figure, "svg")["svg"].decode()
 
 
 def test_the_same_figure_gives_the_same_bytes():
-    figures = [Figure("t", {"a": [Mark(1, 10, "low"), Mark(9, 20, "high", half=2)]}, "x", "y") for _ in range(2)]
+    figures = [Figure("t", {"a": [Mark(1, 10, "low"), Mark(9, 20, "high", reach=(1, 2))]}, "x", "y") for _ in range(2)]
     assert rendered(figures[0], "svg", "pdf", "png") == rendered(figures[1], "svg", "pdf", "png")
 
 
@@ -171,7 +194,7 @@ def test_curves_are_means_over_seeds_with_bands():
     (section,) = learning_curves(tables(runs)[0])
     (marks,) = section.figures[0].series.values()
     assert [(mark.x, mark.y) for mark in marks] == [(10, pytest.approx(32.5)), (20, pytest.approx(65))]
-    assert marks[1].half == pytest.approx(np.std([60, 70], ddof=1))
+    assert marks[1].reach == pytest.approx(2 * (np.std([60, 70], ddof=1),))
 
 
 def test_the_low_resource_figure_has_a_line_for_each_method():

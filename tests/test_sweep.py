@@ -16,7 +16,7 @@ import psutil
 import pytest
 from filelock import FileLock, Timeout
 
-from hyperadapters import METHODS, Experiment, FilesTask, InputError, NamedTask, Text, Training
+from hyperadapters import METHODS, TASKS, Experiment, FilesTask, InputError, MixtureTask, NamedTask, Text, Training
 from hyperadapters.attempt import ATTEMPTS, Job, Report, attempt
 from hyperadapters.cli import forecast_table
 from hyperadapters.engines import Progress, Worker, on_this_machine
@@ -76,6 +76,15 @@ def test_a_key_tells_experiments_apart_but_not_where_their_data_lie(tmp_path):
     assert len({key(other) for other in (run, *others)}) == 3
     assert key(run).startswith("glue-rte_phm_")
     assert key(with_changes(run, {"method.n": "4"})).startswith("glue-rte_PHMAdapter_")
+
+
+def test_a_key_of_very_many_tasks_is_a_name_that_a_file_can_have():
+    many = MixtureTask(names=tuple(TASKS))
+    runs = [Experiment(method=METHODS["hyperformer"], task=many, training=Training(lr=lr)) for lr in (1e-3, 1e-2)]
+    assert max(len(f"{key(run)}.failed.json.tmp".encode()) for run in runs) <= 255
+    assert len({key(run) for run in runs}) == 2
+    eight = replace(runs[0], task=MixtureTask(names=("glue/mrpc", "glue/rte")))
+    assert key(eight).startswith("glue-mrpc+glue-rte_hyperformer_")
 
 
 def test_a_failure_is_tried_once_more(tmp_path):

@@ -154,3 +154,5 @@ METRICS: dict[str, Metric] = {
     )
 }
 """By the name in tables and files."""
+SIGNED = ("matthews", "pearson", "spearman")
+"""Names of those that reach down to -1, the others to 0."""

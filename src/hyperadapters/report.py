@@ -4,6 +4,7 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from hyperadapters.figures import Figure, Mark
 from hyperadapters.labels import label_of
 from hyperadapters.measure import human_bytes
 from hyperadapters.methods import method_from_json
+from hyperadapters.names import occurrences
 from hyperadapters.page import page
 from hyperadapters.progress import span
 from hyperadapters.run import RESULT, Result, read_result, result_from_json
@@ -214,7 +216,7 @@ def versions_differ(results: Sequence[Result]) -> list[str]:
     """In words, which packages had several versions: small differences may come from them."""
     found: dict[str, set[str]] = defaultdict(set)
     for result in results:
-        for package, version in (result.versions or {}).items():
+        for package, version in result.versions.items():
             found[package].add(version)
     mixed = {package: sorted(versions) for package, versions in found.items() if len(versions) > 1}
     said = "; ".join(f"{package} {', '.join(versions)}" for package, versions in mixed.items())
@@ -257,13 +259,23 @@ def report(results: Mapping[Path, Result], problems: Sequence[str] = ()) -> list
     runs = list(results.values())
     found = tables(runs)
     notes = [*versions_differ(runs), *(f"Left out: {problem}" for problem in problems)]
-    return [
+    sections = [
         *map(scores, found),
         *rows_sections(runs),
         *(section for table in found for section in costs(table)),
         *embeddings(results),
         *(section for table in found for section in learning_curves(table)),
         *([Section("What to know of these results", notes=notes)] if notes else []),
+    ]
+    return numbered_figures(sections)
+
+
+def numbered_figures(sections: Sequence[Section]) -> list[Section]:
+    """The sections, figures of one name numbered: titles that differ in signs alone give one name."""
+    numbers = iter(occurrences(figure.name for section in sections for figure in section.figures))
+    return [
+        replace(section, figures=[replace(figure, number=next(numbers)) for figure in section.figures])
+        for section in sections
     ]
 
 
@@ -301,7 +313,7 @@ def in_cell(found: Estimate | None) -> str:
     """A score, with how far it is known; a dash where there is none."""
     if found is None:
         return "–"
-    return str(found) if found.sd is not None or found.half is None else f"{found} [{found.low:.1f}, {found.high:.1f}]"
+    return str(found) if found.sd is not None or found.reach is None else f"{found} [{found.low:.1f}, {found.high:.1f}]"
 
 
 def paper_rows(table: ScoreTable, line: Line) -> list[list[str]]:
@@ -359,7 +371,7 @@ def trade_off(table: ScoreTable) -> Figure | None:
     lines = [(line, score) for line, score in known(table) if not line.best_of]
     largest = max((line.peak_memory for line, _ in lines), default=1) or 1
     series = {
-        line.label: [Mark(line.percent, score.mean, about(line, score), circle(line.peak_memory, largest), score.half)]
+        line.label: [Mark(line.percent, score.mean, about(line, score), circle(line.peak_memory, largest), score.reach)]
         for line, score in lines
     }
     caption = "Error bars: 95 % intervals."
@@ -374,7 +386,7 @@ Y_TITLE = "average of columns, %"
 
 def about(line: Line, score: Estimate) -> str:
     """What hovering over a line's point says."""
-    interval = "" if score.half is None else f"\n95 % interval {score.low:.2f} to {score.high:.2f}"
+    interval = "" if score.reach is None else f"\n95 % interval {score.low:.2f} to {score.high:.2f}"
     return (
         f"{line.label}\nscore {score}, {seeds_in_words(score.seeds)}{interval}\n{line.percent:.3f} % trained a task, "
         f"{human_bytes(line.bytes)} stored a model\n{human_bytes(line.peak_memory)} peak memory of a training step"
@@ -388,7 +400,7 @@ def by_size(table: ScoreTable) -> Figure | None:
     for family, lines in sizes(table.lines).items():
         marks = [
             Mark(line.trained / line.tasks, averages[line.label].mean, about(line, averages[line.label]),
-                 half=averages[line.label].half)
+                 reach=averages[line.label].reach)
             for line in lines if line.label in averages
         ]  # fmt: skip
         if len(marks) > 1:
@@ -440,6 +452,11 @@ def score_on(table: ScoreTable, label: str, kind: str) -> Estimate | None:
     return average(columns) if columns else None
 
 
+def both(sd: float | None) -> tuple[float, float] | None:
+    """A standard deviation below and above."""
+    return None if sd is None else (sd, sd)
+
+
 def in_row(found: Estimate | None) -> str:
     """A score with its seeds."""
     return "–" if found is None else f"{found} ({found.seeds})"
@@ -453,7 +470,7 @@ def rows_figure(title: str, kind: str, by_rows: Mapping[int | None, ScoreTable],
             found = score_on(table, label, kind)
             if rows is not None and found is not None:
                 tip = f"{label}, {rows:,} rows\n{found}, {seeds_in_words(found.seeds)}"
-                series.setdefault(label, []).append(Mark(rows, found.mean, tip, half=found.sd))
+                series.setdefault(label, []).append(Mark(rows, found.mean, tip, reach=both(found.sd)))
     caption = "Bands: standard deviation over seeds."
     y_title = Y_TITLE if kind == "average" else "mean of the metrics, %"
     return Figure(f"{title}, {kind}", series, "training rows", y_title, log_x=True, caption=caption)
@@ -567,7 +584,7 @@ def curve(label: str, runs: Sequence[Result]) -> list[Mark]:
     marks = []
     for step, found in sorted(by_step.items()):
         if len(found) == len(runs):
-            sd = statistics.stdev(found) if len(found) > 1 else None
+            sd = both(statistics.stdev(found) if len(found) > 1 else None)
             mean = statistics.mean(found)
             marks.append(Mark(step, mean, f"{label}, step {step}\n{mean:.2f}, {len(found)} run(s)", 5, sd))
     return marks

@@ -22,6 +22,7 @@ from hyperadapters.labels import nearest
 from hyperadapters.measure import parameters_of
 from hyperadapters.methods import METHODS
 from hyperadapters.methods.method import method_to_json
+from hyperadapters.names import fitting
 from hyperadapters.packed import packs
 from hyperadapters.progress import console
 from hyperadapters.run import EXPERIMENT, RESULT, Result, read_result, run
@@ -117,12 +118,13 @@ def identity(experiment: Experiment) -> dict[str, Any]:
 
 
 def key(experiment: Experiment) -> str:
-    """A name for an experiment that no other has: task, method, and a hash of its identity."""
+    """A name for an experiment that no other has: task and method, or their beginning, and a hash of its identity."""
     text = json.dumps(identity(experiment), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     name = nearest(experiment.method)
     method = name if METHODS.get(name) == experiment.method else experiment.method.label
-    return re.sub(r"[^\w.+-]+", "-", f"{task_name(experiment.task)}_{method}_{digest}")
+    readable = re.sub(r"[^\w.+-]+", "-", f"{task_name(experiment.task)}_{method}")
+    return f"{fitting(readable)}_{digest}"
 
 
 def chosen(experiments: Sequence[Experiment], only: Mapping[str, str]) -> list[Experiment]:
