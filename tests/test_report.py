@@ -389,6 +389,15 @@ def test_our_own_results_are_read_whole(name):
     assert read_results(RESULTS / f"{name}.jsonl")[1] == []
 
 
+def test_files_of_one_name_have_tables_of_their_own(tmp_path):
+    good = json.loads(json.dumps(asdict(result("full", "data", {"accuracy": 91}))))
+    files = [{"type": "files", "train": f"{folder}/data.jsonl", "answer": "a"} for folder in ("films", "laptops")]
+    lines = [json.dumps(at(good, ("experiment", "task"), task)) for task in files]
+    (tmp_path / "all.jsonl").write_text("\n".join(lines))
+    titles = [section.title for section in report(read_results(tmp_path / "all.jsonl")[0])]
+    assert titles[:2] == ["data (films, a) on t5-base", "data (laptops, a) on t5-base"]
+
+
 def test_a_folder_without_results_is_refused_in_one_line(tmp_path):
     with pytest.raises(InputError, match=r"holds no result.json of a run .* `hyperadapters sweep` and `train` write"):
         read_results(tmp_path)

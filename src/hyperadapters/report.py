@@ -24,6 +24,7 @@ from hyperadapters.names import occurrences
 from hyperadapters.page import page
 from hyperadapters.progress import span
 from hyperadapters.run import RESULT, Result, read_result, result_from_json
+from hyperadapters.selection import named_apart
 from hyperadapters.store import task_embeddings
 from hyperadapters.summary import (
     Estimate,
@@ -131,7 +132,7 @@ def write_comparison(results: Sequence[Result], folder: Path) -> dict[str, str]:
 def read_results(place: Path) -> tuple[dict[Path, Result], list[str]]:
     """Every `result.json` below a folder, or every line of a JSONL file of such, and what is wrong with the others.
 
-    Returns the results by the folder that each lies in, or by the file and its line.
+    Returns the results by the folder that each lies in, or by the file and its line; own files of one name told apart.
 
     Raises:
         InputError: no such folder or file, or none that can be read.
@@ -151,7 +152,7 @@ def read_results(place: Path) -> tuple[dict[Path, Result], list[str]]:
     if not results:
         why = f": {wrong[0]}" if wrong else ". `hyperadapters sweep` and `train` write them."
         raise InputError(f"{place} holds no {RESULT} of a run that can be read, at any depth{why}")
-    return results, wrong
+    return dict(zip(results, named_apart(list(results.values())), strict=True)), wrong
 
 
 def in_folder(folder: Path) -> Iterator[tuple[Path, Callable[[], Result]]]:
@@ -353,7 +354,8 @@ def remarks(table: ScoreTable) -> list[str]:
         *([f"Averages are over {', '.join(over)}, which half of the methods or more have."] if over else []),
         *([f"Trained on a part of the training rows: {rows}."] if rows else []),
         *([f"Tested on a part of the rows by {', '.join(tested)}."] if tested else []),
-        *(f"{line.label}: lacks runs of some settings, which take no part: {'; '.join(line.incomplete)}."
+        *(f"{line.label}: lacks runs of some settings, which take part only where none has all: "
+          f"{'; '.join(line.incomplete)}."
           for line in table.lines if line.incomplete),
         *told_apart(table),
         *against_paper(table),
