@@ -18,6 +18,7 @@ import torch
 from hyperadapters import METHODS, InputError, attach
 from hyperadapters.document import Grid, Section, latex
 from hyperadapters.figures import Figure, Mark, inline, rendered
+from hyperadapters.page import page
 from hyperadapters.report import (
     learning_curves,
     principal_components,
@@ -288,17 +289,47 @@ window.addEventListener('load', function () {
 """
 
 
-@pytest.mark.parametrize("width", [480, 1280])
-def test_in_a_browser_tables_sort_and_points_tell_their_numbers(written, tmp_path, width):
+def in_browser(page, checks, folder, width=1280):
+    """What a script finds on a page and leaves there as JSON."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not browser:
         pytest.skip("there is no Chromium on this machine")
-    (tmp_path / "page.html").write_text(written[1]["page"].replace("<body>", f"<body>{CHECKS}"))
+    (folder / "page.html").write_text(page.replace("<body>", f"<body>{checks}"))
     options = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
-    words = [browser, *options.split(), f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900"]
-    words += ["--dump-dom", (tmp_path / "page.html").as_uri()]
+    words = [browser, *options.split(), f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900"]
+    words += ["--dump-dom", (folder / "page.html").as_uri()]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
-    found = json.loads(unescape(re.findall(r"<pre>(.*)</pre>", done.stdout, re.DOTALL)[0]))
+    return json.loads(unescape(re.findall(r"<pre>(.*)</pre>", done.stdout, re.DOTALL)[0]))
+
+
+SORTING = """
+<script>
+window.addEventListener('load', function () {
+  var table = document.querySelector('table'), found = [];
+  Array.from(table.querySelectorAll('th button')).forEach(function (button) {
+    button.click();
+    found.push(Array.from(table.tBodies).map(function (b) { return b.rows[0].cells[0].textContent; }).join(''));
+  });
+  document.body.innerHTML = '<pre>' + JSON.stringify(found) + '</pre>';
+});
+</script>
+"""
+
+
+def test_in_a_browser_numbers_sort_by_what_they_are_in_any_unit(tmp_path):
+    cells = {
+        "a": ["174.3 kB", "-5.70 [-9.1, 2.0]", "1,000"],
+        "b": ["84.1 MB", "72.71 ± 2.70", "all"],
+        "c": ["1.02 GB", "–", "500"],
+        "d": ["900 B", "9.80", "2,490"],
+    }
+    grid = Grid(["method", "stored", "score", "rows"], [[[name, *row]] for name, row in cells.items()])
+    assert in_browser(page("t", [Section("s", [grid])], {}), SORTING, tmp_path) == ["abcd", "cbad", "bdac", "dacb"]
+
+
+@pytest.mark.parametrize("width", [480, 1280])
+def test_in_a_browser_tables_sort_and_points_tell_their_numbers(written, tmp_path, width):
+    found = in_browser(written[1]["page"], CHECKS, tmp_path, width)
     assert found["errors"] == 0
     assert found["best_first"] == ["full", "compacter++"]
     assert found["best_last"] == ["compacter++", "full"]

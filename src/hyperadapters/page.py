@@ -1,5 +1,6 @@
 """One self-contained HTML page of tables and figures: inline style, script and SVG; nothing is fetched."""
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -36,8 +37,8 @@ font-size:13px;white-space:pre-line;max-width:min(26rem,92vw);pointer-events:non
 
 SCRIPT = """
 function value(body, column) {
-  var text = body.rows[0].cells[column].textContent.replace(/,/g, ''), number = parseFloat(text);
-  return isNaN(number) ? text : number;
+  var cell = body.rows[0].cells[column];
+  return cell.dataset.value === undefined ? cell.textContent : Number(cell.dataset.value);
 }
 document.querySelectorAll('th button').forEach(function (button) {
   button.addEventListener('click', function () {
@@ -137,9 +138,21 @@ def table(grid: Grid) -> str:
 
 def row(cells: Sequence[str], place: int, grid: Grid) -> str:
     """A row; all but the first of a group are set smaller."""
-    inner = "".join(f"<td{named(number, grid)}>{escape(cell)}</td>" for number, cell in enumerate(cells))
+    inner = "".join(
+        f"<td{named(number, grid) or valued(cell)}>{escape(cell)}</td>" for number, cell in enumerate(cells)
+    )
     below = ' class="below"' if place else ""
     return f"<tr{below}>{inner}</tr>"
+
+
+NUMBER = re.compile(r"([+-]?\d[\d,]*(?:\.\d+)?)(?: (kB|MB|GB))?")
+UNITS = {None: 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
+
+
+def valued(cell: str) -> str:
+    """What a cell is sorted by: the number that it begins with, in its unit."""
+    found = NUMBER.match(cell)
+    return f' data-value="{float(found[1].replace(",", "")) * UNITS[found[2]]:.12g}"' if found else ""
 
 
 def named(number: int, grid: Grid) -> str:
