@@ -13,10 +13,10 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import multitask
+from hyperadapters.labels import label_of
 from hyperadapters.methods import method_from_json
 from hyperadapters.names import short_names
 from hyperadapters.run import RESULT, Result, read_result
-from hyperadapters.summary import label_of
 
 SINGLE = "single-task adapters"
 NAMES = short_names(multitask.TASKS)

@@ -7,16 +7,16 @@ import json
 import sys
 from pathlib import Path
 
-from hyperadapters.experiment import method_name
-from hyperadapters.methods import Method, method_from_json
+from hyperadapters.labels import label_of
+from hyperadapters.methods import METHODS, Method, method_from_json
 from hyperadapters.methods.method import method_to_json
 from hyperadapters.run import RESULT, read_result
 
 
 def name_of(method: Method) -> str:
     """The preset's name, or all fields where they are others."""
-    name = method_name(method)
-    return name if name != method.label else json.dumps(method_to_json(method), sort_keys=True)
+    name = label_of(method)
+    return name if name in METHODS else json.dumps(method_to_json(method), sort_keys=True)
 
 
 def main() -> None:

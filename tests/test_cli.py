@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 from conftest import tiny_config
 from hyperadapters import METHODS, TASKS
 from hyperadapters.cli import app
+from hyperadapters.report import compared
+from hyperadapters.run import read_result
 
 QUICK = ("--set", "training.epochs=1", "--set", "text.train_rows=32")
 
@@ -319,6 +321,15 @@ def test_compare_writes_one_table_and_one_figure(tmp_path):
     assert "is not empty" in refuses(*words)
 
 
+def test_compare_names_each_method_as_it_was_asked_for(files, tmp_path):
+    """Two presets of one class, both changed: two rows and two points."""
+    words = ("compare", "--methods", "houlsby,pfeiffer", *own(files), "--output", tmp_path / "c", *QUICK[:2])
+    found = works(*words, "--set", "method.bottleneck=8")
+    assert all(re.search(rf"^ *{name} ", found.stdout, re.MULTILINE) for name in ("houlsby", "pfeiffer"))
+    results = [read_result(tmp_path / "c" / name) for name in ("houlsby", "pfeiffer")]
+    assert list(compared(results).series) == ["houlsby (bottleneck = 8)", "pfeiffer (bottleneck = 8)"]
+
+
 def test_compare_all_measures_every_method_alike(files, tmp_path):
     words = ("compare", "--methods", "all", *own(files), "--output", tmp_path / "c", "--json", *QUICK[:2])
     results = one_json(works(*words))["results"]
@@ -335,7 +346,7 @@ def test_a_method_of_peft_stands_in_a_comparison_and_settings_go_to_the_method_t
     words = ("compare", "--methods", "compacter++,peft:lora", *own(files), "--output", tmp_path / "c", *QUICK[:2])
     ours = ("--set", "compacter++.n=8", "--set", "peft:lora.r=2")
     found = one_json(works(*words, *ours, "--json"))["results"]
-    assert [run["method"] for run in found] == ["Compacter", "peft:lora"]
+    assert [run["method"] for run in found] == ["compacter++", "peft:lora"]
     assert [run["experiment"]["method"].get("n") for run in found] == [8, None]
     assert found[1]["trained"] == 12 * 2 * 2 * 2 * 144
     assert found[1]["cost"]["step_seconds"] > 0

@@ -26,6 +26,7 @@ ORDER = [
     "attention",
     "backbone",
     "methods",
+    "labels",
     "tables",
     "metrics",
     "tasks",

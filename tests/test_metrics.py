@@ -1,10 +1,12 @@
 """Metrics against hand-worked cases, invalid answers included."""
 
 import pytest
+from sklearn.metrics import f1_score
 
 from hyperadapters.metrics import (
     accuracy,
     answer_f1,
+    bootstrap,
     exact_match,
     f1,
     macro_f1,
@@ -36,6 +38,20 @@ def test_f1_without_a_positive_answer_is_zero():
 def test_macro_f1_is_the_mean_over_classes():
     """Class 0: precision 1, recall 1/2; class 1: precision 1/2, recall 1; class 2: nothing found."""
     assert macro_f1([0, 1, 1, -1], [0, 0, 1, 2]) == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
+
+
+def test_macro_f1_counts_a_class_that_no_reference_has_as_scikit_learn_does():
+    """One answer of class 2 to rows of 0 and 1: class 2 counts with an F1 of 0."""
+    predictions, references = [0, 1, 2], [0, 1, 1]
+    assert macro_f1(predictions, references) == pytest.approx((1 + 2 / 3 + 0) / 3)
+    assert macro_f1(predictions, references) == f1_score(references, predictions, average="macro")
+
+
+def test_resamples_are_scored_over_the_classes_of_the_whole():
+    """A class of one row that is never found: it counts in every resample, not in those that draw it alone."""
+    predictions, references = [0] * 10 + [1] * 10, [0] * 10 + [1] * 9 + [2]
+    low, high = bootstrap(macro_f1, predictions, references)
+    assert low < macro_f1(predictions, references) < high < 0.667
 
 
 def test_matthews_of_two_classes():

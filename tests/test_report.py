@@ -18,6 +18,7 @@ import torch
 from hyperadapters import METHODS, InputError, attach
 from hyperadapters.document import Grid, Section, latex
 from hyperadapters.figures import Figure, Mark, inline, rendered
+from hyperadapters.page import page
 from hyperadapters.report import (
     learning_curves,
     principal_components,
@@ -29,6 +30,7 @@ from hyperadapters.report import (
 from hyperadapters.summary import tables
 from test_summary import published_run, result
 
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -117,12 +119,35 @@ def test_every_figure_stands_beside_markdown_and_latex(written):
     assert all(path.read_bytes().startswith(b"%PDF") for path in (folder / "figures").glob("*.pdf"))
 
 
+def test_titles_that_differ_in_signs_alone_get_figures_and_places_of_their_own(tmp_path):
+    names = [("full", "models/t5_v1"), ("full", "models/t5-v1"), ("phm", "models/t5_v1"), ("phm", "models/t5-v1")]
+    runs = [result(m, task, {"accuracy": 60}, backbone=b) for m, b in names for task in ("电影", "音乐")]
+    paths = write_report({Path(str(number)): run for number, run in enumerate(runs)}, tmp_path)
+    text, page = (Path(paths[kind]).read_text() for kind in ("markdown", "page"))
+    named = re.findall(r"\(figures/(.*?)\)", text)
+    assert len(named) == len(set(named)) == 8
+    assert {path.name for path in (tmp_path / "figures").glob("*.svg")} == set(named)
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert len(set(ids)) == len(ids)
+    assert set(re.findall(r'href="#([^"]*)"', page)) <= set(ids)
+
+
+def test_a_mixture_of_very_many_tasks_gets_figures_whose_files_can_be_written(tmp_path):
+    names = [f"glue/a-task-of-some-length-{number}" for number in range(30)]
+    scores = {f"{name.split('/')[1]}.accuracy": 60 for name in names}
+    runs = [result(method, ",".join(names), scores) for method in ("hyperformer", "hyperformer++")]
+    paths = write_report({Path(str(number)): run for number, run in enumerate(runs)}, tmp_path)
+    named = re.findall(r"\(figures/(.*?)\)", Path(paths["markdown"]).read_text())
+    assert {path.name for path in (tmp_path / "figures").glob("*.svg")} == set(named)
+    assert any(name.startswith("learning-curves-30-tasks-in-one-glue-a-task") for name in named)
+
+
 def svg(figure):
     return rendered(figure, "svg")["svg"].decode()
 
 
 def test_the_same_figure_gives_the_same_bytes():
-    figures = [Figure("t", {"a": [Mark(1, 10, "low"), Mark(9, 20, "high", half=2)]}, "x", "y") for _ in range(2)]
+    figures = [Figure("t", {"a": [Mark(1, 10, "low"), Mark(9, 20, "high", reach=(1, 2))]}, "x", "y") for _ in range(2)]
     assert rendered(figures[0], "svg", "pdf", "png") == rendered(figures[1], "svg", "pdf", "png")
 
 
@@ -170,7 +195,7 @@ def test_curves_are_means_over_seeds_with_bands():
     (section,) = learning_curves(tables(runs)[0])
     (marks,) = section.figures[0].series.values()
     assert [(mark.x, mark.y) for mark in marks] == [(10, pytest.approx(32.5)), (20, pytest.approx(65))]
-    assert marks[1].half == pytest.approx(np.std([60, 70], ddof=1))
+    assert marks[1].reach == pytest.approx(2 * (np.std([60, 70], ddof=1),))
 
 
 def test_the_low_resource_figure_has_a_line_for_each_method():
@@ -264,17 +289,47 @@ window.addEventListener('load', function () {
 """
 
 
-@pytest.mark.parametrize("width", [480, 1280])
-def test_in_a_browser_tables_sort_and_points_tell_their_numbers(written, tmp_path, width):
+def in_browser(page, checks, folder, width=1280):
+    """What a script finds on a page and leaves there as JSON."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not browser:
         pytest.skip("there is no Chromium on this machine")
-    (tmp_path / "page.html").write_text(written[1]["page"].replace("<body>", f"<body>{CHECKS}"))
+    (folder / "page.html").write_text(page.replace("<body>", f"<body>{checks}"))
     options = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
-    words = [browser, *options.split(), f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900"]
-    words += ["--dump-dom", (tmp_path / "page.html").as_uri()]
+    words = [browser, *options.split(), f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900"]
+    words += ["--dump-dom", (folder / "page.html").as_uri()]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
-    found = json.loads(unescape(re.findall(r"<pre>(.*)</pre>", done.stdout, re.DOTALL)[0]))
+    return json.loads(unescape(re.findall(r"<pre>(.*)</pre>", done.stdout, re.DOTALL)[0]))
+
+
+SORTING = """
+<script>
+window.addEventListener('load', function () {
+  var table = document.querySelector('table'), found = [];
+  Array.from(table.querySelectorAll('th button')).forEach(function (button) {
+    button.click();
+    found.push(Array.from(table.tBodies).map(function (b) { return b.rows[0].cells[0].textContent; }).join(''));
+  });
+  document.body.innerHTML = '<pre>' + JSON.stringify(found) + '</pre>';
+});
+</script>
+"""
+
+
+def test_in_a_browser_numbers_sort_by_what_they_are_in_any_unit(tmp_path):
+    cells = {
+        "a": ["174.3 kB", "-5.70 [-9.1, 2.0]", "1,000"],
+        "b": ["84.1 MB", "72.71 ± 2.70", "all"],
+        "c": ["1.02 GB", "–", "500"],
+        "d": ["900 B", "9.80", "2,490"],
+    }
+    grid = Grid(["method", "stored", "score", "rows"], [[[name, *row]] for name, row in cells.items()])
+    assert in_browser(page("t", [Section("s", [grid])], {}), SORTING, tmp_path) == ["abcd", "cbad", "bdac", "dacb"]
+
+
+@pytest.mark.parametrize("width", [480, 1280])
+def test_in_a_browser_tables_sort_and_points_tell_their_numbers(written, tmp_path, width):
+    found = in_browser(written[1]["page"], CHECKS, tmp_path, width)
     assert found["errors"] == 0
     assert found["best_first"] == ["full", "compacter++"]
     assert found["best_last"] == ["compacter++", "full"]
@@ -321,6 +376,57 @@ def test_a_file_of_results_gives_what_their_folder_gives(tmp_path):
     assert found_at == list(range(2, len(bad) + 2))
     with pytest.raises(InputError, match=r"none.jsonl does not exist"):
         read_results(tmp_path / "none.jsonl")
+
+
+def at(values, path, value):
+    """Nested values with one of them changed."""
+    name, *rest = path
+    inside = at(values[name], rest, value) if rest else value
+    return [*values[:name], inside, *values[name + 1 :]] if isinstance(values, list) else {**values, name: inside}
+
+
+WRONG_FIELDS = [
+    (("task",), None),
+    (("metrics", "test"), {}),
+    (("metrics", "validation"), {}),
+    (("history", 1, "accuracy"), None),
+    (("history", 1), {"step": 1}),
+    (("cost", "peak_memory"), -1),
+    (("cost", "step_seconds"), None),
+    (("total",), 0),
+    (("total",), 10**400),
+    (("experiment", "backbone"), None),
+    (("experiment", "task"), None),
+    (("experiment", "training", "seed"), []),
+    (("experiment", "text", "train_rows"), "x"),
+    (("intervals", "accuracy"), []),
+    (("intervals", "accuracy"), [0.1, None]),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), WRONG_FIELDS)
+def test_a_result_with_one_wrong_field_is_left_out_and_named(path, value, tmp_path):
+    good = json.loads(json.dumps(asdict(result("full", "glue/rte", {"accuracy": 70}))))
+    (tmp_path / "all.jsonl").write_text("\n".join(map(json.dumps, (good, at(good, path, value)))))
+    found, (problem,) = read_results(tmp_path / "all.jsonl")
+    assert len(found) == 1
+    assert problem.startswith(f"{tmp_path / 'all.jsonl'}:2")
+    assert "\n" not in problem
+
+
+@pytest.mark.skipif(not RESULTS.is_dir(), reason="the package is installed without the repository")
+@pytest.mark.parametrize("name", ["evidence", "houlsby-minilm", "low-resource"])
+def test_our_own_results_are_read_whole(name):
+    assert read_results(RESULTS / f"{name}.jsonl")[1] == []
+
+
+def test_files_of_one_name_have_tables_of_their_own(tmp_path):
+    good = json.loads(json.dumps(asdict(result("full", "data", {"accuracy": 91}))))
+    files = [{"type": "files", "train": f"{folder}/data.jsonl", "answer": "a"} for folder in ("films", "laptops")]
+    lines = [json.dumps(at(good, ("experiment", "task"), task)) for task in files]
+    (tmp_path / "all.jsonl").write_text("\n".join(lines))
+    titles = [section.title for section in report(read_results(tmp_path / "all.jsonl")[0])]
+    assert titles[:2] == ["data (films, a) on t5-base", "data (laptops, a) on t5-base"]
 
 
 def test_a_folder_without_results_is_refused_in_one_line(tmp_path):

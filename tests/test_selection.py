@@ -1,11 +1,12 @@
 """Selection by validation, as a pure function of results."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from hyperadapters import METHODS, Experiment, NamedTask, Result, Training
-from hyperadapters.selection import select
+from hyperadapters.selection import named_apart, select
 
 
 def result(method="compacter", task="glue/rte", lr=1e-3, seed=42, validation=0.5, test=0.5, **fields):
@@ -54,6 +55,52 @@ def test_a_setting_that_lacks_a_run_takes_no_part():
     (choice,) = select(results)
     assert choice.setting == '{"training.lr": 0.001}'
     assert choice.incomplete == ('{"training.lr": 0.01}',)
+
+
+def test_settings_that_each_lack_a_run_of_another_are_compared_on_what_they_share_and_named():
+    results = [result(lr=lr, task=f"glue/{task}", validation=score) for lr, scores in {
+        3e-2: {"cola": 0.6, "mrpc": 0.1},
+        3e-3: {"cola": 0.5, "rte": 0.9},
+    }.items() for task, score in scores.items()]  # fmt: skip
+    (choice,) = select(results)
+    assert choice.setting == '{"training.lr": 0.03}'
+    assert choice.incomplete == ('{"training.lr": 0.03}', '{"training.lr": 0.003}')
+
+
+def of_files(train, score=0.5, answer="a", **fields):
+    task = {"type": "files", "train": train, "validation": "v.jsonl", "test": "", "text": ["t"], "answer": answer,
+            "classify": True}  # fmt: skip
+    found = result(task=Path(train).name.split(".")[0], validation=score, **fields)
+    return dataclasses.replace(found, experiment={**found.experiment, "task": task})
+
+
+def test_files_of_one_name_are_tasks_of_their_own():
+    results = [of_files("films/data.jsonl", 0.91), of_files("laptops/data.jsonl", 0.55)]
+    (choice,) = select(results)
+    assert {found.task: found.metrics["validation"]["f1"] for found in choice.results} == {
+        "data (films, a)": 0.91,
+        "data (laptops, a)": 0.55,
+    }
+    assert choice.validation == pytest.approx(0.73)
+    assert named_apart(named_apart(results)) == named_apart(results)
+    more = [
+        *results,
+        of_files("/other/films/data.jsonl"),
+        of_files("films/data.jsonl", answer="b"),
+        result(task="data"),
+    ]
+    assert [found.task for found in named_apart(more)] == [
+        "data (films, a, 1)",
+        "data (laptops, a)",
+        "data (films, a, 2)",
+        "data (films, b)",
+        "data",
+    ]
+
+
+def test_files_that_are_the_same_keep_their_name():
+    results = [of_files("films/data.jsonl", seed=seed) for seed in (1, 2)]
+    assert [found.task for found in named_apart(results)] == ["data", "data"]
 
 
 def test_the_order_of_results_does_not_matter():

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from filelock import FileLock, Timeout
 
-from hyperadapters import METHODS, Experiment, FilesTask, InputError, NamedTask, Text, Training
+from hyperadapters import METHODS, TASKS, Experiment, FilesTask, InputError, MixtureTask, NamedTask, Text, Training
 from hyperadapters.attempt import ATTEMPTS, Job, Report, attempt
 from hyperadapters.cli import forecast_table
 from hyperadapters.engines import Progress, Worker, on_this_machine
@@ -75,6 +75,16 @@ def test_a_key_tells_experiments_apart_but_not_where_their_data_lie(tmp_path):
     assert key(run) == key(moved)
     assert len({key(other) for other in (run, *others)}) == 3
     assert key(run).startswith("glue-rte_phm_")
+    assert key(with_changes(run, {"method.n": "4"})).startswith("glue-rte_PHMAdapter_")
+
+
+def test_a_key_of_very_many_tasks_is_a_name_that_a_file_can_have():
+    many = MixtureTask(names=tuple(TASKS))
+    runs = [Experiment(method=METHODS["hyperformer"], task=many, training=Training(lr=lr)) for lr in (1e-3, 1e-2)]
+    assert max(len(f"{key(run)}.failed.json.tmp".encode()) for run in runs) <= 255
+    assert len({key(run) for run in runs}) == 2
+    eight = replace(runs[0], task=MixtureTask(names=("glue/mrpc", "glue/rte")))
+    assert key(eight).startswith("glue-mrpc+glue-rte_hyperformer_")
 
 
 def test_a_failure_is_tried_once_more(tmp_path):
@@ -152,6 +162,16 @@ def test_a_sweeps_file_is_run_and_filtered_and_changed(tmp_path):
     assert changed[0].method == METHODS["full"]
 
 
+def test_a_method_is_taken_by_its_name_in_every_size(tmp_path):
+    presets = (METHODS["houlsby"], METHODS["pfeiffer"])
+    methods = [replace(preset, bottleneck=size) for preset in presets for size in (24, 48)]
+    runs = [replace(experiment(tmp_path), method=method) for method in methods]
+    assert chosen(runs, {"method": "pfeiffer"}) == runs[2:]
+    assert chosen(runs, {"method": "pfeiffer", "method.bottleneck": "48"}) == runs[3:]
+    with pytest.raises(InputError, match="There are: houlsby, pfeiffer"):
+        chosen(runs, {"method": "adapter"})
+
+
 def test_wrong_filters_files_and_settings_are_refused(tmp_path):
     runs = [experiment(tmp_path)]
     with pytest.raises(InputError, match="no experiment is left. There are: compacter"):
@@ -181,6 +201,13 @@ def test_a_forecast_counts_what_is_left(tmp_path):
     assert after.costs[0].tokens == 3 * result.tokens
     assert after.costs[0].seconds == pytest.approx(3 * result.seconds, rel=0.01)
     assert after.basis == [f"finished runs in {tmp_path / 'out'}: embedded with compacter++"]
+
+
+def test_a_forecast_rests_on_runs_of_the_same_size(tmp_path):
+    small, large = (replace(experiment(tmp_path), method=replace(METHODS["houlsby"], bottleneck=d)) for d in (4, 8))
+    sweep([small], tmp_path / "out", engine=here, quiet=True)
+    (basis,) = forecast([large], tmp_path / "out").basis
+    assert basis == "steps and answers timed here: embedded with houlsby (bottleneck = 8)"
 
 
 def test_a_forecast_counts_the_rows_that_are_answered(tmp_path):

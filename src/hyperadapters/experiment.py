@@ -10,7 +10,7 @@ from hyperadapters import settings
 from hyperadapters.backbone import EMBEDDED, Precision
 from hyperadapters.data import Text
 from hyperadapters.errors import InputError, neighbours
-from hyperadapters.methods import METHODS, method_from_json
+from hyperadapters.methods import method_from_json
 from hyperadapters.methods.adapters import Adapter, Compacter, LowRankAdapter, PHMAdapter
 from hyperadapters.methods.full import FullFineTuning, FullMultiTask
 from hyperadapters.methods.hyperformer import (
@@ -310,11 +310,6 @@ def with_changes(experiment: Experiment, changes: Mapping[str, str]) -> Experime
 def text_for(task: TaskChoice) -> Text:
     """The lengths to start from: the papers' for their tasks, longer ones for instructions and their answers."""
     return Text(source_length=512, target_length=256) if isinstance(task, InstructionsTask) else Text()
-
-
-def method_name(method: Method) -> str:
-    """The preset's name of a method, or its label where its fields are others."""
-    return next((name for name, preset in METHODS.items() if preset == method), method.label)
 
 
 def resolve_tasks(task: TaskChoice) -> tuple[list[Task], Path | None]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from hyperadapters.names import numbered, slug
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
@@ -31,8 +33,8 @@ class Mark:
     """What hovering shows, line by line."""
     size: float = 7.0
     """Diameter, in points."""
-    half: float | None = None
-    """Half of the error bar, or of the band of a line."""
+    reach: tuple[float, float] | None = None
+    """How far the error bar, or the band of a line, reaches below and above."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,13 @@ class Figure:
     log_x: bool = False
     joined: bool = True
     caption: str = ""
+    number: int = 1
+    """Counts the figures of one name, which may have different titles."""
 
     @property
     def name(self) -> str:
         """For file names and identifiers."""
-        return re.sub(r"[^a-z0-9]+", "-", self.title.lower().replace("++", "-pp")).strip("-")
+        return numbered(slug(self.title.replace("++", "-pp")), self.number)
 
     @property
     def marks(self) -> list[Mark]:
@@ -150,16 +154,18 @@ def join(axes: "Axes", name: str, marks: Sequence[Mark], colour: str) -> None:
     """A line through points, with a band where they have one."""
     x, y = [mark.x for mark in marks], [mark.y for mark in marks]
     axes.plot(x, y, color=colour, linewidth=1.6, marker="o", markersize=4, label=name)
-    if any(mark.half for mark in marks):
-        low = [mark.y - (mark.half or 0.0) for mark in marks]
-        high = [mark.y + (mark.half or 0.0) for mark in marks]
+    reach = [mark.reach or (0.0, 0.0) for mark in marks]
+    if any(mark.reach for mark in marks):
+        low = [mark.y - below for mark, (below, _) in zip(marks, reach, strict=True)]
+        high = [mark.y + above for mark, (_, above) in zip(marks, reach, strict=True)]
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
 def point(axes: "Axes", mark: Mark, number: int, colour: str, marker: str, *, bar: bool) -> None:
     """A point that can be found again in the SVG, with its error bar."""
-    if bar and mark.half:
-        axes.errorbar(mark.x, mark.y, yerr=mark.half, color=colour, alpha=0.6, linewidth=1, capsize=2)
+    if bar and mark.reach:
+        below, above = mark.reach
+        axes.errorbar(mark.x, mark.y, yerr=[[below], [above]], color=colour, alpha=0.6, linewidth=1, capsize=2)
     (line,) = axes.plot(mark.x, mark.y, marker, color=colour, markersize=mark.size, alpha=0.7, clip_on=False)
     line.set_gid(f"mark-{number}")
 

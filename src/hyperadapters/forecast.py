@@ -19,9 +19,11 @@ from hyperadapters.backbone import EMBEDDED, default_device, enable_checkpointin
 from hyperadapters.data import Data, Mixture, batches_by_length, encode, limited, tasks_of, training_rows
 from hyperadapters.errors import InputError
 from hyperadapters.evaluate import evaluate
-from hyperadapters.experiment import Experiment, MixtureTask, method_name, resolve_tasks, task_name
+from hyperadapters.experiment import Experiment, MixtureTask, resolve_tasks, task_name
 from hyperadapters.kinds import KINDS, Encoded
+from hyperadapters.labels import label_of
 from hyperadapters.measure import median_seconds, parameters_of, training_step
+from hyperadapters.methods.method import method_to_json
 from hyperadapters.run import RESULT, attach_for, backbone_for, read_result
 from hyperadapters.sweep import key
 
@@ -206,8 +208,9 @@ class Paces:
 
     def of(self, experiment: Experiment, sample: Sample) -> Pace:
         """The pace of a run, from the best that there is to tell it by."""
-        name, backbone = method_name(experiment.method), experiment.backbone
-        same = [r for r in self.finished if (r.method, r.experiment["backbone"]) == (name, backbone) and r.tokens]
+        backbone, method = experiment.backbone, method_to_json(experiment.method)
+        alike = [r for r in self.finished if (r.experiment["method"], r.experiment["backbone"]) == (method, backbone)]
+        same = [r for r in alike if r.tokens]
         if same:
             self.note(f"finished runs in {self.folder}", experiment)
             return Pace(statistics.median(r.seconds / r.tokens for r in same), 0.0)
@@ -218,7 +221,7 @@ class Paces:
             training.adapter_precision,
             training.gradient_checkpointing,
         )
-        what = (backbone, name, training.batch_size, types, experiment.start)
+        what = (backbone, label_of(experiment.method), training.batch_size, types, experiment.start)
         if what not in self.timed and sample.data is not None and is_local(backbone):
             others = [pace for (place, *_), pace in self.timed.items() if place == backbone]
             if others and self.seconds > TIMED_SECONDS:
@@ -250,7 +253,7 @@ class Paces:
 
     def note(self, basis: str, experiment: Experiment) -> None:
         """Remember what an estimate rests on."""
-        of = f"{experiment.backbone} with {method_name(experiment.method)}"
+        of = f"{experiment.backbone} with {label_of(experiment.method)}"
         if of not in self.used.setdefault(basis, []):
             self.used[basis].append(of)
 

@@ -9,6 +9,7 @@ import string
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,10 +34,15 @@ def f1(predictions: Sequence[int], references: Sequence[int]) -> float:
     return float(metrics.f1_score(references, answers, zero_division=0.0))
 
 
-def macro_f1(predictions: Sequence[int], references: Sequence[int]) -> float:
-    """Mean of the F1 of every class that occurs in the references."""
-    labels = sorted(set(references))
+def macro_f1(predictions: Sequence[int], references: Sequence[int], labels: Sequence[int] | None = None) -> float:
+    """Mean of the F1 of every class that is the answer or the reference of a row, as SuperGLUE has it; or of these."""
+    labels = labels or classes(predictions, references)
     return float(metrics.f1_score(references, predictions, labels=labels, average="macro", zero_division=0.0))
+
+
+def classes(predictions: Sequence[int], references: Sequence[int]) -> list[int]:
+    """The classes that are the answer or the reference of a row."""
+    return sorted({*predictions, *references} - {INVALID})
 
 
 def matthews(predictions: Sequence[int], references: Sequence[int]) -> float:
@@ -125,6 +131,8 @@ def bootstrap(
     metric: Metric, predictions: Sequence[Any], references: Sequence[Any], resamples: int = 500
 ) -> tuple[float, float]:
     """The 95 % percentile interval of a metric over resampled rows; of MultiRC, over resampled questions."""
+    if metric is macro_f1:  # a resample may lack a class that the whole has
+        metric = partial(macro_f1, labels=classes(predictions, references))
     units: dict[Any, list[int]] = defaultdict(list)
     for row, reference in enumerate(references):
         units[reference[1] if metric in OVER_QUESTIONS else row].append(row)
@@ -154,3 +162,5 @@ METRICS: dict[str, Metric] = {
     )
 }
 """By the name in tables and files."""
+SIGNED = ("matthews", "pearson", "spearman")
+"""Names of those that reach down to -1, the others to 0."""

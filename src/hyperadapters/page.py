@@ -6,6 +6,7 @@ from html import escape
 
 from hyperadapters.document import Grid, Section
 from hyperadapters.figures import Figure, inline
+from hyperadapters.names import numbered, occurrences, slug
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b1b1b;--back:#fff;--soft:#5a5a5a;--rule:#ddd;--head:#f4f4f5;--link:#0060a0}
@@ -36,8 +37,8 @@ font-size:13px;white-space:pre-line;max-width:min(26rem,92vw);pointer-events:non
 
 SCRIPT = """
 function value(body, column) {
-  var text = body.rows[0].cells[column].textContent.replace(/,/g, ''), number = parseFloat(text);
-  return isNaN(number) ? text : number;
+  var cell = body.rows[0].cells[column];
+  return cell.dataset.value === undefined ? cell.textContent : Number(cell.dataset.value);
 }
 document.querySelectorAll('th button').forEach(function (button) {
   button.addEventListener('click', function () {
@@ -83,8 +84,12 @@ def page(title: str, sections: Sequence[Section], drawings: Mapping[str, str]) -
         sections: what stands in it.
         drawings: every figure's SVG by the figure's name.
     """
-    body = "".join(in_html(section, drawings) for section in sections)
-    contents = "".join(f'<li><a href="#{anchor(s.title)}">{escape(s.title)}</a></li>' for s in sections)
+    places = anchors(sections)
+    body = "".join(in_html(section, place, drawings) for section, place in zip(sections, places, strict=True))
+    contents = "".join(
+        f'<li><a href="#{place}">{escape(section.title)}</a></li>'
+        for section, place in zip(sections, places, strict=True)
+    )
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{STYLE}</style></head>'
@@ -93,18 +98,19 @@ def page(title: str, sections: Sequence[Section], drawings: Mapping[str, str]) -
     )
 
 
-def anchor(title: str) -> str:
-    """The identifier of a section."""
-    return "s-" + re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+def anchors(sections: Sequence[Section]) -> list[str]:
+    """The sections' identifiers."""
+    names = [f"s-{slug(section.title)}" for section in sections]
+    return [numbered(name, number) for name, number in zip(names, occurrences(names), strict=True)]
 
 
-def in_html(section: Section, drawings: Mapping[str, str]) -> str:
-    """A section."""
+def in_html(section: Section, place: str, drawings: Mapping[str, str]) -> str:
+    """A section, whose identifier is its place."""
     notes = "".join(f"<li>{escape(text)}</li>" for text in section.notes)
     figures = "".join(framed(figure, inline(drawings[figure.name], figure.name)) for figure in section.figures)
     return "".join(
         [
-            f'<section><h2 id="{anchor(section.title)}">{escape(section.title)}</h2>',
+            f'<section><h2 id="{place}">{escape(section.title)}</h2>',
             *map(table, section.grids),
             f'<ul class="notes">{notes}</ul>' if notes else "",
             f'<div class="figures">{figures}</div>' if figures else "",
@@ -132,9 +138,21 @@ def table(grid: Grid) -> str:
 
 def row(cells: Sequence[str], place: int, grid: Grid) -> str:
     """A row; all but the first of a group are set smaller."""
-    inner = "".join(f"<td{named(number, grid)}>{escape(cell)}</td>" for number, cell in enumerate(cells))
+    inner = "".join(
+        f"<td{named(number, grid) or valued(cell)}>{escape(cell)}</td>" for number, cell in enumerate(cells)
+    )
     below = ' class="below"' if place else ""
     return f"<tr{below}>{inner}</tr>"
+
+
+NUMBER = re.compile(r"([+-]?\d[\d,]*(?:\.\d+)?)(?: (kB|MB|GB))?")
+UNITS = {None: 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
+
+
+def valued(cell: str) -> str:
+    """What a cell is sorted by: the number that it begins with, in its unit."""
+    found = NUMBER.match(cell)
+    return f' data-value="{float(found[1].replace(",", "")) * UNITS[found[2]]:.12g}"' if found else ""
 
 
 def named(number: int, grid: Grid) -> str:

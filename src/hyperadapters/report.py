@@ -4,6 +4,7 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ from hyperadapters import figures, files
 from hyperadapters.document import FIGURES, Grid, Section, latex, markdown
 from hyperadapters.errors import InputError
 from hyperadapters.figures import Figure, Mark
+from hyperadapters.labels import label_of
 from hyperadapters.measure import human_bytes
 from hyperadapters.methods import method_from_json
+from hyperadapters.names import occurrences
 from hyperadapters.page import page
 from hyperadapters.progress import span
 from hyperadapters.run import RESULT, Result, read_result, result_from_json
+from hyperadapters.selection import named_apart
 from hyperadapters.store import task_embeddings
 from hyperadapters.summary import (
     Estimate,
@@ -28,7 +32,9 @@ from hyperadapters.summary import (
     ScoreTable,
     against_paper,
     average,
+    column_of,
     few_rows,
+    rows_of,
     scores_of,
     seeds_in_words,
     sizes,
@@ -126,7 +132,7 @@ def write_comparison(results: Sequence[Result], folder: Path) -> dict[str, str]:
 def read_results(place: Path) -> tuple[dict[Path, Result], list[str]]:
     """Every `result.json` below a folder, or every line of a JSONL file of such, and what is wrong with the others.
 
-    Returns the results by the folder that each lies in, or by the file and its line.
+    Returns the results by the folder that each lies in, or by the file and its line; own files of one name told apart.
 
     Raises:
         InputError: no such folder or file, or none that can be read.
@@ -146,7 +152,7 @@ def read_results(place: Path) -> tuple[dict[Path, Result], list[str]]:
     if not results:
         why = f": {wrong[0]}" if wrong else ". `hyperadapters sweep` and `train` write them."
         raise InputError(f"{place} holds no {RESULT} of a run that can be read, at any depth{why}")
-    return results, wrong
+    return dict(zip(results, named_apart(list(results.values())), strict=True)), wrong
 
 
 def in_folder(folder: Path) -> Iterator[tuple[Path, Callable[[], Result]]]:
@@ -172,29 +178,46 @@ def usable(result: Result, path: Path) -> Result:
     """The result, if it has all that tables need.
 
     Raises:
-        InputError: something is missing, of a wrong type, or no finite number.
+        InputError: something is missing, of a wrong type, no finite number or one that cannot be.
     """
     try:
         method_from_json(result.experiment["method"])
-        numbers = [*scores_of(result).values(), *result.metrics["validation"].values(), result.trained, result.total]
-        numbers += [number for ends in (result.intervals or {}).values() for number in ends]
-        numbers += [result.bytes, *result.by_kind.values()]
-        numbers += [value or 0 for value in vars(result.cost).values()]
-        numbers += [entry["step"] for entry in result.history] + [len(text) for text in result.versions.values()]
-        result.experiment["text"]["train_rows"], result.experiment["training"]["seed"], tasks_in(result)
-        finite = all(math.isfinite(number) for number in numbers)
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        found = numbers(result)
+        whole = all(
+            [
+                isinstance(result.experiment["backbone"], str),
+                isinstance(result.experiment["training"]["seed"], int),
+                isinstance(rows_of(result), int | None),
+                all(isinstance(name, str) for name in tasks_in(result)),
+                all(isinstance(number, int | float) for number in found),
+                result.metrics[result.split] and result.metrics["validation"],
+                min(result.trained, result.total) > 0 <= min(result.bytes, *vars(result.cost).values()),
+            ]
+        )
+        finite = all(math.isfinite(number) for number in found)
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{path} is not a result of this version ({type(error).__name__}: {error}).") from error
+    if not whole:
+        raise InputError(f"{path} is damaged: it lacks scores, or holds what no run can have. Run it again.")
     if not finite:
         raise InputError(f"{path} has scores that are no finite numbers: run it again.")
     return result
+
+
+def numbers(result: Result) -> list[Any]:
+    """The numbers of a result that tables and figures show."""
+    names = result.metrics["validation"]
+    ends = [end for name, (low, high) in result.intervals.items() if column_of(result, name) for end in (low, high)]
+    of_run = [result.trained, result.total, result.bytes, *result.by_kind.values(), *vars(result.cost).values()]
+    history = [entry[name] for entry in result.history for name in ("step", *names)]
+    return [*scores_of(result).values(), *names.values(), *ends, *of_run, *history]
 
 
 def versions_differ(results: Sequence[Result]) -> list[str]:
     """In words, which packages had several versions: small differences may come from them."""
     found: dict[str, set[str]] = defaultdict(set)
     for result in results:
-        for package, version in (result.versions or {}).items():
+        for package, version in result.versions.items():
             found[package].add(version)
     mixed = {package: sorted(versions) for package, versions in found.items() if len(versions) > 1}
     said = "; ".join(f"{package} {', '.join(versions)}" for package, versions in mixed.items())
@@ -237,13 +260,23 @@ def report(results: Mapping[Path, Result], problems: Sequence[str] = ()) -> list
     runs = list(results.values())
     found = tables(runs)
     notes = [*versions_differ(runs), *(f"Left out: {problem}" for problem in problems)]
-    return [
+    sections = [
         *map(scores, found),
         *rows_sections(runs),
         *(section for table in found for section in costs(table)),
         *embeddings(results),
         *(section for table in found for section in learning_curves(table)),
         *([Section("What to know of these results", notes=notes)] if notes else []),
+    ]
+    return numbered_figures(sections)
+
+
+def numbered_figures(sections: Sequence[Section]) -> list[Section]:
+    """The sections, figures of one name numbered: titles that differ in signs alone give one name."""
+    numbers = iter(occurrences(figure.name for section in sections for figure in section.figures))
+    return [
+        replace(section, figures=[replace(figure, number=next(numbers)) for figure in section.figures])
+        for section in sections
     ]
 
 
@@ -281,7 +314,7 @@ def in_cell(found: Estimate | None) -> str:
     """A score, with how far it is known; a dash where there is none."""
     if found is None:
         return "–"
-    return str(found) if found.sd is not None or found.half is None else f"{found} [{found.low:.1f}, {found.high:.1f}]"
+    return str(found) if found.sd is not None or found.reach is None else f"{found} [{found.low:.1f}, {found.high:.1f}]"
 
 
 def paper_rows(table: ScoreTable, line: Line) -> list[list[str]]:
@@ -321,7 +354,8 @@ def remarks(table: ScoreTable) -> list[str]:
         *([f"Averages are over {', '.join(over)}, which half of the methods or more have."] if over else []),
         *([f"Trained on a part of the training rows: {rows}."] if rows else []),
         *([f"Tested on a part of the rows by {', '.join(tested)}."] if tested else []),
-        *(f"{line.label}: lacks runs of some settings, which take no part: {'; '.join(line.incomplete)}."
+        *(f"{line.label}: lacks runs of some settings, which take part only where none has all: "
+          f"{'; '.join(line.incomplete)}."
           for line in table.lines if line.incomplete),
         *told_apart(table),
         *against_paper(table),
@@ -339,7 +373,7 @@ def trade_off(table: ScoreTable) -> Figure | None:
     lines = [(line, score) for line, score in known(table) if not line.best_of]
     largest = max((line.peak_memory for line, _ in lines), default=1) or 1
     series = {
-        line.label: [Mark(line.percent, score.mean, about(line, score), circle(line.peak_memory, largest), score.half)]
+        line.label: [Mark(line.percent, score.mean, about(line, score), circle(line.peak_memory, largest), score.reach)]
         for line, score in lines
     }
     caption = "Error bars: 95 % intervals."
@@ -354,7 +388,7 @@ Y_TITLE = "average of columns, %"
 
 def about(line: Line, score: Estimate) -> str:
     """What hovering over a line's point says."""
-    interval = "" if score.half is None else f"\n95 % interval {score.low:.2f} to {score.high:.2f}"
+    interval = "" if score.reach is None else f"\n95 % interval {score.low:.2f} to {score.high:.2f}"
     return (
         f"{line.label}\nscore {score}, {seeds_in_words(score.seeds)}{interval}\n{line.percent:.3f} % trained a task, "
         f"{human_bytes(line.bytes)} stored a model\n{human_bytes(line.peak_memory)} peak memory of a training step"
@@ -368,7 +402,7 @@ def by_size(table: ScoreTable) -> Figure | None:
     for family, lines in sizes(table.lines).items():
         marks = [
             Mark(line.trained / line.tasks, averages[line.label].mean, about(line, averages[line.label]),
-                 half=averages[line.label].half)
+                 reach=averages[line.label].reach)
             for line in lines if line.label in averages
         ]  # fmt: skip
         if len(marks) > 1:
@@ -420,6 +454,11 @@ def score_on(table: ScoreTable, label: str, kind: str) -> Estimate | None:
     return average(columns) if columns else None
 
 
+def both(sd: float | None) -> tuple[float, float] | None:
+    """A standard deviation below and above."""
+    return None if sd is None else (sd, sd)
+
+
 def in_row(found: Estimate | None) -> str:
     """A score with its seeds."""
     return "–" if found is None else f"{found} ({found.seeds})"
@@ -433,7 +472,7 @@ def rows_figure(title: str, kind: str, by_rows: Mapping[int | None, ScoreTable],
             found = score_on(table, label, kind)
             if rows is not None and found is not None:
                 tip = f"{label}, {rows:,} rows\n{found}, {seeds_in_words(found.seeds)}"
-                series.setdefault(label, []).append(Mark(rows, found.mean, tip, half=found.sd))
+                series.setdefault(label, []).append(Mark(rows, found.mean, tip, reach=both(found.sd)))
     caption = "Bands: standard deviation over seeds."
     y_title = Y_TITLE if kind == "average" else "mean of the metrics, %"
     return Figure(f"{title}, {kind}", series, "training rows", y_title, log_x=True, caption=caption)
@@ -503,7 +542,8 @@ def embeddings(results: Mapping[Path, Result]) -> list[Section]:
                 f"component {n}, {100 * share:.0f} % of the variance" for n, share in enumerate(shares, 1)
             )
             seed = result.experiment["training"]["seed"]
-            title = f"Task embeddings, {result.method}, {len(found)} tasks, seed {seed}"
+            label = label_of(method_from_json(result.experiment["method"]))
+            title = f"Task embeddings, {label}, {len(found)} tasks, seed {seed}"
             title += "" if all(title != figure.title for figure in drawn) else f", {folder.name}"
             drawn.append(Figure(title, series, x_title, y_title, joined=False))
     return [Section("Task embeddings", figures=drawn)] if drawn else []
@@ -546,7 +586,7 @@ def curve(label: str, runs: Sequence[Result]) -> list[Mark]:
     marks = []
     for step, found in sorted(by_step.items()):
         if len(found) == len(runs):
-            sd = statistics.stdev(found) if len(found) > 1 else None
+            sd = both(statistics.stdev(found) if len(found) > 1 else None)
             mean = statistics.mean(found)
             marks.append(Mark(step, mean, f"{label}, step {step}\n{mean:.2f}, {len(found)} run(s)", 5, sd))
     return marks

@@ -14,21 +14,15 @@ from accelerate.tracking import GeneralTracker
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hyperadapters import files
+from hyperadapters import files, settings
 from hyperadapters.anatomy import BackboneKind, kind_of
 from hyperadapters.backbone import default_device, load_backbone
 from hyperadapters.data import Data, Mixture, load_data, tasks_of
 from hyperadapters.errors import InputError
 from hyperadapters.evaluate import Scores, evaluate
-from hyperadapters.experiment import (
-    Experiment,
-    MixtureTask,
-    NamedTask,
-    method_name,
-    resolve_tasks,
-    task_name,
-)
+from hyperadapters.experiment import Experiment, MixtureTask, NamedTask, resolve_tasks, task_name
 from hyperadapters.kinds import KINDS
+from hyperadapters.labels import label_of
 from hyperadapters.measure import Cost, measure, parameters
 from hyperadapters.methods.delta import Delta, attach
 from hyperadapters.methods.method import Method
@@ -110,12 +104,13 @@ def result_from_json(values: Mapping[str, Any], where: str) -> Result:
     """The result whose fields these are.
 
     Raises:
-        InputError: some are missing or unknown; `where` they were found is said.
+        InputError: some are missing, unknown or of a wrong type; `where` they were found is said.
     """
     try:
-        return Result(**{**values, "cost": Cost(**values["cost"])})
-    except (TypeError, KeyError) as error:
+        found = Result(**values)
+    except TypeError as error:
         raise InputError(f"{where} is not a result of this version: {error}.") from error
+    return settings.parse(Result, vars(found), where)
 
 
 def run(
@@ -346,7 +341,7 @@ def summarize(
     counted = parameters(delta)
     return Result(
         experiment=experiment.to_json(),
-        method=method_name(experiment.method),
+        method=label_of(experiment.method),
         task=task_name(experiment.task),
         metrics={split: found.metrics for split, found in scores.items()},
         invalid={split: found.invalid for split, found in scores.items()},

@@ -3,7 +3,8 @@
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -27,7 +28,7 @@ class Choice:
     others: Mapping[str, float]
     """The settings that lost, and their validation scores."""
     incomplete: tuple[str, ...]
-    """Settings left out of the comparison: they lack runs that another setting has."""
+    """Settings that lack runs which another has: they take no part, or, where all do, with the runs they share."""
 
 
 def select(
@@ -46,12 +47,37 @@ def select(
     Returns:
         One choice for each group of results that are alike but for the varied settings, the seed, what belongs to the
         task (`OF_THE_TASK`, where validation chooses too) and, unless `per_task`, the task. Settings that lack a task
-        or seed which another setting has take no part.
+        or seed which another setting has take no part; where all lack one, those with most runs are compared on what
+        they share. They are named.
     """
     groups: dict[str, list[Result]] = defaultdict(list)
-    for result in results:
+    for result in named_apart(results):
         groups[group_of(result, vary, per_task=per_task)].append(result)
     return [choose(group, found, vary) for group, found in groups.items()]
+
+
+def named_apart(results: Sequence[Result]) -> list[Result]:
+    """The results, those of own files whose name another task has too called by folder and answer besides."""
+    alike: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for result in results:
+        if result.experiment["task"] not in alike[result.task]:
+            alike[result.task].append(result.experiment["task"])
+    return [replace(result, task=called(result, alike[result.task])) for result in results]
+
+
+def called(result: Result, alike: Sequence[Mapping[str, Any]]) -> str:
+    """What to call a run's task among those of its name; numbered where folder and answer are the same too."""
+    task = result.experiment["task"]
+    if len(alike) == 1 or "train" not in task:
+        return result.task
+    same = [other for other in alike if "train" in other and about(other) == about(task)]
+    number = [str(same.index(task) + 1)] if len(same) > 1 else []
+    return f"{result.task} ({', '.join([*about(task), *number])})"
+
+
+def about(task: Mapping[str, Any]) -> list[str]:
+    """The folder of a task of own files, and its column of the answer."""
+    return [part for part in (Path(task["train"]).parent.name, task.get("answer")) if part]
 
 
 def choose(group: str, results: Sequence[Result], vary: Sequence[str]) -> Choice:
@@ -63,9 +89,10 @@ def choose(group: str, results: Sequence[Result], vary: Sequence[str]) -> Choice
         setting: {case_of(result): result for runs in tasks.values() for result in best_recipe(runs)}
         for setting, tasks in found.items()
     }
+    every = set().union(*settings.values())
     most = max(len(cases) for cases in settings.values())
     fullest = {setting: cases for setting, cases in settings.items() if len(cases) == most}
-    common = set.intersection(*(set(cases) for cases in fullest.values())) or set(next(iter(fullest.values())))
+    common = set.intersection(*(set(cases) for cases in fullest.values())) or set(fullest[min(fullest)])
     scores = {
         setting: mean(validation_score(cases[case]) for case in sorted(common))
         for setting, cases in fullest.items()
@@ -78,7 +105,7 @@ def choose(group: str, results: Sequence[Result], vary: Sequence[str]) -> Choice
         scores[best],
         tuple(settings[best].values()),
         {setting: score for setting, score in scores.items() if setting != best},
-        tuple(setting for setting in settings if setting not in scores),
+        tuple(setting for setting, cases in settings.items() if set(cases) != every),
     )
 
 

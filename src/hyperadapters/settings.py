@@ -87,8 +87,12 @@ def parse(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     if unknown:
         known = [field.name for field in fields]
         raise InputError("\n  ".join(f"{where}.{key}: unknown field. {neighbours(key, known)}" for key in unknown))
-    try:
-        return cls(**{key: _adapter(cast(Any, cls), key).validate_python(value) for key, value in values.items()})
-    except ValidationError as error:
-        detail = error.errors()[0]
-        raise InputError(f"{where}: {detail['msg'].lower()}, but there is {detail['input']!r}.") from error
+    found = {}
+    for key, value in values.items():
+        try:
+            found[key] = _adapter(cast(Any, cls), key).validate_python(value)
+        except ValidationError as error:
+            detail = error.errors()[0]
+            said = f"{detail['msg'].lower()}, but there is {detail['input']!r}"
+            raise InputError(f"{where}: {key}: {said}.") from error
+    return cls(**found)

@@ -5,13 +5,14 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scipy import stats
 
-from hyperadapters.methods import METHODS, method_from_json
-from hyperadapters.methods.method import Method
+from hyperadapters.labels import SIZES, named, with_changes
+from hyperadapters.methods import method_from_json
+from hyperadapters.metrics import SIGNED
 from hyperadapters.names import short_names
 from hyperadapters.published import COLUMNS, PUBLISHED, Row
 from hyperadapters.run import Result
@@ -34,8 +35,10 @@ class Estimate:
 
     scores: Mapping[int, float]
     """By seed."""
-    rows: float | None = None
-    """Half of the interval that the test rows leave, by bootstrap; None if unknown."""
+    rows: tuple[float, float] | None = None
+    """How far the interval that the test rows leave, by bootstrap, reaches below and above; None if unknown."""
+    least: float = 0.0
+    """The lowest score there can be; the highest is 100."""
 
     @property
     def mean(self) -> float:
@@ -53,22 +56,26 @@ class Estimate:
         return statistics.stdev(self.scores.values()) if self.seeds > 1 else None
 
     @property
-    def half(self) -> float | None:
-        """Half of the 95 % interval; None where neither seeds nor rows tell."""
-        n = self.seeds
-        of_seeds = None if self.sd is None else float(stats.t.ppf(0.975, n - 1)) * self.sd / math.sqrt(n)
-        known = [half for half in (of_seeds, self.rows) if half is not None]
-        return math.hypot(*known) if known else None
+    def reach(self) -> tuple[float, float] | None:
+        """How far the 95 % interval reaches below and above, within what scores can be; None where nothing tells."""
+        n, known = self.seeds, [self.rows] if self.rows else []
+        if self.sd is not None:
+            of_seeds = float(stats.t.ppf(0.975, n - 1)) * self.sd / math.sqrt(n)
+            known.append((of_seeds, of_seeds))
+        if not known:
+            return None
+        below, above = (math.hypot(*ends) for ends in zip(*known, strict=True))
+        return max(min(below, self.mean - self.least), 0.0), max(min(above, 100 - self.mean), 0.0)
 
     @property
     def low(self) -> float:
         """Lower end of the interval."""
-        return self.mean - (self.half or 0.0)
+        return self.mean - (self.reach or (0.0, 0.0))[0]
 
     @property
     def high(self) -> float:
         """Upper end of the interval."""
-        return self.mean + (self.half or 0.0)
+        return self.mean + (self.reach or (0.0, 0.0))[1]
 
     def __str__(self) -> str:
         spread = f" ± {self.sd:.2f}" if self.sd is not None else ""
@@ -77,7 +84,7 @@ class Estimate:
 
 def overlap(first: Estimate, second: Estimate) -> bool | None:
     """Whether two intervals overlap, so that the scores cannot be told apart; None where one has no interval."""
-    if first.half is None or second.half is None:
+    if first.reach is None or second.reach is None:
         return None
     return first.low <= second.high and second.low <= first.high
 
@@ -95,11 +102,14 @@ def average(columns: Mapping[Column, Estimate], *, per_task: bool = False) -> Es
     metrics = {task: sum(other == task for other, _ in columns) for task, _ in columns}
     weights = {c: 1 / (len(metrics) * metrics[c[0]] if per_task else len(columns)) for c in columns}
     scores = {seed: sum(weights[c] * found.scores[seed] for c, found in columns.items()) for seed in seeds}
-    halves: dict[str, float] = defaultdict(float)
+    reached: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for column, found in columns.items():
         if found.rows is not None:
-            halves[column[0]] += weights[column] * found.rows
-    return Estimate(scores, math.hypot(*halves.values()) if halves else None)
+            reached[column[0]].append((weights[column] * found.rows[0], weights[column] * found.rows[1]))
+    of_tasks = [[sum(ends) for ends in zip(*pairs, strict=True)] for pairs in reached.values()]
+    below, above = (math.hypot(*ends) for ends in zip(*of_tasks, strict=True)) if of_tasks else (0.0, 0.0)
+    least = sum(weights[c] * found.least for c, found in columns.items())
+    return Estimate(scores, (below, above) if of_tasks else None, least)
 
 
 # -- tables --------------------------------------------------------------------------------------------------------
@@ -345,7 +355,7 @@ def line_of(choices: Sequence[Choice], benchmark: str, backbone: str, best_of: i
         trained=first.trained,
         total=first.total,
         tasks=tasks,
-        by_kind=first.by_kind or {},
+        by_kind=first.by_kind,
         bytes=max(result.bytes for result in results),
         peak_memory=max(result.cost.peak_memory for result in results),
         columns=estimates(results, benchmark),
@@ -396,55 +406,29 @@ def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 def estimates(results: Sequence[Result], benchmark: str = "") -> dict[Column, Estimate]:
     """An estimate for each task and metric, over the seeds; of one benchmark's tasks, or all."""
     scores: dict[Column, dict[int, float]] = defaultdict(dict)
-    halves: dict[Column, list[float]] = defaultdict(list)
+    reached: dict[Column, list[tuple[float, float]]] = defaultdict(list)
     for result in results:
-        for column, score in scores_of(result).items():
+        found = scores_of(result)
+        for column, score in found.items():
             scores[column][result.experiment["training"]["seed"]] = score
-        for name, (low, high) in (result.intervals or {}).items():
-            halves[column_of(result, name)].append(50 * (high - low))
+        for name, (low, high) in result.intervals.items():
+            column = column_of(result, name)
+            reached[column].append((max(found[column] - 100 * low, 0.0), max(100 * high - found[column], 0.0)))
     return {
-        column: Estimate(found, statistics.mean(halves[column]) if column in halves else None)
-        for column, found in scores.items()
+        column: Estimate(by_seed, middle(reached[column]), -100.0 if column[1] in SIGNED else 0.0)
+        for column, by_seed in scores.items()
         if column[0].split("/")[0] == benchmark or not benchmark
     }
 
 
-# -- names and sizes -----------------------------------------------------------------------------------------------
-
-SIZES = ("bottleneck", "n", "rank", "prompt_length", "intrinsic_dim")
-"""Fields of methods that say how large an adapter is."""
-
-
-def named(method: Method) -> tuple[str, list[str]]:
-    """The nearest preset's name with what differs from it but its size; and the sizes that differ."""
-    same = [(name, preset) for name, preset in METHODS.items() if type(preset) is type(method)]
-    if not same:
-        return method.label, []
-
-    def differing(preset: Method) -> list[str]:
-        names = [field.name for field in fields(method)]  # type: ignore[arg-type]
-        return [name for name in names if getattr(method, name) != getattr(preset, name)]
-
-    name, preset = min(same, key=lambda pair: len(differing(pair[1])))
-    changes = differing(preset)
-    said = {field: f"{field} = {getattr(method, field)}" for field in changes}
+def middle(reached: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
+    """How far the intervals of several seeds reach in the mean."""
     return (
-        with_changes(name, [said[field] for field in changes if field not in SIZES]),
-        [said[field] for field in changes if field in SIZES],
+        (statistics.mean(low for low, _ in reached), statistics.mean(high for _, high in reached)) if reached else None
     )
 
 
-def label_of(method: Method) -> str:
-    """The nearest preset's name, and what differs from it."""
-    return with_changes(*named(method))
-
-
-def with_changes(label: str, changes: Sequence[str]) -> str:
-    """A label with changes in brackets, joined with those it has."""
-    if not changes:
-        return label
-    text = ", ".join(changes)
-    return f"{label[:-1]}, {text})" if label.endswith(")") else f"{label} ({text})"
+# -- sizes ---------------------------------------------------------------------------------------------------------
 
 
 def sizes(lines: Iterable[Line]) -> dict[str, list[Line]]:
@@ -510,7 +494,7 @@ def against_paper(table: ScoreTable) -> list[str]:
     found = []
     for line in table.lines:
         ours, theirs = table.average(line), table.paper_average(line)
-        if ours is not None and theirs is not None and ours.half is not None:
+        if ours is not None and theirs is not None and ours.reach is not None:
             where = "inside" if ours.low <= theirs <= ours.high else "outside"
             interval = f"{ours.low:.2f} to {ours.high:.2f}, {seeds_in_words(ours.seeds)}"
             found.append(f"{line.label}: the paper's {theirs:.2f} lies {where} our 95 % interval ({interval}).")

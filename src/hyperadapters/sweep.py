@@ -17,9 +17,12 @@ from hyperadapters import files
 from hyperadapters.attempt import Job, Report, failures, settled
 from hyperadapters.engines import Engine, Progress, on_this_machine
 from hyperadapters.errors import InputError
-from hyperadapters.experiment import Experiment, MixtureTask, NamedTask, method_name, task_name, with_changes
+from hyperadapters.experiment import Experiment, MixtureTask, NamedTask, task_name, with_changes
+from hyperadapters.labels import nearest
 from hyperadapters.measure import parameters_of
+from hyperadapters.methods import METHODS
 from hyperadapters.methods.method import method_to_json
+from hyperadapters.names import fitting
 from hyperadapters.packed import packs
 from hyperadapters.progress import console
 from hyperadapters.run import EXPERIMENT, RESULT, Result, read_result, run
@@ -38,8 +41,8 @@ def run_in_turn(
 ) -> list[Result]:
     """Run experiments one after the other in this process, showing each one's training, each in `folder/name`.
 
-    With `resume`, finished ones are read from their files and the one that was interrupted goes on. `track` names
-    the trackers of each.
+    Each result's method is called by its name here. With `resume`, finished ones are read from their files and the
+    one that was interrupted goes on. `track` names the trackers of each.
 
     Raises:
         InputError: the folder holds something else, or one of the experiments is wrong.
@@ -56,7 +59,8 @@ def run_in_turn(
         if not quiet:
             console.print(f"[{number}/{len(experiments)}] {name}{' (done)' if done else ''}", markup=False)
         begun = resume and (place / EXPERIMENT).exists()
-        results.append(run(experiment, place, resume=begun, track=track, quiet=quiet))
+        result = run(experiment, place, resume=begun, track=track, quiet=quiet)
+        results.append(replace(result, method=name))
     return results
 
 
@@ -114,10 +118,13 @@ def identity(experiment: Experiment) -> dict[str, Any]:
 
 
 def key(experiment: Experiment) -> str:
-    """A name for an experiment that no other has: task, method, and a hash of its identity."""
+    """A name for an experiment that no other has: task and method, or their beginning, and a hash of its identity."""
     text = json.dumps(identity(experiment), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return re.sub(r"[^\w.+-]+", "-", f"{task_name(experiment.task)}_{method_name(experiment.method)}_{digest}")
+    name = nearest(experiment.method)
+    method = name if METHODS.get(name) == experiment.method else experiment.method.label
+    readable = re.sub(r"[^\w.+-]+", "-", f"{task_name(experiment.task)}_{method}")
+    return f"{fitting(readable)}_{digest}"
 
 
 def chosen(experiments: Sequence[Experiment], only: Mapping[str, str]) -> list[Experiment]:
@@ -166,9 +173,9 @@ def overridden(
 
 
 def value_at(experiment: Experiment, path: str) -> Any:
-    """A setting by its path; `method` and `task` are their names."""
+    """A setting by its path; `method` is the name of the nearest preset, `task` the task's."""
     if path in ("method", "task"):
-        return method_name(experiment.method) if path == "method" else task_name(experiment.task)
+        return nearest(experiment.method) if path == "method" else task_name(experiment.task)
     value: Any = experiment.to_json()
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None

@@ -10,7 +10,7 @@ import torch
 from conftest import make_tiny
 from families import FAMILIES
 from hyperadapters import METHODS, InputError, attach, load, method_named, parameters, parameters_of
-from hyperadapters.experiment import method_name
+from hyperadapters.labels import label_of
 from hyperadapters.methods import method_from_json
 from hyperadapters.methods.delta import CONFIG
 from hyperadapters.methods.method import method_to_json
@@ -104,7 +104,7 @@ def test_an_experiment_holds_only_what_was_changed():
     stored = json.loads(json.dumps(method_to_json(method)))
     assert stored == {"type": "Peft", "kind": "lora", "config": {"r": 16, "target_modules": ["v", "q"]}}
     assert method_from_json(stored) == method
-    assert method_name(method) == "peft:lora"
+    assert label_of(method) == "peft:lora (r = 16, target_modules = ['v', 'q'])"
 
 
 @pytest.mark.parametrize(

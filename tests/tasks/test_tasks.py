@@ -259,6 +259,24 @@ def test_own_files_with_text_answers_become_a_task(tmp_path):
     assert [metric.__name__ for metric in task.metrics] == ["exact_match", "token_f1"]
 
 
+def test_a_text_column_may_be_called_label(tmp_path):
+    path = tmp_path / "lab.jsonl"
+    path.write_text('{"label": "some text one", "category": "A"}\n{"label": "some text two", "category": "B"}\n')
+    for classify in (True, False):
+        task = own_task(
+            dict.fromkeys(("train", "validation"), path), ("label",), "category", classify=classify, name="m"
+        )
+        assert [row[:2] for row in task.examples(None)["train"]] == [
+            ("label: some text one", "A"),
+            ("label: some text two", "B"),
+        ]
+
+
+def test_a_column_that_is_both_text_and_answer_is_refused(tmp_path):
+    with pytest.raises(InputError, match="column 'gold' is both text and answer"):
+        own_task(own_files(tmp_path), ("premise", "gold"), "gold", classify=True, name="mine")
+
+
 def test_a_single_class_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"holds 1 class.*classification needs two. For free text use --target"):
         own_task(own_files(tmp_path, labels=("a", "a")), ("premise",), "gold", classify=True, name="mine")

@@ -37,7 +37,7 @@ class Method(ABC):
 
     @property
     def label(self) -> str:
-        """What tables call it where no preset is like it."""
+        """What it is called where no preset is of its type, and in the names of runs where none is like it."""
         return type(self).__name__
 
     def changed(self, changes: Mapping[str, Any]) -> "Method":

@@ -38,16 +38,21 @@ def own_task(files: dict[str, Path], fields: tuple[str, ...], answer: str, *, cl
         name: what results and the saved adapter call it.
 
     Raises:
-        InputError: files or columns missing, bad rows, or a single class.
+        InputError: files or columns missing, a column that is both text and answer, bad rows, or a single class.
     """
-    columns: dict[str, str | int] = {**{field: field for field in fields}, "label": answer}
+    if answer in fields:
+        raise InputError(
+            f"column {answer!r} is both text and answer: leave it out of the text, or name another answer."
+        )
+    apart = f"answer to {', '.join(fields)}"  # longer than any of them: a text column may be called `label`
+    source = OwnFiles(files, {**{field: field for field in fields}, apart: answer})
     if not classify:
-        return Task(Form(name, fields, FreeText()), (exact_match, token_f1), OwnFiles(files, columns), as_given)
-    classes = sorted({row.values["label"].strip() for row in read_rows(files["train"], {"label": answer})})
+        return Task(Form(name, fields, FreeText()), (exact_match, token_f1), source, as_given, answer=apart)
+    classes = sorted({row.values[answer].strip() for row in read_rows(files["train"], {answer: answer})})
     if len(classes) < 2:
         raise InputError(
             f"{files['train']}: column {answer!r} holds {len(classes)} class(es) ({', '.join(classes) or 'no rows'}); "
             "classification needs two. For free text use --target instead of --label."
         )
     form = Form(name, fields, Labels(tuple(classes)))
-    return Task(form, (accuracy, macro_f1), OwnFiles(files, columns), as_given)
+    return Task(form, (accuracy, macro_f1), source, as_given, answer=apart)

@@ -104,9 +104,9 @@ def answer_on_hub(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
     yield answer_row(record["question"], record["answer"], record["paragraph"], record["label"], key)
 
 
-def class_and_question(form: Form, row: Row) -> tuple[int, str]:
+def class_and_question(value: int, row: Row) -> tuple[int, str]:
     """What MultiRC's metrics need: the class of an answer, and whose answer it is."""
-    return target_value(form, row), row.values["question_id"]
+    return value, row.values["question_id"]
 
 
 def halve_questions(splits: Splits) -> Splits:
@@ -153,7 +153,7 @@ def query_on_hub(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
     yield query_row(record["query"], record["entities"], record["passage"], record["answers"])
 
 
-def any_answer(form: Form, row: Row) -> tuple[str, ...]:
+def any_answer(value: str, row: Row) -> tuple[str, ...]:
     """All right answers to a query."""
     return tuple(row.values["answers"].split("\n"))
 

@@ -208,19 +208,19 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, data: Path | None) -> Splits:
-        """All rows by the official name of their split, columns named as the task's fields and `label`."""
+        """All rows by the official name of their split, columns named as the task's fields and its answer."""
 
 
 Split = Callable[[Splits], Splits]
 """Official splits -> train, validation, test."""
 
-Reference = Callable[[Form, Row], Any]
-"""What metrics compare the answer to a row with."""
+Reference = Callable[[Any, Row], Any]
+"""(value of a row's target: a class, a number or a text; the row) -> what metrics compare the answer with."""
 
 
-def target_value(form: Form, row: Row) -> Any:
-    """The value of the target: a class, a number or a text."""
-    return form.target.decode(form.target.encode(row.values["label"]) or "")
+def target_value(value: Any, row: Row) -> Any:
+    """The value of the target."""
+    return value
 
 
 @dataclass(frozen=True)
@@ -236,6 +236,8 @@ class Task:
     reference: Reference = target_value
     description: str = ""
     """What to know before comparing a score with another's: where rows or text are not the benchmark's own."""
+    answer: str = "label"
+    """What rows call their answer."""
 
     def examples(self, data: Path | None, *, prefix: bool = False) -> dict[str, list[Example]]:
         """The task's examples by split: train, validation, test.
@@ -247,23 +249,25 @@ class Task:
         empty = [name for name, found in rows.items() if not found]
         if empty:
             raise InputError(f"task {self.form.name}: no rows in {' and '.join(empty)}.")
-        return {name: examples_of(found, self.form, self.reference, prefix=prefix) for name, found in rows.items()}
+        return {name: self.examples_of(found, prefix=prefix) for name, found in rows.items()}
 
+    def examples_of(self, rows: Sequence[Row], *, prefix: bool) -> list[Example]:
+        """Rows in text-to-text form.
 
-def examples_of(rows: Sequence[Row], form: Form, reference: Reference, *, prefix: bool) -> list[Example]:
-    """Rows in text-to-text form.
-
-    Raises:
-        InputError: answers that are none; the first ten, with file and line.
-    """
-    targets = [form.target.encode(row.values["label"]) for row in rows]
-    bad = [f"{row.place}: label {row.values['label']!r}" for row, t in zip(rows, targets, strict=True) if t is None]
-    if bad:
-        raise InputError(f"task {form.name}: {len(bad)} label(s) are not {form.target.expected()}:\n  {listed(bad)}")
-    return [
-        form.example(row.values, target or "", reference(form, row), prefix=prefix)
-        for row, target in zip(rows, targets, strict=True)
-    ]
+        Raises:
+            InputError: answers that are none; the first ten, with file and line.
+        """
+        target, answers = self.form.target, [row.values[self.answer] for row in rows]
+        targets = [target.encode(answer) for answer in answers]
+        bad = [f"{r.place}: label {a!r}" for r, a, t in zip(rows, answers, targets, strict=True) if t is None]
+        if bad:
+            raise InputError(
+                f"task {self.form.name}: {len(bad)} label(s) are not {target.expected()}:\n  {listed(bad)}"
+            )
+        return [
+            self.form.example(row.values, text or "", self.reference(target.decode(text or ""), row), prefix=prefix)
+            for row, text in zip(rows, targets, strict=True)
+        ]
 
 
 def permutation(rows: int, seed: int = 42) -> list[int]:
