@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock, Timeout
 
 from hyperadapters import METHODS, Experiment, FilesTask, InputError, NamedTask, Text, Training
-from hyperadapters.attempt import ATTEMPTS, Job, Report, attempt
+from hyperadapters.attempt import ATTEMPTS, Job, Report, attempt, discard
 from hyperadapters.cli import forecast_table
 from hyperadapters.engines import Progress, Worker, on_this_machine
 from hyperadapters.experiment import with_changes
@@ -87,6 +87,35 @@ def test_a_failure_is_tried_once_more(tmp_path):
     assert list(swept.results) == [key(run)]
     (reason,) = json.loads((tmp_path / "out" / f"{key(run)}.failed.json").read_text())["reasons"]
     assert reason.startswith("IsADirectoryError")
+
+
+@pytest.mark.parametrize(("left", "pack"), [("README.md", 0), ("checkpoint.safetensors", 1)])
+def test_what_a_kill_leaves_of_a_folder_without_its_experiment_holds_up_no_run(left, pack, tmp_path):
+    """As it does while the folder is removed, or filled with the files of a cluster's node."""
+    runs = [experiment(tmp_path, seed=seed) for seed in (1, 2)]
+    place = tmp_path / "out" / key(runs[0])
+    place.mkdir(parents=True)
+    (place / left).write_text("cut sh")
+    swept = sweep(runs, tmp_path / "out", engine=here, pack=pack, quiet=True)
+    assert (list(swept.results), swept.failed) == ([key(run) for run in runs], {})
+    assert not list((tmp_path / "out").glob("*.failed.json"))
+    assert not (place / left).exists()
+
+
+def test_a_run_is_removed_from_what_says_that_there_is_one(tmp_path, monkeypatch):
+    """Killed meanwhile, it leaves nothing that another attempt would go on from."""
+    place = tmp_path / "run"
+    place.mkdir()
+    for name in ("checkpoint.safetensors", "experiment.json"):
+        (place / name).write_text("")
+
+    def killed(folder, **options):
+        assert [path.name for path in folder.iterdir()] == ["checkpoint.safetensors"]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        discard(place)
 
 
 def test_a_wrong_input_is_recorded_and_left_alone_until_asked(tmp_path):

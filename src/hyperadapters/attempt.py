@@ -131,6 +131,8 @@ def attempt_together(job: Job) -> None:
         mine = [one for one in jobs if not settled(one) and locked(one, locks)]
         if len(mine) < 2:
             return
+        for one in mine:
+            discard_unbegun(one)
         try:
             failed = run_together({one.place: Experiment.from_json(one.experiment) for one in mine})
         except Exception:
@@ -156,6 +158,7 @@ def try_once(job: Job) -> None:
     """Run, or go on with, the experiment; a failure is recorded and what it left removed."""
     try:
         experiment = Experiment.from_json(job.experiment)
+        discard_unbegun(job)
         begun = (job.place / EXPERIMENT).exists()
         if begun:  # the same run by its key; only where its data lie may have changed
             files.write_json(job.place / EXPERIMENT, job.experiment)
@@ -167,7 +170,20 @@ def try_once(job: Job) -> None:
     except Exception as error:
         free_device_memory()
         record_failure(job, f"{type(error).__name__}: {error}")
-        shutil.rmtree(job.place, ignore_errors=True)
+        discard(job.place)
+
+
+def discard(place: Path) -> None:
+    """Remove a run's folder, first of all what says that there is a run to go on with: a kill leaves none in part."""
+    with contextlib.suppress(OSError):
+        (place / EXPERIMENT).unlink()
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def discard_unbegun(job: Job) -> None:
+    """Remove what a kill left of a run's folder while it was made or removed: nothing can go on from it."""
+    if not (job.place / EXPERIMENT).exists():
+        discard(job.place)
 
 
 def free_device_memory() -> None:
