@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock, Timeout
 
 from hyperadapters import METHODS, Experiment, FilesTask, InputError, NamedTask, Text, Training
-from hyperadapters.attempt import ATTEMPTS, Job, Report, attempt, discard
+from hyperadapters.attempt import ATTEMPTS, Job, Report, attempt, discard, record_failure
 from hyperadapters.cli import forecast_table
 from hyperadapters.engines import Progress, Worker, on_this_machine
 from hyperadapters.experiment import with_changes
@@ -210,6 +210,31 @@ def test_a_forecast_counts_what_is_left(tmp_path):
     assert after.costs[0].tokens == 3 * result.tokens
     assert after.costs[0].seconds == pytest.approx(3 * result.seconds, rel=0.01)
     assert after.basis == [f"finished runs in {tmp_path / 'out'}: embedded with compacter++"]
+
+
+def test_a_damaged_result_is_a_failure_that_says_so_and_holds_up_no_other(tmp_path):
+    runs, out = [experiment(tmp_path, seed=seed) for seed in (1, 2)], tmp_path / "out"
+    for name in (key(runs[0]), "another"):
+        (out / name).mkdir(parents=True)
+        (out / name / RESULT).write_text("{}")
+    before = forecast(runs, out)
+    assert (before.done, before.failed, before.costs[0].runs) == (0, 1, 1)
+    swept = sweep(runs, out, engine=here, quiet=True)
+    assert list(swept.results) == [key(runs[1])]
+    reason = swept.failed[key(runs[0])]
+    assert reason.startswith(f"{out / key(runs[0]) / RESULT} is not a result of this version")
+    assert reason.endswith("Delete that file, and the run is done again.")
+    assert (out / key(runs[0]) / RESULT).read_text() == "{}"
+
+
+def test_a_forecast_leaves_out_what_failed_for_good_unless_it_is_tried_again(tmp_path):
+    run = experiment(tmp_path)
+    record_failure(Job(key(run), run.to_json(), str(tmp_path), keep=False), "the loss is inf", final=True)
+    left = forecast([run], tmp_path)
+    assert (left.done, left.failed, left.costs) == (0, 1, [])
+    assert "1 failed and are left alone; --retry-failed tries again what failed for good" in forecast_table(left, 1)
+    again = forecast([run], tmp_path, retry=True)
+    assert (again.failed, again.costs[0].runs) == (0, 1)
 
 
 def test_a_forecast_counts_the_rows_that_are_answered(tmp_path):

@@ -25,7 +25,7 @@ from hyperadapters.errors import InputError
 from hyperadapters.experiment import Experiment
 from hyperadapters.methods import METHODS
 from hyperadapters.packed import run_together
-from hyperadapters.run import EXPERIMENT, RESULT, run
+from hyperadapters.run import EXPERIMENT, RESULT, read_result, run
 
 ATTEMPTS = 2
 """A run that fails is tried once more."""
@@ -104,8 +104,12 @@ def exclusively(job: Job, carry_out: Callable[[Job], Report]) -> Report:
 
 
 def settled(job: Job) -> Report | None:
-    """The report of a job that is done or has failed for good; None of one that is still to do."""
+    """The report of a job that is done, or has failed for good or left a damaged result; None of one still to do."""
     if (job.place / RESULT).exists():
+        try:
+            read_result(job.place)
+        except InputError as error:
+            return Report(job.key, "failed", f"{error} Delete that file, and the run is done again.")
         return Report(job.key, "done")
     reasons = failures(job)
     return Report(job.key, "failed", reasons[-1]) if len(reasons) >= ATTEMPTS else None

@@ -446,7 +446,7 @@ def sweep(
     planned = chosen(planned, changes(only, "--only", "method=compacter"))
     quiet_libraries()
     if dry_run:
-        found = forecast(planned, output, jobs=jobs or 1)
+        found = forecast(planned, output, jobs=jobs or 1, retry=retry_failed)
         show(asdict(found), json_output, *forecast_table(found, jobs or 1))
         return
     try:
@@ -612,7 +612,12 @@ def forecast_table(found: Any, jobs: int) -> list[Any]:
     missing = [f"not counted: {task}: {why}" for task, why in found.unknown.items()]
     basis = [f"hours from {basis}" for basis in found.basis]
     last = f"{found.done} done already; hours at {jobs} run(s) at a time, with evaluations, without start and loading"
-    return [*([table] if rows else []), *missing, *basis, last]
+    failed = (
+        [f"{found.failed} failed and are left alone; --retry-failed tries again what failed for good"]
+        if found.failed
+        else []
+    )
+    return [*([table] if rows else []), *missing, *basis, *failed, last]
 
 
 @command

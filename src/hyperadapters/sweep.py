@@ -251,8 +251,9 @@ def sweep(
                     busy.append(report.key)
                 if not quiet:
                     say(report, progress)
-    results = {job.key: read_result(job.place) for job in jobs if (job.place / RESULT).exists()}
-    failed = {job.key: failures(job)[-1] for job in jobs if job.key not in results and failures(job)}
+    over = [ended for job in jobs if (ended := settled(job))]
+    results = {ended.key: read_result(folder / ended.key) for ended in over if ended.outcome == "done"}
+    failed = {ended.key: ended.reason for ended in over if ended.outcome == "failed"}
     return Swept(results, failed, tuple(busy))
 
 
