@@ -127,6 +127,16 @@ def test_evaluate_scores_as_training_did(trained):
     assert "evaluation.decode='guess'" in refuses("evaluate", output, "--decode", "guess")
 
 
+def test_an_adapter_is_evaluated_as_its_run_was_tested(tmp_path):
+    how = ("--set", "evaluation.decode=generate", "--set", "evaluation.beams=2", "--set", "text.evaluation_rows=8")
+    value = one_json(works("train", "--task", "demo/sentiment", "--output", tmp_path / "a", "--json", *QUICK, *how))
+    found = one_json(works("evaluate", tmp_path / "a", "--json"))
+    assert (found["decode"], found["metrics"]) == ("generate", value["metrics"]["test"])
+    assert one_json(works("evaluate", tmp_path / "a", "--decode", "score", "--json"))["decode"] == "score"
+    saved = one_json(works("info", tmp_path / "a", "--json"))["task"]
+    assert (saved["decode"], saved["beams"]) == ("generate", 2)
+
+
 def test_predict_answers_texts(trained, demo):
     answers = one_json(works("predict", demo, "this farmer liked these kings .", "x", "--json"))["predictions"]
     assert len(answers) == 2

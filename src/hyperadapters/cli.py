@@ -624,9 +624,9 @@ def forecast_table(found: Any, jobs: int) -> list[Any]:
 def evaluate(
     adapter: AdapterFolder,
     split: Annotated[str, typer.Option(help="validation or test.")] = "test",
-    decode: Annotated[str, typer.Option(help="score (likeliest label), generate (greedy, as the papers) or auto.")] = (
-        "auto"
-    ),
+    decode: Annotated[
+        str, typer.Option(help="score (likeliest label), generate (as the papers) or auto [default: as in training].")
+    ] = "",
     data: Annotated[str, typer.Option(help="The task's files, if no longer where they were in training.")] = "",
     task: OneOfTasks = "",
     backbone: OtherBackbone = "",
@@ -663,7 +663,7 @@ def evaluate(
     model, tokenizer = backbone_of(config, backbone)
     delta = load(adapter, model)
     rows = load_task(experiment, tokenizer, delta.anatomy.kind)
-    how = settings.updated(experiment.evaluation, {"decode": decode}, "evaluation")
+    how = settings.updated(experiment.evaluation, {"decode": decode} if decode else {}, "evaluation")
     found = score(delta, rows, split, how, quiet=False)
     name = task_name(experiment.task)
     value = {

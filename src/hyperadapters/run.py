@@ -325,12 +325,14 @@ def same_experiment(output: Path, experiment: Experiment) -> None:
 
 def form_json(form: Form, experiment: Experiment) -> dict[str, Any]:
     """What prediction with the saved adapter needs to know of the task."""
-    text = experiment.text
+    text, evaluation = experiment.text, experiment.evaluation
     return {
         **form.to_json(),
         "source_length": text.source_length,
         "target_length": text.target_length,
         "prefix": text.prefix,
+        "decode": evaluation.decode,
+        "beams": evaluation.beams,
     }
 
 
