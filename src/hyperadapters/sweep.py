@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 import sys
+import traceback
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,26 +82,42 @@ def load_experiments(path: Path) -> list[Experiment]:
     """The list that a Python file's `experiments()` returns. The file is run: it is the user's own program.
 
     Raises:
-        InputError: there is no such file or function, or it returns something else.
+        InputError: there is no such file or function, it has a fault, or it returns something else.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist. A sweep is a Python file with a function experiments().")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    if spec.loader is None:
-        raise InputError(f"{path} is no Python file.")
+    spec = importlib.util.spec_from_file_location(f"experiments in {path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path} is no Python file: its name ends in .py.")
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent.resolve()))  # so that it can import its neighbours
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.pop(0)
+    sys.modules[module.__name__] = module  # where dataclasses look for the names in their annotations
+    with faults_placed(path):
+        sys.path.insert(0, str(path.parent.resolve()))  # so that it can import its neighbours
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            sys.path.pop(0)
     if not callable(getattr(module, "experiments", None)):
         raise InputError(f"{path} has no function experiments() that returns a list of Experiment.")
-    found = module.experiments()
+    with faults_placed(path):
+        found = module.experiments()
     if not isinstance(found, list) or not all(isinstance(item, Experiment) for item in found):
         raise InputError(f"{path}: experiments() must return a list of Experiment.")
     return found
+
+
+@contextlib.contextmanager
+def faults_placed(path: Path) -> Iterator[None]:
+    """Any fault of the user's program becomes an InputError that names its line."""
+    try:
+        yield
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
+        place, what = f"{path}:{lines[-1]}" if lines else str(path), f"{type(error).__name__}: {error}"
+        if isinstance(error, SyntaxError):
+            place, what = f"{error.filename}:{error.lineno}", f"{type(error).__name__}: {error.msg}"
+        raise InputError(f"{place}: {error if isinstance(error, InputError) else what}") from error
 
 
 def identity(experiment: Experiment) -> dict[str, Any]:
