@@ -1,8 +1,11 @@
 """The command line: what it prints, its exit codes, and wrong inputs."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 from safetensors.torch import load_file
@@ -69,9 +72,6 @@ def demo(tmp_path_factory):
 
 
 def test_help_teaches_without_importing_torch():
-    import subprocess
-    import sys
-
     code = (
         "import sys, hyperadapters.cli as c\ntry: c.app(['--help'])\nexcept SystemExit: pass\n"
         "sys.exit('torch' in sys.modules)"
@@ -164,6 +164,23 @@ def test_predict_leaves_nothing_half_written(trained, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["bad.jsonl"]
 
 
+def test_predict_leaves_quietly_when_nobody_reads_on(trained, files):
+    words = [sys.executable, "-m", "hyperadapters.cli", "predict", str(trained[0]), "--file", str(files[2])]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_an_experiment_of_wrong_types_is_refused(trained, tmp_path):
+    damaged = shutil.copytree(trained[0], tmp_path / "damaged")
+    values = json.loads((damaged / "experiment.json").read_text())
+    for field, value in {"task": 5, "training": None, "method": {"type": []}, "backbone": {}}.items():
+        (damaged / "experiment.json").write_text(json.dumps({**values, field: value}))
+        assert field in refuses("evaluate", damaged)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -173,6 +190,7 @@ def test_predict_leaves_nothing_half_written(trained, tmp_path):
         (("--file", "absent.jsonl"), "absent.jsonl does not exist"),
         (("--file", "absent.jsonl", "--json"), "needs --output"),
         (("--file", "x", "--output", "no/such/folder/o.jsonl"), "there is no folder"),
+        (("--file", "x", "--output", "."), "--output . is a folder: name a file"),
     ],
 )
 def test_predict_refuses_what_makes_no_sense(words, message, trained):
@@ -382,6 +400,7 @@ WRONG = [
     ),
     (("--set", "trainng.lr=1"), "no such setting. Did you mean training.lr"),
     (("--set", "training.lr=0"), "training.lr=0"),
+    (("--set", f"training.seed={10**20}"), f"training.seed={10**20}: less than 2**63"),
     (("--task", "glue/rte", "--data", "absent"), "lacks train.tsv"),
     (("--task", "glue/rte"), "could not be had"),
     (("--task", "glue/rte", "--train", "a.jsonl"), "give one or the other"),
@@ -450,3 +469,4 @@ def test_all_methods_are_those_that_fit_the_backbone(tmp_path):
     assert {row["method"] for row in found["methods"]} == set(METHODS) - set(found["left_out"])
     assert "n must divide" in refuses(*options, "--methods", "full,phm")
     assert "name a method at least" in refuses(*options, "--methods", ",")
+    assert "--memory nan: a number of GB" in refuses(*options, "--memory", "nan")

@@ -92,6 +92,15 @@ def test_bad_json_lines_are_named(tmp_path):
         assert part in message
 
 
+def test_half_a_character_is_no_text(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "\\ud83d\\ude00", "label": 1}\n{"text": "\\ud800", "label": 1}\n')
+    with pytest.raises(InputError, match=r"a.jsonl:2: not text \(.ud800 is half a character\)"):
+        read_rows(path, COLUMNS)
+    path.write_text(path.read_text().splitlines()[0])
+    assert read_rows(path, COLUMNS)[0].values["text"] == "😀"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

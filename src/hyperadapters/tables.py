@@ -220,10 +220,21 @@ def _json_lines(path: Path, problems: Problems) -> Iterator[tuple[int, dict[str 
         except (json.JSONDecodeError, RecursionError) as error:
             problems.add(f"{path.name}:{number}", f"not JSON ({error})")
             continue
-        if isinstance(record, dict):
-            yield number, record
-        else:
+        if not isinstance(record, dict):
             problems.add(f"{path.name}:{number}", f"a {type(record).__name__}, not a JSON object")
+        elif "\\u" in line and (half := half_character(record)):
+            problems.add(f"{path.name}:{number}", f"not text (\\u{ord(half):04x} is half a character)")
+        else:
+            yield number, record
+
+
+def half_character(record: Any) -> str:
+    """A surrogate without its other half, which JSON's escapes can write but no text holds; empty: there is none."""
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        return str(error.object[error.start])
+    return ""
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, dict[str | int, Any]]]:
