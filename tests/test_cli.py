@@ -452,6 +452,20 @@ def test_texts_beyond_the_limit_are_counted(demo, tmp_path):
     assert "1 text(s) longer than 128 tokens" in works("predict", demo, "word " * 200).stderr
 
 
+def test_free_text_has_room_and_targets_beyond_it_are_counted(tmp_path):
+    rows = [{"text": f"word {i}", "answer": "one two three " * (40 if i % 2 else 1)} for i in range(8)]
+    path = write(tmp_path / "rows.jsonl", rows)
+    words = ("--train", path, "--validation", path, "--text", "text", "--target", "answer", "--json")
+    result = works("train", *words, "--output", tmp_path / "run", *QUICK[:2])
+    hint = (
+        "targets longer than 64 tokens were cut: 4 of 8 in train, 4 of 8 in validation (--set text.target_length=128)"
+    )
+    assert hint in " ".join(result.stderr.split())
+    value = one_json(result)
+    assert value["truncated_targets"] == {"train": 4, "validation": 4}
+    assert value["truncated"] == {"train": 0, "validation": 0}
+
+
 def test_an_adapter_saved_without_a_task_says_how_to_use_it(tmp_path):
     from hyperadapters import attach, load_backbone
 

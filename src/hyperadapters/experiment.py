@@ -315,8 +315,10 @@ def with_changes(experiment: Experiment, changes: Mapping[str, str]) -> Experime
 
 
 def text_for(task: TaskChoice) -> Text:
-    """The lengths to start from: the papers' for their tasks, longer ones for instructions and their answers."""
-    return Text(source_length=512, target_length=256) if isinstance(task, InstructionsTask) else Text()
+    """The lengths to start from: the papers' for their tasks, longer ones for instructions and for free text."""
+    if isinstance(task, InstructionsTask):
+        return Text(source_length=512, target_length=256)
+    return Text(target_length=64) if isinstance(task, FilesTask) and not task.classify else Text()
 
 
 def method_name(method: Method) -> str:

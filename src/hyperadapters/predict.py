@@ -51,7 +51,7 @@ class Predictor:
         if not examples:
             return []
         encoded, cut = encode(examples, self.form, self.tokenizer, self.text, self.delta.anatomy.kind)
-        self.truncated += cut
+        self.truncated += cut.sources
         with Meter("predict", 0, quiet=True) as meter, of_task(self.delta, self.form):
             return answer(
                 self.delta, encoded, self.form, self.tokenizer, self.text.target_length, self.evaluation, meter

@@ -230,7 +230,7 @@ class Server:
             form, text, kind = tasks[own[0]].form, tasks[own[0]].text, self.kind(tasks[own[0]].group).name
             examples = [form.example(values[i], prefix=text.prefix) for i in own]
             rows, cut = encode(examples, form, self.tokenizer, text, kind)
-            self.truncated += cut
+            self.truncated += cut.sources
             found |= dict(zip(own, rows, strict=True))
         return [found[i] for i in range(len(tasks))]
 
