@@ -174,6 +174,7 @@ def test_a_sweeps_file_is_run_and_filtered_and_changed(tmp_path):
     assert chosen(found, {"method": "compacter"}) == [runs[1], runs[3]]
     assert chosen(found, {"method": "compacter,full", "training.lr": "3e-2"}) == runs[2:]
     assert chosen(found, {"method.n": "4"}) == [runs[1], runs[3]]
+    assert chosen(found, {"training.adapter_precision": "fp32", "training.steps": "none"}) == runs
     changed = overridden(found, backbone="t5-small", changes={"method.n": "8", "training.epochs": "5"})
     assert {run.backbone for run in changed} == {"t5-small"}
     assert {run.training.epochs for run in changed} == {5}
@@ -187,6 +188,8 @@ def test_wrong_filters_files_and_settings_are_refused(tmp_path):
         chosen(runs, {"method": "ful"})
     with pytest.raises(InputError, match="no experiment has that setting"):
         chosen(runs, {"rate": "1"})
+    with pytest.raises(InputError, match="no experiment is left. There are: None"):
+        chosen(runs, {"training.steps": "100"})
     with pytest.raises(InputError, match="none of the methods has that field"):
         overridden(runs, changes={"method.rang": "1"})
     (tmp_path / "empty.py").write_text("")

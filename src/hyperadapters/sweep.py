@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.live import Live
 
-from hyperadapters import files
+from hyperadapters import files, settings
 from hyperadapters.attempt import Job, Report, failures, settled
 from hyperadapters.engines import Engine, Progress, on_this_machine
 from hyperadapters.errors import InputError
@@ -148,11 +148,11 @@ def chosen(experiments: Sequence[Experiment], only: Mapping[str, str]) -> list[E
     left = list(experiments)
     for path, wanted in only.items():
         values = [value_at(experiment, path) for experiment in left]
-        if left and all(value is None for value in values):
+        if left and all(value is MISSING for value in values):
             raise InputError(f"--only {path}: no experiment has that setting. Try method, task, backbone, training.lr.")
         left = [e for e, value in zip(left, values, strict=True) if any(same(value, w) for w in wanted.split(","))]
         if not left:
-            found = ", ".join(sorted({str(value) for value in values if value is not None}))
+            found = ", ".join(sorted({str(value) for value in values if value is not MISSING}))
             raise InputError(f"--only {path}={wanted}: no experiment is left. There are: {found}.")
     return left
 
@@ -183,13 +183,17 @@ def overridden(
 
 
 def value_at(experiment: Experiment, path: str) -> Any:
-    """A setting by its path; `method` and `task` are their names."""
+    """A setting by its path, also one that was left at its default; `method` and `task` are their names."""
     if path in ("method", "task"):
         return method_name(experiment.method) if path == "method" else task_name(experiment.task)
-    value: Any = experiment.to_json()
+    value: Any = {**experiment.to_json(), "training": settings.dump(experiment.training)}
     for part in path.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
+        value = value.get(part, MISSING) if isinstance(value, dict) else MISSING
     return value
+
+
+MISSING = object()
+"""In place of a setting that an experiment does not have; None is the value of some."""
 
 
 def same(value: Any, wanted: str) -> bool:
