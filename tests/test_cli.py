@@ -1,8 +1,11 @@
 """The command line: what it prints, its exit codes, and wrong inputs."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 from safetensors.torch import load_file
@@ -71,9 +74,6 @@ def demo(tmp_path_factory):
 
 
 def test_help_teaches_without_importing_torch():
-    import subprocess
-    import sys
-
     code = (
         "import sys, hyperadapters.cli as c\ntry: c.app(['--help'])\nexcept SystemExit: pass\n"
         "sys.exit('torch' in sys.modules)"
@@ -129,6 +129,16 @@ def test_evaluate_scores_as_training_did(trained):
     assert "evaluation.decode='guess'" in refuses("evaluate", output, "--decode", "guess")
 
 
+def test_an_adapter_is_evaluated_as_its_run_was_tested(tmp_path):
+    how = ("--set", "evaluation.decode=generate", "--set", "evaluation.beams=2", "--set", "text.evaluation_rows=8")
+    value = one_json(works("train", "--task", "demo/sentiment", "--output", tmp_path / "a", "--json", *QUICK, *how))
+    found = one_json(works("evaluate", tmp_path / "a", "--json"))
+    assert (found["decode"], found["metrics"]) == ("generate", value["metrics"]["test"])
+    assert one_json(works("evaluate", tmp_path / "a", "--decode", "score", "--json"))["decode"] == "score"
+    saved = one_json(works("info", tmp_path / "a", "--json"))["task"]
+    assert (saved["decode"], saved["beams"]) == ("generate", 2)
+
+
 def test_predict_answers_texts(trained, demo):
     answers = one_json(works("predict", demo, "this farmer liked these kings .", "x", "--json"))["predictions"]
     assert len(answers) == 2
@@ -156,6 +166,23 @@ def test_predict_leaves_nothing_half_written(trained, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["bad.jsonl"]
 
 
+def test_predict_leaves_quietly_when_nobody_reads_on(trained, files):
+    words = [sys.executable, "-m", "hyperadapters.cli", "predict", str(trained[0]), "--file", str(files[2])]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_an_experiment_of_wrong_types_is_refused(trained, tmp_path):
+    damaged = shutil.copytree(trained[0], tmp_path / "damaged")
+    values = json.loads((damaged / "experiment.json").read_text())
+    for field, value in {"task": 5, "training": None, "method": {"type": []}, "backbone": {}}.items():
+        (damaged / "experiment.json").write_text(json.dumps({**values, field: value}))
+        assert field in refuses("evaluate", damaged)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -165,6 +192,7 @@ def test_predict_leaves_nothing_half_written(trained, tmp_path):
         (("--file", "absent.jsonl"), "absent.jsonl does not exist"),
         (("--file", "absent.jsonl", "--json"), "needs --output"),
         (("--file", "x", "--output", "no/such/folder/o.jsonl"), "there is no folder"),
+        (("--file", "x", "--output", "."), "--output . is a folder: name a file"),
     ],
 )
 def test_predict_refuses_what_makes_no_sense(words, message, trained):
@@ -383,6 +411,7 @@ WRONG = [
     ),
     (("--set", "trainng.lr=1"), "no such setting. Did you mean training.lr"),
     (("--set", "training.lr=0"), "training.lr=0"),
+    (("--set", f"training.seed={10**20}"), f"training.seed={10**20}: less than 2**63"),
     (("--task", "glue/rte", "--data", "absent"), "lacks train.tsv"),
     (("--task", "glue/rte"), "could not be had"),
     (("--task", "glue/rte", "--train", "a.jsonl"), "give one or the other"),
@@ -434,6 +463,20 @@ def test_texts_beyond_the_limit_are_counted(demo, tmp_path):
     assert "1 text(s) longer than 128 tokens" in works("predict", demo, "word " * 200).stderr
 
 
+def test_free_text_has_room_and_targets_beyond_it_are_counted(tmp_path):
+    rows = [{"text": f"word {i}", "answer": "one two three " * (40 if i % 2 else 1)} for i in range(8)]
+    path = write(tmp_path / "rows.jsonl", rows)
+    words = ("--train", path, "--validation", path, "--text", "text", "--target", "answer", "--json")
+    result = works("train", *words, "--output", tmp_path / "run", *QUICK[:2])
+    hint = (
+        "targets longer than 64 tokens were cut: 4 of 8 in train, 4 of 8 in validation (--set text.target_length=128)"
+    )
+    assert hint in " ".join(result.stderr.split())
+    value = one_json(result)
+    assert value["truncated_targets"] == {"train": 4, "validation": 4}
+    assert value["truncated"] == {"train": 0, "validation": 0}
+
+
 def test_an_adapter_saved_without_a_task_says_how_to_use_it(tmp_path):
     from hyperadapters import attach, load_backbone
 
@@ -451,3 +494,4 @@ def test_all_methods_are_those_that_fit_the_backbone(tmp_path):
     assert {row["method"] for row in found["methods"]} == set(METHODS) - set(found["left_out"])
     assert "n must divide" in refuses(*options, "--methods", "full,phm")
     assert "name a method at least" in refuses(*options, "--methods", ",")
+    assert "--memory nan: a number of GB" in refuses(*options, "--memory", "nan")

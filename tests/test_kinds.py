@@ -104,7 +104,7 @@ def test_a_decoders_rows_are_a_source_and_its_ended_continuation():
     rows = [Example("123", "4"), Example("56789", "10")]
     found, cut = KINDS["decoder"].encode(rows, BINARY, Digits(), 4, 2)
     assert found == [Encoded([11, 12, 13], [14, 1]), Encoded([15, 16, 17, 18], [11, 1])]
-    assert cut == 1
+    assert (cut.sources, cut.targets) == (1, 1)
     kind = KINDS["decoder"]
     assert [kind.length(row) for row in found] == [5, 6]
     assert kind.padded_tokens(found) == 12
@@ -138,10 +138,10 @@ def test_an_encoder_reads_a_pair_bare_with_separators_and_segments():
     (row,), cut = encoded(PAIR, {"one": "a b", "two": "c d e"})
     assert [WORDS[token] for token in row.source] == "[CLS] a b [SEP] c d e [SEP]".split()
     assert list(row.segments) == [0, 0, 0, 0, 1, 1, 1, 1]
-    assert cut == 0
+    assert cut.sources == 0
     (row,), cut = encoded(PAIR, {"one": "a b", "two": "c d e f g"}, limit=7)  # the longer one loses its end
     assert [WORDS[token] for token in row.source] == "[CLS] a b [SEP] c d [SEP]".split()
-    assert cut == 1
+    assert cut.sources == 1
 
 
 def test_of_three_columns_an_encoder_reads_the_later_ones_by_name():

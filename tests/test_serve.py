@@ -10,20 +10,24 @@ from hyperadapters import METHODS, InputError, Predictor, attach, load_backbone,
 from hyperadapters.experiment import Evaluation, Experiment, NamedTask, Training
 from hyperadapters.kinds import KINDS, label_tokens
 from hyperadapters.methods.method import Method
+from hyperadapters.predict import saved_task
 from hyperadapters.run import form_json
 from hyperadapters.serve import Server
+from hyperadapters.store import read_config
 from hyperadapters.tasks import task_named
 from hyperadapters.tasks.task import FreeText, Labels
 
 SENTENCES = ["the tall king helped the shy monk .", "an awful film", "a fine film", "this farmer liked these kings ."]
+USUAL = Evaluation()
 WORDS = Labels(("good", "bad", "neither"))
 
 
-def save(folder, backbone, method: Method, tasks=("demo/sentiment",), target=None):
+def save(folder, backbone, method: Method, tasks=("demo/sentiment",), target=None, evaluation=USUAL):
     """A saved adapter that differs from the backbone, as `train` would leave it."""
     forms = {}
     for task in tasks:
-        experiment = Experiment(method=method, task=NamedTask(name=task), training=Training(lr=1e-3))
+        training = Training(lr=1e-3)
+        experiment = Experiment(method=method, task=NamedTask(name=task), training=training, evaluation=evaluation)
         form = task_named(task).form
         forms[task] = form_json(replace(form, target=target) if target else form, experiment)
     delta = attach(backbone, method, tasks=tasks if len(tasks) > 1 else ())
@@ -45,6 +49,7 @@ def folder(tmp_path_factory):
     save(folder / "mood" / "second", backbone, METHODS["compacter++"])
     save(folder / "words", backbone, METHODS["compacter++"], target=WORDS)
     save(folder / "free", backbone, METHODS["compacter++"], target=FreeText())
+    save(folder / "beams", backbone, METHODS["compacter++"], evaluation=Evaluation(decode="generate", beams=2))
     save(folder / "pairs", backbone, METHODS["houlsby"], ("demo/paraphrase",))
     save(folder / "whole", backbone, METHODS["full"])
     save(folder / "mix", backbone, METHODS["hyper-compacter"], ("demo/sentiment", "demo/paraphrase"))
@@ -87,7 +92,7 @@ def expected(folder, rows):
 def test_answers_are_those_of_each_adapter_by_itself_in_the_files_order(
     folder, rows, expected, resident, batch_size, tmp_path
 ):
-    server = Server(folder, resident=resident, evaluation=Evaluation(batch_size=batch_size))
+    server = Server(folder, resident=resident, batch_size=batch_size)
     found = list(server.file(write(tmp_path / "rows.jsonl", rows)))
     assert [row["prediction"] for row in found] == expected
     assert [{key: row[key] for key in row if key != "prediction"} for row in found] == rows
@@ -109,6 +114,33 @@ def test_a_batch_mixes_the_tasks_of_one_method_whatever_their_labels(folder, row
     assert max(len({str(target) for target in batch}) for batch in seen) == 2
 
 
+def test_each_task_is_answered_as_it_was_in_training(folder, tmp_path, monkeypatch):
+    """Greedily or with beams, generated or scored; also by itself, unless another way is asked for."""
+    seen = []
+    answer = KINDS["encoder-decoder"].answer
+
+    def watched(backbone, rows, forms, tokenizer, mode, length, beams):
+        seen.append((mode, length, beams))
+        return answer(backbone, rows, forms, tokenizer, mode, length, beams)
+
+    monkeypatch.setattr(KINDS["encoder-decoder"], "answer", watched)
+    rows = [{"task": task, "sentence": SENTENCES[0]} for task in ("beams", "first", "free")]
+    list(Server(folder).file(write(tmp_path / "rows.jsonl", rows)))
+    assert set(seen) == {("generate", 16, 2), ("score", 0, 1), ("generate", 16, 1)}
+    predictor = load_predictor(folder / "beams")
+    assert (predictor.evaluation.decode, predictor.evaluation.beams) == ("generate", 2)
+    assert load_predictor(folder / "beams", evaluation=Evaluation(decode="score")).evaluation.decode == "score"
+
+
+def test_an_adapter_that_says_nonsense_of_how_it_was_answered_is_refused_and_one_that_says_nothing_scores(folder):
+    config = read_config(folder / "beams")
+    config["task"]["decode"] = "guess"
+    with pytest.raises(InputError, match=r"adapter_config.json: task.decode='guess': input should be"):
+        saved_task(config, folder / "beams")
+    del config["task"]["decode"], config["task"]["beams"]
+    assert saved_task(config, folder / "beams")[2] == Evaluation()
+
+
 def test_one_adapter_of_several_tasks_takes_rows_that_name_them(folder, rows, expected, tmp_path):
     mine = [(row, answer) for row, answer in zip(rows, expected, strict=True) if row["task"].startswith("mix/")]
     named = [{**row, "task": row["task"].split("/")[-1]} for row, _ in mine]
@@ -121,7 +153,7 @@ def test_one_adapter_of_several_tasks_takes_rows_that_name_them(folder, rows, ex
     [
         (
             {"task": "nothing", "sentence": "x"},
-            "knows no task 'nothing'. It knows free, mix/demo/",
+            "knows no task 'nothing'. It knows beams, free, mix/demo/",
         ),
         ({"task": "paraphrase2", "sentence": "x"}, "knows no task 'paraphrase2'"),
         ({"task": "first"}, "rows.jsonl:25: column 'sentence' is missing"),

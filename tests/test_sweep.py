@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock, Timeout
 
 from hyperadapters import METHODS, TASKS, Experiment, FilesTask, InputError, MixtureTask, NamedTask, Text, Training
-from hyperadapters.attempt import ATTEMPTS, Job, Report, attempt
+from hyperadapters.attempt import ATTEMPTS, Job, Report, attempt, discard, record_failure
 from hyperadapters.cli import forecast_table
 from hyperadapters.engines import Progress, Worker, on_this_machine
 from hyperadapters.experiment import with_changes
@@ -99,6 +99,35 @@ def test_a_failure_is_tried_once_more(tmp_path):
     assert reason.startswith("IsADirectoryError")
 
 
+@pytest.mark.parametrize(("left", "pack"), [("README.md", 0), ("checkpoint.safetensors", 1)])
+def test_what_a_kill_leaves_of_a_folder_without_its_experiment_holds_up_no_run(left, pack, tmp_path):
+    """As it does while the folder is removed, or filled with the files of a cluster's node."""
+    runs = [experiment(tmp_path, seed=seed) for seed in (1, 2)]
+    place = tmp_path / "out" / key(runs[0])
+    place.mkdir(parents=True)
+    (place / left).write_text("cut sh")
+    swept = sweep(runs, tmp_path / "out", engine=here, pack=pack, quiet=True)
+    assert (list(swept.results), swept.failed) == ([key(run) for run in runs], {})
+    assert not list((tmp_path / "out").glob("*.failed.json"))
+    assert not (place / left).exists()
+
+
+def test_a_run_is_removed_from_what_says_that_there_is_one(tmp_path, monkeypatch):
+    """Killed meanwhile, it leaves nothing that another attempt would go on from."""
+    place = tmp_path / "run"
+    place.mkdir()
+    for name in ("checkpoint.safetensors", "experiment.json"):
+        (place / name).write_text("")
+
+    def killed(folder, **options):
+        assert [path.name for path in folder.iterdir()] == ["checkpoint.safetensors"]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        discard(place)
+
+
 def test_a_wrong_input_is_recorded_and_left_alone_until_asked(tmp_path):
     run = experiment(tmp_path)
     Path(run.task.train).write_text("no JSON\n")
@@ -155,6 +184,7 @@ def test_a_sweeps_file_is_run_and_filtered_and_changed(tmp_path):
     assert chosen(found, {"method": "compacter"}) == [runs[1], runs[3]]
     assert chosen(found, {"method": "compacter,full", "training.lr": "3e-2"}) == runs[2:]
     assert chosen(found, {"method.n": "4"}) == [runs[1], runs[3]]
+    assert chosen(found, {"training.adapter_precision": "fp32", "training.steps": "none"}) == runs
     changed = overridden(found, backbone="t5-small", changes={"method.n": "8", "training.epochs": "5"})
     assert {run.backbone for run in changed} == {"t5-small"}
     assert {run.training.epochs for run in changed} == {5}
@@ -178,6 +208,8 @@ def test_wrong_filters_files_and_settings_are_refused(tmp_path):
         chosen(runs, {"method": "ful"})
     with pytest.raises(InputError, match="no experiment has that setting"):
         chosen(runs, {"rate": "1"})
+    with pytest.raises(InputError, match="no experiment is left. There are: None"):
+        chosen(runs, {"training.steps": "100"})
     with pytest.raises(InputError, match="none of the methods has that field"):
         overridden(runs, changes={"method.rang": "1"})
     (tmp_path / "empty.py").write_text("")
@@ -186,6 +218,35 @@ def test_wrong_filters_files_and_settings_are_refused(tmp_path):
     (tmp_path / "wrong.py").write_text("def experiments(): return [1]")
     with pytest.raises(InputError, match="must return a list of Experiment"):
         load_experiments(tmp_path / "wrong.py")
+
+
+FAULTS = [
+    ("import math\n\ndef experiments():\n    return [math.cosine(1)]\n", r"runs.py:4: AttributeError: .*cosine"),
+    ("def experiments(:\n    return []\n", "runs.py:1: SyntaxError: "),
+    ("import no_such_module\n", "runs.py:1: ModuleNotFoundError: No module named 'no_such_module'"),
+    ("from neighbour import x\n", "neighbour.py:2: SyntaxError: "),
+    ("import hyperadapters as ha\n\nha.Training(lr=0)\n", "runs.py:3: training.lr=0: more than 0"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), FAULTS)
+def test_a_fault_in_a_sweeps_file_is_the_users_and_names_its_line(text, message, tmp_path, monkeypatch):
+    (tmp_path / "neighbour.py").write_text("x = 1\nx = (\n")
+    (tmp_path / "runs.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    for path in (Path("runs.py"), tmp_path / "runs.py"):
+        with pytest.raises(InputError, match=message):
+            load_experiments(path)
+
+
+def test_a_sweeps_file_is_named_as_python_and_may_hold_dataclasses(tmp_path):
+    (tmp_path / "runs.txt").write_text("")
+    with pytest.raises(InputError, match=r"runs.txt is no Python file: its name ends in \.py"):
+        load_experiments(tmp_path / "runs.txt")
+    head = "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+    path = program(tmp_path, [experiment(tmp_path)])
+    path.write_text(f"{head}@dataclass\nclass Size:\n    n: int\n{PROGRAM}")
+    assert load_experiments(path) == [experiment(tmp_path)]
 
 
 def test_a_forecast_counts_what_is_left(tmp_path):
@@ -208,6 +269,31 @@ def test_a_forecast_rests_on_runs_of_the_same_size(tmp_path):
     sweep([small], tmp_path / "out", engine=here, quiet=True)
     (basis,) = forecast([large], tmp_path / "out").basis
     assert basis == "steps and answers timed here: embedded with houlsby (bottleneck = 8)"
+
+
+def test_a_damaged_result_is_a_failure_that_says_so_and_holds_up_no_other(tmp_path):
+    runs, out = [experiment(tmp_path, seed=seed) for seed in (1, 2)], tmp_path / "out"
+    for name in (key(runs[0]), "another"):
+        (out / name).mkdir(parents=True)
+        (out / name / RESULT).write_text("{}")
+    before = forecast(runs, out)
+    assert (before.done, before.failed, before.costs[0].runs) == (0, 1, 1)
+    swept = sweep(runs, out, engine=here, quiet=True)
+    assert list(swept.results) == [key(runs[1])]
+    reason = swept.failed[key(runs[0])]
+    assert reason.startswith(f"{out / key(runs[0]) / RESULT} is not a result of this version")
+    assert reason.endswith("Delete that file, and the run is done again.")
+    assert (out / key(runs[0]) / RESULT).read_text() == "{}"
+
+
+def test_a_forecast_leaves_out_what_failed_for_good_unless_it_is_tried_again(tmp_path):
+    run = experiment(tmp_path)
+    record_failure(Job(key(run), run.to_json(), str(tmp_path), keep=False), "the loss is inf", final=True)
+    left = forecast([run], tmp_path)
+    assert (left.done, left.failed, left.costs) == (0, 1, [])
+    assert "1 failed and are left alone; --retry-failed tries again what failed for good" in forecast_table(left, 1)
+    again = forecast([run], tmp_path, retry=True)
+    assert (again.failed, again.costs[0].runs) == (0, 1)
 
 
 def test_a_forecast_counts_the_rows_that_are_answered(tmp_path):

@@ -49,6 +49,33 @@ def test_quotes_matter_in_csv_and_not_in_tsv(tmp_path):
     assert read_rows(tmp_path / "a.tsv", COLUMNS)[0].values["text"] == '"a b'
 
 
+def test_blank_lines_in_quotes_are_text_and_between_records_are_nothing(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b'\ntext,label\n\n"para one\n\npara two\r\n",1\n  \n\nplain,0\n\n')
+    rows = read_rows(tmp_path / "a.csv", COLUMNS)
+    assert [row.values["text"] for row in rows] == ["para one\n\npara two\r\n", "plain"]
+    assert [row.place for row in rows] == ["a.csv:4", "a.csv:10"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'text,label\n\n"a\n\nb",1\n\nragged\n', "a.csv:7: 1 cells, expected 2"),
+        (b'text,label\n\na,1\n"open\n\n', r"a.csv:4: not CSV \(unexpected end of data\)"),
+        (b"text,label\n\n\xff,1\nragged\n", r"a.csv:3: not UTF-8 \(byte 0\)\n  a.csv:4: 1 cells"),
+        (b"text,text,label\na,b,1\n", "a.csv has several columns 'text': rename them"),
+    ],
+)
+def test_what_is_wrong_with_csv_is_told_with_its_line(content, message, tmp_path):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_rows(tmp_path / "a.csv", COLUMNS)
+
+
+def test_a_cell_of_csv_may_be_long(tmp_path):
+    (tmp_path / "a.csv").write_text(f"text,label\n{'x' * 200_000},1\n")
+    assert len(read_rows(tmp_path / "a.csv", COLUMNS)[0].values["text"]) == 200_000
+
+
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
     (tmp_path / "a.tsv").write_bytes("\ufefftext\tlabel\na\t1\n".encode())
     assert len(read_rows(tmp_path / "a.tsv", COLUMNS)) == 1
@@ -90,6 +117,15 @@ def test_bad_json_lines_are_named(tmp_path):
     message = str(caught.value)
     for part in ("a.jsonl:2: not JSON", "a.jsonl:3: a list", "a.jsonl:4: column 'text' is missing", "a.jsonl:5:"):
         assert part in message
+
+
+def test_half_a_character_is_no_text(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "\\ud83d\\ude00", "label": 1}\n{"text": "\\ud800", "label": 1}\n')
+    with pytest.raises(InputError, match=r"a.jsonl:2: not text \(.ud800 is half a character\)"):
+        read_rows(path, COLUMNS)
+    path.write_text(path.read_text().splitlines()[0])
+    assert read_rows(path, COLUMNS)[0].values["text"] == "😀"
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from hyperadapters.errors import InputError
 from hyperadapters.experiment import Experiment
 from hyperadapters.methods import METHODS
 from hyperadapters.packed import run_together
-from hyperadapters.run import EXPERIMENT, RESULT, run
+from hyperadapters.run import EXPERIMENT, RESULT, read_result, run
 
 ATTEMPTS = 2
 """A run that fails is tried once more."""
@@ -104,8 +104,12 @@ def exclusively(job: Job, carry_out: Callable[[Job], Report]) -> Report:
 
 
 def settled(job: Job) -> Report | None:
-    """The report of a job that is done or has failed for good; None of one that is still to do."""
+    """The report of a job that is done, or has failed for good or left a damaged result; None of one still to do."""
     if (job.place / RESULT).exists():
+        try:
+            read_result(job.place)
+        except InputError as error:
+            return Report(job.key, "failed", f"{error} Delete that file, and the run is done again.")
         return Report(job.key, "done")
     reasons = failures(job)
     return Report(job.key, "failed", reasons[-1]) if len(reasons) >= ATTEMPTS else None
@@ -131,6 +135,8 @@ def attempt_together(job: Job) -> None:
         mine = [one for one in jobs if not settled(one) and locked(one, locks)]
         if len(mine) < 2:
             return
+        for one in mine:
+            discard_unbegun(one)
         try:
             failed = run_together({one.place: Experiment.from_json(one.experiment) for one in mine})
         except Exception:
@@ -156,6 +162,7 @@ def try_once(job: Job) -> None:
     """Run, or go on with, the experiment; a failure is recorded and what it left removed."""
     try:
         experiment = Experiment.from_json(job.experiment)
+        discard_unbegun(job)
         begun = (job.place / EXPERIMENT).exists()
         if begun:  # the same run by its key; only where its data lie may have changed
             files.write_json(job.place / EXPERIMENT, job.experiment)
@@ -167,7 +174,20 @@ def try_once(job: Job) -> None:
     except Exception as error:
         free_device_memory()
         record_failure(job, f"{type(error).__name__}: {error}")
-        shutil.rmtree(job.place, ignore_errors=True)
+        discard(job.place)
+
+
+def discard(place: Path) -> None:
+    """Remove a run's folder, first of all what says that there is a run to go on with: a kill leaves none in part."""
+    with contextlib.suppress(OSError):
+        (place / EXPERIMENT).unlink()
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def discard_unbegun(job: Job) -> None:
+    """Remove what a kill left of a run's folder while it was made or removed: nothing can go on from it."""
+    if not (job.place / EXPERIMENT).exists():
+        discard(job.place)
 
 
 def free_device_memory() -> None:

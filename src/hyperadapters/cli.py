@@ -1,6 +1,7 @@
 """The command line: thin; every command is a few calls of the library.
 
-Exit codes: 0 done, 1 a fault of ours or a run of a sweep that failed, 2 a wrong input, 130 interrupted.
+Exit codes: 0 done, 1 a fault of ours, a run of a sweep that failed or output that nobody reads on, 2 a wrong input,
+130 interrupted.
 """
 
 import functools
@@ -113,6 +114,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
         try:
             function(*args, **kwargs)
+            sys.stdout.flush()
         except InputError as error:
             fail(2, str(error))
         except Interrupted:
@@ -121,7 +123,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             console.print("interrupted")
             raise typer.Exit(130) from None
-        except typer.Exit:
+        except (typer.Exit, BrokenPipeError):  # what reads our output, such as `head`, may leave: so do we
             raise
         except Exception as error:
             if os.environ.get("HYPERADAPTERS_DEBUG"):
@@ -446,7 +448,7 @@ def sweep(
     planned = chosen(planned, changes(only, "--only", "method=compacter"))
     quiet_libraries()
     if dry_run:
-        found = forecast(planned, output, jobs=jobs or 1)
+        found = forecast(planned, output, jobs=jobs or 1, retry=retry_failed)
         show(asdict(found), json_output, *forecast_table(found, jobs or 1))
         return
     try:
@@ -497,6 +499,8 @@ def cost(
 
     if precision not in ("fp32", "bf16") or rounds < 1:
         raise InputError(f"--precision {precision} --rounds {rounds}: fp32 or bf16, and one round at least.")
+    if not 0 < memory < float("inf"):
+        raise InputError(f"--memory {memory}: a number of GB, more than 0.")
     if not all(size.strip().isdecimal() for size in batches.split(",")):
         raise InputError(f"--batches {batches}: numbers with commas, such as 4,8,16.")
     device = default_device()
@@ -612,16 +616,21 @@ def forecast_table(found: Any, jobs: int) -> list[Any]:
     missing = [f"not counted: {task}: {why}" for task, why in found.unknown.items()]
     basis = [f"hours from {basis}" for basis in found.basis]
     last = f"{found.done} done already; hours at {jobs} run(s) at a time, with evaluations, without start and loading"
-    return [*([table] if rows else []), *missing, *basis, last]
+    failed = (
+        [f"{found.failed} failed and are left alone; --retry-failed tries again what failed for good"]
+        if found.failed
+        else []
+    )
+    return [*([table] if rows else []), *missing, *basis, *failed, last]
 
 
 @command
 def evaluate(
     adapter: AdapterFolder,
     split: Annotated[str, typer.Option(help="validation or test.")] = "test",
-    decode: Annotated[str, typer.Option(help="score (likeliest label), generate (greedy, as the papers) or auto.")] = (
-        "auto"
-    ),
+    decode: Annotated[
+        str, typer.Option(help="score (likeliest label), generate (as the papers) or auto [default: as in training].")
+    ] = "",
     data: Annotated[str, typer.Option(help="The task's files, if no longer where they were in training.")] = "",
     task: OneOfTasks = "",
     backbone: OtherBackbone = "",
@@ -658,7 +667,7 @@ def evaluate(
     model, tokenizer = backbone_of(config, backbone)
     delta = load(adapter, model)
     rows = load_task(experiment, tokenizer, delta.anatomy.kind)
-    how = settings.updated(experiment.evaluation, {"decode": decode}, "evaluation")
+    how = settings.updated(experiment.evaluation, {"decode": decode} if decode else {}, "evaluation")
     found = score(delta, rows, split, how, quiet=False)
     name = task_name(experiment.task)
     value = {
@@ -715,6 +724,8 @@ def predict(
         raise InputError("--json with --file needs --output: the rows themselves are JSON lines already.")
     if output and not Path(output).absolute().parent.is_dir():
         raise InputError(f"--output {output}: there is no folder {Path(output).absolute().parent}.")
+    if output and Path(output).is_dir():
+        raise InputError(f"--output {output} is a folder: name a file to write.")
     if file and not Path(file).is_file():
         raise InputError(f"--file {file} does not exist.")
     quiet_libraries()

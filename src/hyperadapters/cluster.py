@@ -6,14 +6,14 @@ bytes. The driver holds the lock of each run under way, so a folder may be share
 
 import contextlib
 import math
-import shutil
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from hyperadapters.attempt import DiedError, Job, Report, attempt, exclusively
+from hyperadapters import files
+from hyperadapters.attempt import DiedError, Job, Report, attempt, discard, exclusively
 from hyperadapters.engines import Engine, Progress, in_rooms
 from hyperadapters.errors import InputError
 from hyperadapters.run import RESULT
@@ -156,10 +156,8 @@ def read_files(job: Job) -> Files:
 
 def write_files(job: Job, found: Files) -> None:
     """Put such files in the place of what there was, the result last: it says that the rest is there."""
-    shutil.rmtree(job.place, ignore_errors=True)
+    discard(job.place)
     for name in sorted(found, key=lambda name: name.endswith(f"/{RESULT}")):
         path = Path(job.folder) / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.tmp")
-        temporary.write_bytes(found[name])
-        temporary.replace(path)
+        files.write_bytes(path, found[name])

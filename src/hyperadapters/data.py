@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hyperadapters.anatomy import BackboneKind
 from hyperadapters.errors import InputError
-from hyperadapters.kinds import KINDS, Encoded
+from hyperadapters.kinds import KINDS, Cut, Encoded
 from hyperadapters.metrics import Metric
 from hyperadapters.tasks import task_named
 from hyperadapters.tasks.task import Example, Form, Labels, Task, permutation
@@ -27,7 +27,7 @@ class Text:
     source_length: int = 128
     """Longest source, in tokens; longer ones are cut, and counted."""
     target_length: int = 16
-    """Longest target, in tokens, in training and in generation."""
+    """Longest target, in tokens, in training and in generation; longer ones are cut, and counted."""
     prefix: bool = False
     """Write the task's name before the source."""
     train_rows: int | None = None
@@ -49,6 +49,8 @@ class Data:
     """What metrics compare the answers with, by split."""
     truncated: dict[str, int] = field(default_factory=dict)
     """Rows whose source was cut to the limit, by split."""
+    truncated_targets: dict[str, int] = field(default_factory=dict)
+    """Rows whose target was."""
     kind: BackboneKind = "encoder-decoder"
     """The kind of backbone that the rows were put in tokens for."""
 
@@ -123,11 +125,11 @@ def load_data(
     task = task_named(task) if isinstance(task, str) else task
     examples = task.examples(Path(folder) if folder else None, prefix=text.prefix)
     examples = limited(examples, text, task.form.name, seed, at_most=at_most)
-    encoded, truncated = {}, {}
+    encoded, sources, targets = {}, {}, {}
     for split, rows in examples.items():
-        encoded[split], truncated[split] = encode(rows, task.form, tokenizer, text, kind)
+        encoded[split], (sources[split], targets[split]) = encode(rows, task.form, tokenizer, text, kind)
     references = {split: [row.reference for row in rows] for split, rows in examples.items()}
-    return Data(task.form, task.metrics, tokenizer, text, encoded, references, truncated, kind)
+    return Data(task.form, task.metrics, tokenizer, text, encoded, references, sources, targets, kind)
 
 
 def limited(
@@ -159,8 +161,8 @@ def drawn(rows: Sequence[Example], count: int, seed: int) -> list[Example]:
 
 def encode(
     rows: Sequence[Example], form: Form, tokenizer: Any, text: Text, kind: BackboneKind
-) -> tuple[list[Encoded], int]:
-    """Rows in tokens, and how many sources were cut."""
+) -> tuple[list[Encoded], Cut]:
+    """Rows in tokens, and how many were cut."""
     return KINDS[kind].encode(rows, form, tokenizer, text.source_length, text.target_length)
 
 

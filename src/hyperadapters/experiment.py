@@ -77,6 +77,7 @@ class Training:
         bad = [f"training.{n}={getattr(self, n)}: more than 0" for n in positive if _below(getattr(self, n), 1e-300)]
         least = ("warmup_steps", "weight_decay", "checkpoint_seconds", "seed")
         bad += [f"training.{n}={getattr(self, n)}: 0 or more" for n in least if _below(getattr(self, n), 0)]
+        bad += [f"training.seed={self.seed}: less than 2**63"] if self.seed >= 2**63 else []
         if bad:
             raise InputError("\n  ".join(bad))
 
@@ -239,15 +240,21 @@ class Experiment:
         known = {f.name for f in fields(Experiment)}
         if {*values, "start"} != known:
             raise InputError(f"an experiment has the fields {', '.join(sorted(known))}; found {', '.join(values)}.")
+        wrong = [
+            name for name, value in values.items() if not isinstance(value, str if name == "backbone" else Mapping)
+        ]
+        if wrong:
+            found = ", ".join(f"{name}: {values[name]!r}" for name in wrong)
+            raise InputError(f"an experiment's backbone is a text, its other fields are JSON objects; found {found}.")
         task = dict(values["task"])
-        task_type = TASK_TYPES.get(task.pop("type", ""))
+        task_type = TASK_TYPES.get(str(task.pop("type", "")))
         if task_type is None:
             raise InputError(f"an experiment's task is of type {', '.join(TASK_TYPES)}; found {values['task']}.")
         return Experiment(
             method=method_from_json(values["method"]),
             task=settings.parse(task_type, task, "task"),
             training=settings.parse(Training, {**LATER, **values["training"]}, "training"),
-            backbone=str(values["backbone"]),
+            backbone=values["backbone"],
             text=settings.parse(Text, values["text"], "text"),
             evaluation=settings.parse(Evaluation, values["evaluation"], "evaluation"),
             start=settings.parse(Start, values["start"], "start") if "start" in values else None,
@@ -308,8 +315,10 @@ def with_changes(experiment: Experiment, changes: Mapping[str, str]) -> Experime
 
 
 def text_for(task: TaskChoice) -> Text:
-    """The lengths to start from: the papers' for their tasks, longer ones for instructions and their answers."""
-    return Text(source_length=512, target_length=256) if isinstance(task, InstructionsTask) else Text()
+    """The lengths to start from: the papers' for their tasks, longer ones for instructions and for free text."""
+    if isinstance(task, InstructionsTask):
+        return Text(source_length=512, target_length=256)
+    return Text(target_length=64) if isinstance(task, FilesTask) and not task.classify else Text()
 
 
 def resolve_tasks(task: TaskChoice) -> tuple[list[Task], Path | None]:

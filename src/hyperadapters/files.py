@@ -17,6 +17,8 @@ from torch import Tensor
 from hyperadapters.errors import InputError, listed
 
 LARGEST_JSON = 16 * 2**20
+UNFINISHED = ".tmp"
+"""Ends the name of a file that is being written; one that was killed meanwhile leaves it."""
 FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
@@ -33,7 +35,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that a crash leaves the old one or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(path.name + UNFINISHED)
     temporary.write_bytes(content)
     _replace(temporary, path)
 
@@ -85,9 +87,13 @@ def digest(path: Path) -> str:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file so that a crash leaves the old one or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(path.name + UNFINISHED)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    temporary.unlink(missing_ok=True)
+    temporary.touch()
+    mode = temporary.stat().st_mode  # as any new file's; safetensors would let the owner alone read it
     save_file(plain, temporary, metadata={"format": "pt", **(metadata or {})})
+    temporary.chmod(mode)
     _replace(temporary, path)
 
 
@@ -144,12 +150,15 @@ def read_into(path: Path, tensors: Mapping[str, Tensor]) -> None:
 def check_output(folder: Path, *, resume: bool, marker: str = "") -> None:
     """Accept a folder to write to if it is new, empty or, to resume, holds `marker`, if any. Nothing is written.
 
+    Files that a kill left half-written are nothing: the next writer of the same name replaces them.
+
     Raises:
         InputError: it is a file, or holds something else.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"the output {folder} is a file: name a folder.")
-    present = sorted(path.name for path in folder.iterdir() if path.name != LOCK) if folder.is_dir() else []
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    present = [name for name in names if name != LOCK and not name.endswith(UNFINISHED)]
     if present and not (resume and marker in present):
         hint = (
             "Add --resume to go on with the run in it, or name another folder."
@@ -193,7 +202,7 @@ def make_output(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
+        probe = folder / f".writable{UNFINISHED}"
         probe.touch()
         probe.unlink()
     except OSError as error:

@@ -5,7 +5,7 @@ import os
 import statistics
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from huggingface_hub import try_to_load_from_cache
 from transformers import AutoTokenizer
 
 from hyperadapters.anatomy import kind_of
+from hyperadapters.attempt import Job, settled
 from hyperadapters.backbone import EMBEDDED, default_device, enable_checkpointing, load_config, resolve
 from hyperadapters.data import Data, Mixture, batches_by_length, encode, limited, tasks_of, training_rows
 from hyperadapters.errors import InputError
@@ -24,7 +25,7 @@ from hyperadapters.kinds import KINDS, Encoded
 from hyperadapters.labels import label_of
 from hyperadapters.measure import median_seconds, parameters_of, training_step
 from hyperadapters.methods.method import method_to_json
-from hyperadapters.run import RESULT, attach_for, backbone_for, read_result
+from hyperadapters.run import RESULT, Result, attach_for, backbone_for, read_result
 from hyperadapters.sweep import key
 
 SAMPLE = 512
@@ -66,6 +67,8 @@ class Forecast:
     """What is left to do of a sweep."""
 
     done: int
+    failed: int
+    """Runs that failed for good or left a damaged result, which the sweep leaves alone."""
     costs: list[TaskCost]
     """By task."""
     unknown: dict[str, str]
@@ -74,15 +77,21 @@ class Forecast:
     """What the seconds are estimated from."""
 
 
-def forecast(experiments: Sequence[Experiment], folder: Path, *, jobs: int = 1) -> Forecast:
-    """Count what has no result in `folder` yet. Seconds are those of one process out of `jobs` on this machine.
+def forecast(experiments: Sequence[Experiment], folder: Path, *, jobs: int = 1, retry: bool = False) -> Forecast:
+    """Count what a sweep would do in `folder`. Seconds are those of one process out of `jobs` on this machine.
 
     They hold training and its evaluations, and come from finished runs of the same method and backbone in the folder,
     else from some steps and answers timed here, else (the backbone is not on this machine, or is too large for it)
-    from how fast this machine multiplies matrices. Loading and a process's start come on top.
+    from how fast this machine multiplies matrices. Loading and a process's start come on top. With `retry`, what
+    failed for good is to be tried again.
     """
     planned = {key(experiment): experiment for experiment in experiments}
-    todo = {name: e for name, e in planned.items() if not (folder / name / RESULT).exists()}
+    jobs_of = [Job(name, experiment.to_json(), str(folder), keep=False) for name, experiment in planned.items()]
+    over = {job.key: report.outcome for job in jobs_of if (report := settled(job))}
+    if retry:
+        over = {name: outcome for name, outcome in over.items() if (folder / name / RESULT).exists()}
+    todo = {name: experiment for name, experiment in planned.items() if name not in over}
+    done = list(over.values()).count("done")
     paces = Paces(folder)
     samples: dict[Any, Sample] = {}
     costs: dict[str, TaskCost] = {}
@@ -101,7 +110,7 @@ def forecast(experiments: Sequence[Experiment], folder: Path, *, jobs: int = 1) 
             tokens = round(steps / an_epoch * sample.tokens("train"))
             seconds = paces.of(experiment, sample).seconds(tokens, answered_tokens(experiment, sample, steps))
             costs[task] = costs.get(task, TaskCost(task)).plus(steps, tokens, seconds)
-    return Forecast(len(planned) - len(todo), list(costs.values()), unknown, paces.bases())
+    return Forecast(done, len(over) - done, list(costs.values()), unknown, paces.bases())
 
 
 @contextmanager
@@ -199,7 +208,7 @@ class Paces:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.finished = [read_result(path.parent) for path in folder.glob(f"*/{RESULT}")]
+        self.finished = finished(folder)
         self.timed: dict[Any, Pace] = {}
         self.seconds = 0.0
         self.speed = 0.0
@@ -209,8 +218,10 @@ class Paces:
     def of(self, experiment: Experiment, sample: Sample) -> Pace:
         """The pace of a run, from the best that there is to tell it by."""
         backbone, method = experiment.backbone, method_to_json(experiment.method)
-        alike = [r for r in self.finished if (r.experiment["method"], r.experiment["backbone"]) == (method, backbone)]
-        same = [r for r in alike if r.tokens]
+        mine = [
+            r.experiment.get("method") == method and r.experiment.get("backbone") == backbone for r in self.finished
+        ]
+        same = [r for r, own in zip(self.finished, mine, strict=True) if own and r.tokens]
         if same:
             self.note(f"finished runs in {self.folder}", experiment)
             return Pace(statistics.median(r.seconds / r.tokens for r in same), 0.0)
@@ -260,6 +271,15 @@ class Paces:
     def bases(self) -> list[str]:
         """What the estimates rest on, in words."""
         return [f"{basis}: {', '.join(of)}" for basis, of in self.used.items()]
+
+
+def finished(folder: Path) -> list[Result]:
+    """The results in a sweep's folder; one that cannot be read tells no pace."""
+    found = []
+    for path in folder.glob(f"*/{RESULT}"):
+        with suppress(InputError):
+            found.append(read_result(path.parent))
+    return found
 
 
 def is_local(backbone: str) -> bool:

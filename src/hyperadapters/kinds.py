@@ -38,6 +38,13 @@ class Encoded(NamedTuple):
     """For an encoder that tells the texts of a pair apart by them: each source token's segment (`token_type_ids`)."""
 
 
+class Cut(NamedTuple):
+    """How many rows were longer than their limits, and lost their end; of a conversation, its beginning."""
+
+    sources: int
+    targets: int = 0
+
+
 class Kind(ABC):
     """One kind of backbone. Concrete kinds have no state."""
 
@@ -74,8 +81,8 @@ class Kind(ABC):
     @abstractmethod
     def encode(
         self, rows: Sequence[Example], form: Form, tokenizer: Any, source_length: int, target_length: int
-    ) -> tuple[list[Encoded], int]:
-        """Rows in tokens, and how many sources were cut."""
+    ) -> tuple[list[Encoded], Cut]:
+        """Rows in tokens, and how many were cut."""
 
     @abstractmethod
     def losses(
@@ -111,13 +118,13 @@ class EncoderDecoder(Kind):
 
     def encode(
         self, rows: Sequence[Example], form: Form, tokenizer: Any, source_length: int, target_length: int
-    ) -> tuple[list[Encoded], int]:
+    ) -> tuple[list[Encoded], Cut]:
         if form.style == "conversation":
             rows = [in_template(row, tokenizer) for row in rows]
         sources = tokenizer([row.source for row in rows], verbose=False).input_ids
         targets = tokenizer([row.target for row in rows], verbose=False).input_ids
         end = tokenizer.eos_token_id
-        cut = sum(len(source) > source_length for source in sources)
+        cut = Cut(longer(sources, source_length), longer(targets, target_length))
         return [
             Encoded(clipped(source, source_length, end), clipped(target, target_length, end))
             for source, target in zip(sources, targets, strict=True)
@@ -233,12 +240,12 @@ class Encoder(Kind):
 
     def encode(
         self, rows: Sequence[Example], form: Form, tokenizer: Any, source_length: int, target_length: int
-    ) -> tuple[list[Encoded], int]:
+    ) -> tuple[list[Encoded], Cut]:
         self.outputs(form)
         texts = [list(column) for column in zip(*(row.texts for row in rows), strict=True)]
         found = tokenizer(*texts, verbose=False)
-        cut = sum(len(source) > source_length for source in found.input_ids)
-        if cut:  # of a pair, the longer text loses its end first
+        cut = Cut(longer(found.input_ids, source_length))
+        if cut.sources:  # of a pair, the longer text loses its end first
             found = tokenizer(*texts, verbose=False, truncation=True, max_length=source_length)
         segments = getattr(found, "token_type_ids", None) or [()] * len(rows)
         return [
@@ -306,7 +313,7 @@ class Decoder(Kind):
 
     def encode(
         self, rows: Sequence[Example], form: Form, tokenizer: Any, source_length: int, target_length: int
-    ) -> tuple[list[Encoded], int]:
+    ) -> tuple[list[Encoded], Cut]:
         end = tokenizer.eos_token_id
         if end is None:
             raise InputError("the backbone's tokenizer has no end-of-sequence token, so its answers would not end.")
@@ -316,7 +323,7 @@ class Decoder(Kind):
             found = tokenizer([row.source for row in rows], verbose=False).input_ids
             sources = [unended(tokens, end) for tokens in found]
             targets = continuations([row.target for row in rows], tokenizer)
-        cut = sum(len(source) > source_length for source in sources)
+        cut = Cut(longer(sources, source_length), longer(targets, target_length))
         kept = slice(-source_length, None) if form.style == "conversation" else slice(source_length)
         return [
             Encoded(source[kept], clipped(target, target_length, end))
@@ -448,6 +455,11 @@ def in_template(row: Example, tokenizer: Any) -> Example:
 
 
 # -- batches ---------------------------------------------------------------------------------------------------------
+
+
+def longer(rows: Sequence[Sequence[int]], limit: int) -> int:
+    """How many rows have more tokens than the limit."""
+    return sum(len(tokens) > limit for tokens in rows)
 
 
 def clipped(tokens: list[int], limit: int, end: int) -> list[int]:

@@ -33,7 +33,7 @@ from hyperadapters.layers.noise import Stream, drawing_from
 from hyperadapters.measure import Cost, measure
 from hyperadapters.methods.delta import Delta, attach
 from hyperadapters.methods.method import Method
-from hyperadapters.run import EXPERIMENT, RESULT, attach_for, backbone_for, intervals, load_task, summarize, truncated
+from hyperadapters.run import EXPERIMENT, RESULT, attach_for, backbone_for, intervals, load_task, summarize
 from hyperadapters.train import CHECKPOINT, Interrupted, Trainer, stop_at_step_end
 
 # -- which runs can be trained together ----------------------------------------------------------------------------
@@ -446,7 +446,7 @@ def conclude(pack: Pack, members: Sequence[Member], costs: Costs) -> None:
         own = {split: found[member] for split, found in scores.items()}
         delta, data, place = member.trainer.delta, member.data, member.trainer.output
         assert place is not None
-        result = summarize(member.experiment, delta, member.trainer.end(), own, costs.of(member), truncated(data))
+        result = summarize(member.experiment, delta, member.trainer.end(), own, costs.of(member), data)
         found = intervals(data, result.split, own[result.split])
         result = replace(result, intervals=found, together=len(pack.members))
         delta.about["scores"] = result.metrics

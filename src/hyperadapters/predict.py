@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+from hyperadapters import settings
 from hyperadapters.data import Text, encode
 from hyperadapters.errors import InputError
 from hyperadapters.evaluate import answer, of_task
@@ -50,7 +51,7 @@ class Predictor:
         if not examples:
             return []
         encoded, cut = encode(examples, self.form, self.tokenizer, self.text, self.delta.anatomy.kind)
-        self.truncated += cut
+        self.truncated += cut.sources
         with Meter("predict", 0, quiet=True) as meter, of_task(self.delta, self.form):
             return answer(
                 self.delta, encoded, self.form, self.tokenizer, self.text.target_length, self.evaluation, meter
@@ -93,20 +94,20 @@ def load_predictor(
     Args:
         folder: what `train` wrote.
         backbone: another place to load the same backbone from than the one named in the adapter.
-        evaluation: how answers are obtained.
+        evaluation: how answers are obtained; None: as in training.
         task: which task to answer, where the adapter holds several; the last part of its name will do.
 
     Raises:
         InputError: no adapter there, it says no task or does not know this one, or its backbone is missing or another.
     """
     config = read_config(folder)
-    form, text = saved_task(config, Path(folder), task)
+    form, text, saved = saved_task(config, Path(folder), task)
     model, tokenizer = backbone_of(config, backbone)
-    return Predictor(load(folder, model), tokenizer, form, text, evaluation or Evaluation())
+    return Predictor(load(folder, model), tokenizer, form, text, evaluation or saved)
 
 
-def saved_task(config: Mapping[str, Any], folder: Path, name: str = "") -> tuple[Form, Text]:
-    """The form and lengths of the task that an adapter was trained on, or of one of its tasks.
+def saved_task(config: Mapping[str, Any], folder: Path, name: str = "") -> tuple[Form, Text, Evaluation]:
+    """The form and lengths of the task that an adapter was trained on, or of one of its tasks, and how it was answered.
 
     Raises:
         InputError: the adapter does not say, holds several and none is named, does not know it, or is damaged.
@@ -122,7 +123,8 @@ def saved_task(config: Mapping[str, Any], folder: Path, name: str = "") -> tuple
         text = Text(**lengths, prefix=bool(task["prefix"]))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the task in {folder}/adapter_config.json is damaged: {error!r}.") from error
-    return Form.from_json(task), text
+    how = {key: task[key] for key in ("decode", "beams") if key in task}  # earlier adapters do not say
+    return Form.from_json(task), text, settings.updated(Evaluation(), how, f"{folder}/adapter_config.json: task")
 
 
 def task_of(config: Mapping[str, Any], folder: Path, name: str) -> Any:

@@ -2,7 +2,7 @@
 
 import gc
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -67,6 +67,7 @@ class Result:
     tokens: int
     padded_tokens: int
     truncated: dict[str, int]
+    """Rows whose source was cut, by split, of all tasks together."""
     history: list[dict[str, Any]]
     device: str
     versions: dict[str, str]
@@ -78,6 +79,8 @@ class Result:
     """Graphs that torch.compile made."""
     together: int = 1
     """How many runs were trained together; `seconds` is this one's share of theirs."""
+    truncated_targets: dict[str, int] = field(default_factory=dict)
+    """Rows whose target was cut."""
 
     @property
     def split(self) -> str:
@@ -198,7 +201,7 @@ def judged(delta: Delta, data: Data | Mixture, experiment: Experiment, fitted: F
     scores = {split: evaluate(delta, data, split, experiment.evaluation, quiet=quiet) for split in splits}
     training = experiment.training
     cost = measure(delta, data, batch_size=training.batch_size, precision=training.precision)
-    result = summarize(experiment, delta, fitted, scores, cost, truncated(data))
+    result = summarize(experiment, delta, fitted, scores, cost, data)
     return replace(result, intervals=intervals(data, result.split, scores[result.split]))
 
 
@@ -268,12 +271,12 @@ def of_one_task(experiment: Experiment, task: str, method: Method) -> Experiment
     return replace(experiment, method=method, task=of_run, text=text, start=None)
 
 
-def truncated(data: Data | Mixture) -> dict[str, int]:
-    """Rows whose source was cut, by split, of all tasks together."""
-    counts: Counter[str] = Counter()
-    for part in tasks_of(data):
-        counts.update(part.truncated)
-    return dict(counts)
+def summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Rows by split, of all tasks together."""
+    total: Counter[str] = Counter()
+    for part in counts:
+        total.update(part)
+    return dict(total)
 
 
 FEW_ROWS = 5000
@@ -297,13 +300,15 @@ def intervals(data: Data | Mixture, split: str, found: Scores) -> dict[str, list
 
 
 def say_truncated(data: Data, *, quiet: bool) -> None:
-    """Report sources that were cut."""
-    cut = {split: count for split, count in data.truncated.items() if count}
-    if cut and not quiet:
-        parts = ", ".join(f"{count} of {len(data.splits[split])} in {split}" for split, count in cut.items())
-        limit = data.text.source_length
-        what = f"{data.form.name}: sources longer than {limit} tokens were cut"
-        console.print(f"{what}: {parts} (--set text.source_length={2 * limit})", markup=False)
+    """Report sources and targets that were cut."""
+    text = data.text
+    counted = (("source", data.truncated, text.source_length), ("target", data.truncated_targets, text.target_length))
+    for side, counts, limit in counted:
+        cut = {split: count for split, count in counts.items() if count}
+        if cut and not quiet:
+            parts = ", ".join(f"{count} of {len(data.splits[split])} in {split}" for split, count in cut.items())
+            what = f"{data.form.name}: {side}s longer than {limit} tokens were cut"
+            console.print(f"{what}: {parts} (--set text.{side}_length={2 * limit})", markup=False)
 
 
 def same_experiment(output: Path, experiment: Experiment) -> None:
@@ -320,12 +325,14 @@ def same_experiment(output: Path, experiment: Experiment) -> None:
 
 def form_json(form: Form, experiment: Experiment) -> dict[str, Any]:
     """What prediction with the saved adapter needs to know of the task."""
-    text = experiment.text
+    text, evaluation = experiment.text, experiment.evaluation
     return {
         **form.to_json(),
         "source_length": text.source_length,
         "target_length": text.target_length,
         "prefix": text.prefix,
+        "decode": evaluation.decode,
+        "beams": evaluation.beams,
     }
 
 
@@ -335,7 +342,7 @@ def summarize(
     fitted: Fitted,
     scores: dict[str, Scores],
     cost: Cost,
-    truncated: dict[str, int],
+    data: Data | Mixture,
 ) -> Result:
     """Everything worth keeping of a run."""
     counted = parameters(delta)
@@ -357,7 +364,8 @@ def summarize(
         best_step=fitted.best_step,
         tokens=fitted.tokens,
         padded_tokens=fitted.padded_tokens,
-        truncated=truncated,
+        truncated=summed(part.truncated for part in tasks_of(data)),
+        truncated_targets=summed(part.truncated_targets for part in tasks_of(data)),
         history=fitted.history,
         device=str(device_of(delta.backbone).type),
         versions=versions(),

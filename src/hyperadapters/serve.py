@@ -46,6 +46,7 @@ class Served:
     place: Place
     form: Form
     text: Text
+    evaluation: Evaluation
     precision: str
     """The type that its backbone is held in."""
 
@@ -94,6 +95,7 @@ class Batch(NamedTuple):
     group: str
     mode: str
     target_length: int
+    beams: int
     rows: list[int]
 
 
@@ -107,7 +109,8 @@ class Server:
     folder: Path
     backbone: str = ""
     """Another place to load the backbone from than the one that the adapters name."""
-    evaluation: Evaluation = field(default_factory=Evaluation)
+    batch_size: int = 128
+    """Rows answered together."""
     resident: int = 256
     """How many adapters of a pool memory may hold."""
     truncated: int = 0
@@ -131,13 +134,13 @@ class Server:
             full = whole_name(name, self.known, f"the folder {self.folder}")
             place = self.known[full]
             config = read_config(place.folder)
-            form, text = saved_task(config, place.folder, place.inner)
+            form, text, how = saved_task(config, place.folder, place.inner)
             if form.style == "conversation":
                 raise InputError(f"{full} answers conversations, one adapter at a time: name it with --task.")
             pooled = not config["tasks"] and method_from_json(config["method"]).separable
             group = json.dumps(recipe_of(config, place.folder), sort_keys=True) if pooled else str(place.folder)
             held = config["backbone"]["precision"]
-            self.served[name] = Served(full if pooled else place.inner, group, pooled, place, form, text, held)
+            self.served[name] = Served(full if pooled else place.inner, group, pooled, place, form, text, how, held)
         return self.served[name]
 
     def file(self, path: Path) -> Iterator[dict[str, str]]:
@@ -208,7 +211,7 @@ class Server:
                     self.tokenizer,
                     batch.mode,
                     batch.target_length,
-                    self.evaluation.beams,
+                    batch.beams,
                 )
             found |= dict(zip(batch.rows, texts, strict=True))
         return [found[i] for i in range(len(rows))]
@@ -227,24 +230,25 @@ class Server:
             form, text, kind = tasks[own[0]].form, tasks[own[0]].text, self.kind(tasks[own[0]].group).name
             examples = [form.example(values[i], prefix=text.prefix) for i in own]
             rows, cut = encode(examples, form, self.tokenizer, text, kind)
-            self.truncated += cut
+            self.truncated += cut.sources
             found |= dict(zip(own, rows, strict=True))
         return [found[i] for i in range(len(tasks))]
 
     def batches(self, tasks: Sequence[Served], rows: Sequence[Encoded]) -> list[Batch]:
         """Rows that can be computed together, in batches of like length and of no more tasks than a pool holds."""
-        together: dict[tuple[str, str, int], list[int]] = defaultdict(list)
+        together: dict[tuple[str, str, int, int], list[int]] = defaultdict(list)
         for i, task in enumerate(tasks):
-            mode = self.kind(task.group).mode(task.form, self.evaluation.decode)
-            together[task.group, mode, task.text.target_length if mode == "generate" else 0].append(i)
+            mode = self.kind(task.group).mode(task.form, task.evaluation.decode)
+            generation = (task.text.target_length, task.evaluation.beams) if mode == "generate" else (0, 1)
+            together[task.group, mode, *generation].append(i)
         found = []
-        for (group, mode, length), numbers in together.items():
-            size, slots = self.evaluation.batch_size, self.groups[group].delta.slots
+        for (group, mode, length, beams), numbers in together.items():
+            size, slots = self.batch_size, self.groups[group].delta.slots
             if slots and len({tasks[i].name for i in numbers}) > slots:
                 size = min(size, slots)
             lengths = [self.kind(group).length(rows[i]) for i in numbers]
             for batch in batches_by_length(lengths, size):
-                found.append(Batch(group, mode, length, [numbers[i] for i in batch]))
+                found.append(Batch(group, mode, length, beams, [numbers[i] for i in batch]))
         return found
 
 

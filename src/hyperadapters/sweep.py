@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 import sys
+import traceback
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from rich.live import Live
 
-from hyperadapters import files
+from hyperadapters import files, settings
 from hyperadapters.attempt import Job, Report, failures, settled
 from hyperadapters.engines import Engine, Progress, on_this_machine
 from hyperadapters.errors import InputError
@@ -85,26 +86,42 @@ def load_experiments(path: Path) -> list[Experiment]:
     """The list that a Python file's `experiments()` returns. The file is run: it is the user's own program.
 
     Raises:
-        InputError: there is no such file or function, or it returns something else.
+        InputError: there is no such file or function, it has a fault, or it returns something else.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist. A sweep is a Python file with a function experiments().")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    if spec.loader is None:
-        raise InputError(f"{path} is no Python file.")
+    spec = importlib.util.spec_from_file_location(f"experiments in {path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path} is no Python file: its name ends in .py.")
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent.resolve()))  # so that it can import its neighbours
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.pop(0)
+    sys.modules[module.__name__] = module  # where dataclasses look for the names in their annotations
+    with faults_placed(path):
+        sys.path.insert(0, str(path.parent.resolve()))  # so that it can import its neighbours
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            sys.path.pop(0)
     if not callable(getattr(module, "experiments", None)):
         raise InputError(f"{path} has no function experiments() that returns a list of Experiment.")
-    found = module.experiments()
+    with faults_placed(path):
+        found = module.experiments()
     if not isinstance(found, list) or not all(isinstance(item, Experiment) for item in found):
         raise InputError(f"{path}: experiments() must return a list of Experiment.")
     return found
+
+
+@contextlib.contextmanager
+def faults_placed(path: Path) -> Iterator[None]:
+    """Any fault of the user's program becomes an InputError that names its line."""
+    try:
+        yield
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
+        place, what = f"{path}:{lines[-1]}" if lines else str(path), f"{type(error).__name__}: {error}"
+        if isinstance(error, SyntaxError):
+            place, what = f"{error.filename}:{error.lineno}", f"{type(error).__name__}: {error.msg}"
+        raise InputError(f"{place}: {error if isinstance(error, InputError) else what}") from error
 
 
 def identity(experiment: Experiment) -> dict[str, Any]:
@@ -138,11 +155,11 @@ def chosen(experiments: Sequence[Experiment], only: Mapping[str, str]) -> list[E
     left = list(experiments)
     for path, wanted in only.items():
         values = [value_at(experiment, path) for experiment in left]
-        if left and all(value is None for value in values):
+        if left and all(value is MISSING for value in values):
             raise InputError(f"--only {path}: no experiment has that setting. Try method, task, backbone, training.lr.")
         left = [e for e, value in zip(left, values, strict=True) if any(same(value, w) for w in wanted.split(","))]
         if not left:
-            found = ", ".join(sorted({str(value) for value in values if value is not None}))
+            found = ", ".join(sorted({str(value) for value in values if value is not MISSING}))
             raise InputError(f"--only {path}={wanted}: no experiment is left. There are: {found}.")
     return left
 
@@ -173,13 +190,17 @@ def overridden(
 
 
 def value_at(experiment: Experiment, path: str) -> Any:
-    """A setting by its path; `method` is the name of the nearest preset, `task` the task's."""
+    """A setting by its path, also one that was left at its default; `method` is the nearest preset, `task` the task."""
     if path in ("method", "task"):
         return nearest(experiment.method) if path == "method" else task_name(experiment.task)
-    value: Any = experiment.to_json()
+    value: Any = {**experiment.to_json(), "training": settings.dump(experiment.training)}
     for part in path.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
+        value = value.get(part, MISSING) if isinstance(value, dict) else MISSING
     return value
+
+
+MISSING = object()
+"""In place of a setting that an experiment does not have; None is the value of some."""
 
 
 def same(value: Any, wanted: str) -> bool:
@@ -258,8 +279,9 @@ def sweep(
                     busy.append(report.key)
                 if not quiet:
                     say(report, progress)
-    results = {job.key: read_result(job.place) for job in jobs if (job.place / RESULT).exists()}
-    failed = {job.key: failures(job)[-1] for job in jobs if job.key not in results and failures(job)}
+    over = [ended for job in jobs if (ended := settled(job))]
+    results = {ended.key: read_result(folder / ended.key) for ended in over if ended.outcome == "done"}
+    failed = {ended.key: ended.reason for ended in over if ended.outcome == "failed"}
     return Swept(results, failed, tuple(busy))
 
 

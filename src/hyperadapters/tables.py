@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 from hyperadapters.errors import InputError, listed
 
+LONGEST_CELL = 2**31 - 1
+"""Characters of a cell of CSV, the most that Python's reader takes everywhere."""
+
 FORMATS = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
 
 
@@ -198,17 +201,22 @@ def _records(path: Path, problems: Problems, *, header: bool) -> Iterator[tuple[
 
 
 def _lines(path: Path, problems: Problems) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(_raw_lines(path, problems), 1):
+        if line.strip():
+            yield number, line.rstrip("\r\n")
+
+
+def _raw_lines(path: Path, problems: Problems) -> Iterator[str]:
+    """Every line of a file with its end; an empty one stands for a line that is not UTF-8, so that numbers hold."""
     opener = gzip.open if path.name.endswith(".gz") else open
     try:
         with opener(path, "rb") as file:
             for number, line in enumerate(file, 1):
                 try:
-                    text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                    yield line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:
                     problems.add(f"{path.name}:{number}", f"not UTF-8 (byte {error.start})")
-                    continue
-                if text.strip():
-                    yield number, text
+                    yield "\n"
     except (gzip.BadGzipFile, EOFError) as error:
         raise InputError(f"{path} is not a whole gzip file: {error}.") from error
 
@@ -220,10 +228,21 @@ def _json_lines(path: Path, problems: Problems) -> Iterator[tuple[int, dict[str 
         except (json.JSONDecodeError, RecursionError) as error:
             problems.add(f"{path.name}:{number}", f"not JSON ({error})")
             continue
-        if isinstance(record, dict):
-            yield number, record
-        else:
+        if not isinstance(record, dict):
             problems.add(f"{path.name}:{number}", f"a {type(record).__name__}, not a JSON object")
+        elif "\\u" in line and (half := half_character(record)):
+            problems.add(f"{path.name}:{number}", f"not text (\\u{ord(half):04x} is half a character)")
+        else:
+            yield number, record
+
+
+def half_character(record: Any) -> str:
+    """A surrogate without its other half, which JSON's escapes can write but no text holds; empty: there is none."""
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        return str(error.object[error.start])
+    return ""
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, dict[str | int, Any]]]:
@@ -253,6 +272,7 @@ def _delimited(path: Path, problems: Problems, *, header: bool) -> Iterator[tupl
             width = len(row)
             if header:
                 names = [cell.strip() for cell in row]
+                _check_names(path, names)
                 continue
         if len(row) != width:
             problems.add(f"{path.name}:{number}", f"{len(row)} cells, expected {width}")
@@ -261,9 +281,20 @@ def _delimited(path: Path, problems: Problems, *, header: bool) -> Iterator[tupl
 
 
 def _csv_cells(path: Path, problems: Problems) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader((line + "\n" for _, line in _lines(path, problems)), strict=True)
+    """Records that are not blank, with the line each begins in."""
+    csv.field_size_limit(LONGEST_CELL)
+    reader = csv.reader(_raw_lines(path, problems), strict=True)
+    begin = 1
     try:
         for row in reader:
-            yield reader.line_num, row
+            if row and not "".join(row).isspace():
+                yield begin, row
+            begin = reader.line_num + 1
     except csv.Error as error:
-        problems.add(f"{path.name}:{reader.line_num}", f"not CSV ({error})")
+        problems.add(f"{path.name}:{begin}", f"not CSV ({error})")
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise InputError(f"{path} has several columns {', '.join(map(repr, twice))}: rename them, or keep one of each.")

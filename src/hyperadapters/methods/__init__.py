@@ -42,7 +42,7 @@ def method_from_json(values: Mapping[str, Any]) -> Method:
     Raises:
         InputError: unknown type, or fields missing, unknown or of a wrong type.
     """
-    kind = values.get("type")
+    kind = str(values.get("type"))
     if kind not in METHOD_TYPES:
-        raise InputError(f"method type {kind!r} is not known. {neighbours(str(kind), METHOD_TYPES)}")
+        raise InputError(f"method type {kind!r} is not known. {neighbours(kind, METHOD_TYPES)}")
     return settings.parse(METHOD_TYPES[kind], {k: v for k, v in values.items() if k != "type"}, "method")
