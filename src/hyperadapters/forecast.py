@@ -217,11 +217,9 @@ class Paces:
 
     def of(self, experiment: Experiment, sample: Sample) -> Pace:
         """The pace of a run, from the best that there is to tell it by."""
-        backbone, method = experiment.backbone, method_to_json(experiment.method)
-        mine = [
-            r.experiment.get("method") == method and r.experiment.get("backbone") == backbone for r in self.finished
-        ]
-        same = [r for r, own in zip(self.finished, mine, strict=True) if own and r.tokens]
+        backbone = experiment.backbone
+        own = {"backbone": backbone, "method": method_to_json(experiment.method)}
+        same = [r for r in self.finished if r.tokens and {name: r.experiment.get(name) for name in own} == own]
         if same:
             self.note(f"finished runs in {self.folder}", experiment)
             return Pace(statistics.median(r.seconds / r.tokens for r in same), 0.0)

@@ -31,7 +31,7 @@ def saved_tensors(module: nn.Module) -> Iterator[dict[int, int]]:
         if storage.data_ptr() not in parameters:
             saved[storage.data_ptr()] = storage.nbytes()
             alive.append(storage)
-        return tensor
+        return tensor.detach()  # an operation that keeps its own output would keep itself alive
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         yield saved
