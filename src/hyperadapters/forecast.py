@@ -209,7 +209,9 @@ class Paces:
     def of(self, experiment: Experiment, sample: Sample) -> Pace:
         """The pace of a run, from the best that there is to tell it by."""
         backbone, method = experiment.backbone, method_to_json(experiment.method)
-        alike = [r for r in self.finished if (r.experiment["method"], r.experiment["backbone"]) == (method, backbone)]
+        alike = [
+            r for r in self.finished if (r.experiment.get("method"), r.experiment.get("backbone")) == (method, backbone)
+        ]
         same = [r for r in alike if r.tokens]
         if same:
             self.note(f"finished runs in {self.folder}", experiment)
