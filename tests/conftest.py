@@ -25,6 +25,14 @@ from transformers.utils import logging  # noqa: E402
 logging.disable_progress_bar()
 torch.set_num_threads(1)
 
+UNSEEN: dict[str, Any] = {
+    **dict.fromkeys(("seconds", "steps", "best_step", "tokens", "padded_tokens"), 1),
+    "invalid": {},
+    "decode": "score",
+    "truncated": {},
+    "device": "cpu",
+}
+"""Fields of a result that no table shows."""
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

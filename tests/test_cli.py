@@ -418,6 +418,7 @@ WRONG = [
     (("--train", "a.jsonl"), "your own files need --validation, --text, --label"),
     (("--train", "a", "--validation", "b", "--text", "c", "--label", "d", "--target", "e"), "give one of them"),
     (("--train", "a.jsonl", "--validation", "b", "--text", "c", "--label", "d"), "a.jsonl does not exist"),
+    (("--train", "a", "--validation", "b", "--text", "c,d", "--label", "d"), "column 'd' is both text and answer"),
 ]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from conftest import UNSEEN
 from hyperadapters import METHODS, Experiment, MixtureTask, NamedTask, Result, Training
 from hyperadapters.measure import Cost
 from hyperadapters.metrics import accuracy, bootstrap, question_exact_match
@@ -151,17 +152,7 @@ def result(method, task, metrics, *, lr=3e-3, seed=42, backbone="t5-base", rows=
         "intervals": {name: [shares[name] - half, shares[name] + half] for name, half in halves.items()},
         "versions": {"hyperadapters": "1"},
     }
-    return Result(**{**BLANK, **values})
-
-
-BLANK = {
-    **dict.fromkeys(("seconds", "steps", "best_step", "tokens", "padded_tokens"), 1),
-    "invalid": {},
-    "truncated": {},
-    "decode": "score",
-    "device": "cpu",
-}
-"""What the tables do not look at."""
+    return Result(**{**UNSEEN, **values})
 
 
 def published_run(method):

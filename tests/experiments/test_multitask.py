@@ -7,13 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from conftest import make_tiny
+from conftest import UNSEEN, make_tiny
 from hyperadapters import Cost, InputError, MixtureTask, Result, attach
 from hyperadapters.run import RESULT
 from hyperadapters.sweep import key, load_experiments
 
 FOLDER = Path(__file__).parents[2] / "experiments"
-BLANK = dict.fromkeys(Result.__dataclass_fields__)
+BLANK = {
+    **UNSEEN,
+    "method": "",
+    "total": 100,
+    "percent": 10.0,
+    "by_kind": {},
+    "bytes": 1,
+    "history": [],
+    "versions": {},
+}
 
 
 def finished(folder, experiment, metrics):
