@@ -411,6 +411,7 @@ WRONG = [
     ),
     (("--set", "trainng.lr=1"), "no such setting. Did you mean training.lr"),
     (("--set", "training.lr=0"), "training.lr=0"),
+    (("--set", "training.lr=inf"), "training.lr=inf: a finite number"),
     (("--set", f"training.seed={10**20}"), f"training.seed={10**20}: less than 2**63"),
     (("--task", "glue/rte", "--data", "absent"), "lacks train.tsv"),
     (("--task", "glue/rte"), "could not be had"),
@@ -437,6 +438,7 @@ def test_compare_and_count_refuse_too(tmp_path):
     assert "FullFineTuning holds one task" in refuses(*several, "--output", tmp_path / "c")
     assert not (tmp_path / "c").exists()
     assert "only the method's settings count" in refuses("count", "--set", "training.lr=1")
+    assert "leave out --method, --set" in refuses("count", "--paper", "--method", "nonsense", "--set", "x.y=1")
     assert "no config.json" in refuses("count", "--backbone", tmp_path)
 
 
@@ -476,6 +478,22 @@ def test_free_text_has_room_and_targets_beyond_it_are_counted(tmp_path):
     value = one_json(result)
     assert value["truncated_targets"] == {"train": 4, "validation": 4}
     assert value["truncated"] == {"train": 0, "validation": 0}
+
+
+def test_names_with_brackets_are_printed_as_they_are(capsys):
+    from rich.table import Table
+
+    from hyperadapters.cli import show
+    from hyperadapters.progress import console
+
+    table = Table("[task]", title="films[v2] :smile:")
+    table.add_row("films[v3] and more")
+    show({}, False, table, "films[v4] :smile:")
+    console.print("films[v5] :smile:")
+    shown = capsys.readouterr()
+    for text in ("[task]", "films[v2] :smile:", "films[v3]", "films[v4] :smile:"):
+        assert text in shown.out
+    assert "films[v5] :smile:" in shown.err
 
 
 def test_an_adapter_saved_without_a_task_says_how_to_use_it(tmp_path):

@@ -32,7 +32,7 @@ from hyperadapters.data import Data, Text
 from hyperadapters.kinds import Encoded, label_tokens, score_labels
 from hyperadapters.metrics import accuracy
 from hyperadapters.tasks.task import Form, Labels
-from hyperadapters.train import CHECKPOINT, Trainer
+from hyperadapters.train import CHECKPOINT, Interrupted, Trainer
 
 NO_NETWORK = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
@@ -167,6 +167,23 @@ def test_a_run_stopped_at_any_step_and_resumed_ends_the_same(method, tmp_path, m
         assert (found.tokens, found.best_step) == (expected.tokens, expected.best_step)
 
 
+def test_ctrl_c_during_the_last_evaluation_stops_too_and_the_run_goes_on_to_its_end(tmp_path):
+    evaluations = []
+
+    def stopping(predictions, references):
+        evaluations.append(1)
+        if len(evaluations) == SHORT.epochs:
+            signal.raise_signal(signal.SIGINT)
+        return accuracy(predictions, references)
+
+    stopping.__name__ = "accuracy"
+    data = replace(toy(), metrics=(stopping,))
+    with pytest.raises(Interrupted):
+        fit(attach(make_tiny(), METHODS["houlsby"]), data, SHORT, output=tmp_path, quiet=True)
+    _, found = fitted(SHORT, output=tmp_path, resume=True)
+    assert len(evaluations) == len(found.history) == SHORT.epochs
+
+
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
     fitted(SHORT, output=tmp_path)
     with pytest.raises(InputError, match="of a run with other settings"):
@@ -196,7 +213,9 @@ def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_last_good_sta
         return steps(rows) * (float("nan") if len(calls) == 5 else 1.0)
 
     trainer.losses = poisoned
-    with pytest.raises(NonFiniteLossError, match=r"loss is nan at step 5 of 6 .*--set training.lr=0.0001"):
+    with pytest.raises(
+        NonFiniteLossError, match=r"loss is nan at step 5 of 6 .*--set training.lr=0.0001, and another --output"
+    ):
         trainer.run(resume=False)
     assert all(torch.isfinite(tensor).all() for tensor in delta.trained().values())
     saved = load_file(tmp_path / "adapter_model.safetensors")

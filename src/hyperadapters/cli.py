@@ -101,7 +101,7 @@ OtherBackbone = Annotated[
 
 def fail(code: int, message: str) -> NoReturn:
     """Say what is wrong on standard error and leave with an exit code."""
-    console.print(f"error: {message}", style="red", markup=False, soft_wrap=True)
+    console.print(f"error: {message}", style="red", soft_wrap=True)
     raise typer.Exit(code)
 
 
@@ -141,9 +141,9 @@ def show(value: dict[str, Any], as_json: bool, *tables: Any) -> None:
     if as_json:
         sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
         return
-    out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    out = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 160)
     for table in tables:
-        out.print(table, markup=False, soft_wrap=isinstance(table, str))
+        out.print(table, soft_wrap=isinstance(table, str))
 
 
 def quiet_libraries() -> None:
@@ -246,11 +246,15 @@ def choose_method(context: typer.Context, method: str, backbone: str, start: Any
         return method_named(method), backbone
     config = read_config(start.adapter)
     kept, place = method_from_json(config["method"]), config["backbone"]["name"]
-    said = {name: getattr(context.get_parameter_source(name), "name", "") for name in ("method", "backbone")}
     return (
-        kept if said["method"] == "DEFAULT" else method_named(method),
-        place if said["backbone"] == "DEFAULT" else backbone,
+        method_named(method) if was_given(context, "method") else kept,
+        backbone if was_given(context, "backbone") else place,
     )
+
+
+def was_given(context: typer.Context, name: str) -> bool:
+    """Whether the command line gives a parameter, and not its default."""
+    return getattr(context.get_parameter_source(name), "name", "") != "DEFAULT"
 
 
 @command
@@ -598,7 +602,7 @@ def report(
 
     found, wrong = read_results(results)
     for problem in [*(f"left out: {text}" for text in wrong), *versions_differ(list(found.values()))]:
-        console.print(problem, markup=False, soft_wrap=True)
+        console.print(problem, soft_wrap=True)
     paths = write_report(found, output, wrong)
     show({"results": len(found), **paths}, json_output, f"{len(found)} results", *paths.values())
 
@@ -867,6 +871,7 @@ def tasks(json_output: Json = False) -> None:
 
 @command
 def count(
+    context: typer.Context,
     method: MethodName = "compacter++",
     backbone: Annotated[str, typer.Option(help="A folder, a config.json, a name on the Hub, or `embedded`.")] = (
         "embedded"
@@ -888,6 +893,10 @@ def count(
         hyperadapters count --paper
     """
     if paper:
+        options = {"method": "--method", "backbone": "--backbone", "tasks": "--tasks", "settings": "--set"}
+        given = [option for name, option in options.items() if was_given(context, name)]
+        if given:
+            raise InputError(f"--paper counts the papers' own methods and backbones: leave out {', '.join(given)}.")
         count_papers(json_output)
         return
     from hyperadapters.measure import human_bytes, parameters_of

@@ -77,6 +77,8 @@ class Training:
         bad = [f"training.{n}={getattr(self, n)}: more than 0" for n in positive if _below(getattr(self, n), 1e-300)]
         least = ("warmup_steps", "weight_decay", "checkpoint_seconds", "seed")
         bad += [f"training.{n}={getattr(self, n)}: 0 or more" for n in least if _below(getattr(self, n), 0)]
+        finite = ("lr", "weight_decay")
+        bad += [f"training.{n}=inf: a finite number" for n in finite if getattr(self, n) == math.inf]
         bad += [f"training.seed={self.seed}: less than 2**63"] if self.seed >= 2**63 else []
         if bad:
             raise InputError("\n  ".join(bad))

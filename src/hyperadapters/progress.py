@@ -7,7 +7,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, markup=False, emoji=False)
 """Where everything but results goes."""
 
 SECONDS_BETWEEN_LINES = 15.0
@@ -32,7 +32,8 @@ class Meter:
 
     def __enter__(self) -> "Meter":
         if not self.quiet and sys.stderr.isatty():
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
+            title = TextColumn("{task.description}", markup=False)
+            columns = (title, BarColumn(), TextColumn("{task.fields[note]}"))
             self.live = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
             self.live.start()
             self.live.add_task(self.title, total=self.total, completed=self.done, note="")

@@ -308,7 +308,7 @@ def say_truncated(data: Data, *, quiet: bool) -> None:
         if cut and not quiet:
             parts = ", ".join(f"{count} of {len(data.splits[split])} in {split}" for split, count in cut.items())
             what = f"{data.form.name}: {side}s longer than {limit} tokens were cut"
-            console.print(f"{what}: {parts} (--set text.{side}_length={2 * limit})", markup=False)
+            console.print(f"{what}: {parts} (--set text.{side}_length={2 * limit})")
 
 
 def same_experiment(output: Path, experiment: Experiment) -> None:

@@ -58,7 +58,7 @@ def run_in_turn(
         place = folder / name
         done = (place / RESULT).exists()
         if not quiet:
-            console.print(f"[{number}/{len(experiments)}] {name}{' (done)' if done else ''}", markup=False)
+            console.print(f"[{number}/{len(experiments)}] {name}{' (done)' if done else ''}")
         begun = resume and (place / EXPERIMENT).exists()
         result = run(experiment, place, resume=begun, track=track, quiet=quiet)
         results.append(replace(result, method=name))
@@ -327,4 +327,4 @@ def say(report: Report, progress: Progress) -> None:
     """A line for each run that ended."""
     what = {"done": "done", "failed": f"failed: {report.reason}", "busy": "another process is at it"}
     line = f"[{progress.done + progress.failed}/{progress.total}] {report.key}  "
-    console.print(f"{line}{what.get(report.outcome, report.outcome)}  ({progress.left()})", markup=False)
+    console.print(f"{line}{what.get(report.outcome, report.outcome)}  ({progress.left()})")

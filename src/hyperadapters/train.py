@@ -293,6 +293,9 @@ class Trainer:
             if self.stop:
                 self.checkpoint()
                 raise Interrupted
+        self.agree(0.0)
+        if self.stop:  # asked for during the last evaluation, which wrote a checkpoint
+            raise Interrupted
 
     def next_rows(self) -> list[Encoded] | None:
         """The rows of the next batch; None where training has ended."""
@@ -364,10 +367,11 @@ class Trainer:
     def failure(self, loss: float) -> str:
         """What to say of a loss or gradient that is not finite."""
         kept = f" The last good state is in {self.output}." if self.output else ""
+        elsewhere = ", and another --output" if self.output else ""
         state, lr = self.state, self.training.lr
         return (
             f"the loss is {loss} at step {state.step + 1} of {self.total} (lr {lr:g}), or its gradient is not finite; "
-            f"this update was not made.{kept} Use a smaller rate: --set training.lr={lr / 10:g}."
+            f"this update was not made.{kept} Use a smaller rate: --set training.lr={lr / 10:g}{elsewhere}."
         )
 
     def losses(self, rows: list[Encoded]) -> Float[Tensor, " rows"]:
