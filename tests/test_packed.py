@@ -1,5 +1,6 @@
 """Runs trained together: each ends where it ends by itself, whatever the others do."""
 
+import json
 from dataclasses import asdict, replace
 
 import pytest
@@ -29,7 +30,7 @@ from hyperadapters.data import Data
 from hyperadapters.kinds import Encoded
 from hyperadapters.methods.delta import TENSORS
 from hyperadapters.packed import TOKENS, Clock, Member, Pack, Piece, begun, packs, passes, run_together, stacked
-from hyperadapters.run import RESULT, attach_for, read_result
+from hyperadapters.run import EXPERIMENT, RESULT, attach_for, read_result
 from hyperadapters.sweep import key, sweep
 from hyperadapters.train import CHECKPOINT, Trainer
 from test_kinds import toy as toy_of
@@ -323,6 +324,7 @@ def test_a_pack_that_fails_is_run_one_by_one_and_what_is_done_or_elsewhere_is_le
     sweep(runs[:1], output, engine=here, quiet=True)
     before = (output / key(runs[0]) / RESULT).read_bytes()
     (output / key(runs[1]) / f"{RESULT}.tmp").mkdir(parents=True)
+    (output / key(runs[1]) / EXPERIMENT).write_text(json.dumps(runs[1].to_json()))
     with FileLock(output / f"{key(runs[3])}.lock"):
         swept = sweep(runs, output, engine=here, pack=1, quiet=True)
     assert list(swept.results) == [key(run) for run in runs[:3]]
