@@ -497,8 +497,7 @@ def cost(
         hyperadapters cost --backbone t5-base --methods all --batches 4,8,16
     """
     from hyperadapters.backbone import default_device
-    from hyperadapters.cost import beside, costs, random_backbone
-    from hyperadapters.measure import parameters_of
+    from hyperadapters.cost import costs, random_backbone, that_fit
     from hyperadapters.methods import METHODS, method_named
 
     if precision not in ("fp32", "bf16") or rounds < 1:
@@ -509,35 +508,34 @@ def cost(
         raise InputError(f"--batches {batches}: numbers with commas, such as 4,8,16.")
     device = default_device()
     sizes = [int(size) for size in batches.split(",")]
-    chosen, left_out = {}, {}
-    for name in METHODS if methods == "all" else names_in(methods):
-        try:
-            parameters_of(backbone, method_named(name))
-        except InputError as error:
-            if methods != "all":
-                raise
-            left_out[name] = str(error)
-        else:
-            chosen[name] = method_named(name)
+    names = list(METHODS) if methods == "all" else names_in(methods)
+    chosen, left_out = that_fit(backbone, {name: method_named(name) for name in names})
+    if left_out and methods != "all":
+        raise InputError("\n  ".join(left_out.values()))
     model = random_backbone(backbone, device)
     how: Any = {"length": length, "precision": precision, "rounds": rounds, "quiet": json_output}
     found = costs(model, chosen, sizes, **how)
     full = next((c for c in found if c.method == "full"), None)
-    table = cost_table(found, full, round(memory * 1e9), f"{backbone}, {length} tokens, {precision}, {device.type}")
-    rows = [
-        {
-            **asdict(c),
-            "fixed_bytes": c.line[0],
-            "bytes_per_example": c.line[1],
-            "saved_bytes_per_example": c.saved_per_row,
-            "tokens_per_second": c.tokens_a_second,
-            "largest_batch": c.largest_batch(round(memory * 1e9)),
-            "against_full": asdict(beside(c, full)),
-        }
-        for c in found
-    ]
+    space = round(memory * 1e9)
+    table = cost_table(found, full, space, f"{backbone}, {length} tokens, {precision}, {device.type}")
+    rows = [cost_json(c, full, space) for c in found]
     value = {"backbone": backbone, "device": device.type, "memory_gb": memory, "methods": rows, "left_out": left_out}
     show(value, json_output, table, *(f"left out: {name} ({why})" for name, why in left_out.items()))
+
+
+def cost_json(found: Any, full: Any, memory: int) -> dict[str, Any]:
+    """One method's cost for `--json`."""
+    from hyperadapters.cost import beside
+
+    return {
+        **asdict(found),
+        "fixed_bytes": found.line[0],
+        "bytes_per_example": found.line[1],
+        "saved_bytes_per_example": found.saved_per_row,
+        "tokens_per_second": found.tokens_a_second,
+        "largest_batch": found.largest_batch(memory),
+        "against_full": asdict(beside(found, full)),
+    }
 
 
 def cost_table(found: Any, full: Any, memory: int, title: str) -> Table:

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hyperadapters.anatomy import kind_of, positions_of
-from hyperadapters.backbone import Precision, loader_of, ready, shape_config
+from hyperadapters.backbone import Precision, loader_of, meta_backbone, ready, shape_config
 from hyperadapters.errors import InputError
 from hyperadapters.gauges import PeakMemory, saved_tensors
 from hyperadapters.kinds import Encoded
@@ -92,6 +92,22 @@ def random_backbone(name: str, device: torch.device) -> PreTrainedModel:
         torch.manual_seed(0)
         backbone: PreTrainedModel = loader_of(name, config).from_config(config)
     return ready(backbone).to(device)
+
+
+def that_fit(backbone: str, methods: Mapping[str, Method]) -> tuple[dict[str, Method], dict[str, str]]:
+    """The methods that fit a backbone, and why each other does not: from its configuration alone.
+
+    Raises:
+        InputError: no such configuration, or it is no model of text.
+    """
+    outline, fitting, others = meta_backbone(backbone), {}, {}
+    for name, method in methods.items():
+        try:
+            with attached_for(outline, method):
+                fitting[name] = method
+        except InputError as error:
+            others[name] = str(error)
+    return fitting, others
 
 
 def costs(

@@ -97,13 +97,11 @@ def test_a_copy_trains_the_one_task_that_the_original_does(tiny, batch):
     delta = ha.attach(tiny, houlsby(), tasks=["a", "b"])
     delta.train_only("a")
     (mine,) = ha.attached(copy.deepcopy(tiny))
-    before = {name: tensor.detach().clone() for name, tensor in mine.trained().items()}
     with mine.rows(["a", "b"]):
         mine.backbone(**batch).loss.backward()
     for name, tensor in mine.trained().items():
         assert tensor.grad[0].abs().sum() > 0, name
         assert tensor.grad[1].abs().sum() == 0, name
-    assert before.keys() == mine.trained().keys()
 
 
 def test_one_made_or_loaded_without_gradients_works_with_them_too(tiny, batch, tmp_path):
