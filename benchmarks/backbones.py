@@ -20,8 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from families import DECODER, FAMILIES, PAIR, Family  # noqa: E402
-from hyperadapters import Delta, attach, method_named  # noqa: E402
 from quantizers import QUANTIZERS  # noqa: E402
+
+from hyperadapters import Delta, attach, method_named  # noqa: E402
 
 METHODS: dict[str, dict[str, Any]] = {
     "full": {},

@@ -17,8 +17,8 @@ import torch
 from transformers import T5ForConditionalGeneration
 
 import hyperadapters as ha
-from hyperadapters.backbone import shape_config
-from hyperadapters.versions import versions
+from hyperadapters._utils import library_versions
+from hyperadapters.backbones import shape_config
 
 VARIANTS = ("off", "torch", "fast")
 
@@ -75,7 +75,7 @@ def main() -> None:
     torch.set_num_threads(1)
     found = measure(args.rows, args.source, args.target, args.rounds)
     settings = {key: value for key, value in vars(args).items() if key != "output"}
-    report = {"over_without_dropout": found, "settings": settings, "dropout": 0.1, "versions": versions()}
+    report = {"over_without_dropout": found, "settings": settings, "dropout": 0.1, "versions": library_versions()}
     args.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=2))
 

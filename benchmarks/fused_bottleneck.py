@@ -27,8 +27,8 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from hyperadapters.layers.bottleneck import AdapterWeights, bottleneck_adapter
-from hyperadapters.versions import versions
+from hyperadapters._utils import library_versions
+from hyperadapters.layers import AdapterWeights, bottleneck_adapter
 
 TOKENS, WIDTH = 64, 64
 """Tokens of one program, and how much of d_model it holds at once."""
@@ -262,7 +262,9 @@ def main() -> None:
     settings = {key: value for key, value in vars(args).items() if key not in ("output", "check", "build_for")}
     report = {"milliseconds": found, "settings": settings, "device": torch.cuda.get_device_name(), "dtype": "bfloat16"}
     if args.output:
-        args.output.write_text(json.dumps({**report, "versions": versions()}, indent=1) + "\n", encoding="utf-8")
+        args.output.write_text(
+            json.dumps({**report, "versions": library_versions()}, indent=1) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hyperadapters.gauges import PeakMemory, saved_tensors
+from hyperadapters._utils import PeakMemory, saved_tensors
 
 Variant = Callable[[], AbstractContextManager[nn.Module]]
 """Puts a model in the state to be measured, and takes it back."""

@@ -21,12 +21,11 @@ import torch
 from torch import nn
 
 import hyperadapters as ha
-from hyperadapters.anatomy import kind_of
-from hyperadapters.backbone import default_device
-from hyperadapters.cost import random_backbone
-from hyperadapters.packed import Clock, Costs, Member, Pack, begun, free_memory, stacked
-from hyperadapters.run import load_task
-from hyperadapters.versions import versions
+from hyperadapters._utils import library_versions
+from hyperadapters.backbones import default_device, kind_of
+from hyperadapters.papers import random_backbone
+from hyperadapters.runs import load_task
+from hyperadapters.sweeps import Clock, Costs, Member, Pack, free_memory, stack_members, start_member
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 SEEDS = (42, 112, 1234, 1111, 2222)
@@ -103,10 +102,11 @@ def main() -> None:
     runs = experiments(args)
     of_seed = {e.training.seed: load_task(e, tokenizer, kind_of(backbone.config)) for e in runs}
     both = [
-        [begun(i, e, None, backbone, of_seed[e.training.seed], Clock()) for i, e in enumerate(runs)] for _ in range(2)
+        [start_member(i, e, None, backbone, of_seed[e.training.seed], Clock()) for i, e in enumerate(runs)]
+        for _ in range(2)
     ]
     together, alone = both
-    stack = stacked(backbone, runs[0].method, together)
+    stack = stack_members(backbone, runs[0].method, together)
     kept = Costs().of(together[0]).saved_activations
     pack = Pack(together, stack, max(1, free_memory(device) // (2 * kept)), Clock())
 
@@ -131,7 +131,7 @@ def main() -> None:
         "difference": max((one - other).abs().max().item() for one, other in pairs),
         "passes_of": pack.most,
         "training": asdict(runs[0].training),
-        "versions": versions(),
+        "versions": library_versions(),
     }
     args.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps({key: result[key] for key in ("runs", "ratio", "difference")}))

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 import hyperadapters as ha
-from hyperadapters.data import epoch_batches
+from hyperadapters.training import epoch_batches
 
 TASKS = ("cola", "sst2", "mrpc", "rte")
 

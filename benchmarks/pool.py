@@ -28,10 +28,9 @@ from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
 
 import hyperadapters as ha
-from hyperadapters.attention import combine_masks
-from hyperadapters.backbone import shape_config
-from hyperadapters.methods.delta import CONFIG, TENSORS, Delta
-from hyperadapters.versions import versions
+from hyperadapters._utils import library_versions
+from hyperadapters.backbones import combine_masks, shape_config
+from hyperadapters.delta import CONFIG, TENSORS, Delta
 
 Batch = dict[str, Tensor]
 NAME = "task-{:05d}"
@@ -204,7 +203,7 @@ def main() -> None:
         counts = [int(number) for number in args.counts.split(",")]
         found["Compacter++"] = ours(backbone, batch, counts, args.rounds, Path(folder))
     settings = {key: value for key, value in vars(args).items() if key != "output"}
-    report = {**found, "settings": settings, "versions": versions()}
+    report = {**found, "settings": settings, "versions": library_versions()}
     args.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 

@@ -20,9 +20,8 @@ import torch
 from transformers import AutoModelForSeq2SeqLM
 
 from hyperadapters import METHODS, attach
-from hyperadapters.backbone import shape_config
-from hyperadapters.gauges import PeakMemory
-from hyperadapters.versions import versions
+from hyperadapters._utils import PeakMemory, library_versions
+from hyperadapters.backbones import shape_config
 
 NAMES = ("full", "intrinsic-said")
 
@@ -101,7 +100,7 @@ def main() -> None:
             "seconds": ratio(clock),
             "cpu_seconds": ratio(processor),
         },
-        "versions": versions(),
+        "versions": library_versions(),
     }
     args.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result["ratios"]))

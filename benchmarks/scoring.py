@@ -23,11 +23,10 @@ from transformers import BertConfig, BertForSequenceClassification, pipeline
 from transformers.utils import logging
 
 import hyperadapters as ha
-from hyperadapters.experiment import Evaluation
-from hyperadapters.predict import Predictor
-from hyperadapters.tasks import task_named
-from hyperadapters.tasks.task import Example
-from hyperadapters.versions import versions
+from hyperadapters._utils import library_versions
+from hyperadapters.serving import Predictor
+from hyperadapters.tasks import Example, task_named
+from hyperadapters.training import Evaluation
 
 MINILM = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
 
@@ -134,7 +133,7 @@ def main() -> None:
         "predict, encoder, pipeline": encoder(data, rows, args.rounds),
     }
     settings = {key: value for key, value in vars(args).items() if key not in ("output", "data")}
-    args.output.write_text(json.dumps({**found, "settings": settings, "versions": versions()}, indent=2) + "\n")
+    args.output.write_text(json.dumps({**found, "settings": settings, "versions": library_versions()}, indent=2) + "\n")
     for name, values in found.items():
         print(name, values)
 

@@ -38,10 +38,8 @@ from torch import nn
 from transformers import T5Config, T5ForConditionalGeneration
 
 import hyperadapters as ha
-from hyperadapters.anatomy import anatomy
-from hyperadapters.attention import combine_masks
-from hyperadapters.backbone import shape_config
-from hyperadapters.versions import versions
+from hyperadapters._utils import library_versions
+from hyperadapters.backbones import combine_masks, read_structure, shape_config
 
 FOLDER = Path(__file__).parent
 PEER = "adapters==1.3.0"
@@ -83,7 +81,7 @@ def variants(backbone: nn.Module, methods: list[str], *, dropout: bool, with_pef
 
     found: dict[str, Variant] = {
         "floor": partial(floor, plain),
-        "norms alone": partial(trained, plain, [plain.get_submodule(path) for path in anatomy(plain).norms]),
+        "norms alone": partial(trained, plain, [plain.get_submodule(path) for path in read_structure(plain).norms]),
         "full fine-tuning": partial(trained, plain, [plain]),
         "floor, ours": partial(floor, backbone),
         **{name: partial(ours, name) for name in methods},
@@ -243,7 +241,7 @@ def main() -> None:
     found = measure(gauges, floors, args.rounds)
     settings = {key: value for key, value in vars(args).items() if key not in ("output", "adapters_folder")}
     device = torch.cuda.get_device_name() if args.device == "cuda" else "cpu"
-    report = {"variants": found, "settings": settings, "device": device, "versions": versions()}
+    report = {"variants": found, "settings": settings, "device": device, "versions": library_versions()}
     if peer:
         report["adapters_versions"] = peer.versions
     args.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -16,8 +16,8 @@ from typing import Any
 
 import hyperadapters as ha
 from evidence import chosen_rates, experiment, limited
-from hyperadapters.run import RESULT, read_result
-from hyperadapters.sweep import key
+from hyperadapters.runs import RESULT, read_result
+from hyperadapters.sweeps import key
 
 TASK, ROWS, EPOCHS, SEEDS = "glue/sst2", 2000, 3, (1, 2)
 RATE = 3e-2

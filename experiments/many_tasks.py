@@ -13,10 +13,9 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import multitask
-from hyperadapters.labels import label_of
+from hyperadapters._utils import short_names
 from hyperadapters.methods import method_from_json
-from hyperadapters.names import short_names
-from hyperadapters.run import RESULT, Result, read_result
+from hyperadapters.runs import RESULT, Result, label_of, read_result
 
 SINGLE = "single-task adapters"
 NAMES = short_names(multitask.TASKS)

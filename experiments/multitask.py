@@ -9,7 +9,7 @@ seed before any has two, and the arms that transfer.py starts from come first.
 """
 
 import hyperadapters as ha
-from hyperadapters.experiment import suggested_rate
+from hyperadapters.methods import suggested_rate
 
 TASKS = (
     "glue/cola",

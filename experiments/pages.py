@@ -11,9 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evidence_behind import markdown as behind_table
-from hyperadapters import figures
-from hyperadapters.document import Section, in_markdown
-from hyperadapters.report import read_results, report
+from hyperadapters.reports import Section, figures, in_markdown, read_results, report
 from many_tasks import mixture_table, transfer_table
 from pretraining_proof import markdown as proof_table
 

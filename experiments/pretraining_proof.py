@@ -18,10 +18,10 @@ from sklearn.linear_model import LogisticRegression
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 
 import hyperadapters as ha
-from hyperadapters.backbone import embedded_folder
-from hyperadapters.data import drawn
-from hyperadapters.run import RESULT, read_result
-from hyperadapters.sweep import key as identity_key
+from hyperadapters.backbones import embedded_folder
+from hyperadapters.runs import RESULT, read_result
+from hyperadapters.sweeps import key as identity_key
+from hyperadapters.training import drawn
 
 RANDOM = "build/random-t5"
 TASKS = {

@@ -7,10 +7,9 @@ import json
 import sys
 from pathlib import Path
 
-from hyperadapters.labels import label_of
-from hyperadapters.methods import METHODS, Method, method_from_json
-from hyperadapters.methods.method import method_to_json
-from hyperadapters.run import RESULT, read_result
+from hyperadapters.delta import Method, method_to_json
+from hyperadapters.methods import METHODS, method_from_json
+from hyperadapters.runs import RESULT, label_of, read_result
 
 
 def name_of(method: Method) -> str:

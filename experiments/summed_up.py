@@ -11,8 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hyperadapters.report import read_results
-from hyperadapters.run import Result
+from hyperadapters.reports import read_results
+from hyperadapters.runs import Result
 
 PATHS = ("data", "train", "validation", "test")
 

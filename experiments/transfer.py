@@ -13,8 +13,8 @@ from pathlib import Path
 
 import hyperadapters as ha
 import multitask
-from hyperadapters.experiment import suggested_rate
-from hyperadapters.sweep import key
+from hyperadapters.methods import suggested_rate
+from hyperadapters.sweeps import key
 
 STARTS = Path(os.environ.get("STARTS", "results/multitask"))
 """Where the models lie that the runs start from."""
@@ -29,7 +29,7 @@ FROZEN = ("hyperformer++",)
 """Methods that are tried with the rest frozen too."""
 
 
-def starts(task: str) -> list[tuple[ha.Method, ha.Start]]:
+def starts(task: str) -> list[tuple[ha.Method, ha.WarmStart]]:
     """Every trained model there is for this task, with what of it is frozen."""
     like, found = LIKE[task], []
     for experiment in multitask.experiments():
@@ -50,7 +50,7 @@ def arms() -> list[ha.Method]:
     return [ha.METHODS[name] for name in multitask.ARMS]
 
 
-def few_shot(method: ha.Method, start: ha.Start, task: str, rows: int, seed: int) -> ha.Experiment:
+def few_shot(method: ha.Method, start: ha.WarmStart, task: str, rows: int, seed: int) -> ha.Experiment:
     """One run on so many rows."""
     return ha.Experiment(
         method=method,

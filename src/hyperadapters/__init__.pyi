@@ -1,63 +1,19 @@
 """The public names; `__init__.py` imports each when it is first used."""
 
-from .anatomy import Layout as Layout
-from .backbone import load_backbone as load_backbone
-from .data import Data as Data
-from .data import Mixture as Mixture
-from .data import Text as Text
-from .data import load_data as load_data
-from .dropout import set_fast_dropout as set_fast_dropout
-from .errors import InputError as InputError
-from .errors import NonFiniteLossError as NonFiniteLossError
-from .evaluate import Scores as Scores
-from .evaluate import evaluate as evaluate
-from .experiment import (
-    Evaluation as Evaluation,
-)
-from .experiment import (
-    Experiment as Experiment,
-)
-from .experiment import (
-    FilesTask as FilesTask,
-)
-from .experiment import (
-    InstructionsTask as InstructionsTask,
-)
-from .experiment import (
-    MixtureTask as MixtureTask,
-)
-from .experiment import (
-    NamedTask as NamedTask,
-)
-from .experiment import (
-    Start as Start,
-)
-from .experiment import (
-    Training as Training,
-)
-from .measure import Cost as Cost
-from .measure import Parameters as Parameters
-from .measure import measure as measure
-from .measure import parameters as parameters
-from .measure import parameters_of as parameters_of
-from .methods import METHODS as METHODS
-from .methods import method_named as method_named
-from .methods.adapters import (
-    Adapter as Adapter,
-)
-from .methods.adapters import (
-    Compacter as Compacter,
-)
-from .methods.adapters import (
-    LowRankAdapter as LowRankAdapter,
-)
-from .methods.adapters import (
-    PHMAdapter as PHMAdapter,
-)
+from ._utils.errors import InputError as InputError
+from ._utils.errors import NonFiniteLossError as NonFiniteLossError
+from .backbones.loading import load_backbone as load_backbone
+from .backbones.optimized_dropout import set_fast_dropout as set_fast_dropout
+from .backbones.sites import Layout as Layout
+from .delta.delta import Delta as Delta
+from .delta.delta import attach as attach
+from .delta.delta import attached as attached
+from .delta.method import Method as Method
+from .methods.adapters import Adapter as Adapter
+from .methods.adapters import Compacter as Compacter
+from .methods.adapters import LowRankAdapter as LowRankAdapter
+from .methods.adapters import PHMAdapter as PHMAdapter
 from .methods.bitfit import BitFit as BitFit
-from .methods.delta import Delta as Delta
-from .methods.delta import attach as attach
-from .methods.delta import attached as attached
 from .methods.full import FullFineTuning as FullFineTuning
 from .methods.full import FullMultiTask as FullMultiTask
 from .methods.hyperformer import AdaptersMultiTask as AdaptersMultiTask
@@ -65,21 +21,41 @@ from .methods.hyperformer import HyperCompacter as HyperCompacter
 from .methods.hyperformer import HyperFormer as HyperFormer
 from .methods.hyperformer import HyperFormerPlusPlus as HyperFormerPlusPlus
 from .methods.hyperformer import HyperPHM as HyperPHM
-from .methods.method import Method as Method
 from .methods.prompts import PromptTuning as PromptTuning
+from .methods.registry import METHODS as METHODS
+from .methods.registry import method_named as method_named
 from .methods.said import IntrinsicSAID as IntrinsicSAID
-from .pool import Pool as Pool
-from .predict import Predictor as Predictor
-from .predict import load_predictor as load_predictor
-from .run import Result as Result
-from .run import run as run
-from .start import start_from as start_from
-from .store import load as load
-from .tasks import TASKS as TASKS
-from .tasks import own_task as own_task
+from .runs.experiment import Experiment as Experiment
+from .runs.experiment import WarmStart as WarmStart
+from .runs.result import Result as Result
+from .runs.running import run as run
+from .runs.task_choice import FilesTask as FilesTask
+from .runs.task_choice import InstructionsTask as InstructionsTask
+from .runs.task_choice import MixtureTask as MixtureTask
+from .runs.task_choice import NamedTask as NamedTask
+from .runs.warm_start import start_from as start_from
+from .serving.pool import Pool as Pool
+from .serving.predictor import Predictor as Predictor
+from .serving.predictor import load_predictor as load_predictor
+from .storage.loading import load as load
 from .tasks.instructions import instruction_task as instruction_task
-from .train import Fitted as Fitted
-from .train import Interrupted as Interrupted
-from .train import fit as fit
+from .tasks.own_files import own_task as own_task
+from .tasks.registry import TASKS as TASKS
+from .training.config import Evaluation as Evaluation
+from .training.config import Training as Training
+from .training.data import Data as Data
+from .training.data import Mixture as Mixture
+from .training.data import Text as Text
+from .training.data import load_data as load_data
+from .training.evaluation import Scores as Scores
+from .training.evaluation import evaluate as evaluate
+from .training.fitting import fit as fit
+from .training.profiling import Cost as Cost
+from .training.profiling import Parameters as Parameters
+from .training.profiling import measure as measure
+from .training.profiling import parameters as parameters
+from .training.profiling import parameters_of as parameters_of
+from .training.trainer import FitResult as FitResult
+from .training.trainer import Interrupted as Interrupted
 
 __version__: str

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from conftest import make_tiny
 from hyperadapters import METHODS, InputError, attach, load
-from hyperadapters.backbone import enable_checkpointing
-from hyperadapters.methods.delta import attached
+from hyperadapters.backbones.checkpointing import enable_checkpointing
+from hyperadapters.delta.delta import attached
 
 every_method = pytest.mark.parametrize("name", METHODS)
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from families import FAMILIES
 
 from conftest import make_batch, make_tiny
-from families import FAMILIES
 from hyperadapters import METHODS, InputError, attach, load
-from hyperadapters.backbone import enable_checkpointing
-from hyperadapters.kinds import score_labels
-from hyperadapters.methods.delta import attached
+from hyperadapters.backbones.checkpointing import enable_checkpointing
+from hyperadapters.delta.delta import attached
+from hyperadapters.training.encoder_decoder import score_labels
 
 TASKS = ("glue/mrpc", "glue/rte", "cola")
 ROWS = ("cola", "mrpc", "glue/rte", "mrpc")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from families import FAMILIES
 from safetensors.torch import load_file, save_file
 
 from conftest import make_batch, make_tiny
-from families import FAMILIES
 from hyperadapters import METHODS, InputError, Pool, attach, load
-from hyperadapters.methods.delta import CONFIG, TENSORS
+from hyperadapters.delta.delta import CONFIG, TENSORS
 
 NAMES = ("mrpc", "rte", "cola", "sst2")
 ROWS = ("cola", "mrpc", "rte", "mrpc")

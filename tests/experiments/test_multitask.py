@@ -9,8 +9,8 @@ import pytest
 
 from conftest import UNSEEN, make_tiny
 from hyperadapters import Cost, InputError, MixtureTask, Result, attach
-from hyperadapters.run import RESULT
-from hyperadapters.sweep import key, load_experiments
+from hyperadapters.runs.result import RESULT
+from hyperadapters.sweeps.plan import key, load_experiments
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 BLANK = {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperadapters.sweep import key, load_experiments
+from hyperadapters.sweeps.plan import key, load_experiments
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 LISTS = sorted(path.stem for path in FOLDER.glob("*.py") if "def experiments()" in path.read_text(encoding="utf-8"))

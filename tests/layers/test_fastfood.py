@@ -9,12 +9,12 @@ from scipy.stats import norm
 
 from hyperadapters.layers import fastfood as module
 from hyperadapters.layers.fastfood import (
-    fastfood,
-    fastfood_transposed,
-    key_of,
+    fastfood_multiply,
+    fastfood_multiply_transposed,
+    next_power_of_two,
     normals,
-    padded,
     permutation,
+    projection_key,
     signs,
     walsh_hadamard,
 )
@@ -35,7 +35,7 @@ def random_parts(length: int, key: int):
 
 def dense(outputs: int, inputs: int, key: int) -> torch.Tensor:
     """P as a matrix (outputs, inputs), by the equation; columns that θ has too many of are zero."""
-    length = padded(outputs)
+    length = next_power_of_two(outputs)
     h = torch.tensor(hadamard(length), dtype=torch.float64)
     b, pi, g = random_parts(length, key)
     whole = h @ torch.diag(g) @ torch.eye(length, dtype=torch.float64)[pi] @ h @ torch.diag(b)
@@ -63,17 +63,17 @@ def test_the_transform_is_that_of_scipys_matrix(length):
 @pytest.mark.parametrize(("outputs", "inputs"), SIZES)
 def test_the_projection_is_the_dense_one(outputs, inputs, stretches):
     theta, base = torch.randn(inputs, dtype=torch.float64), torch.randn(outputs, dtype=torch.float64)
-    expected = base + dense(outputs, inputs, key_of(3, 1)) @ theta
-    torch.testing.assert_close(fastfood(base, theta, key_of(3, 1)), expected)
+    expected = base + dense(outputs, inputs, projection_key(3, 1)) @ theta
+    torch.testing.assert_close(fastfood_multiply(base, theta, projection_key(3, 1)), expected)
 
 
 @pytest.mark.parametrize(("outputs", "inputs"), SIZES)
 def test_the_gradient_is_the_transposed_projection_and_not_off_by_a_factor_of_its_length(outputs, inputs, stretches):
     gradient = torch.randn(outputs, dtype=torch.float64)
     expected = dense(outputs, inputs, 5).T @ gradient
-    torch.testing.assert_close(fastfood_transposed(gradient, inputs, 5, torch.float64), expected)
+    torch.testing.assert_close(fastfood_multiply_transposed(gradient, inputs, 5, torch.float64), expected)
     theta = torch.randn(inputs, dtype=torch.float64, requires_grad=True)
-    fastfood(torch.zeros(outputs, dtype=torch.float64), theta, 5).backward(gradient)
+    fastfood_multiply(torch.zeros(outputs, dtype=torch.float64), theta, 5).backward(gradient)
     torch.testing.assert_close(theta.grad, expected)
 
 
@@ -81,14 +81,14 @@ def test_the_gradient_is_the_transposed_projection_and_not_off_by_a_factor_of_it
 def test_gradcheck_in_double_precision(shape, inputs, stretches):
     base = torch.randn(shape, dtype=torch.float64, requires_grad=True)
     theta = torch.randn(inputs, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda b, t: fastfood(b, t, 11), (base, theta))
+    assert torch.autograd.gradcheck(lambda b, t: fastfood_multiply(b, t, 11), (base, theta))
 
 
 def test_the_gradient_may_come_transposed():
     gradient = torch.randn(6, 8).T
     torch.testing.assert_close(
-        fastfood_transposed(gradient, 9, 2, torch.float32),
-        fastfood_transposed(gradient.contiguous(), 9, 2, torch.float32),
+        fastfood_multiply_transposed(gradient, 9, 2, torch.float32),
+        fastfood_multiply_transposed(gradient.contiguous(), 9, 2, torch.float32),
     )
 
 
@@ -146,7 +146,7 @@ def scrambled_in_python(counter: int, bits: int, key: int, stream: str) -> int:
 
 
 def test_the_random_parts_are_plain_integer_arithmetic():
-    key, start = key_of(5, 2), 2**24 - 50
+    key, start = projection_key(5, 2), 2**24 - 50
     places = permutation(start, 2**24, 2**24, key, CPU).tolist()
     assert places == [scrambled_in_python(start + k, 24, key, "permutation") for k in range(50)]
     words = [scrambled_in_python(k, 31, key, "signs") for k in range(50)]
@@ -157,15 +157,15 @@ def test_the_random_parts_are_plain_integer_arithmetic():
 
 
 def test_the_random_parts_never_change():
-    b, pi, g = random_parts(4096, key_of(0, 0))
+    b, pi, g = random_parts(4096, projection_key(0, 0))
     numbers = torch.cat([b.int(), pi.int(), (g * 2**20).int()])
     assert hashlib.sha256(numbers.numpy().tobytes()).hexdigest()[:16] == "8d0b38783275e88b"
 
 
 def test_other_seeds_and_other_tensors_have_other_projections():
-    keys = [key_of(seed, tensor) for seed in range(20) for tensor in range(20)]
+    keys = [projection_key(seed, tensor) for seed in range(20) for tensor in range(20)]
     assert len(set(keys)) == 400
-    found = [fastfood(torch.zeros(64), torch.ones(20), key) for key in keys[:3]]
+    found = [fastfood_multiply(torch.zeros(64), torch.ones(20), key) for key in keys[:3]]
     assert not any(torch.allclose(found[i], found[j]) for i in range(3) for j in range(i))
 
 
@@ -173,7 +173,7 @@ def test_nothing_is_kept_for_the_backward_pass():
     kept = []
     theta = torch.randn(30, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda x: x):
-        fastfood(torch.zeros(500), theta, 1).sum().backward()
+        fastfood_multiply(torch.zeros(500), theta, 1).sum().backward()
     assert kept == []
     assert theta.grad.abs().sum() > 0
 
@@ -181,7 +181,7 @@ def test_nothing_is_kept_for_the_backward_pass():
 def test_low_precision_is_rounded_once_at_the_end():
     base, theta = torch.randn(300), torch.randn(50)
     base = base.to(torch.bfloat16)
-    expected = fastfood(base.float(), theta, 1).to(torch.bfloat16)
-    assert torch.equal(fastfood(base, theta, 1), expected)
+    expected = fastfood_multiply(base.float(), theta, 1).to(torch.bfloat16)
+    assert torch.equal(fastfood_multiply(base, theta, 1), expected)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(fastfood(base, theta, 1), expected)
+        assert torch.equal(fastfood_multiply(base, theta, 1), expected)

@@ -7,7 +7,7 @@ from torch import nn
 
 from conftest import make_tiny
 from hyperadapters import METHODS, attach
-from hyperadapters.layers.rows import ONLY
+from hyperadapters.layers.adapter_index import SINGLE_ADAPTER
 from hyperadapters.methods.bitfit import Biases
 
 
@@ -47,7 +47,7 @@ def test_biases_that_there_are_train_as_copies_and_new_ones_start_at_zero():
     model, x = Mixed().requires_grad_(False), torch.randn(4, 3)
     before, own = model(x), model.first.bias.clone()
     part = Biases(model, ["first", "norm", "last"])
-    handles = part.install(model, lambda: part.generate(ONLY))
+    handles = part.install(model, lambda: part.generate(SINGLE_ADAPTER))
     assert torch.equal(model(x), before)
     with torch.no_grad():
         part.bias.copy_(torch.arange(12.0).unsqueeze(0))

@@ -7,9 +7,9 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, T5Config
 
 from hyperadapters import METHODS, method_named
-from hyperadapters.measure import parameters, parameters_of
+from hyperadapters.delta.delta import attach
 from hyperadapters.methods.adapters import SiteMethod
-from hyperadapters.methods.delta import attach
+from hyperadapters.training.profiling import parameters, parameters_of
 
 SIZES = {
     "small": {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8},

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 
 from conftest import make_tiny
 from hyperadapters import METHODS, InputError, attach, load, method_named
-from hyperadapters.layers.rows import Rows
-from hyperadapters.measure import parameters_of
+from hyperadapters.layers.adapter_index import AdapterIndex
 from hyperadapters.methods.hyperformer import HyperMethod
+from hyperadapters.training.profiling import parameters_of
 
 TASKS = ("mrpc", "rte", "cola")
 ROWS = ("rte", "cola")
@@ -101,7 +101,7 @@ def test_hyper_compacter_writes_sums_of_kronecker_products(tiny):
     delta = moved("hyper-compacter", tiny)
     part = delta.parts["adapters"]
     present = torch.tensor([1])
-    found, weights = part.written(present), part.weights(Rows(present))
+    found, weights = part.written(present), part.weights(AdapterIndex(present))
     dense = sum(
         torch.kron(part.slow[0, 0, i], found["down_left"][0, 5, i] @ found["down_right"][0, 5, i]) for i in range(4)
     )

@@ -5,8 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-
 from families import FAMILIES
+
 from hyperadapters import METHODS, InputError, attach, method_named
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 import torch
+from families import FAMILIES
 
 from conftest import make_tiny
-from families import FAMILIES
 from hyperadapters import METHODS, InputError, attach, load, method_named, parameters, parameters_of
-from hyperadapters.labels import label_of
-from hyperadapters.methods import method_from_json
-from hyperadapters.methods.delta import CONFIG
-from hyperadapters.methods.method import method_to_json
+from hyperadapters.delta.delta import CONFIG
+from hyperadapters.delta.method import method_to_json
+from hyperadapters.methods.registry import method_from_json
+from hyperadapters.runs.display_names import label_of
 
 peft = pytest.importorskip("peft")
 WRAPPING = pytest.mark.parametrize(

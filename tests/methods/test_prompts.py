@@ -3,14 +3,15 @@
 import pytest
 import torch
 import transformers as hf
+from families import FAMILIES
 from transformers.modeling_outputs import BaseModelOutput
 
 from conftest import make_tiny
-from families import FAMILIES
 from hyperadapters import METHODS, InputError, Layout, attach, method_named
-from hyperadapters.backbone import meta_backbone
-from hyperadapters.kinds import IGNORED, score_labels
-from hyperadapters.measure import parameters
+from hyperadapters.backbones.shapes import meta_backbone
+from hyperadapters.training.encoder_decoder import score_labels
+from hyperadapters.training.profiling import parameters
+from hyperadapters.training.tensors import IGNORED
 
 PROMPTS = pytest.mark.parametrize("name", ["prompt-r", "prompt-t"])
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from families import FAMILIES
 from torch.func import functional_call
 
 from conftest import make_tiny
-from families import FAMILIES
 from hyperadapters import METHODS, InputError, attach, load
-from hyperadapters.anatomy import own_parameters, tensor_users
-from hyperadapters.layers.fastfood import fastfood, key_of
+from hyperadapters.backbones.weights import own_parameters, tensor_users
+from hyperadapters.layers.fastfood import fastfood_multiply, projection_key
 from hyperadapters.methods import said
 from hyperadapters.methods.said import IntrinsicSAID
 
@@ -33,7 +33,7 @@ def moved_by_hand(backbone, vector, seed):
     moved = {}
     for index, (name, base) in enumerate(tensors.items()):
         zero = torch.zeros(base.numel(), dtype=torch.float64)
-        matrix = torch.stack([fastfood(zero, unit, key_of(seed, index)) for unit in units], 1)
+        matrix = torch.stack([fastfood_multiply(zero, unit, projection_key(seed, index)) for unit in units], 1)
         moved[name] = base + (scales[index] * (matrix.to(base.dtype) @ theta)).view(base.shape)
     return moved
 
@@ -67,7 +67,7 @@ def test_in_every_family_every_tensor_moves(name):
         with delta.disabled():
             before = backbone(**batch).logits
             for index, tensor in enumerate(own_parameters(backbone).values()):
-                tensor.copy_(fastfood(tensor, scales[index] * theta, key_of(method.seed, index)))
+                tensor.copy_(fastfood_multiply(tensor, scales[index] * theta, projection_key(method.seed, index)))
             expected = backbone(**batch).logits
     torch.testing.assert_close(found, expected)
     assert not torch.allclose(found, before)
@@ -166,7 +166,9 @@ def test_a_gradient_is_projected_before_the_layer_below_has_its_own(tiny, batch)
 
 def test_while_decoding_every_tensor_is_made_once(tiny, batch, monkeypatch):
     calls = []
-    monkeypatch.setattr(said, "fastfood", lambda base, step, key: calls.append(key) or fastfood(base, step, key))
+    monkeypatch.setattr(
+        said, "fastfood_multiply", lambda base, step, key: calls.append(key) or fastfood_multiply(base, step, key)
+    )
     delta = attach(tiny, SMALL)
     tiny.generate(input_ids=batch["input_ids"], max_new_tokens=5, min_new_tokens=5, do_sample=False)
     assert len(calls) == len(set(calls)) == delta.anatomy.tensors

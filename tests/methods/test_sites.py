@@ -5,7 +5,7 @@ import torch
 
 from conftest import make_tiny
 from hyperadapters import METHODS, InputError, attach, method_named
-from hyperadapters.anatomy import anatomy
+from hyperadapters.backbones.structure import read_structure
 from hyperadapters.methods.adapters import SiteMethod
 
 
@@ -54,7 +54,7 @@ def test_every_sublayer_of_t5_is_what_the_paper_writes_with_dropout_on():
 
 
 def test_the_sites_of_t5_are_self_attention_and_feed_forward_of_both_stacks(tiny):
-    shape = anatomy(tiny)
+    shape = read_structure(tiny)
     assert [(s.stack, s.layer, s.position) for s in shape.sites] == [
         (stack, layer, position)
         for stack in ("encoder", "decoder")
@@ -65,7 +65,7 @@ def test_the_sites_of_t5_are_self_attention_and_feed_forward_of_both_stacks(tiny
 
 
 def test_every_layer_norm_belongs_to_the_delta_cross_attention_and_final_ones_included(tiny):
-    shape = anatomy(tiny)
+    shape = read_structure(tiny)
     assert len(shape.norms) == 2 * 2 + 3 * 2 + 2
     assert {"encoder.final_layer_norm", "decoder.final_layer_norm", "decoder.block.0.layer.1.layer_norm"} <= {
         *shape.norms
@@ -167,7 +167,7 @@ def test_a_backbone_in_bfloat16_costs_one_cast_a_tensor_and_not_one_a_site(name,
     for dtype in (torch.float32, torch.bfloat16):
         for layers in (1, 2):
             plain = make_tiny(num_layers=layers).to(dtype)
-            for norm in anatomy(plain).norms:
+            for norm in read_structure(plain).norms:
                 plain.get_submodule(norm).requires_grad_(True)
             without = operations(plain, batch)
             backbone = make_tiny(num_layers=layers).to(dtype)

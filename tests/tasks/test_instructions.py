@@ -4,18 +4,19 @@ import json
 
 import pytest
 import torch
+from families import FAMILIES
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
-from families import FAMILIES
 from hyperadapters import InputError, load_data
-from hyperadapters.cli import app
-from hyperadapters.data import Text
-from hyperadapters.kinds import KINDS, Encoded
-from hyperadapters.predict import load_predictor
+from hyperadapters.cli.__main__ import app
+from hyperadapters.serving.predictor import load_predictor
 from hyperadapters.tasks.conversation import asked, taught
 from hyperadapters.tasks.instructions import instruction_task
+from hyperadapters.training.data import Text
+from hyperadapters.training.encoded import Encoded
+from hyperadapters.training.encodings import ENCODINGS
 
 SPECIAL = "<pad> <|end|> <|system|> <|user|> <|assistant|>".split()
 WORDS = "<unk> what is red green blue hot cold stop a color feeling word".split()
@@ -86,7 +87,7 @@ def test_only_the_assistants_words_and_the_end_of_its_turn_are_in_the_loss(tmp_p
         labels = torch.tensor([[*[-100] * len(source), *target]])
         loss = backbone(torch.tensor([[*source, *target]]), labels=labels).loss
         expected += loss.item() * len(target)
-    found = KINDS["decoder"].losses(backbone, backbone, rows, 0).sum()
+    found = ENCODINGS["decoder"].losses(backbone, backbone, rows, 0).sum()
     assert found.item() == pytest.approx(expected, rel=1e-4)
 
 

@@ -7,9 +7,10 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Sequence, Value
 
 from hyperadapters import TASKS, InputError, load_data
-from hyperadapters.evaluate import Evaluation, evaluate
-from hyperadapters.tables import Row
+from hyperadapters.tasks.readers import Record
 from hyperadapters.tasks.superglue import halve_questions, marked, one_training_row_an_answer, without_markup
+from hyperadapters.training.config import Evaluation
+from hyperadapters.training.evaluation import evaluate
 
 TEXT = "Mark told Pete lies, which Pete put in his book."
 
@@ -43,7 +44,7 @@ def test_markup_is_removed():
 def answers(split):
     """Nine answers to three questions, not in the questions' order."""
     return [
-        Row({"question_id": question, "answer": str(number), "label": "1"}, f"{split}:{number}")
+        Record({"question_id": question, "answer": str(number), "label": "1"}, f"{split}:{number}")
         for number, question in enumerate("abcabcabc")
     ]
 
@@ -64,7 +65,7 @@ def test_the_published_multirc_tears_questions_apart():
 
 def test_record_trains_on_every_answer_and_asks_every_query_once():
     rows = [
-        Row({"query": str(i), "answers": "a\nb" if i % 2 else "a", "label": "a"}, f"train:{i}") for i in range(1100)
+        Record({"query": str(i), "answers": "a\nb" if i % 2 else "a", "label": "a"}, f"train:{i}") for i in range(1100)
     ]
     splits = one_training_row_an_answer({"train": rows, "validation": rows[:3]})
     assert (len(splits["validation"]), len(splits["test"])) == (1000, 3)

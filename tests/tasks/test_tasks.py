@@ -7,9 +7,17 @@ from collections import Counter
 import pytest
 
 from hyperadapters import TASKS, InputError, own_task
-from hyperadapters.tasks import task_named
 from hyperadapters.tasks.demo import ROWS, lexicon
-from hyperadapters.tasks.task import Form, FreeText, Labels, Score, halve_validation, hold_out_thousand, permutation
+from hyperadapters.tasks.registry import task_named
+from hyperadapters.tasks.task import (
+    FreeText,
+    Labels,
+    Score,
+    TaskFormat,
+    halve_validation,
+    hold_out_thousand,
+    permutation,
+)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +116,7 @@ def test_a_task_that_is_not_the_benchmarks_own_says_so():
 @pytest.mark.parametrize("name", TASKS)
 def test_a_form_survives_json(name):
     form = TASKS[name].form
-    assert Form.from_json(json.loads(json.dumps(form.to_json()))) == form
+    assert TaskFormat.from_json(json.loads(json.dumps(form.to_json()))) == form
 
 
 def test_scores_are_rounded_to_a_fifth():

@@ -1,1 +1,5 @@
-"""Pure tensor code that knows no transformer: how the matrices of adapters are made and applied."""
+"""TODO-DOC"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hyperadapters.layers.rows import check_by_row, gathered
+from hyperadapters.layers.adapter_index import check_by_row, gathered
 
 Activation = Literal["gelu_new", "gelu", "relu", "silu"]
 
@@ -21,12 +21,11 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 }
 """By their names in transformers. Compacter and HyperFormer use `gelu_new`, Houlsby et al. `gelu`."""
 
-
 Factors = tuple[Float[Tensor, "..."], ...]
 """A matrix as a product; a factor with fewer rows than it is given columns acts on equal blocks of them alike."""
 
 
-def each(
+def map_factors(
     function: Callable[[Tensor], Tensor], weight: Float[Tensor, "..."] | Factors | None
 ) -> Float[Tensor, "..."] | Factors | None:
     """What a function makes of a tensor, of each factor, or of nothing."""
@@ -51,9 +50,9 @@ class AdapterWeights(NamedTuple):
 
     def gathered(self, y: Float[Tensor, "*tokens d_model"]) -> "AdapterWeights":
         """One adapter for all rows, or each row's own; in the type of `y`."""
-        rows, found = self.rows, [each(lambda tensor: tensor.type_as(y), weight) for weight in self[:-1]]
+        rows, found = self.rows, [map_factors(lambda tensor: tensor.type_as(y), weight) for weight in self[:-1]]
         if rows is not None:
-            found = [each(lambda tensor: gathered(tensor, rows), weight) for weight in found]
+            found = [map_factors(lambda tensor: gathered(tensor, rows), weight) for weight in found]
         return AdapterWeights._make([*found, None])
 
     def by_row(self, y: Float[Tensor, "*tokens d_model"]) -> Float[Tensor, "*_ d_model"]:

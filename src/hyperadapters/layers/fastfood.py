@@ -25,8 +25,10 @@ from torch import Tensor
 
 FACTOR = 16
 """H is applied as a Kronecker product of Hadamard matrices of this size (docs/log.md)."""
+
 QUANTILES = 4096
 """Values that G takes."""
+
 WORD = 31
 """Bits of a random word: a non-negative int32."""
 
@@ -36,7 +38,7 @@ def stretch(device: torch.device) -> int:
     return 2**16 if device.type == "cpu" else 2**22
 
 
-def key_of(seed: int, tensor: int) -> int:
+def projection_key(seed: int, tensor: int) -> int:
     """The key of the projection of a backbone's tensor number `tensor`: 62 bits of a hash."""
     return int.from_bytes(hashlib.sha256(f"fastfood {seed} {tensor}".encode()).digest()[:8], "big") >> 2
 
@@ -120,7 +122,7 @@ def transform_columns(x: Float[Tensor, "rows columns"]) -> None:
         block.copy_(walsh_hadamard(block))
 
 
-def padded(numbers: int) -> int:
+def next_power_of_two(numbers: int) -> int:
     """The power of two at or above."""
     return 1 << max(0, numbers - 1).bit_length()
 
@@ -130,9 +132,9 @@ class Projection:
 
     def __init__(self, key: int, inputs: int, outputs: int, device: torch.device) -> None:
         self.key, self.inputs, self.outputs, self.device = key, inputs, outputs, device
-        self.length = padded(outputs)
+        self.length = next_power_of_two(outputs)
         self.kept = min(inputs, self.length)
-        self.period = padded(self.kept)
+        self.period = next_power_of_two(self.kept)
         self.step = min(self.length, stretch(device))
         self.rows = self.length // self.step
 
@@ -182,7 +184,9 @@ class Projection:
 @torch.library.custom_op(
     "hyperadapters::fastfood", mutates_args=(), schema="(Tensor base, Tensor theta, int key) -> Tensor"
 )
-def fastfood(base: Float[Tensor, "*shape"], theta: Float[Tensor, " inputs"], key: int) -> Float[Tensor, "*shape"]:
+def fastfood_multiply(
+    base: Float[Tensor, "*shape"], theta: Float[Tensor, " inputs"], key: int
+) -> Float[Tensor, "*shape"]:
     """The sum base + P θ for the projection with this key, differentiable.
 
     Nothing of its size is kept for the backward pass, where P is made anew: it is linear, so only `key` is needed.
@@ -196,7 +200,7 @@ def fastfood(base: Float[Tensor, "*shape"], theta: Float[Tensor, " inputs"], key
     mutates_args=(),
     schema="(Tensor gradient, int inputs, int key, ScalarType dtype) -> Tensor",
 )
-def fastfood_transposed(
+def fastfood_multiply_transposed(
     gradient: Float[Tensor, "*shape"], inputs: int, key: int, dtype: torch.dtype
 ) -> Float[Tensor, " inputs"]:
     """Pᵀ applied to a gradient."""
@@ -210,12 +214,12 @@ def exact(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-@fastfood.register_fake
+@fastfood_multiply.register_fake
 def _(base: Tensor, theta: Tensor, key: int) -> Tensor:
     return torch.empty(base.shape, dtype=base.dtype, device=base.device)
 
 
-@fastfood_transposed.register_fake
+@fastfood_multiply_transposed.register_fake
 def _(gradient: Tensor, inputs: int, key: int, dtype: torch.dtype) -> Tensor:
     return gradient.new_empty(inputs, dtype=dtype)
 
@@ -226,7 +230,7 @@ def _remember(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> N
 
 
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-    return gradient, fastfood_transposed(gradient, ctx.inputs, ctx.key, ctx.dtype), None
+    return gradient, fastfood_multiply_transposed(gradient, ctx.inputs, ctx.key, ctx.dtype), None
 
 
-fastfood.register_autograd(_backward, setup_context=_remember)
+fastfood_multiply.register_autograd(_backward, setup_context=_remember)

@@ -12,6 +12,7 @@ from hyperadapters.layers.matrices import normal
 
 PROJECTED = 64
 """Width of the embedding that generators read (HyperFormer, §2.2 and published code)."""
+
 HIDDEN = 128
 """Width inside the projector."""
 

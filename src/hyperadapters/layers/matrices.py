@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hyperadapters.layers.adapter_index import Present, selected
 from hyperadapters.layers.bottleneck import Factors
 from hyperadapters.layers.kronecker import factors_down, factors_up, kron_sum, low_rank_kron_sum
-from hyperadapters.layers.rows import Present, selected
 
 Matrices = tuple[Float[Tensor, "adapters sites d_model bottleneck"], Float[Tensor, "adapters sites bottleneck d_model"]]
 

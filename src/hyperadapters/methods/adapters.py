@@ -7,12 +7,10 @@ from typing import ClassVar
 
 from torch import nn
 
-from hyperadapters.anatomy import Anatomy, Position, Site, Stack
-from hyperadapters.errors import InputError
-from hyperadapters.layers.bottleneck import Activation
-from hyperadapters.layers.matrices import PHM, AdapterMatrices, Dense, LowRank, LowRankPHM
-from hyperadapters.methods.method import Method
-from hyperadapters.methods.parts import OwnedTensors, Part, SiteAdapters, owned_norms
+from hyperadapters._utils import InputError
+from hyperadapters.backbones import ModelStructure, Position, Site, Stack
+from hyperadapters.delta import Method, OwnedTensors, Part, SiteAdapters, owned_norms
+from hyperadapters.layers import PHM, Activation, AdapterMatrices, Dense, LowRank, LowRankPHM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +32,7 @@ class AtSites(Method):
     norms: bool = True
     """Train every layer norm of the backbone too, also where there is no adapter."""
 
-    def sites(self, anatomy: Anatomy) -> tuple[Site, ...]:
+    def sites(self, anatomy: ModelStructure) -> tuple[Site, ...]:
         """The sites that get an adapter, in the backbone's order."""
         top = {stack: max(site.layer for site in anatomy.sites if site.stack == stack) for stack in anatomy.stacks}
         return tuple(
@@ -45,7 +43,7 @@ class AtSites(Method):
             and site.layer >= min(self.first_layer, top[site.stack])
         )
 
-    def check(self, anatomy: Anatomy) -> None:
+    def check(self, anatomy: ModelStructure) -> None:
         """Raise InputError if there would be no adapter."""
         name = type(self).__name__
         if self.bottleneck < 1:
@@ -77,7 +75,7 @@ class SiteMethod(AtSites):
     def matrices(self, adapters: int, sites: int, d_model: int) -> AdapterMatrices:
         """How the projections are made: the *weights* axis."""
 
-    def check(self, anatomy: Anatomy) -> None:
+    def check(self, anatomy: ModelStructure) -> None:
         """The checks of the sites, and that there is an output layer if it shall train."""
         super().check(anatomy)
         if self.output_layer and not anatomy.output:
@@ -85,7 +83,7 @@ class SiteMethod(AtSites):
                 f"{type(self).__name__}(output_layer=True): the backbone has no language-model output layer to train."
             )
 
-    def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, anatomy: ModelStructure, tasks: int) -> dict[str, Part]:
         """Adapters, and where asked for the norms and the output layer; every task has its own of each."""
         if self.output_layer and tasks > 1:
             raise InputError(
@@ -144,7 +142,7 @@ class LowRankAdapter(SiteMethod):
     rank: int = 1
     """Rank of both projections."""
 
-    def check(self, anatomy: Anatomy) -> None:
+    def check(self, anatomy: ModelStructure) -> None:
         """The family's checks, and the rank's."""
         super().check(anatomy)
         check_rank(type(self).__name__, self.rank)
@@ -163,7 +161,7 @@ class PHMAdapter(SiteMethod):
     n: int = 12
     """Number of Kronecker products in each sum."""
 
-    def check(self, anatomy: Anatomy) -> None:
+    def check(self, anatomy: ModelStructure) -> None:
         """The family's checks, and that n divides both widths."""
         super().check(anatomy)
         check_divides(type(self).__name__, self.n, anatomy.d_model, self.bottleneck)
@@ -193,7 +191,7 @@ class Compacter(SiteMethod):
     factorized_slow: bool = False
     """Make each Aᵢ from two rank-one factors."""
 
-    def check(self, anatomy: Anatomy) -> None:
+    def check(self, anatomy: ModelStructure) -> None:
         """The family's checks, the rank's, and that n divides both widths."""
         super().check(anatomy)
         check_rank(type(self).__name__, self.rank)

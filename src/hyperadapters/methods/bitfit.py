@@ -10,12 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hyperadapters.anatomy import Anatomy, out_width, own_modules
-from hyperadapters.errors import InputError
-from hyperadapters.layers.rows import Rows, selected
-from hyperadapters.methods.method import Method
-from hyperadapters.methods.parts import ByRow, Handle, Kind, Part, by_rows, for_batch, only, repeated, shadow
-from hyperadapters.placement import value_of
+from hyperadapters._utils import InputError
+from hyperadapters.backbones import ModelStructure, out_width, own_modules, value_of
+from hyperadapters.delta import ByRow, Handle, Method, ParameterKind, Part, by_rows, for_batch, only, repeated, shadow
+from hyperadapters.layers import AdapterIndex, selected
 
 
 class Biases(Part):
@@ -32,11 +30,11 @@ class Biases(Part):
         self.widths = [start.numel() for start in starts]
         self.bias = nn.Parameter(repeated(torch.cat(starts), adapters))
 
-    def kind(self, tensor: str) -> Kind:
+    def kind(self, tensor: str) -> ParameterKind:
         """All are biases."""
         return "bias"
 
-    def generate(self, rows: Rows) -> list[Tensor | ByRow]:
+    def generate(self, rows: AdapterIndex) -> list[Tensor | ByRow]:
         """The biases of the adapters that the rows use, module by module."""
         return by_rows(torch.split(only(selected(self.bias, rows.present), rows), self.widths, dim=-1), rows)
 
@@ -84,7 +82,7 @@ def first_bias(module: nn.Module) -> Float[Tensor, " width"]:
     return torch.zeros(out_width(module) or weight.shape[0])
 
 
-def bias_paths(backbone: nn.Module, anatomy: Anatomy) -> list[str]:
+def bias_paths(backbone: nn.Module, anatomy: ModelStructure) -> list[str]:
     """Modules with a bias, and those that get one: linear layers and the norms inside layers.
 
     The final norm of a stack gets none, as in Compacter's published code; a task head is the Delta's already.
@@ -110,10 +108,10 @@ class BitFit(Method):
         """Every task has all of it for itself."""
         return True
 
-    def check(self, anatomy: Anatomy) -> None:
+    def check(self, anatomy: ModelStructure) -> None:
         """Every backbone will do."""
 
-    def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, anatomy: ModelStructure, tasks: int) -> dict[str, Part]:
         """One part: the biases."""
         return {"biases": Biases(backbone, bias_paths(backbone, anatomy), tasks)}
 

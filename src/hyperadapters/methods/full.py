@@ -5,10 +5,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from hyperadapters.anatomy import Anatomy
-from hyperadapters.errors import InputError
-from hyperadapters.methods.method import Method, check_writable
-from hyperadapters.methods.parts import Part, WholeBackbone
+from hyperadapters._utils import InputError
+from hyperadapters.backbones import ModelStructure
+from hyperadapters.delta import Method, Part, WholeBackbone, check_writable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,11 +16,11 @@ class FullFineTuning(Method):
 
     learning_rate: ClassVar[float] = 3e-4
 
-    def check(self, anatomy: Anatomy) -> None:
+    def check(self, anatomy: ModelStructure) -> None:
         """Raise InputError if the backbone is quantised or offloaded."""
         check_writable(self, anatomy)
 
-    def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, anatomy: ModelStructure, tasks: int) -> dict[str, Part]:
         """One part: the backbone itself."""
         return {"backbone": WholeBackbone(backbone)}
 
@@ -33,11 +32,11 @@ class FullMultiTask(Method):
     learning_rate: ClassVar[float] = 3e-4
     many_tasks: ClassVar[bool] = True
 
-    def check(self, anatomy: Anatomy) -> None:
+    def check(self, anatomy: ModelStructure) -> None:
         """Raise InputError if the backbone is quantised or offloaded."""
         check_writable(self, anatomy)
 
-    def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, anatomy: ModelStructure, tasks: int) -> dict[str, Part]:
         """One part, which all tasks share: the backbone itself."""
         return {"backbone": WholeBackbone(backbone)}
 

@@ -13,16 +13,25 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hyperadapters.anatomy import Anatomy, Site
-from hyperadapters.errors import InputError
-from hyperadapters.layers.bottleneck import AdapterWeights
-from hyperadapters.layers.hypernetwork import PROJECTED, SharedGenerator, SiteGenerators, Written
-from hyperadapters.layers.kronecker import kron_sum, low_rank_kron_sum
-from hyperadapters.layers.matrices import Dense, Matrices, normal
-from hyperadapters.layers.rows import Present, Rows, selected
+from hyperadapters._utils import InputError
+from hyperadapters.backbones import ModelStructure, Site
+from hyperadapters.delta import AdaptersAtSites, Method, ParameterKind, Part, SiteAdapters, owned_norms
+from hyperadapters.layers import (
+    PROJECTED,
+    AdapterIndex,
+    AdapterWeights,
+    Dense,
+    Matrices,
+    Present,
+    SharedGenerator,
+    SiteGenerators,
+    Written,
+    kron_sum,
+    low_rank_kron_sum,
+    normal,
+    selected,
+)
 from hyperadapters.methods.adapters import Adapter, AtSites, Compacter, PHMAdapter, check_divides, check_rank
-from hyperadapters.methods.method import Method
-from hyperadapters.methods.parts import AdaptersAtSites, Kind, Part, SiteAdapters, owned_norms
 
 GENERATOR_STD = 0.01
 """Of the generators' weights (HyperFormer, published code)."""
@@ -39,7 +48,7 @@ class HyperAdapters(AdaptersAtSites):
         slow = method.slow() if method.adapter_blocks else None
         self.slow = None if slow is None else nn.Parameter(slow)
 
-    def kind(self, tensor: str) -> Kind:
+    def kind(self, tensor: str) -> ParameterKind:
         """Task embeddings are "adapter"; hypernetworks and slow weights, which all tasks share, are "shared"."""
         return "adapter" if tensor == "tasks" else "shared"
 
@@ -53,7 +62,7 @@ class HyperAdapters(AdaptersAtSites):
         stacks = [network(embeddings) for network in self.networks.values()]
         return {name: torch.cat([stack[name] for stack in stacks], dim=1) for name in stacks[0]}
 
-    def weights(self, rows: Rows) -> AdapterWeights:
+    def weights(self, rows: AdapterIndex) -> AdapterWeights:
         """What was written, as the weights of adapters."""
         found = self.written(rows.present)
         down, up = self.method.assembled(found, self.slow) if self.method.adapter_blocks else (None, None)
@@ -103,7 +112,7 @@ class HyperMethod(AtSites):
         """Width of what one stack's shared generator reads."""
         return PROJECTED if self.task_projector else self.task_width + 2 * PROJECTED
 
-    def check(self, anatomy: Anatomy) -> None:
+    def check(self, anatomy: ModelStructure) -> None:
         """The family's checks, and that something is written."""
         super().check(anatomy)
         if not (self.adapter_blocks or self.conditional_norm):
@@ -160,7 +169,7 @@ class HyperMethod(AtSites):
             )
         return site_fields(self) | {"post_norm": self.conditional_norm}
 
-    def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, anatomy: ModelStructure, tasks: int) -> dict[str, Part]:
         """Hypernetworks and task embeddings, and norms that all tasks share."""
         parts: dict[str, Part] = {"adapters": HyperAdapters(self.sites(anatomy), self, anatomy.d_model, tasks)}
         return parts | ({"norms": owned_norms(backbone, anatomy)} if self.norms else {})
@@ -222,7 +231,7 @@ class HyperCompacter(HyperMethod):
     rank: int = 1
     """Rank of the fast weights s·t."""
 
-    def check(self, anatomy: Anatomy) -> None:
+    def check(self, anatomy: ModelStructure) -> None:
         """The family's checks, the rank's, and that n divides both widths."""
         super().check(anatomy)
         check_rank(type(self).__name__, self.rank)
@@ -260,7 +269,7 @@ class HyperPHM(HyperMethod):
     n: int = 4
     """Number of Kronecker products in each sum."""
 
-    def check(self, anatomy: Anatomy) -> None:
+    def check(self, anatomy: ModelStructure) -> None:
         """The family's checks, and that n divides both widths."""
         super().check(anatomy)
         check_divides(type(self).__name__, self.n, anatomy.d_model, self.bottleneck)
@@ -300,7 +309,7 @@ class AdaptersMultiTask(AtSites):
 
     learning_rate: ClassVar[float] = 3e-4
 
-    def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, anatomy: ModelStructure, tasks: int) -> dict[str, Part]:
         """Adapters for every task; shared norms."""
         sites, d_model = self.sites(anatomy), anatomy.d_model
         matrices = Dense(tasks, len(sites), d_model, self.bottleneck)

@@ -5,10 +5,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from hyperadapters.anatomy import Anatomy
-from hyperadapters.errors import InputError
-from hyperadapters.methods.method import Method
-from hyperadapters.methods.parts import Part, owned_norms
+from hyperadapters._utils import InputError
+from hyperadapters.backbones import ModelStructure
+from hyperadapters.delta import Method, Part, owned_norms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +25,7 @@ class WithoutAdapters(Method):
         """Every task has all of it for itself."""
         return True
 
-    def check(self, anatomy: Anatomy) -> None:
+    def check(self, anatomy: ModelStructure) -> None:
         """Raise InputError if nothing would train."""
         if not self.norms and not anatomy.head:
             raise InputError(
@@ -34,7 +33,7 @@ class WithoutAdapters(Method):
                 "or use an encoder with a classification head."
             )
 
-    def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, anatomy: ModelStructure, tasks: int) -> dict[str, Part]:
         """The norms; a head comes with every Delta."""
         return {"norms": owned_norms(backbone, anatomy, tasks)} if self.norms else {}
 

@@ -13,16 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hyperadapters import settings
-from hyperadapters.anatomy import Anatomy, inside, own_parameters
-from hyperadapters.errors import InputError, neighbours
-from hyperadapters.layers.rows import Rows
-from hyperadapters.methods.method import Method
-from hyperadapters.methods.parts import Handle, Kind, Part
+from hyperadapters._utils import InputError, neighbours, settings
+from hyperadapters.backbones import ModelStructure, is_inside, own_parameters
+from hyperadapters.delta import Handle, Method, ParameterKind, Part
+from hyperadapters.layers import AdapterIndex
 
 STARTS = (True, False, "gaussian", "orthogonal")
 """Ways to draw LoRA's matrices that leave the backbone's own as they are."""
+
 PREFIX = "peft:"
+
 ADAPTER = "default"
 
 
@@ -43,11 +43,11 @@ class PeftModules(Part):
                 tensor.data = moved
         return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
 
-    def kind(self, tensor: str) -> Kind:
+    def kind(self, tensor: str) -> ParameterKind:
         """All of it is peft's adapter."""
         return "adapter"
 
-    def generate(self, rows: Rows) -> None:
+    def generate(self, rows: AdapterIndex) -> None:
         """Nothing: peft computes inside its wrappers."""
 
     def install(self, backbone: nn.Module, generated: Callable[[], Any]) -> list[Handle]:
@@ -150,7 +150,7 @@ class Peft(Method):
         """With fields of peft's configuration changed, of their types."""
         return replace(self, config={**self.config, **settings.typed(self.config_type(), changes, "method")})
 
-    def check(self, anatomy: Anatomy) -> None:
+    def check(self, anatomy: ModelStructure) -> None:
         """Raise InputError if peft is not there, or knows no such method or configuration, or it is one that writes."""
         start = getattr(self.peft_config(), "init_lora_weights", True)
         if start not in STARTS:
@@ -181,14 +181,14 @@ class Peft(Method):
         except (TypeError, ValueError) as error:
             raise InputError(f"{self.label}: {' '.join(str(error).split())}") from error
 
-    def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, anatomy: ModelStructure, tasks: int) -> dict[str, Part]:
         """One part: peft's wrappers.
 
         Raises:
             InputError: as `wrap`, or a task head is among what is wrapped.
         """
         part = self.made(backbone)
-        wrapped = [path for path in part.wrappers if any(inside(parameter, path) for parameter in anatomy.head)]
+        wrapped = [path for path in part.wrappers if any(is_inside(parameter, path) for parameter in anatomy.head)]
         if wrapped:
             raise InputError(f"{self.label}: it wraps the head ({wrapped[0]}), of which the Delta has its own.")
         return {"peft": part}

@@ -14,16 +14,22 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hyperadapters.anatomy import Anatomy, positions_of
-from hyperadapters.errors import InputError
-from hyperadapters.layers.rows import Rows, per_row, selected
-from hyperadapters.methods.delta import goes_on
-from hyperadapters.methods.method import Method
-from hyperadapters.methods.parts import ByRow, Handle, Kind, Part, by_rows, only, repeated
-from hyperadapters.placement import value_of
+from hyperadapters._utils import InputError
+from hyperadapters.backbones import ModelStructure, positions_of, value_of
+from hyperadapters.delta import (
+    ByRow,
+    Handle,
+    Method,
+    ParameterKind,
+    Part,
+    by_rows,
+    continues_from_cache,
+    only,
+    repeated,
+)
+from hyperadapters.layers import AdapterIndex, per_row, selected
 
-Start = Literal["random", "vocabulary"]
-
+PromptInit = Literal["random", "vocabulary"]
 
 BY_TOKEN = {"token_type_ids", "global_attention_mask"}
 """Arguments of a stack that say something of each token; zero says it of the prompt's."""
@@ -38,7 +44,7 @@ class Prompt(Part):
     heads and labels meet what they expect; an encoder alone keeps its first token, which heads read, before the prompt.
     """
 
-    def __init__(self, anatomy: Anatomy, vectors: Float[Tensor, "prompt_length width"], adapters: int = 1):
+    def __init__(self, anatomy: ModelStructure, vectors: Float[Tensor, "prompt_length width"], adapters: int = 1):
         super().__init__()
         self.entries = tuple(anatomy.entries.values())
         self.before = 1 if anatomy.stacks == ("encoder",) else 0
@@ -46,11 +52,11 @@ class Prompt(Part):
         self.prepended = False
         """Whether the pass under way has the prompt in its input, and not in its cache."""
 
-    def kind(self, tensor: str) -> Kind:
+    def kind(self, tensor: str) -> ParameterKind:
         """All of it is the prompt."""
         return "prompt"
 
-    def generate(self, rows: Rows) -> list[Tensor | ByRow]:
+    def generate(self, rows: AdapterIndex) -> list[Tensor | ByRow]:
         """The vectors of the adapters that the rows use."""
         return by_rows([only(selected(self.vectors, rows.present), rows)], rows)
 
@@ -83,7 +89,7 @@ class Prompt(Part):
         (own,), length = generated(), self.vectors.shape[1]
         kwargs["attention_mask"] = extended(kwargs.get("attention_mask"), length)
         positions = kwargs.get("position_ids")
-        self.prepended = not goes_on(kwargs)
+        self.prepended = not continues_from_cache(kwargs)
         if not self.prepended:
             return (), kwargs if positions is None else {**kwargs, "position_ids": positions + length}
         embeddings, tokens = kwargs.pop("inputs_embeds", None), kwargs.pop("input_ids", None)
@@ -143,7 +149,7 @@ class PromptTuning(Method):
 
     prompt_length: int = 100
     """Number of vectors."""
-    start: Start = "random"
+    start: PromptInit = "random"
     """`random`: U(−0.5, 0.5); `vocabulary`: the first rows of the pretrained embeddings."""
 
     @property
@@ -161,12 +167,12 @@ class PromptTuning(Method):
         """The prompt's."""
         return self.prompt_length
 
-    def check(self, anatomy: Anatomy) -> None:
+    def check(self, anatomy: ModelStructure) -> None:
         """Raise InputError for a prompt of no vectors."""
         if self.prompt_length < 1:
             raise InputError(f"PromptTuning(prompt_length={self.prompt_length}): a prompt has 1 vector or more.")
 
-    def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, anatomy: ModelStructure, tasks: int) -> dict[str, Part]:
         """One part: the prompt.
 
         Raises:

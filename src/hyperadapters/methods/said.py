@@ -8,12 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hyperadapters.anatomy import Anatomy, tensor_users
-from hyperadapters.errors import InputError
-from hyperadapters.layers.fastfood import fastfood, key_of
-from hyperadapters.layers.rows import Rows
-from hyperadapters.methods.method import Method, check_writable
-from hyperadapters.methods.parts import Handle, Kind, Part, shadow
+from hyperadapters._utils import InputError
+from hyperadapters.backbones import ModelStructure, tensor_users
+from hyperadapters.delta import Handle, Method, ParameterKind, Part, check_writable, shadow
+from hyperadapters.layers import AdapterIndex, fastfood_multiply, projection_key
 
 
 class MovedTensors:
@@ -37,7 +35,7 @@ class MovedTensors:
         if wanted not in self.made:
             module, attribute = self.users[index][0]
             base = module._parameters[attribute]
-            self.made[wanted] = fastfood(base, self.steps[index], self.keys[index])
+            self.made[wanted] = fastfood_multiply(base, self.steps[index], self.keys[index])
         return self.made[wanted]
 
 
@@ -47,20 +45,22 @@ class Subspace(Part):
     The projections are never stored: they follow from `seed` (`layers/fastfood.py`).
     """
 
-    def __init__(self, backbone: nn.Module, anatomy: Anatomy, intrinsic_dim: int, seed: int, adapters: int = 1) -> None:
+    def __init__(
+        self, backbone: nn.Module, anatomy: ModelStructure, intrinsic_dim: int, seed: int, adapters: int = 1
+    ) -> None:
         super().__init__()
         self.entries = tuple(anatomy.entries.values())
         self.users = tensor_users(backbone)
-        self.keys = [key_of(seed, index) for index in range(len(self.users))]
+        self.keys = [projection_key(seed, index) for index in range(len(self.users))]
         start = torch.zeros(adapters, intrinsic_dim)
         start[:, intrinsic_dim - len(self.users) :] = 1
         self.vector = nn.Parameter(start)
 
-    def kind(self, tensor: str) -> Kind:
+    def kind(self, tensor: str) -> ParameterKind:
         """All of it is the adapter."""
         return "adapter"
 
-    def generate(self, rows: Rows) -> MovedTensors:
+    def generate(self, rows: AdapterIndex) -> MovedTensors:
         """The first adapter's tensors, not yet made."""
         theta, scales = self.vector[0].tensor_split([-len(self.users)])
         return MovedTensors((scales[:, None] * theta).unbind(0), self.users, self.keys)
@@ -96,7 +96,7 @@ class IntrinsicSAID(Method):
     seed: int = 0
     """Of the random projections, which are made anew wherever they are needed."""
 
-    def check(self, anatomy: Anatomy) -> None:
+    def check(self, anatomy: ModelStructure) -> None:
         """Raise InputError if no number is left for θ, or the backbone is quantised."""
         check_writable(self, anatomy)
         if self.intrinsic_dim <= anatomy.tensors:
@@ -105,7 +105,7 @@ class IntrinsicSAID(Method):
                 f"of which takes a number as its scale. Use {anatomy.tensors + 1} or more; 20000 is the paper's."
             )
 
-    def build(self, backbone: nn.Module, anatomy: Anatomy, tasks: int) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, anatomy: ModelStructure, tasks: int) -> dict[str, Part]:
         """One part: the subspace."""
         return {"subspace": Subspace(backbone, anatomy, self.intrinsic_dim, self.seed)}
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hyperadapters.errors import InputError
+from hyperadapters._utils import InputError
 
 Turn = dict[str, str]
 """`role` and `content`."""
@@ -11,7 +11,7 @@ Turn = dict[str, str]
 ROLES = ("system", "user", "assistant")
 
 
-def conversation(turns: Any) -> tuple[Turn, ...]:
+def read_conversation(turns: Any) -> tuple[Turn, ...]:
     """The turns of a conversation, checked; of each its role and its text.
 
     Raises:
@@ -44,7 +44,7 @@ def taught(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     Raises:
         InputError: it is no conversation, does not end with the assistant, or begins with it.
     """
-    turns = conversation(record.get("messages"))
+    turns = read_conversation(record.get("messages"))
     places = [i for i, turn in enumerate(turns) if turn["role"] == "assistant"]
     if turns[-1]["role"] != "assistant":
         raise InputError(f"the last turn is the {turns[-1]['role']}'s; it must be the assistant's, which is learned")
@@ -59,7 +59,7 @@ def asked(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     Raises:
         InputError: it is no conversation, or nothing is asked.
     """
-    turns = conversation(record.get("messages"))
+    turns = read_conversation(record.get("messages"))
     turns = turns[:-1] if turns[-1]["role"] == "assistant" else turns
     if not turns:
         raise InputError("the only turn is the assistant's: there is nothing to answer")

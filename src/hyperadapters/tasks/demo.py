@@ -10,10 +10,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from hyperadapters.metrics import accuracy, matthews
-from hyperadapters.tables import Row
+from hyperadapters.tasks.metrics import accuracy, matthews
+from hyperadapters.tasks.readers import Record
 from hyperadapters.tasks.sources import Generated
-from hyperadapters.tasks.task import Form, Labels, Splits, Task, as_given
+from hyperadapters.tasks.task import Labels, Splits, Task, TaskFormat, as_given
 
 ROWS = {"train": 2000, "validation": 400, "test": 800}
 
@@ -23,33 +23,41 @@ farmer fighter gardener guard guest hunter judge king lawyer leader maid manager
 officer painter pilot player poet priest prince queen reader ruler sailor scholar senator servant singer soldier
 student surgeon tailor teacher tourist trader traveler visitor waiter worker
 """.split()
+
 VERBS = """
 admired answered attacked avoided blamed called contacted defeated defended described encouraged followed greeted
 helped informed invited joined kicked liked mentioned needed obeyed observed painted pulled pushed recognized
 remembered respected rewarded stopped supported surprised thanked visited wanted warned welcomed
 """.split()
+
 ADJECTIVES = """
 angry brave busy calm clever cruel eager famous friendly gentle happy honest hungry lazy lonely loud modern nervous
 noble old polite poor proud quiet rich rude sad serious shy silent simple smart strange strong tall tired weak wise
 """.split()
+
 THINGS = """
 album article band book cake camera car chair comedy concert dinner drama dress essay exhibition film food game garden
 holiday hotel house journey lecture lesson meal menu music novel party performance phone picture play poem program
 restaurant room scene screen script service show song soup speech story toy trip voice
 """.split()
+
 PRAISE = """
 amazing attractive beautiful brilliant charming comfortable convincing creative delicious delightful elegant excellent
 exciting fantastic fascinating fine fresh fun funny glorious good gorgeous graceful great impressive inspiring
 interesting lovely magnificent memorable perfect pleasant remarkable stunning superb sweet terrific thrilling
 touching witty wonderful worthy
 """.split()
+
 BLAME = """
 absurd annoying awful bad boring broken careless cheap clumsy confusing dirty disappointing disgusting dreadful
 dreary dull empty false flawed foolish hollow horrible lame lifeless mediocre messy miserable noisy offensive painful
 pathetic predictable ridiculous rotten shallow stupid terrible tedious tasteless ugly unpleasant worthless wretched
 """.split()
+
 SINGULAR, PLURAL = ("this", "that"), ("these", "those")
+
 EMPHASIS, NEGATION = ("very", "really", "quite", "truly"), ("not", "never", "hardly", "not really")
+
 ADVERBS = ("yesterday", "today", "recently", "again", "later")
 
 
@@ -159,17 +167,17 @@ def generated(draw: Draw, fields: tuple[str, ...]) -> Splits:
         rows = list(answers.items())[:count]
         rng.shuffle(rows)
         splits[split] = [
-            Row({**dict(zip(fields, texts, strict=True)), "label": answer}, f"{split}:{number}")
+            Record({**dict(zip(fields, texts, strict=True)), "label": answer}, f"{split}:{number}")
             for number, (texts, answer) in enumerate(rows, 1)
         ]
     return splits
 
 
-def demo(name: str, draw: Draw, fields: tuple[str, ...], classes: tuple[str, ...], epochs: int) -> Task:
+def demo_task(name: str, draw: Draw, fields: tuple[str, ...], classes: tuple[str, ...], epochs: int) -> Task:
     """A demo task: a grammar, the fields of its rows, the names of the answers 0, 1, …, epochs for the embedded T5."""
     answers = tuple(str(number) for number in range(len(classes)))
     return Task(
-        form=Form(f"demo/{name}", fields, Labels(answers, classes)),
+        form=TaskFormat(f"demo/{name}", fields, Labels(answers, classes)),
         metrics=(matthews, accuracy) if name == "acceptability" else (accuracy,),
         source=Generated(partial(generated, draw, fields)),
         split=as_given,
@@ -182,9 +190,9 @@ PAIR = ("sentence1", "sentence2")
 TASKS = {
     task.form.name: task
     for task in (
-        demo("acceptability", minimal_pair, ("sentence",), ("unacceptable", "acceptable"), 12),
-        demo("sentiment", opinions, ("sentence",), ("negative", "positive"), 6),
-        demo("paraphrase", rewritten, PAIR, ("different", "paraphrase"), 6),
-        demo("entailment", inferences, ("premise", "hypothesis"), ("entailment", "neutral", "contradiction"), 6),
+        demo_task("acceptability", minimal_pair, ("sentence",), ("unacceptable", "acceptable"), 12),
+        demo_task("sentiment", opinions, ("sentence",), ("negative", "positive"), 6),
+        demo_task("paraphrase", rewritten, PAIR, ("different", "paraphrase"), 6),
+        demo_task("entailment", inferences, ("premise", "hypothesis"), ("entailment", "neutral", "contradiction"), 6),
     )
 }

@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from hyperadapters.metrics import Metric, accuracy, f1, matthews, pearson, spearman
+from hyperadapters.tasks.metrics import Metric, accuracy, f1, matthews, pearson, spearman
 from hyperadapters.tasks.sources import Hub, Official
 from hyperadapters.tasks.task import (
     PUBLISHED,
-    Form,
     Labels,
     Score,
     Split,
     Splits,
     Target,
     Task,
+    TaskFormat,
     halve_validation,
     hold_out_thousand,
     parts_of,
@@ -27,7 +27,7 @@ def matched_and_mismatched(splits: Splits) -> Splits:
     return {"train": splits["train"], "validation": splits["mismatched"], "test": splits["matched"]}
 
 
-def glue(
+def glue_task(
     name: str,
     folder: str,
     columns: Mapping[str, str | int],
@@ -43,7 +43,7 @@ def glue(
 ) -> Task:
     """A task of GLUE. `columns` maps each field, then `label`, to the official files' column."""
     return Task(
-        form=Form(f"glue/{name}", tuple(column for column in columns if column != "label"), target),
+        form=TaskFormat(f"glue/{name}", tuple(column for column in columns if column != "label"), target),
         metrics=metrics,
         source=Official(
             benchmark="glue",
@@ -78,17 +78,19 @@ def same(*names: str) -> dict[str, str | int]:
 
 
 BINARY = Labels(("0", "1"))
+
 ENTAILMENT = Labels(("0", "1"), ("entailment", "not_entailment"))
+
 PAIR = same("sentence1", "sentence2")
 
 OFFICIAL = {
     task.form.name: task
     for task in (
-        glue(
+        glue_task(
             "cola", "CoLA", {"sentence": 3, "label": 1}, BINARY, (matthews,), halve_validation, header=False, epochs=20
         ),
-        glue("sst2", "SST-2", same("sentence", "label"), BINARY, (accuracy,), hold_out_thousand),
-        glue(
+        glue_task("sst2", "SST-2", same("sentence", "label"), BINARY, (accuracy,), hold_out_thousand),
+        glue_task(
             "mrpc",
             "MRPC",
             {"sentence1": "#1 String", "sentence2": "#2 String", "label": "Quality"},
@@ -97,7 +99,7 @@ OFFICIAL = {
             halve_validation,
             epochs=20,
         ),
-        glue(
+        glue_task(
             "stsb",
             "STS-B",
             {**PAIR, "label": "score"},
@@ -106,7 +108,7 @@ OFFICIAL = {
             halve_validation,
             epochs=20,
         ),
-        glue(
+        glue_task(
             "qqp",
             "QQP",
             {**same("question1", "question2"), "label": "is_duplicate"},
@@ -115,7 +117,7 @@ OFFICIAL = {
             hold_out_thousand,
             whole_rows_only=True,
         ),
-        glue(
+        glue_task(
             "mnli",
             "MNLI",
             {"premise": "sentence1", "hypothesis": "sentence2", "label": "gold_label"},
@@ -129,9 +131,9 @@ OFFICIAL = {
                 "mismatched": "validation_mismatched",
             },
         ),
-        glue("qnli", "QNLI", same("question", "sentence", "label"), ENTAILMENT, (accuracy,), hold_out_thousand),
-        glue("rte", "RTE", {**PAIR, "label": "label"}, ENTAILMENT, (accuracy,), halve_validation, epochs=20),
-        glue("wnli", "WNLI", {**PAIR, "label": "label"}, BINARY, (accuracy,), halve_validation, epochs=20),
+        glue_task("qnli", "QNLI", same("question", "sentence", "label"), ENTAILMENT, (accuracy,), hold_out_thousand),
+        glue_task("rte", "RTE", {**PAIR, "label": "label"}, ENTAILMENT, (accuracy,), halve_validation, epochs=20),
+        glue_task("wnli", "WNLI", {**PAIR, "label": "label"}, BINARY, (accuracy,), halve_validation, epochs=20),
     )
 }
 

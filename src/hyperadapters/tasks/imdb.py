@@ -1,12 +1,12 @@
 """IMDB reviews (Maas et al., ACL 2011), a transfer task of HyperFormer."""
 
-from hyperadapters.metrics import accuracy
+from hyperadapters.tasks.metrics import accuracy
 from hyperadapters.tasks.sources import Hub, Official
-from hyperadapters.tasks.task import Form, Labels, Task, hold_out_thousand
+from hyperadapters.tasks.task import Labels, Task, TaskFormat, hold_out_thousand
 
 TASKS = {
     "imdb": Task(
-        form=Form("imdb", ("sentence",), Labels(("0", "1"), ("neg", "pos"))),
+        form=TaskFormat("imdb", ("sentence",), Labels(("0", "1"), ("neg", "pos"))),
         metrics=(accuracy,),
         source=Official(
             folder="imdb",

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyperadapters.errors import InputError
-from hyperadapters.metrics import exact_match, token_f1
-from hyperadapters.tables import columns_of, read_unfolded
+from hyperadapters._utils import InputError
 from hyperadapters.tasks.conversation import taught
+from hyperadapters.tasks.metrics import exact_match, token_f1
+from hyperadapters.tasks.readers import columns_of, read_unfolded
 from hyperadapters.tasks.sources import OwnFiles
-from hyperadapters.tasks.task import Form, FreeText, Source, Splits, Task, as_given
+from hyperadapters.tasks.task import FreeText, Source, Splits, Task, TaskFormat, as_given
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ def instruction_task(files: Mapping[str, Path], *, name: str) -> Task:
     """
     metrics, columns = (exact_match, token_f1), columns_of(files["train"])
     if "messages" in columns:
-        form = Form(name, ("messages",), FreeText(), style="conversation")
+        form = TaskFormat(name, ("messages",), FreeText(), style="conversation")
         return Task(form, metrics, Conversations(files), as_given)
     if {"prompt", "response"} <= columns:
         source = OwnFiles(files, {"prompt": "prompt", "label": "response"})
-        return Task(Form(name, ("prompt",), FreeText(), style="bare"), metrics, source, as_given)
+        return Task(TaskFormat(name, ("prompt",), FreeText(), style="bare"), metrics, source, as_given)
     raise InputError(
         f"{files['train']} has neither messages nor prompt and response; its columns: "
         f"{', '.join(sorted(columns)) or 'none'}. For other columns give --text and --label (or --target)."

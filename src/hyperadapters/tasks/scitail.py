@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from hyperadapters.metrics import accuracy
-from hyperadapters.tables import Unfold
+from hyperadapters.tasks.metrics import accuracy
+from hyperadapters.tasks.readers import Unfold
 from hyperadapters.tasks.sources import Hub, Official
-from hyperadapters.tasks.task import Form, Labels, Task, as_given, parts_of
+from hyperadapters.tasks.task import Labels, Task, TaskFormat, as_given, parts_of
 
 SPLITS = {"train": "train", "validation": "validation", "test": "test"}
 
@@ -16,7 +16,7 @@ def pair(premise: str | int, hypothesis: str | int, label: str | int) -> Unfold:
 
 
 SCITAIL = Task(
-    form=Form("scitail", ("sentence1", "sentence2"), Labels(("0", "1"), ("entails", "neutral"))),
+    form=TaskFormat("scitail", ("sentence1", "sentence2"), Labels(("0", "1"), ("entails", "neutral"))),
     metrics=(accuracy,),
     source=Official(
         benchmark="SciTailV1.1",

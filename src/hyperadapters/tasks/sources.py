@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hyperadapters.errors import InputError
-from hyperadapters.tables import Row, Unfold, read_rows, read_unfolded
+from hyperadapters._utils import InputError
+from hyperadapters.tasks.readers import Record, Unfold, read_rows, read_unfolded
 from hyperadapters.tasks.task import Source, Splits
 
 
@@ -40,7 +40,7 @@ class Hub:
             ) from error
         return {
             ours: [
-                Row(values, f"{theirs}:{number}")
+                Record(values, f"{theirs}:{number}")
                 for number, record in enumerate(found[theirs])
                 for values in self.rows(record, columns)
             ]
@@ -122,7 +122,7 @@ class Official(Source):
             f"({', '.join(self.files.values())}), or a folder that holds it."
         )
 
-    def read_file(self, path: Path) -> list[Row]:
+    def read_file(self, path: Path) -> list[Record]:
         """The rows of one file."""
         if self.unfold:
             return read_unfolded(path, self.unfold, header=self.header)

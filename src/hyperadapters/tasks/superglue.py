@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hyperadapters.metrics import (
+from hyperadapters.tasks.glue import BINARY, ENTAILMENT, same
+from hyperadapters.tasks.metrics import (
     Metric,
     accuracy,
     answer_f1,
@@ -15,12 +16,10 @@ from hyperadapters.metrics import (
     question_exact_match,
     token_f1,
 )
-from hyperadapters.tables import Row, Unfold
-from hyperadapters.tasks.glue import BINARY, ENTAILMENT, same
+from hyperadapters.tasks.readers import Record, Unfold
 from hyperadapters.tasks.sources import Hub, Official
 from hyperadapters.tasks.task import (
     PUBLISHED,
-    Form,
     FreeText,
     Labels,
     Reference,
@@ -28,6 +27,7 @@ from hyperadapters.tasks.task import (
     Splits,
     Target,
     Task,
+    TaskFormat,
     halve_validation,
     hold_out_thousand,
     permutation,
@@ -37,7 +37,7 @@ from hyperadapters.tasks.task import (
 TWO_FILES = {"train": "train.jsonl", "validation": "val.jsonl"}
 
 
-def superglue(
+def superglue_task(
     name: str,
     folder: str,
     fields: tuple[str, ...],
@@ -52,7 +52,7 @@ def superglue(
 ) -> Task:
     """A task of SuperGLUE; the official files' columns are called as the fields unless `unfold` makes rows of them."""
     return Task(
-        form=Form(f"superglue/{name}", fields, target),
+        form=TaskFormat(f"superglue/{name}", fields, target),
         metrics=metrics,
         source=Official(
             benchmark="superglue",
@@ -71,9 +71,6 @@ def superglue(
 def on_hub(configuration: str, unfold: Unfold | None = None) -> Hub:
     """SuperGLUE on the Hub."""
     return Hub("aps/super_glue", configuration, {"train": "train", "validation": "validation"}, unfold=unfold)
-
-
-# -- MultiRC: rows are answers, questions are judged ---------------------------------------------------------------
 
 
 @functools.cache
@@ -104,7 +101,7 @@ def answer_on_hub(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
     yield answer_row(record["question"], record["answer"], record["paragraph"], record["label"], key)
 
 
-def class_and_question(value: int, row: Row) -> tuple[int, str]:
+def class_and_question(value: int, row: Record) -> tuple[int, str]:
     """What MultiRC's metrics need: the class of an answer, and whose answer it is."""
     return value, row.values["question_id"]
 
@@ -117,13 +114,10 @@ def halve_questions(splits: Splits) -> Splits:
     questions = list(dict.fromkeys(row.values["question_id"] for row in splits["validation"]))
     order = permutation(len(questions))
     chosen = {questions[i] for i in order[: len(questions) // 2]}
-    halves: dict[bool, list[Row]] = {True: [], False: []}
+    halves: dict[bool, list[Record]] = {True: [], False: []}
     for row in splits["validation"]:
         halves[row.values["question_id"] in chosen].append(row)
     return {"train": splits["train"], "validation": halves[True], "test": halves[False]}
-
-
-# -- ReCoRD: several right answers ---------------------------------------------------------------------------------
 
 
 def query_row(query: str, entities: Iterable[str], passage: str, answers: Iterable[str]) -> dict[str, str]:
@@ -153,7 +147,7 @@ def query_on_hub(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
     yield query_row(record["query"], record["entities"], record["passage"], record["answers"])
 
 
-def any_answer(value: str, row: Row) -> tuple[str, ...]:
+def any_answer(value: str, row: Record) -> tuple[str, ...]:
     """All right answers to a query."""
     return tuple(row.values["answers"].split("\n"))
 
@@ -167,9 +161,6 @@ def one_training_row_an_answer(splits: Splits) -> Splits:
         for answer in row.values["answers"].split("\n")
     ]
     return {**parts, "train": train}
-
-
-# -- WSC: a pronoun and a noun are marked --------------------------------------------------------------------------
 
 
 def place(text: str, span: str, word: int) -> tuple[int, int]:
@@ -215,16 +206,16 @@ PREMISE = ("premise", "hypothesis")
 OFFICIAL = {
     task.form.name: task
     for task in (
-        superglue("boolq", "BoolQ", ("question", "passage"), BINARY, (accuracy,)),
-        superglue(
+        superglue_task("boolq", "BoolQ", ("question", "passage"), BINARY, (accuracy,)),
+        superglue_task(
             "cb",
             "CB",
             PREMISE,
             Labels(("0", "1", "2"), ("entailment", "contradiction", "neutral")),
             (macro_f1, accuracy),
         ),
-        superglue("copa", "COPA", ("premise", "choice1", "choice2", "question"), BINARY, (accuracy,)),
-        superglue(
+        superglue_task("copa", "COPA", ("premise", "choice1", "choice2", "question"), BINARY, (accuracy,)),
+        superglue_task(
             "multirc",
             "MultiRC",
             ("question", "answer", "paragraph"),
@@ -236,7 +227,7 @@ OFFICIAL = {
             reference=class_and_question,
             epochs=3,
         ),
-        superglue(
+        superglue_task(
             "record",
             "ReCoRD",
             ("query", "entities", "passage"),
@@ -248,9 +239,9 @@ OFFICIAL = {
             reference=any_answer,
             epochs=3,
         ),
-        superglue("rte", "RTE", PREMISE, ENTAILMENT, (accuracy,)),
-        superglue("wic", "WiC", ("sentence1", "sentence2", "word"), BINARY, (accuracy,)),
-        superglue(
+        superglue_task("rte", "RTE", PREMISE, ENTAILMENT, (accuracy,)),
+        superglue_task("wic", "WiC", ("sentence1", "sentence2", "word"), BINARY, (accuracy,)),
+        superglue_task(
             "wsc",
             "WSC",
             ("text",),

@@ -8,12 +8,12 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
-from hyperadapters.errors import InputError, listed, neighbours
-from hyperadapters.metrics import METRICS, Metric
-from hyperadapters.tables import Row
-from hyperadapters.tasks.conversation import Turn, conversation
+from hyperadapters._utils import InputError, listed, neighbours
+from hyperadapters.tasks.conversation import Turn, read_conversation
+from hyperadapters.tasks.metrics import METRICS, Metric
+from hyperadapters.tasks.readers import Record
 
-Splits = dict[str, list[Row]]
+Splits = dict[str, list[Record]]
 """Rows by the name of their split."""
 
 
@@ -116,14 +116,13 @@ PUBLISHED = "-published"
 
 TARGETS: dict[str, type[Target]] = {"labels": Labels, "score": Score, "text": FreeText}
 
-
 Style = Literal["named", "bare", "conversation"]
 """Each column after its name; one column's text as it is; or one column's turns, as the tokenizer's chat template has
 them."""
 
 
 @dataclass(frozen=True)
-class Form:
+class TaskFormat:
     """The text-to-text form of a task: all that prediction needs, saved with every adapter."""
 
     name: str
@@ -168,7 +167,7 @@ class Form:
             InputError: the form is of conversations, and the row holds none.
         """
         if self.style == "conversation":
-            return Example("", target, reference, turns=conversation(values[self.fields[0]]))
+            return Example("", target, reference, turns=read_conversation(values[self.fields[0]]))
         texts = self.texts(values, prefix=prefix)
         return Example(self.source(values, prefix=prefix), target, reference, texts)
 
@@ -184,7 +183,7 @@ class Form:
         }
 
     @staticmethod
-    def from_json(values: Mapping[str, Any]) -> "Form":
+    def from_json(values: Mapping[str, Any]) -> "TaskFormat":
         """The form that `to_json` wrote.
 
         Raises:
@@ -198,7 +197,7 @@ class Form:
             style = values.get("style", "named")
             if style not in get_args(Style):
                 raise ValueError(f"style {style!r}")
-            return Form(str(values["name"]), fields, cls(**arguments), bare, style)
+            return TaskFormat(str(values["name"]), fields, cls(**arguments), bare, style)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"the task in adapter_config.json is damaged: {error!r}.") from error
 
@@ -214,11 +213,11 @@ class Source(ABC):
 Split = Callable[[Splits], Splits]
 """Official splits -> train, validation, test."""
 
-Reference = Callable[[Any, Row], Any]
+Reference = Callable[[Any, Record], Any]
 """(value of a row's target: a class, a number or a text; the row) -> what metrics compare the answer with."""
 
 
-def target_value(value: Any, row: Row) -> Any:
+def target_value(value: Any, row: Record) -> Any:
     """The value of the target."""
     return value
 
@@ -227,7 +226,7 @@ def target_value(value: Any, row: Row) -> Any:
 class Task:
     """A task as data."""
 
-    form: Form
+    form: TaskFormat
     metrics: tuple[Metric, ...]
     source: Source
     split: Split
@@ -251,7 +250,7 @@ class Task:
             raise InputError(f"task {self.form.name}: no rows in {' and '.join(empty)}.")
         return {name: self.examples_of(found, prefix=prefix) for name, found in rows.items()}
 
-    def examples_of(self, rows: Sequence[Row], *, prefix: bool) -> list[Example]:
+    def examples_of(self, rows: Sequence[Record], *, prefix: bool) -> list[Example]:
         """Rows in text-to-text form.
 
         Raises:

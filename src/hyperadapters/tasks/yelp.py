@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hyperadapters.metrics import accuracy
+from hyperadapters.tasks.metrics import accuracy
 from hyperadapters.tasks.sources import Hub, Official
-from hyperadapters.tasks.task import Form, Labels, Task, hold_out_thousand
+from hyperadapters.tasks.task import Labels, Task, TaskFormat, hold_out_thousand
 
 
 def review(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
@@ -15,7 +15,7 @@ def review(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
 
 TASKS = {
     "yelp_polarity": Task(
-        form=Form("yelp_polarity", ("sentence",), Labels(("0", "1"))),
+        form=TaskFormat("yelp_polarity", ("sentence",), Labels(("0", "1"))),
         metrics=(accuracy,),
         source=Official(
             folder="yelp_review_polarity_csv",

@@ -1,0 +1,211 @@
+"""Files that are either whole or not there, and tensors whose sizes are known before memory is taken."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hyperadapters._utils.errors import InputError, listed
+
+LARGEST_JSON = 16 * 2**20
+
+UNFINISHED = ".tmp"
+"""Ends the name of a file that is being written; one that was killed meanwhile leaves it."""
+
+FLOATS = {"F64", "F32", "F16", "BF16"}
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a crash leaves the old one or the new one."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that a crash leaves the old one or the new one."""
+    temporary = path.with_name(path.name + UNFINISHED)
+    temporary.write_bytes(content)
+    _replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a crash leaves the old file or the new one."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a sane size.
+
+    Raises:
+        InputError: no such file, too large, or no JSON object.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist.")
+    if path.stat().st_size > LARGEST_JSON:
+        raise InputError(f"{path} has {path.stat().st_size:,} bytes; such a file has {LARGEST_JSON:,} at most.")
+    return json_object(path.read_bytes(), str(path))
+
+
+def json_object(text: bytes, where: str) -> dict[str, Any]:
+    """The JSON object of a text.
+
+    Raises:
+        InputError: it is none; `where` it was found is said.
+    """
+    try:
+        value = json.loads(text.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # of JSON, of UTF-8, or a number of too many digits
+        raise InputError(f"{where} is not JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{where} holds a {type(value).__name__}, not a JSON object.")
+    return value
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist.")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file so that a crash leaves the old one or the new one."""
+    temporary = path.with_name(path.name + UNFINISHED)
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    temporary.unlink(missing_ok=True)
+    temporary.touch()
+    mode = temporary.stat().st_mode  # as any new file's; safetensors would let the owner alone read it
+    save_file(plain, temporary, metadata={"format": "pt", **(metadata or {})})
+    temporary.chmod(mode)
+    _replace(temporary, path)
+
+
+def open_tensors(path: Path) -> Any:
+    """Open a safetensors file; its header is checked against its length, nothing is read yet.
+
+    Raises:
+        InputError: no such file, truncated, too long, or of another format.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist.")
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path} is not a whole safetensors file ({error}). Copy it again from where it came from."
+        ) from error
+
+
+def check_tensors(path: Path, expected: Mapping[str, Tensor]) -> None:
+    """Compare the header of a file with the tensors it should hold; nothing is read.
+
+    Raises:
+        InputError: names, shapes or types differ; lists every bad tensor.
+    """
+    with open_tensors(path) as file:
+        problems = [f"{name}: missing" for name in expected if name not in set(file.keys())]
+        for name in file.keys():  # noqa: SIM118 (not a dict)
+            found = file.get_slice(name)
+            if name not in expected:
+                problems.append(f"{name}: not part of this method")
+            elif list(found.get_shape()) != list(expected[name].shape):
+                problems.append(f"{name}: shape {found.get_shape()}, expected {list(expected[name].shape)}")
+            elif found.get_dtype() not in FLOATS:
+                problems.append(f"{name}: type {found.get_dtype()}, expected floating point")
+    if problems:
+        raise InputError(f"{path} does not fit:\n  {listed(problems, most=50)}")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, already checked, by name."""
+    with open_tensors(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+
+
+@torch.no_grad()
+def read_into(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Copy the tensors of a file, already checked, into `tensors`, in place."""
+    with open_tensors(path) as file:
+        for name, tensor in tensors.items():
+            tensor.copy_(file.get_tensor(name))
+
+
+def check_output(folder: Path, *, resume: bool, marker: str = "") -> None:
+    """Accept a folder to write to if it is new, empty or, to resume, holds `marker`, if any. Nothing is written.
+
+    Files that a kill left half-written are nothing: the next writer of the same name replaces them.
+
+    Raises:
+        InputError: it is a file, or holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"the output {folder} is a file: name a folder.")
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    present = [name for name in names if name != LOCK and not name.endswith(UNFINISHED)]
+    if present and not (resume and marker in present):
+        hint = (
+            "Add --resume to go on with the run in it, or name another folder."
+            if marker in present
+            else "Name an empty or a new folder."
+        )
+        raise InputError(f"the output folder {folder} is not empty ({', '.join(present[:4])}). {hint}")
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(above, os.W_OK):
+        raise InputError(f"the output folder {folder} cannot be written: no permission in {above}.")
+
+
+LOCK = ".lock"
+"""Lies in a folder that a process is at work in; one that was killed leaves it, and it holds nobody up."""
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder; the system lets go of it even when this one is killed.
+
+    Raises:
+        InputError: another process is at work in it.
+    """
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"another process is at work in {folder}: wait for it, or name another folder.") from error
+    try:
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)
+        lock.release()
+
+
+def make_output(folder: Path) -> None:
+    """Make the folder.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable{UNFINISHED}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"the output folder {folder} cannot be written: {error.strerror or error}.") from error

@@ -1,0 +1,194 @@
+"""Backbones: loading one, and its fingerprint."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
+
+from hyperadapters._utils import InputError
+from hyperadapters.backbones.dtypes import StorageDtype, torch_dtype
+from hyperadapters.backbones.kinds import BackboneKind, kind_of
+from hyperadapters.backbones.optimized_attention import combine_masks
+from hyperadapters.backbones.optimized_dropout import set_fast_dropout
+from hyperadapters.backbones.weights import head_parameters
+
+EMBEDDED = "embedded"
+"""The name of the small pretrained T5 that comes with the package."""
+
+
+def embedded_folder() -> Path:
+    """Where the T5 that comes with the package lies."""
+    return Path(__file__).parent / "embedded"
+
+
+def resolve_location(name: str) -> str:
+    """A folder or the name of a repository on the Hub, checked as far as can be done without a network."""
+    if name == EMBEDDED:
+        return str(embedded_folder())
+    path = Path(name).expanduser()
+    if path.exists() or (os.sep in name.rstrip(os.sep) and name.startswith((".", "~", os.sep))):
+        config = path if path.is_file() else path / "config.json"
+        if not config.is_file():
+            raise InputError(
+                f"backbone {name!r}: no config.json in {path.resolve()}. Give a folder saved by save_pretrained, "
+                f"a name on the Hugging Face Hub, or {EMBEDDED!r}."
+            )
+        return str(path)
+    return name
+
+
+def loading_error(name: str, error: Exception) -> InputError:
+    """A loading error of transformers, in one line that says what was looked for and where."""
+    cache = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")) / "hub"
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return InputError(
+        f"backbone {name!r} could not be loaded. Looked for a folder {str(Path(name).absolute())!r}, then for that "
+        f"name in the local Hub cache ({cache}) and on the Hugging Face Hub. ({reason[:200]}) "
+        f"Give a folder saved by save_pretrained, connect to the network, or use {EMBEDDED!r}."
+    )
+
+
+def load_config(name: str) -> PretrainedConfig:
+    """The configuration of a backbone: a folder, a config.json, or a name on the Hub.
+
+    Raises:
+        InputError: there is none; says where was looked.
+    """
+    source = resolve_location(name)
+    try:
+        return AutoConfig.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError, json.JSONDecodeError) as error:
+        raise loading_error(name, error) from error
+
+
+LOADERS: dict[BackboneKind, Any] = {
+    "encoder-decoder": AutoModelForSeq2SeqLM,
+    "encoder": AutoModelForSequenceClassification,
+    "decoder": AutoModelForCausalLM,
+}
+"""The class of transformers that makes a model of each kind, with the head that its tasks need."""
+
+
+def loader_of(name: str, config: PretrainedConfig) -> Any:
+    """The class of transformers that makes a backbone.
+
+    Raises:
+        InputError: it is no model of text.
+    """
+    loader = LOADERS[kind_of(config)]
+    if type(config) not in loader._model_mapping:
+        raise InputError(
+            f"backbone {name!r} is a {config.model_type!r}, which is no model of text. Attach to it from Python: "
+            "ha.attach(model, method)."
+        )
+    return loader
+
+
+def default_device() -> torch.device:
+    """The process's accelerator if there is one, else the CPU."""
+    device: torch.device = PartialState().device
+    return device
+
+
+def load_backbone(
+    name: str = EMBEDDED,
+    *,
+    precision: StorageDtype = "fp32",
+    device: str | torch.device = "cpu",
+    device_map: str | dict[str, Any] = "",
+    offload_folder: str | None = None,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a pretrained backbone, frozen, and its tokenizer.
+
+    An encoder-decoder comes as text-to-text model, a decoder as causal language model, an encoder with a
+    classification head, which no adapter uses as it is: every Delta brings its own. On a CPU
+    dropout masks are drawn the cheap way (`set_fast_dropout`), and T5's attention combines mask and position bias
+    once a stack (`combine_masks`).
+
+    Args:
+        name: a folder saved by `save_pretrained`, a name on the Hugging Face Hub, or "embedded" for the small
+            T5 that comes with the package.
+        precision: the type the weights are held in.
+        device: where to put it.
+        device_map: for a backbone too large for one device: "auto", or a device, "cpu" or "disk" for each module, as
+            accelerate takes it. Then `device` says nothing. Where it offloads, only adapter methods apply.
+        offload_folder: where to write what the map puts on disk and is not in safetensors there.
+
+    Returns:
+        The model in evaluation mode with every parameter frozen, and its tokenizer, which has a padding token.
+
+    Raises:
+        InputError: it is not there, lacks weights or has none in safetensors, or is no model of text.
+    """
+    source, dtype = resolve_location(name), torch_dtype(precision)
+    config = load_config(name)
+    try:
+        spread = {"device_map": device_map, "offload_folder": offload_folder} if device_map else {}
+        backbone = load_model(name, source, config, dtype, spread)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
+        raise error if isinstance(error, InputError) else loading_error(name, error) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    backbone.config._name_or_path = name
+    prepare_backbone(backbone)
+    return (backbone if device_map else backbone.to(device)), tokenizer
+
+
+def prepare_backbone(backbone: PreTrainedModel) -> PreTrainedModel:
+    """A backbone as `load_backbone` hands it out: frozen, in evaluation mode, with what makes its steps cheaper."""
+    backbone.requires_grad_(False)
+    backbone.eval()
+    set_fast_dropout(backbone, True)
+    combine_masks(backbone)
+    return backbone
+
+
+def load_model(
+    name: str, source: str, config: PretrainedConfig, dtype: torch.dtype, spread: Mapping[str, Any]
+) -> PreTrainedModel:
+    """The model with the weights of its files, spread over devices where that is asked for.
+
+    What an encoder's files lack (its head, perhaps a pooler) is drawn from a fixed seed, so that it is the same
+    model, with the same fingerprint, every time.
+
+    Raises:
+        InputError: the files lack other weights.
+    """
+    said = logging.get_verbosity()
+    logging.set_verbosity_error()  # a head that is missing is as it should be
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            backbone, found = loader_of(name, config).from_pretrained(
+                source,
+                config=config,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **spread,
+            )
+    finally:
+        logging.set_verbosity(said)
+    missing = sorted(key for key in {*found["missing_keys"]} - {*head_parameters(backbone)} if "pooler" not in key)
+    if missing:
+        raise InputError(f"backbone {name!r} lacks {len(missing)} weights of {type(backbone).__name__}: {missing[0]} …")
+    model: PreTrainedModel = backbone
+    return model

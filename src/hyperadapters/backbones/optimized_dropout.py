@@ -1,0 +1,95 @@
+"""A backbone's dropout on a CPU: masks that cost little, in its modules and in its attention."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from hyperadapters.layers import FastDropout, fast_dropout
+
+ATTENTION = "sdpa_fast_dropout"
+"""Name of `attention` among the attention implementations of transformers."""
+
+
+def set_fast_dropout(backbone: PreTrainedModel, on: bool) -> None:
+    """Draw a backbone's dropout masks from random 16-bit numbers (`layers.noise`), or as PyTorch does.
+
+    The same probability to within 2⁻¹⁷, from the same seeded generator, another sequence. Affects training on a CPU
+    alone; parameters, state-dict keys and the saved configuration stay as they are. Attention other than
+    scaled-dot-product ("sdpa") keeps its own dropout.
+    """
+    old, new = (nn.Dropout, FastDropout) if on else (FastDropout, nn.Dropout)
+    for parent in list(backbone.modules()):
+        for name, child in parent.named_children():
+            if type(child) is old:
+                setattr(parent, name, new(child.p).train(child.training))
+    old_attention, new_attention = ("sdpa", ATTENTION) if on else (ATTENTION, "sdpa")
+    if backbone.config._attn_implementation == old_attention:
+        backbone.set_attn_implementation(new_attention)
+
+
+def has_fast_dropout(backbone: nn.Module) -> bool:
+    """Whether `set_fast_dropout` is on."""
+    return any(isinstance(module, FastDropout) for module in backbone.modules())
+
+
+def attention(
+    module: nn.Module,
+    query: Float[Tensor, "batch heads queries d_kv"],
+    key: Float[Tensor, "batch heads keys d_kv"],
+    value: Float[Tensor, "batch heads keys d_kv"],
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    position_bias: Tensor | None = None,
+    **options: Any,
+) -> tuple[Float[Tensor, "batch queries heads d_kv"], None]:
+    """Scaled-dot-product attention of transformers, except where dropout makes PyTorch leave its fused kernel.
+
+    There, on a CPU, the same is computed with `fast_dropout` on the probabilities.
+    """
+    fused = dropout == 0 or query.device.type != "cpu" or query.shape[1] != key.shape[1]
+    if fused or torch.compiler.is_compiling():
+        output: Tensor
+        output, _ = sdpa_attention_forward(
+            module,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout=dropout,
+            scaling=scaling,
+            is_causal=is_causal,
+            position_bias=position_bias,
+            **options,
+        )
+        return output, None
+    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    scores = query @ key.mT * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    if position_bias is not None:
+        scores = scores + position_bias
+    if attention_mask is None and causal and query.shape[2] > 1:
+        attention_mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+    if attention_mask is not None:
+        scores = masked(scores, attention_mask)
+    probabilities = fast_dropout(scores.softmax(-1), dropout)
+    return (probabilities @ value).transpose(1, 2).contiguous(), None
+
+
+def masked(
+    scores: Float[Tensor, "batch heads queries keys"], mask: Tensor
+) -> Float[Tensor, "batch heads queries keys"]:
+    """Scores with a mask: boolean, True to attend, or floating, to be added."""
+    if mask.dtype == torch.bool:
+        return scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return scores + mask
+
+
+AttentionInterface.register(ATTENTION, attention)
+
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)

@@ -1,0 +1,36 @@
+"""TODO-DOC"""
+
+from pathlib import Path
+
+import torch
+from transformers import PretrainedConfig, PreTrainedModel, T5Config
+
+from hyperadapters.backbones.loading import load_config, loader_of
+
+T5_SIZES = {
+    "t5-small": (512, 64, 2048, 6, 8),
+    "t5-base": (768, 64, 3072, 12, 12),
+    "t5-large": (1024, 64, 4096, 24, 16),
+    "t5-3b": (1024, 128, 16_384, 24, 32),
+    "t5-11b": (1024, 128, 65_536, 24, 128),
+}
+"""d_model, d_kv, d_ff, layers, heads of T5 v1.0 (Raffel et al., arXiv:1910.10683v4, §3.7), to count without a hub."""
+
+
+def shape_config(name: str) -> PretrainedConfig:
+    """The configuration to count with; T5's own sizes are known, everything else is looked up."""
+    size = T5_SIZES.get(name.removeprefix("google-t5/"))
+    if size is None or Path(name).exists():
+        return load_config(name)
+    d_model, d_kv, d_ff, layers, heads = size
+    sizes = {"d_model": d_model, "d_kv": d_kv, "d_ff": d_ff, "num_layers": layers, "num_heads": heads}
+    return T5Config(**sizes, decoder_start_token_id=0)  # T5 starts its answers with the padding token
+
+
+def meta_backbone(name: str) -> PreTrainedModel:
+    """The backbone without its weights: shapes alone, of any size at once."""
+    config = shape_config(name)
+    with torch.device("meta"):
+        backbone: PreTrainedModel = loader_of(name, config).from_config(config)
+    backbone.tie_weights()
+    return backbone

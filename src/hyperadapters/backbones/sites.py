@@ -1,0 +1,172 @@
+"""TODO-DOC"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from hyperadapters._utils import InputError
+from hyperadapters.backbones.kinds import Position, Stack, kind_of
+from hyperadapters.backbones.modules import d_model_of, is_inside, numberless, out_width, own_modules, path_of
+
+
+@dataclass(frozen=True)
+class Site:
+    """A point where an adapter may sit: the output of one sub-layer, before dropout and residual."""
+
+    stack: Stack
+    layer: int
+    position: Position
+    module: str
+    """The module whose output the adapter transforms, by its path in the backbone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Sites named by hand, for a backbone whose structure does not tell: module paths, `#` for a layer's number.
+
+    `Layout(feed_forward=("backbone.layers.#.mixer.out_proj",))` adapts the mixers of a Mamba.
+    """
+
+    attention: tuple[str, ...] = ()
+    """Where the output of self-attention leaves, a pattern for each stack."""
+    feed_forward: tuple[str, ...] = ()
+    """Where the output of the feed-forward leaves, a pattern for each stack."""
+
+
+def entry_points(backbone: nn.Module, base: str) -> dict[Stack, str]:
+    """Each stack with the module that its pass begins with.
+
+    Encoder and decoder of a pair are called apart; a single stack begins with the whole model, embeddings included.
+    """
+    config: Any = backbone.config
+    if getattr(config, "is_encoder_decoder", False):
+        parts: dict[Stack, nn.Module] = {"encoder": backbone.get_encoder(), "decoder": backbone.get_decoder()}  # type: ignore[operator]
+        return {stack: path_of(backbone, module) for stack, module in parts.items()}
+    if kind_of(config) == "decoder":  # not always the model proper: OPT's is called past it
+        return {"decoder": path_of(backbone, backbone.get_decoder())}  # type: ignore[operator]
+    return {"encoder": base}
+
+
+@dataclass(frozen=True)
+class Block:
+    """One layer of a stack, with the modules where its two sub-layers' outputs leave."""
+
+    path: str
+    attention: str
+    feed_forward: str
+
+
+def found_sites(backbone: nn.Module, entries: dict[Stack, str]) -> tuple[Site, ...]:
+    """The sites of every block of every stack, in order."""
+    sites: list[Site] = []
+    for stack, entry in entries.items():
+        blocks = find_blocks(backbone, entry)
+        lists = {outermost_list(block.path, entry) for block in blocks}
+        if len(lists) != 1:
+            reason = f"several towers of layers ({', '.join(sorted(lists))})" if lists else "no layer that holds both"
+            raise unknown_structure(backbone, f"an attention and a feed-forward were looked for; found {reason}")
+        for layer, block in enumerate(blocks):
+            sites.append(Site(stack, layer, "attention", block.attention))
+            sites.append(Site(stack, layer, "feed_forward", block.feed_forward))
+    return tuple(sites)
+
+
+def outermost_list(block: str, entry: str) -> str:
+    """The path of the list of layers that a block stands in, up to the first number."""
+    head, *_ = re.split(r"\.\d+(?:\.|$)", block.removeprefix(f"{entry}."), maxsplit=1)
+    return f"{entry}.{head}" if entry else head
+
+
+def find_blocks(backbone: nn.Module, entry: str) -> list[Block]:
+    """The blocks of one stack: of nested lists of modules the innermost whose elements hold both sub-layers.
+
+    Raises:
+        InputError: some layers of a list are blocks and others are not.
+    """
+    d_model = d_model_of(backbone)
+    lists = {
+        path: [(f"{path}.{name}", child) for name, child in module.named_children()]
+        for path, module in own_modules(backbone)
+        if isinstance(module, nn.ModuleList) and is_inside(path, entry)
+    }
+    found = {path: [as_block(name, child, d_model) for name, child in items] for path, items in lists.items()}
+    chosen = [
+        path
+        for path, blocks in found.items()
+        if any(blocks) and not any(inner != path and is_inside(inner, path) and any(found[inner]) for inner in found)
+    ]
+    odd = [lists[path][i][0] for path in chosen for i, block in enumerate(found[path]) if block is None]
+    if odd:
+        raise unknown_structure(backbone, f"some layers hold no attention or no feed-forward: {', '.join(odd)}")
+    return [block for path in chosen for block in found[path] if block]
+
+
+FEED_FORWARD = r"(^|\.)(mlp|ffn|ff|feed_?forward)\."
+"""Inside a module that is called so lies the feed-forward, whatever else of a layer is as wide as the model."""
+
+
+def as_block(path: str, module: nn.Module, d_model: int) -> Block | None:
+    """A module as a block, or None if it does not hold both sub-layers."""
+    attentions = outermost_attentions(module)
+    if not attentions or "" in attentions:
+        return None
+    linear = [name for name, part in module.named_modules() if out_width(part) == d_model]
+    attention = [name for name in linear if is_inside(name, attentions[0])]
+    others = [name for name in linear if not any(is_inside(name, other) for other in attentions)]
+    feed_forward = [name for name in others if re.search(FEED_FORWARD, name)] or others
+    experts = [name for name, _ in module.named_modules() if name.rpartition(".")[2] == "experts"]
+    if experts:  # a mixture's output leaves the module that weighs the experts
+        feed_forward = sorted({name.rpartition(".")[0] for name in experts})
+        if len(feed_forward) > 1 or any(not path or is_inside(path, attentions[0]) for path in feed_forward):
+            return None
+    if not attention or not feed_forward:
+        return None
+    return Block(path, f"{path}.{attention[-1]}", f"{path}.{feed_forward[-1]}")
+
+
+def outermost_attentions(block: nn.Module) -> list[str]:
+    """Paths of the attentions of a block that lie in no other attention, the self-attention first."""
+    every = [name for name, module in block.named_modules() if "attention" in type(module).__name__.lower()]
+    return [name for name in every if not any(other != name and is_inside(name, other) for other in every)]
+
+
+def named_sites(backbone: nn.Module, entries: dict[Stack, str], layout: Layout) -> tuple[Site, ...]:
+    """The sites that a layout names.
+
+    Raises:
+        InputError: a pattern matches no module, or one that is not `d_model` wide.
+    """
+    sites: list[Site] = []
+    patterns: dict[Position, tuple[str, ...]] = {"attention": layout.attention, "feed_forward": layout.feed_forward}
+    for position, wanted in patterns.items():
+        for pattern in wanted:
+            expression = re.escape(pattern).replace(r"\#", r"(\d+)")
+            found = [(path, re.fullmatch(expression, path)) for path, _ in own_modules(backbone)]
+            matches = [(path, match) for path, match in found if match]
+            if not matches:
+                raise unknown_structure(backbone, f"no module matches {pattern!r}")
+            for path, match in matches:
+                stack = next((s for s, entry in entries.items() if is_inside(path, entry)), next(iter(entries)))
+                sites.append(Site(stack, int(match[1]) if match.groups() else 0, position, path))
+    order = list(entries)
+    return tuple(sorted(sites, key=lambda site: (order.index(site.stack), site.layer, site.position)))
+
+
+def unknown_structure(backbone: nn.Module, problem: str) -> InputError:
+    """The error for a backbone whose sites were not found: its block, the candidates, and how to name them."""
+    modules = dict(own_modules(backbone))
+    lists = [(path, m) for path, m in modules.items() if isinstance(m, nn.ModuleList) and len(m)]
+    path, largest = max(lists, key=lambda item: sum(p.numel() for p in item[1].parameters()), default=("", backbone))
+    first = f"{path}.0" if isinstance(largest, nn.ModuleList) else ""
+    parts = {name: module for name, module in modules.items() if is_inside(name, first) and not list(module.children())}
+    shown = [f"{numberless(name)}  {type(module).__name__}" for name, module in parts.items()]
+    wide = [numberless(name) for name, module in parts.items() if out_width(module) == d_model_of(backbone)]
+    example = wide[-1] if wide else "PATH.#.out_proj"
+    return InputError(
+        f"{type(backbone).__name__} (model_type {backbone.config.model_type!r}): the adapter sites are not clear: "  # type: ignore[union-attr]
+        f"{problem}. Its block is\n    " + "\n    ".join(shown) + f"\n  Candidates, as wide as the model: "
+        f"{', '.join(wide) or 'none'}.\n  Name the sites by hand: "
+        f'ha.attach(backbone, method, layout=ha.Layout(feed_forward=("{example}",)))'
+    )

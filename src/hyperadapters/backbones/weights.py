@@ -1,0 +1,43 @@
+"""TODO-DOC"""
+
+from torch import nn
+
+from hyperadapters.backbones.modules import CONTAINER, base_path, is_inside
+
+
+def output_modules(backbone: nn.Module) -> tuple[str, ...]:
+    """Paths of all modules whose weight is the output layer's; none for a model without one."""
+    output = backbone.get_output_embeddings()  # type: ignore[operator]
+    return tuple(
+        name
+        for name, module in backbone.named_modules(remove_duplicate=False)
+        if output is not None and getattr(module, "_parameters", {}).get("weight") is output.weight
+    )
+
+
+def head_parameters(backbone: nn.Module) -> tuple[str, ...]:
+    """Paths of a task head's parameters: what lies outside the model proper and is no language-model head."""
+    base = base_path(backbone)
+    if not base or backbone.get_output_embeddings() is not None:  # type: ignore[operator]
+        return ()
+    names = [name for name, _ in backbone.named_parameters()]
+    return tuple(name for name in names if not is_inside(name, base) and not is_inside(name, CONTAINER))
+
+
+def own_parameters(backbone: nn.Module) -> dict[str, nn.Parameter]:
+    """The backbone's own parameters, tied ones once, without those of attached Deltas and of a task head."""
+    head = set(head_parameters(backbone))
+    return {n: p for n, p in backbone.named_parameters() if not is_inside(n, CONTAINER) and n not in head}
+
+
+def tensor_users(backbone: nn.Module) -> list[list[tuple[nn.Module, str]]]:
+    """For each of the backbone's own parameters, in order, the modules that hold it and the attribute it is there.
+
+    A tied parameter has several users.
+    """
+    users: dict[nn.Parameter, list[tuple[nn.Module, str]]] = {p: [] for p in own_parameters(backbone).values()}
+    for module in backbone.modules():
+        for attribute, parameter in module._parameters.items():
+            if parameter is not None and parameter in users:
+                users[parameter].append((module, attribute))
+    return list(users.values())

@@ -1,0 +1,122 @@
+"""TODO-DOC"""
+
+from dataclasses import asdict, fields
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from hyperadapters._utils import InputError
+from hyperadapters.cli.base import _short, command, show, was_given
+from hyperadapters.cli.options import Json, MethodName, Settings
+from hyperadapters.cli.planning import changes
+
+
+@command
+def methods(json_output: Json = False) -> None:
+    """List the methods, what each is, and its settings."""
+    from hyperadapters._utils import settings
+    from hyperadapters.delta import method_to_json
+    from hyperadapters.methods import METHODS
+
+    table = Table("method", "what it is", "settings (--set method.KEY=VALUE)", title_justify="left")
+    for name, method in METHODS.items():
+        values = ", ".join(f"{key}={_short(value)}" for key, value in settings.dump(method).items())
+        table.add_row(name, (type(method).__doc__ or "").split("\n")[0], values)
+    show({name: method_to_json(method) for name, method in METHODS.items()}, json_output, table)
+
+
+@command
+def tasks(json_output: Json = False) -> None:
+    """List the tasks, their text, their metrics, and where one is not the benchmark's own."""
+    from hyperadapters.tasks import TASKS
+
+    table = Table(title_justify="left")
+    table.add_column("task", no_wrap=True)
+    for column in ("source", "answers", "metrics", "note"):
+        table.add_column(column)
+    value = {}
+    for name, task in TASKS.items():
+        measured = [metric.__name__ for metric in task.metrics]
+        source = " ".join(f"{field}: …" for field in task.form.fields)
+        table.add_row(name, source, task.form.target.expected(), ", ".join(measured), task.description)
+        value[name] = {**task.form.to_json(), "metrics": measured, "description": task.description}
+    show(value, json_output, table)
+
+
+@command
+def count(
+    context: typer.Context,
+    method: MethodName = "compacter++",
+    backbone: Annotated[str, typer.Option(help="A folder, a config.json, a name on the Hub, or `embedded`.")] = (
+        "embedded"
+    ),
+    tasks: Annotated[int, typer.Option(min=1, help="Tasks that one model holds.")] = 1,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="The papers' own tables instead: our counts beside what they print.")
+    ] = False,
+    settings: Settings = [],  # noqa: B006 (typer copies it)
+    json_output: Json = False,
+) -> None:
+    """Count what a method trains, from the backbone's config alone.
+
+    Examples:
+        hyperadapters count --backbone t5-base --method compacter --set method.n=8
+
+        hyperadapters count --backbone t5-base --method hyperformer++ --tasks 8
+
+        hyperadapters count --paper
+    """
+    if paper:
+        options = {"method": "--method", "backbone": "--backbone", "tasks": "--tasks", "settings": "--set"}
+        given = [option for name, option in options.items() if was_given(context, name)]
+        if given:
+            raise InputError(f"--paper counts the papers' own methods and backbones: leave out {', '.join(given)}.")
+        count_papers(json_output)
+        return
+    from hyperadapters._utils import human_bytes
+    from hyperadapters.methods import method_named
+    from hyperadapters.training import parameters_of
+
+    chosen = method_named(method)
+    wanted = changes(settings)
+    other = [path for path in wanted if not path.startswith("method.")]
+    if other:
+        known = ", ".join(f"method.{field.name}" for field in fields(chosen))  # type: ignore[arg-type]
+        raise InputError(f"--set {other[0]}: only the method's settings count here: {known or 'it has none'}.")
+    chosen = chosen.changed({path.removeprefix("method."): value for path, value in wanted.items()})
+    found = parameters_of(backbone, chosen, tasks)
+    table = Table(title=f"{method} on {backbone}", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for kind, number in found.by_kind.items():
+        table.add_row(kind, f"{number:,}")
+    table.add_row("trained", f"{found.trained:,}", style="bold")
+    table.add_row("backbone", f"{found.total:,}")
+    table.add_row("percent", f"{found.percent:.3f}")
+    if tasks > 1:
+        table.add_row(f"percent a task, of {tasks}", f"{found.percent / tasks:.3f}")
+    table.add_row("adapter on disk", human_bytes(found.bytes))
+    value = {"method": method, "backbone": backbone, "tasks": tasks, **asdict(found), "percent": found.percent}
+    show(value, json_output, table)
+
+
+def count_papers(json_output: bool) -> None:
+    """Print the papers' tables of parameters as we count them."""
+    from hyperadapters.papers import count_paper_methods
+
+    tables: dict[str, Table] = {}
+    found = list(count_paper_methods())
+    for line in found:
+        title = f"{line.table}, {line.backbone}"
+        if title not in tables:
+            tables[title] = table = Table(title=title, title_justify="left")
+            for name in ("method", "trained", "%", "paper's %", "", "total", "stored"):
+                table.add_column(name, justify="left" if name == "method" else "right")
+        words = " ".join([line.method, *(f"{key}={_short(value)}" for key, value in line.changes.items())])
+        printed = "–" if line.printed is None else f"{line.printed:.3f}"
+        mark = "≠" if line.differs else ""
+        totals = (f"{line.total:.3f}×", f"{line.stored:.3f}×")
+        tables[title].add_row(words, f"{line.trained:,}", f"{line.percent:.3f}", printed, mark, *totals)
+    legend = "total: backbone and all tasks' additions as the papers count, stored: with the norms each task needs too"
+    show({"rows": [{**asdict(line), "differs": line.differs} for line in found]}, json_output, *tables.values(), legend)

@@ -1,0 +1,132 @@
+"""TODO-DOC"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hyperadapters.backbones import Site
+from hyperadapters.delta.by_row import cast, common_dtype, of_sites
+from hyperadapters.delta.part import Handle, ParameterKind, Part
+from hyperadapters.layers import (
+    Activation,
+    AdapterIndex,
+    AdapterMatrices,
+    AdapterWeights,
+    Factors,
+    Present,
+    bottleneck_adapter,
+    map_factors,
+    selected,
+)
+
+POST_NORM_SCALE = 0.1
+"""Where the norm after an up-projection starts: a fresh adapter's output is small, and a norm of scale one would make
+it as large as what it is added to."""
+
+
+class AdaptersAtSites(Part):
+    """Bottleneck adapters at the backbone's sites (where: Compacter, arXiv:2106.04647v2, §4.1), however made."""
+
+    def __init__(self, sites: Sequence[Site], activation: Activation) -> None:
+        super().__init__()
+        self.sites = tuple(sites)
+        self.activation: Activation = activation
+        self.hosts: list[nn.Module] = []
+        """The modules at the sites, once installed."""
+
+    @abstractmethod
+    def weights(self, rows: AdapterIndex) -> AdapterWeights:
+        """The weights of all sites of the adapters that the rows use, (present, sites, …)."""
+
+    def generate(self, rows: AdapterIndex) -> list[AdapterWeights]:
+        """Each site's weights of the adapters that the rows use, all made in one contraction."""
+        dtype = common_dtype([module._parameters.get("weight") for module in self.hosts])
+        columns = [self.by_site(map_factors(partial(cast, dtype), weight), rows) for weight in self.weights(rows)[:-1]]
+        return [AdapterWeights(*site)._replace(rows=rows.index) for site in zip(*columns, strict=True)]
+
+    def by_site(self, weight: Tensor | Factors | None, rows: AdapterIndex) -> Sequence[Any]:
+        """Every site's own of what all of them have together."""
+        if weight is None:
+            return [None] * len(self.sites)
+        if isinstance(weight, tuple):
+            return list(zip(*(of_sites(factor, rows) for factor in weight), strict=True))
+        return of_sites(weight, rows)
+
+    def install(self, backbone: nn.Module, generated: Callable[[], list[AdapterWeights]]) -> list[Handle]:
+        """A forward hook on the output of every site."""
+        self.hosts = [backbone.get_submodule(site.module) for site in self.sites]
+        return [
+            module.register_forward_hook(partial(self.adapt, generated, index))
+            for index, module in enumerate(self.hosts)
+        ]
+
+    def adapt(
+        self,
+        generated: Callable[[], list[AdapterWeights]],
+        index: int,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        output: Float[Tensor, "*tokens d_model"] | tuple[Any, ...],
+    ) -> Float[Tensor, "*tokens d_model"] | tuple[Any, ...]:
+        """The hook: y -> A(y) + y, where y is what a module gives, or the first of several things."""
+        if isinstance(output, tuple):  # a mixture of experts tells its routing too
+            return (bottleneck_adapter(output[0], generated()[index], self.activation), *output[1:])
+        return bottleneck_adapter(output, generated()[index], self.activation)
+
+
+class SiteAdapters(AdaptersAtSites):
+    """Adapters that own their weights, a set for every adapter on the axis."""
+
+    def __init__(
+        self,
+        sites: Sequence[Site],
+        matrices: AdapterMatrices,
+        d_model: int,
+        bottleneck: int,
+        activation: Activation,
+        adapters: int = 1,
+        post_norms: int = 0,
+    ) -> None:
+        """`post_norms`: none, one that all adapters share, or one each."""
+        super().__init__(sites, activation)
+        self.matrices = matrices
+        self.adapters = adapters
+        self.down_bias = nn.Parameter(torch.zeros(adapters, len(sites), bottleneck))
+        self.up_bias = nn.Parameter(torch.zeros(adapters, len(sites), d_model))
+        ones = torch.ones(post_norms, len(sites), d_model)
+        self.scale = nn.Parameter(POST_NORM_SCALE * ones) if post_norms else None
+        self.shift = nn.Parameter(torch.zeros_like(ones)) if post_norms else None
+
+    def kind(self, tensor: str) -> ParameterKind:
+        """Slow weights that all sites share are "shared", a norm's "norm", the rest is "adapter"."""
+        if tensor in ("scale", "shift"):
+            return "norm"
+        return "shared" if tensor.startswith("matrices.slow.") else "adapter"
+
+    def per_adapter(self) -> tuple[str, ...]:
+        """All but a norm that the adapters share."""
+        return tuple(name for name, tensor in self.held().items() if len(tensor) == self.adapters)
+
+    def grow(self, like: Sequence[int]) -> None:
+        """One adapter more."""
+        super().grow(like)
+        self.adapters += 1
+
+    def weights(self, rows: AdapterIndex) -> AdapterWeights:
+        """The matrices from one contraction, or where few rows share one what they are products of; and the vectors."""
+        present = rows.present
+        down, up = self.matrices.factors(present) if rows.differ else self.matrices(present)
+        vectors = [selected(vector, present) for vector in (self.down_bias, self.up_bias)]
+        norms = [None if v is None else self.norm_of(v, present) for v in (self.scale, self.shift)]
+        return AdapterWeights(down, vectors[0], up, vectors[1], *norms)
+
+    def norm_of(self, vector: Tensor, present: Present) -> Tensor:
+        """A norm's vector of the adapters that are present, who may share it."""
+        if len(vector) == self.adapters:
+            return selected(vector, present)
+        return vector if present is None else vector.expand(len(present), -1, -1)

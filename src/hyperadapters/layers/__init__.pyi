@@ -1,0 +1,35 @@
+"""What other packages use of this one; each name is imported when it is first used."""
+
+from .adapter_index import SEQUENCE_FIRST as SEQUENCE_FIRST
+from .adapter_index import SINGLE_ADAPTER as SINGLE_ADAPTER
+from .adapter_index import AdapterIndex as AdapterIndex
+from .adapter_index import Present as Present
+from .adapter_index import check_by_row as check_by_row
+from .adapter_index import index_of as index_of
+from .adapter_index import not_by_row as not_by_row
+from .adapter_index import per_row as per_row
+from .adapter_index import selected as selected
+from .bottleneck import Activation as Activation
+from .bottleneck import AdapterWeights as AdapterWeights
+from .bottleneck import Factors as Factors
+from .bottleneck import bottleneck_adapter as bottleneck_adapter
+from .bottleneck import map_factors as map_factors
+from .dropout_masks import FastDropout as FastDropout
+from .dropout_masks import Stream as Stream
+from .dropout_masks import drawing_from as drawing_from
+from .dropout_masks import fast_dropout as fast_dropout
+from .fastfood import fastfood_multiply as fastfood_multiply
+from .fastfood import projection_key as projection_key
+from .hypernetwork import PROJECTED as PROJECTED
+from .hypernetwork import SharedGenerator as SharedGenerator
+from .hypernetwork import SiteGenerators as SiteGenerators
+from .hypernetwork import Written as Written
+from .kronecker import kron_sum as kron_sum
+from .kronecker import low_rank_kron_sum as low_rank_kron_sum
+from .matrices import PHM as PHM
+from .matrices import AdapterMatrices as AdapterMatrices
+from .matrices import Dense as Dense
+from .matrices import LowRank as LowRank
+from .matrices import LowRankPHM as LowRankPHM
+from .matrices import Matrices as Matrices
+from .matrices import normal as normal

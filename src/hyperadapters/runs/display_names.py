@@ -1,0 +1,49 @@
+"""What methods are called: the nearest preset's name, and what differs from it."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+from hyperadapters.delta import Method
+from hyperadapters.methods import METHODS, Peft
+
+SIZES = ("bottleneck", "n", "rank", "prompt_length", "intrinsic_dim")
+"""Fields of methods that say how large an adapter is."""
+
+
+def differing(method: Method, preset: Method) -> list[str]:
+    """Names of the fields in which two methods of one type differ."""
+    names = [field.name for field in fields(method)]  # type: ignore[arg-type]
+    return [name for name in names if getattr(method, name) != getattr(preset, name)]
+
+
+def nearest(method: Method) -> str:
+    """The preset that differs from a method in the fewest fields; of a type without presets, that type's name."""
+    same = [name for name, preset in METHODS.items() if type(preset) is type(method)]
+    return min(same, key=lambda name: len(differing(method, METHODS[name])), default=method.label)
+
+
+def named(method: Method) -> tuple[str, list[str]]:
+    """The nearest preset's name with what differs from it but its size; and the sizes that differ."""
+    name = nearest(method)
+    if isinstance(method, Peft):
+        return add_to_label(name, [f"{field} = {value}" for field, value in method.config.items()]), []
+    if name not in METHODS:
+        return name, []
+    said = {field: f"{field} = {getattr(method, field)}" for field in differing(method, METHODS[name])}
+    return (
+        add_to_label(name, [text for field, text in said.items() if field not in SIZES]),
+        [text for field, text in said.items() if field in SIZES],
+    )
+
+
+def label_of(method: Method) -> str:
+    """The nearest preset's name, and what differs from it."""
+    return add_to_label(*named(method))
+
+
+def add_to_label(label: str, changes: Sequence[str]) -> str:
+    """A label with changes in brackets, joined with those it has."""
+    if not changes:
+        return label
+    text = ", ".join(changes)
+    return f"{label[:-1]}, {text})" if label.endswith(")") else f"{label} ({text})"

@@ -1,0 +1,162 @@
+"""The jobs of a sweep on a Ray cluster: one task a run, with its share of CPUs and GPUs.
+
+Nodes need not share a disk: a run works in a folder of its node's own, and its files travel to and from the driver as
+bytes. The driver holds the lock of each run under way, so a folder may be shared with other sweeps, of either engine.
+"""
+
+import contextlib
+import math
+import tempfile
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from hyperadapters._utils import InputError, files
+from hyperadapters.runs import RESULT
+from hyperadapters.sweeps.executors import Executor, Progress, run_on_slots
+from hyperadapters.sweeps.worker import DiedError, Job, Report, attempt, discard, with_lock
+
+Files = dict[str, bytes]
+"""A job's files by their path in the sweep's folder."""
+
+
+def on_ray(*, cpus: float = 1.0, gpus: float | None = None, most: int | None = None) -> Executor:
+    """Jobs as tasks of the Ray cluster that `RAY_ADDRESS` names, or of the one on this machine, started if need be.
+
+    Every node needs this package and the tasks' data under the same path. A task that is lost with its node is a
+    failure, and is tried once more on another.
+
+    Args:
+        cpus: each run's share.
+        gpus: likewise, also a part of one; by default one where the cluster has any.
+        most: runs at a time; by default as many as the cluster has room for when the sweep begins.
+
+    Raises:
+        InputError: a share of nothing, or Ray is not installed; when the sweep begins, no node has room for a run.
+    """
+    if cpus <= 0 or (gpus or 0) < 0:
+        raise InputError(f"--cpus {cpus:g} --gpus {gpus or 0:g}: a run needs some of a CPU, and 0 or more of a GPU.")
+    ray = imported_ray()
+
+    def engine(jobs: Sequence[Job], progress: Progress) -> Generator[Report]:
+        with connected(ray):
+            share = share_of(ray.cluster_resources(), cpus, gpus)
+            count = min(slot_resources(ray.nodes(), share), most or len(jobs), len(jobs))
+            task = ray.remote(num_cpus=share["CPU"], num_gpus=share["GPU"], max_retries=0)(attempt_away)
+            yield from run_on_slots([RaySlot(ray, task) for _ in range(count)], jobs, progress)
+
+    return engine
+
+
+def imported_ray() -> Any:
+    """The module.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        import ray  # noqa: PLC0415
+    except ImportError as error:
+        raise InputError(
+            f"a sweep on a cluster needs the package ray, which is not installed ({error}): "
+            "pip install 'hyperadapters[ray]'."
+        ) from error
+    return ray
+
+
+@contextlib.contextmanager
+def connected(ray: Any) -> Generator[None]:
+    """A connection to the cluster, ended again if it was made here."""
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(log_to_driver=False, include_dashboard=False)
+    try:
+        yield
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def share_of(cluster: Mapping[str, float], cpus: float, gpus: float | None) -> dict[str, float]:
+    """What one run gets: a GPU where the cluster has any, unless it was said."""
+    return {"CPU": cpus, "GPU": float(cluster.get("GPU", 0) > 0) if gpus is None else gpus}
+
+
+def slot_resources(nodes: Sequence[Mapping[str, Any]], share: Mapping[str, float]) -> int:
+    """How many runs the living nodes hold at a time.
+
+    Raises:
+        InputError: none.
+    """
+    living = [node["Resources"] for node in nodes if node["Alive"]]
+    wanted = {kind: amount for kind, amount in share.items() if amount}
+    found: int = sum(math.floor(min(node.get(kind, 0) / amount for kind, amount in wanted.items())) for node in living)
+    if not found:
+        there = "; ".join(", ".join(f"{kind} {node.get(kind, 0):g}" for kind in share) for node in living)
+        asked = ", ".join(f"{kind} {amount:g}" for kind, amount in share.items())
+        raise InputError(f"no node has room for a run ({asked}); the nodes: {there}. Ask for less: --cpus, --gpus.")
+    return found
+
+
+class RaySlot:
+    """One task of the cluster at a time."""
+
+    def __init__(self, ray: Any, task: Any) -> None:
+        self.ray, self.task = ray, task
+        self.reference: Any = None
+        self.stopping = False
+
+    def do(self, job: Job) -> Report:
+        """Have a job attempted by a task, with what there is of it already.
+
+        Raises:
+            DiedError: the task was lost, with its process or its node.
+        """
+        return with_lock(job, self.send)
+
+    def send(self, job: Job) -> Report:
+        """The task's report; its files are then in the sweep's folder."""
+        self.reference = self.task.remote(asdict(job), read_files(job))
+        try:
+            report, found = self.ray.get(self.reference)
+        except self.ray.exceptions.RayError as error:
+            if self.stopping:
+                return Report(job.key, "stopped")
+            reason = str(error).strip().splitlines()[0]
+            raise DiedError(f"its task was lost: {type(error).__name__}: {reason}") from error
+        write_files(job, found)
+        return Report(**report)
+
+    def interrupt(self) -> None:
+        """Pass Ctrl-C on: the task answers with its checkpoint."""
+        self.stopping = True
+        if self.reference is not None:
+            self.ray.cancel(self.reference)
+
+    def close(self) -> None:
+        """Nothing: the cluster stays."""
+
+
+def attempt_away(values: dict[str, Any], before: Files) -> tuple[dict[str, Any], Files]:
+    """Attempt a job on this node, in a folder that is then removed; the report as plain data, and the files."""
+    with tempfile.TemporaryDirectory(prefix="hyperadapters-") as folder:
+        job = replace(Job(**values), folder=folder, beside={})  # the node gives back one run's files
+        write_files(job, before)
+        report = attempt(job)
+        return asdict(report), read_files(job)
+
+
+def read_files(job: Job) -> Files:
+    """The job's own folder and the record of its failures, as far as there are any."""
+    paths = [path for path in (job.failures, *job.place.rglob("*")) if path.is_file()]
+    return {path.relative_to(job.folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def write_files(job: Job, found: Files) -> None:
+    """Put such files in the place of what there was, the result last: it says that the rest is there."""
+    discard(job.place)
+    for name in sorted(found, key=lambda name: name.endswith(f"/{RESULT}")):
+        path = Path(job.folder) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_bytes(path, found[name])

@@ -1,0 +1,40 @@
+"""TODO-DOC"""
+
+from pathlib import Path
+
+from hyperadapters._utils import InputError
+from hyperadapters.tasks.metrics import accuracy, exact_match, macro_f1, token_f1
+from hyperadapters.tasks.readers import read_rows
+from hyperadapters.tasks.sources import OwnFiles
+from hyperadapters.tasks.task import FreeText, Labels, Task, TaskFormat, as_given
+
+
+def own_task(files: dict[str, Path], fields: tuple[str, ...], answer: str, *, classify: bool, name: str) -> Task:
+    """A task from a user's own files.
+
+    Args:
+        files: train, validation and perhaps test.
+        fields: the columns of the source text, in order.
+        answer: the column of the answer.
+        classify: the answers are classes, whose set is that of the training rows; otherwise any text.
+        name: what results and the saved adapter call it.
+
+    Raises:
+        InputError: files or columns missing, a column that is both text and answer, bad rows, or a single class.
+    """
+    if answer in fields:
+        raise InputError(
+            f"column {answer!r} is both text and answer: leave it out of the text, or name another answer."
+        )
+    apart = f"answer to {', '.join(fields)}"  # longer than any of them: a text column may be called `label`
+    source = OwnFiles(files, {**{field: field for field in fields}, apart: answer})
+    if not classify:
+        return Task(TaskFormat(name, fields, FreeText()), (exact_match, token_f1), source, as_given, answer=apart)
+    classes = sorted({row.values[answer].strip() for row in read_rows(files["train"], {answer: answer})})
+    if len(classes) < 2:
+        raise InputError(
+            f"{files['train']}: column {answer!r} holds {len(classes)} class(es) ({', '.join(classes) or 'no rows'}); "
+            "classification needs two. For free text use --target instead of --label."
+        )
+    form = TaskFormat(name, fields, Labels(tuple(classes)))
+    return Task(form, (accuracy, macro_f1), source, as_given, answer=apart)

@@ -1,0 +1,158 @@
+"""TODO-DOC"""
+
+import copy
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from hyperadapters._utils import InputError
+from hyperadapters.tasks import Example, TaskFormat
+from hyperadapters.training.encoded import Cut, Encoded
+from hyperadapters.training.encoder_decoder import label_chunks
+from hyperadapters.training.encoding import (
+    Encoding,
+    clipped,
+    generated,
+    in_template,
+    label_tokens,
+    likeliest,
+    longer,
+    texts,
+)
+from hyperadapters.training.tensors import (
+    IGNORED,
+    on_device,
+    pad_sequences,
+    row_cross_entropy,
+    source_batch,
+    summed_log_probability,
+)
+
+
+class Decoder(Encoding):
+    """Causal text: the target continues the source, and only the target is learned.
+
+    Batches are padded on the left where something follows (generation, label strings), on the right in training.
+    """
+
+    name = "decoder"
+
+    def length(self, row: Encoded) -> int:
+        return len(row.source) + len(row.target)
+
+    def padded_tokens(self, rows: Sequence[Encoded]) -> int:
+        return len(rows) * max(self.length(row) for row in rows)
+
+    def encode(
+        self, rows: Sequence[Example], form: TaskFormat, tokenizer: Any, source_length: int, target_length: int
+    ) -> tuple[list[Encoded], Cut]:
+        end = tokenizer.eos_token_id
+        if end is None:
+            raise InputError("the backbone's tokenizer has no end-of-sequence token, so its answers would not end.")
+        if form.style == "conversation":
+            sources, targets = conversations(rows, tokenizer)
+        else:
+            found = tokenizer([row.source for row in rows], verbose=False).input_ids
+            sources = [unended(tokens, end) for tokens in found]
+            targets = continuations([row.target for row in rows], tokenizer)
+        cut = Cut(longer(sources, source_length), longer(targets, target_length))
+        kept = slice(-source_length, None) if form.style == "conversation" else slice(source_length)
+        return [
+            Encoded(source[kept], clipped(target, target_length, end))
+            for source, target in zip(sources, targets, strict=True)
+        ], cut
+
+    def losses(
+        self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int
+    ) -> Float[Tensor, " rows"]:
+        sequences = [[*row.source, *row.target] for row in rows]
+        batch = on_device(source_batch(sequences, pad), backbone)
+        labels = pad_sequences([[*[IGNORED] * len(row.source), *row.target] for row in rows], IGNORED)
+        first = min(len(row.source) for row in rows) - 1  # nothing is learned from logits before this position
+        kept = torch.arange(first, labels.shape[1], device=batch["input_ids"].device)
+        logits = model(**batch, use_cache=False, logits_to_keep=kept).logits
+        return row_cross_entropy(logits[:, :-1], labels[:, first + 1 :].to(logits.device))
+
+    def answer(
+        self,
+        backbone: nn.Module,
+        rows: Sequence[Encoded],
+        forms: Sequence[TaskFormat],
+        tokenizer: Any,
+        mode: str,
+        target_length: int,
+        beams: int,
+    ) -> list[str]:
+        sources = source_batch([row.source for row in rows], tokenizer.pad_token_id, side="left")
+        source = on_device(sources, backbone)
+        if mode == "score":
+            labels = label_tokens(forms, lambda answers: continuations(answers, tokenizer))
+            return likeliest(score_continuations(backbone, source, labels), forms)
+        tokens = generated(backbone, source, tokenizer, max_new_tokens=target_length, num_beams=beams)
+        return texts(tokens[:, source["input_ids"].shape[1] :], tokenizer)
+
+    def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:
+        sources = source_batch([row.source for row in rows], tokenizer.pad_token_id, side="left")
+        return generated(
+            backbone, on_device(sources, backbone), tokenizer, min_new_tokens=tokens, max_new_tokens=tokens
+        )
+
+
+def unended(tokens: list[int], end: int) -> list[int]:
+    """A source without the end-of-sequence token that some tokenizers write after it."""
+    return tokens[:-1] if tokens and tokens[-1] == end else tokens
+
+
+def continuations(answers: list[str], tokenizer: Any) -> list[list[int]]:
+    """Answers in tokens as they continue a source: after a space, and ended."""
+    found = tokenizer([f" {answer}" for answer in answers], add_special_tokens=False, verbose=False).input_ids
+    return [[*tokens, tokenizer.eos_token_id] for tokens in found]
+
+
+def conversations(rows: Sequence[Example], tokenizer: Any) -> tuple[list[list[int]], list[list[int]]]:
+    """Conversations and their answers in tokens, as the chat template has them; answers are ended.
+
+    The template writes special tokens itself, and cutting takes a conversation's beginning: what is asked stands last.
+    """
+    written = [in_template(row, tokenizer) for row in rows]
+    sources, answers = (
+        tokenizer([getattr(row, part) for row in written], add_special_tokens=False, verbose=False).input_ids
+        for part in ("source", "target")
+    )
+    end = tokenizer.eos_token_id
+    return sources, [[*takewhile(lambda token: token != end, answer), end] for answer in answers]
+
+
+def score_continuations(
+    backbone: nn.Module, source: dict[str, Tensor], labels: Int[Tensor, "#batch labels seq"]
+) -> Float[Tensor, "batch labels"]:
+    """Log-probability of every label string as the continuation of every row, which is computed once.
+
+    `source` is padded on the left. The second pass computes the label strings alone, on the first one's cache.
+    """
+    mask = source["attention_mask"]
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    prefix = backbone(**source, position_ids=positions, use_cache=True, logits_to_keep=1)
+    steps = torch.arange(1, labels.shape[2], device=mask.device)
+
+    def scores(labels: Int[Tensor, "#batch some seq"], cache: Any) -> Float[Tensor, "batch some"]:
+        count = labels.shape[1]
+        targets = labels.to(mask.device).expand(len(mask), -1, -1).flatten(0, 1)
+        cache.batch_repeat_interleave(count)
+        following = backbone(
+            input_ids=targets[:, :-1].clamp(min=0),
+            attention_mask=torch.cat([mask.repeat_interleave(count, 0), (targets[:, :-1] != IGNORED).long()], dim=1),
+            position_ids=positions[:, -1:].repeat_interleave(count, 0) + steps,
+            past_key_values=cache,
+            use_cache=True,
+        ).logits
+        first = prefix.logits[:, -1:].repeat_interleave(count, 0)
+        return summed_log_probability(torch.cat([first, following], dim=1), targets).view(len(mask), count)
+
+    *others, last = label_chunks(backbone, len(mask), labels)
+    found = [scores(part, copy.deepcopy(prefix.past_key_values)) for part in others]  # each pass writes to its cache
+    return torch.cat([*found, scores(last, prefix.past_key_values)], dim=1)

@@ -1,0 +1,100 @@
+"""TODO-DOC"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from accelerate import PartialState
+from accelerate.tracking import GeneralTracker
+
+from hyperadapters._utils import InputError
+from hyperadapters.backbones import check_checkpointing, device_of, positions_of, precision_of
+from hyperadapters.delta import Delta
+from hyperadapters.methods import suggested_rate
+from hyperadapters.training.config import Evaluation, Training
+from hyperadapters.training.data import Data, Mixture, tasks_of
+from hyperadapters.training.evaluation import check_kind
+from hyperadapters.training.trainer import FitResult, Trainer
+
+
+def fit(
+    delta: Delta,
+    data: Data | Mixture,
+    training: Training | None = None,
+    *,
+    evaluation: Evaluation | None = None,
+    output: str | Path | None = None,
+    resume: bool = False,
+    trackers: Sequence[GeneralTracker] = (),
+    quiet: bool = False,
+) -> FitResult:
+    """Train a Delta on a task, keeping the evaluation that is best on the validation split.
+
+    Args:
+        delta: in use on its backbone.
+        data: what `load_data` gave, or a `Mixture` of several.
+        training: settings; by default `Training(lr=suggested_rate(...))`.
+        evaluation: how validation answers are obtained.
+        output: folder for checkpoints and the best adapter so far; without one nothing is written.
+        resume: go on from the checkpoint in `output` if there is one; the end is the same to the bit (on CPU).
+        trackers: started ones, told of every evaluation: loss, rate, metrics; after resuming, of earlier ones again.
+        quiet: show no progress.
+
+    Backbone and Delta are trained in the types they are held in.
+
+    Raises:
+        InputError: the checkpoint is of another run, the data is for another kind of backbone or size of head, the
+            backbone knows no gradient checkpointing, or `training` asks for bfloat16 where float32 is held.
+        NonFiniteLossError: the loss is not finite; names the step; the last good checkpoint stays.
+        Interrupted: Ctrl-C; a checkpoint has been written if there is an `output`.
+    """
+    backbone = str(delta.backbone.config._name_or_path)  # type: ignore[union-attr]
+    training = training or Training(lr=suggested_rate(delta.method, backbone))
+    check_fit(delta, data, training)
+    trainer = Trainer(delta, data, training, evaluation or Evaluation(), output, trackers=trackers, quiet=quiet)
+    return trainer.run(resume=resume)
+
+
+def check_fit(delta: Delta, data: Data | Mixture, training: Training) -> None:
+    """Raise InputError where `fit` could not train this Delta on this data in this way; nothing is touched."""
+    names = [task.form.name for task in tasks_of(data)]
+    for task in tasks_of(data):
+        check_kind(delta, task)
+        check_lengths(delta, task)
+    if isinstance(data, Mixture) and not delta.tasks:
+        raise InputError(f"a mixture needs a Delta that holds its tasks: attach(..., tasks={names}).")
+    numbers = {delta.task_number(name) for name in names} if delta.tasks else set()
+    if delta.only is not None and numbers != {delta.only}:
+        raise InputError(
+            f"train_only lets {delta.tasks[delta.only]} alone train, the data is {', '.join(names)}: "
+            "train_only(None) lets all train."
+        )
+    if training.gradient_checkpointing:
+        check_checkpointing(delta.backbone)
+    compiled = training.compile in (True, "graphs")
+    if compiled and (isinstance(data, Mixture) or PartialState().num_processes > 1):
+        raise InputError("training.compile is for one task on one process; leave it out: training.compile=false.")
+    if training.compile == "graphs" and (device_of(delta.backbone).type != "cuda" or training.accumulation > 1):
+        raise InputError(
+            "training.compile=graphs is for CUDA, and for batches in one part (training.accumulation=1): "
+            "training.compile=true does without CUDA graphs."
+        )
+    if training.backbone_precision == "bf16" != precision_of(delta.backbone):
+        raise InputError('training.backbone_precision=bf16: load it so, load_backbone(..., precision="bf16").')
+    if training.adapter_precision == "bf16" != delta.precision:
+        raise InputError('training.adapter_precision=bf16: attach it so, attach(..., precision="bf16").')
+
+
+def check_lengths(delta: Delta, task: Data) -> None:
+    """Raise InputError if a row has more tokens than the backbone has positions for."""
+    positions, extra = positions_of(delta.backbone), delta.method.extra_tokens
+    if positions is None:
+        return
+    joined = task.kind == "decoder"  # the answer stands behind the source
+    answers = task.text.target_length if joined else 0
+    longest = max(len(row.source) for rows in task.splits.values() for row in rows)
+    if longest + answers + extra > positions:
+        beside = f", {answers} of an answer" * bool(answers) + f", {extra} of the prompt" * bool(extra)
+        raise InputError(
+            f"task {task.form.name}: the longest row has {longest} tokens{beside}; the backbone has positions for "
+            f"{positions}. Cut rows with text.source_length={max(1, positions - answers - extra)}."
+        )

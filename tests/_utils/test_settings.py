@@ -1,0 +1,109 @@
+"""Settings from the command line and from JSON are checked against the dataclasses' types."""
+
+import pytest
+
+from hyperadapters import METHODS, Evaluation, Experiment, InputError, NamedTask, Text, Training, method_named
+from hyperadapters.runs.experiment import apply_changes
+from hyperadapters.runs.task_choice import FilesTask, InstructionsTask, MixtureTask
+
+EXPERIMENT = Experiment(method=METHODS["compacter"], task=NamedTask(name="glue/rte"), training=Training(lr=1e-3))
+
+
+def test_text_becomes_the_type_of_its_field():
+    changed = apply_changes(
+        EXPERIMENT,
+        {
+            "method.n": "8",
+            "method.positions": "attention",
+            "method.norms": "false",
+            "training.lr": "3e-2",
+            "training.patience": "null",
+            "training.precision": "bf16",
+            "text.train_rows": "100",
+            "evaluation.decode": "generate",
+        },
+    )
+    assert (changed.method.n, changed.method.positions, changed.method.norms) == (8, ("attention",), False)
+    assert (changed.training.lr, changed.training.patience, changed.training.precision) == (0.03, None, "bf16")
+    assert (changed.text.train_rows, changed.evaluation.decode) == (100, "generate")
+
+
+def test_all_that_is_wrong_is_in_one_error_with_its_neighbours():
+    wrong = {
+        "method.nn": "8",
+        "method.n": "eight",
+        "training.learning_rate": "1",
+        "training.epochs": "-1",
+        "optimizer.lr": "1",
+        "text.prefix": "perhaps",
+    }
+    with pytest.raises(InputError) as caught:
+        apply_changes(EXPERIMENT, wrong)
+    message = str(caught.value)
+    assert "method.nn: Compacter has no such field. Did you mean n" in message
+    assert "method.n='eight': input should be a valid integer" in message
+    assert "training.learning_rate: Training has no such field" in message
+    assert "optimizer.lr: no such setting. Did you mean training.lr?" in message
+    assert "text.prefix='perhaps'" in message
+
+
+@pytest.mark.parametrize(
+    "field", ["lr", "epochs", "batch_size", "accumulation", "max_grad_norm", "patience", "evaluate_steps", "steps"]
+)
+def test_numbers_that_make_no_sense_are_refused(field):
+    with pytest.raises(InputError, match=f"training.{field}=0: more than 0"):
+        Training(**{"lr": 1e-3, **{field: 0}})
+
+
+def test_a_rate_that_is_not_a_number_is_refused():
+    with pytest.raises(InputError, match="training.lr=nan"):
+        Training(lr=float("nan"))
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "task",
+    [
+        NamedTask(name="glue/rte", data="x"),
+        FilesTask(train="a", validation="b", text=("p", "q"), answer="l", classify=True),
+        InstructionsTask(train="a", validation="b"),
+        MixtureTask(names=("glue/rte", "glue/mrpc"), temperature=2.0),
+    ],
+)
+def test_an_experiment_survives_json(name, task):
+    experiment = Experiment(
+        method=METHODS[name],
+        task=task,
+        training=Training(lr=1e-3, patience=3, backbone_precision="bf16", adapter_precision="bf16"),
+        text=Text(train_rows=5),
+        evaluation=Evaluation(beams=2),
+    )
+    assert Experiment.from_json(experiment.to_json()) == experiment
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "message"),
+    [
+        ("training", {"speed": 1}, "training.speed: unknown field"),
+        ("training", {"lr": "fast"}, "valid number"),
+        ("task", {"type": "other"}, "type named, files, instructions, mixture"),
+        ("method", {"type": "Lora"}, "method type 'Lora' is not known"),
+    ],
+)
+def test_json_of_another_shape_is_refused(section, change, message):
+    values = EXPERIMENT.to_json()
+    values[section] = {**values[section], **change}
+    with pytest.raises(InputError, match=message):
+        Experiment.from_json(values)
+
+
+def test_a_missing_field_is_named():
+    values = EXPERIMENT.to_json()
+    del values["training"]["lr"]
+    with pytest.raises(InputError, match="Training lacks lr"):
+        Experiment.from_json(values)
+
+
+def test_an_unknown_method_names_the_nearest():
+    with pytest.raises(InputError, match=r"no method 'compactor'. Did you mean compacter"):
+        method_named("compactor")

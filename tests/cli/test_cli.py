@@ -1,0 +1,516 @@
+"""The command line: what it prints, its exit codes, and wrong inputs."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from conftest import tiny_config
+from hyperadapters import METHODS, TASKS
+from hyperadapters.cli.__main__ import app
+from hyperadapters.reports.writing import compared
+from hyperadapters.runs.result import read_result
+
+QUICK = ("--set", "training.epochs=1", "--set", "text.train_rows=32")
+
+
+def call(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def works(*words):
+    result = call(*words)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def one_json(result):
+    """Standard output is one JSON object and nothing else."""
+    return json.loads(result.stdout)
+
+
+def refuses(*words):
+    """A wrong input: exit code 2, no traceback, nothing on standard output."""
+    result = call(*words)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    return " ".join(result.stderr.split())
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mine")
+    rows = [{"premise": f"a {i}", "hypothesis": f"b {i}", "label": "no" if i % 3 else "yes"} for i in range(24)]
+    return [write(folder / f"{split}.jsonl", rows) for split in ("train", "validation", "test")]
+
+
+def own(files):
+    return ("--train", files[0], "--validation", files[1], "--text", "premise,hypothesis", "--label", "label")
+
+
+@pytest.fixture(scope="module")
+def trained(files, tmp_path_factory):
+    output = tmp_path_factory.mktemp("run") / "pair"
+    return output, works("train", *own(files), "--test", files[2], "--output", output, "--json", *QUICK[:2])
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    output = tmp_path_factory.mktemp("run") / "demo"
+    works("train", "--task", "demo/acceptability", "--output", output, *QUICK)
+    return output
+
+
+def test_help_teaches_without_importing_torch():
+    code = (
+        "import sys, hyperadapters.cli.__main__ as c\ntry: c.app(['--help'])\nexcept SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    for command in (
+        "train",
+        "compare",
+        "sweep",
+        "report",
+        "cost",
+        "evaluate",
+        "predict",
+        "bake",
+        "info",
+        "methods",
+        "tasks",
+        "count",
+    ):
+        assert command in done.stdout
+
+
+def test_train_ends_with_its_result(trained):
+    output, result = trained
+    value = one_json(result)
+    assert {"metrics", "trained", "bytes", "seconds", "output"} <= set(value)
+    assert value["output"] == str(output)
+    assert set(value["metrics"]) == {"validation", "test"}
+    assert set(value["metrics"]["test"]) == {"accuracy", "macro_f1"}
+    assert value["task"] == "mine0" or value["task"].startswith("mine")
+    names = {path.name for path in output.iterdir()}
+    assert names == {"README.md", "adapter_config.json", "adapter_model.safetensors", "experiment.json", "result.json"}
+    assert value["tokens"] <= value["padded_tokens"]
+    assert "epoch 1/1" in result.stderr
+
+
+def test_a_finished_run_is_not_run_again(trained, files):
+    output, result = trained
+    words = ("train", *own(files), "--test", files[2], "--output", output, "--json", *QUICK[:2])
+    again = works(*words, "--resume")
+    assert one_json(again)["seconds"] == one_json(result)["seconds"]
+    assert "is not empty" in refuses(*words)
+    assert "another experiment" in refuses(*words, "--resume", "--set", "training.lr=1")
+
+
+def test_evaluate_scores_as_training_did(trained):
+    output, result = trained
+    found = one_json(works("evaluate", output, "--json"))
+    assert found["metrics"] == one_json(result)["metrics"]["test"]
+    assert one_json(works("evaluate", output, "--split", "validation", "--decode", "generate", "--json"))["rows"] == 24
+    assert "no dev split" in refuses("evaluate", output, "--split", "dev")
+    assert "evaluation.decode='guess'" in refuses("evaluate", output, "--decode", "guess")
+
+
+def test_an_adapter_is_evaluated_as_its_run_was_tested(tmp_path):
+    how = ("--set", "evaluation.decode=generate", "--set", "evaluation.beams=2", "--set", "text.evaluation_rows=8")
+    value = one_json(works("train", "--task", "demo/sentiment", "--output", tmp_path / "a", "--json", *QUICK, *how))
+    found = one_json(works("evaluate", tmp_path / "a", "--json"))
+    assert (found["decode"], found["metrics"]) == ("generate", value["metrics"]["test"])
+    assert one_json(works("evaluate", tmp_path / "a", "--decode", "score", "--json"))["decode"] == "score"
+    saved = one_json(works("info", tmp_path / "a", "--json"))["task"]
+    assert (saved["decode"], saved["beams"]) == ("generate", 2)
+
+
+def test_predict_answers_texts(trained, demo):
+    answers = one_json(works("predict", demo, "this farmer liked these kings .", "x", "--json"))["predictions"]
+    assert len(answers) == 2
+    assert set(answers) <= {"0", "1"}
+    output, _ = trained
+    assert one_json(works("predict", output, "a premise", "a hypothesis", "--json"))["predictions"][0] in {"yes", "no"}
+    assert "2 fields (premise, hypothesis), but 1 text(s)" in refuses("predict", output, "alone")
+
+
+def test_predict_answers_a_file_row_by_row(trained, files, tmp_path):
+    output, _ = trained
+    done = one_json(works("predict", output, "--file", files[2], "--output", tmp_path / "o.jsonl", "--json"))
+    rows = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert done["rows"] == len(rows) == 24
+    assert [row["premise"] for row in rows] == [f"a {i}" for i in range(24)]
+    streamed = works("predict", output, "--file", files[2]).stdout.splitlines()
+    assert [json.loads(line) for line in streamed] == rows
+
+
+def test_predict_leaves_nothing_half_written(trained, tmp_path):
+    output, _ = trained
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"premise": "a", "hypothesis": "b"}\n{"premise": "a"}\n')
+    assert "bad.jsonl:2" in refuses("predict", output, "--file", bad, "--output", tmp_path / "o.jsonl")
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.jsonl"]
+
+
+def test_predict_leaves_quietly_when_nobody_reads_on(trained, files):
+    words = [sys.executable, "-m", "hyperadapters.cli", "predict", str(trained[0]), "--file", str(files[2])]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_an_experiment_of_wrong_types_is_refused(trained, tmp_path):
+    damaged = shutil.copytree(trained[0], tmp_path / "damaged")
+    values = json.loads((damaged / "experiment.json").read_text())
+    for field, value in {"task": 5, "training": None, "method": {"type": []}, "backbone": {}}.items():
+        (damaged / "experiment.json").write_text(json.dumps({**values, field: value}))
+        assert field in refuses("evaluate", damaged)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "give either texts or --file"),
+        (("a", "--file", "b.jsonl"), "give either texts or --file"),
+        (("a", "--output", "b.jsonl"), "--output goes with --file"),
+        (("--file", "absent.jsonl"), "absent.jsonl does not exist"),
+        (("--file", "absent.jsonl", "--json"), "needs --output"),
+        (("--file", "x", "--output", "no/such/folder/o.jsonl"), "there is no folder"),
+        (("--file", "x", "--output", "."), "--output . is a folder: name a file"),
+    ],
+)
+def test_predict_refuses_what_makes_no_sense(words, message, trained):
+    assert message in refuses("predict", trained[0], *words)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    output = tmp_path_factory.mktemp("run") / "mix"
+    words = ("train", "--task", MIX, "--method", "hyperformer++", "--output", output, "--json", *FEW)
+    return output, works(*words), words
+
+
+MIX = "demo/paraphrase,demo/sentiment"
+FEW = (*QUICK[:2], "--set", "text.train_rows=8", "--set", "training.batch_size=8", "--set", "task.temperature=2")
+SENTENCE = "this farmer liked these kings ."
+
+
+def test_several_tasks_train_in_one_adapter_which_scores_each(mixed):
+    output, result, words = mixed
+    value = one_json(result)
+    assert value["task"] == "demo/paraphrase+demo/sentiment"
+    assert set(value["metrics"]["test"]) == {"paraphrase.accuracy", "sentiment.accuracy"} == set(value["intervals"])
+    assert value["averages"]["test"] == pytest.approx(sum(value["metrics"]["test"].values()) / 2)
+    assert value["experiment"]["task"]["temperature"] == 2.0
+    again = one_json(works(*words, "--resume"))
+    assert again["seconds"] == value["seconds"]
+    scored = one_json(works("evaluate", output, "--json"))
+    assert scored["metrics"] == value["metrics"]["test"]
+    assert "demo/paraphrase, demo/sentiment" in " ".join(works("info", output).stdout.split())
+
+
+def test_one_task_of_several_answers_and_is_baked_into_an_adapter_that_answers_alike(mixed, tmp_path):
+    output, result, _ = mixed
+    texts = [f"{SENTENCE} {number}" for number in range(4)]
+    answers = one_json(works("predict", output, "--task", "sentiment", *texts, "--json"))
+    baked = one_json(works("bake", output, "--task", "demo/sentiment", "--output", tmp_path / "one", "--json"))
+    assert baked["method"] == "Adapter"
+    assert one_json(works("predict", tmp_path / "one", *texts, "--json")) == answers
+    scored = one_json(works("evaluate", tmp_path / "one", "--json"))
+    assert scored["metrics"]["accuracy"] == pytest.approx(one_json(result)["metrics"]["test"]["sentiment.accuracy"])
+    known = "knows demo/paraphrase, demo/sentiment"
+    assert known in refuses("predict", output, "--task", "rte", "x")
+    assert "holds several tasks (demo/paraphrase, demo/sentiment)" in refuses("predict", output, "x")
+    assert known in refuses("bake", output, "--task", "rte", "--output", tmp_path / "two")
+    again = refuses("bake", output, "--task", "demo/sentiment", "--output", tmp_path / "one")
+    assert "is not empty" in again
+    assert "--resume" not in again
+    damaged = shutil.copytree(output, tmp_path / "damaged")
+    (damaged / "experiment.json").write_text("{")
+    assert "experiment.json" in refuses("bake", damaged, "--task", "demo/sentiment", "--output", tmp_path / "three")
+    assert not (tmp_path / "three").exists()
+    alone = one_json(works("evaluate", output, "--task", "sentiment", "--json"))
+    both = one_json(works("evaluate", output, "--json"))
+    assert alone["metrics"]["accuracy"] == both["metrics"]["sentiment.accuracy"]
+    empty = write(tmp_path / "empty.jsonl", [])
+    assert works("predict", output, "--file", empty).stdout == ""
+    assert not (tmp_path / "two").exists()
+
+
+def few_shot(mixed, files):
+    return ("train", "--from", mixed[0], *own(files), "--test", files[2], "--json")
+
+
+def test_a_new_task_joins_a_trained_adapter_from_few_rows(mixed, files, tmp_path):
+    words = (*few_shot(mixed, files), "--init-task", "sentiment", "--max-train", "4", "--steps", "3")
+    value = one_json(works(*words, "--output", tmp_path / "new"))
+    assert (value["steps"], value["experiment"]["text"]["train_rows"]) == (3, 4)
+    assert value["method"] == "hyperformer++"
+    start = value["experiment"]["start"]
+    assert (start["adapter"], start["like"], start["freeze"]) == (str(mixed[0]), "demo/sentiment", False)
+    assert one_json(works("evaluate", tmp_path / "new", "--json"))["metrics"] == value["metrics"]["test"]
+    again = one_json(works(*words, "--output", tmp_path / "new", "--resume"))
+    assert again["seconds"] == value["seconds"]
+    frozen = one_json(works(*words, "--freeze", "--output", tmp_path / "frozen"))
+    assert (frozen["trained"], value["trained"] > 10**6) == (64, True)
+    texts = [f"{SENTENCE} {number}" for number in range(4)]
+    answers = [
+        one_json(works("predict", place, "--task", "sentiment", *texts, "--json"))
+        for place in (mixed[0], tmp_path / "frozen")
+    ]
+    assert answers[0] == answers[1]
+    task = value["task"]
+    baked = works("bake", tmp_path / "frozen", "--task", task, "--output", tmp_path / "baked", "--json")
+    assert one_json(baked)["method"] == "Adapter"
+    scored = one_json(works("evaluate", tmp_path / "baked", "--json"))
+    assert scored["metrics"] == pytest.approx(frozen["metrics"]["test"])
+
+
+WRONG_STARTS = [
+    (("--init-task", "rte"), "knows no task 'rte'. It knows demo/paraphrase, demo/sentiment"),
+    (("--method", "compacter"), "which a run that goes on from it keeps; given: Compacter"),
+    (("--set", "method.bottleneck=8"), "which a run that goes on from it keeps"),
+    (("--max-train", "0"), "text.train_rows=0: mine"),
+    (("--max-train", "25"), "has 24 training rows; take 1 to 24"),
+    (("--steps", "0"), "training.steps=0: more than 0"),
+    (("--freeze", "--set", "training.weight_decay=0.1"), "leave it at 0"),
+    (("--from", "absent"), "there is no adapter at absent"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG_STARTS)
+def test_a_start_that_makes_no_sense_is_refused_and_leaves_nothing(words, message, mixed, files, tmp_path):
+    assert message in refuses(*few_shot(mixed, files), *words, "--output", tmp_path / "out" / "run")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_belongs_to_a_start_needs_one(mixed, demo, tmp_path):
+    where = ("--output", tmp_path / "out")
+    assert "--init-task goes with --from" in refuses("train", "--init-task", "rte", *where)
+    assert "--freeze goes with --from" in refuses("train", "--freeze", *where)
+    assert "say which with --task" in refuses("train", "--from", mixed[0], *where)
+    alone = ("train", "--from", demo, "--task", "demo/sentiment", *where)
+    assert "holds one task" in refuses(*alone, "--freeze")
+    assert "holds one task" in refuses(*alone, "--init-task", "acceptability")
+    assert not (tmp_path / "out").exists()
+
+
+def test_info_says_what_an_adapter_is(demo):
+    config = one_json(works("info", demo, "--json"))
+    assert config["method"]["type"] == "Compacter"
+    shown = works("info", demo).stdout
+    for part in ("Compacter", "demo/acceptability", "embedded", "trained parameters", "test scores"):
+        assert part in shown
+    assert "no such folder" in refuses("info", demo / "absent")
+
+
+def test_methods_and_tasks_list_everything():
+    assert set(one_json(works("methods", "--json"))) == set(METHODS)
+    assert set(one_json(works("tasks", "--json"))) == set(TASKS)
+    assert all(name in works("tasks").stdout for name in TASKS)
+    assert "compacter++" in works("methods").stdout
+
+
+def test_count_counts_by_kind():
+    found = one_json(works("count", "--method", "compacter", "--set", "method.n=8", "--json"))
+    assert found["trained"] == sum(found["by_kind"].values())
+    assert found["percent"] == pytest.approx(100 * found["trained"] / found["total"])
+    assert set(found["by_kind"]) == {"adapter", "shared", "norm"}
+    assert f"{found['trained']:,}" in works("count", "--method", "compacter", "--set", "method.n=8").stdout
+
+
+def test_compare_writes_one_table_and_one_figure(tmp_path):
+    words = ("compare", "--methods", "pfeiffer,compacter++", "--output", tmp_path / "c", *QUICK)
+    result = works(*words)
+    columns = ("pfeiffer", "compacter++", "adapter", "score", "step", "generate", "activations", "peak memory")
+    assert all(re.search(rf"{re.escape(name)}\s", result.stdout) for name in columns)
+    assert (tmp_path / "c" / "trade-off.png").read_bytes().startswith(b"\x89PNG")
+    table = (tmp_path / "c" / "comparison.md").read_text()
+    assert table.count("\n| ") == 3
+    assert load_file(tmp_path / "c" / "pfeiffer" / "adapter_model.safetensors")
+    again = one_json(works(*words, "--resume", "--json"))
+    assert [run["method"] for run in again["results"]] == ["pfeiffer", "compacter++"]
+    assert "is not empty" in refuses(*words)
+
+
+def test_compare_names_each_method_as_it_was_asked_for(files, tmp_path):
+    """Two presets of one class, both changed: two rows and two points."""
+    words = ("compare", "--methods", "houlsby,pfeiffer", *own(files), "--output", tmp_path / "c", *QUICK[:2])
+    found = works(*words, "--set", "method.bottleneck=8")
+    assert all(re.search(rf"^ *{name} ", found.stdout, re.MULTILINE) for name in ("houlsby", "pfeiffer"))
+    results = [read_result(tmp_path / "c" / name) for name in ("houlsby", "pfeiffer")]
+    assert list(compared(results).series) == ["houlsby (bottleneck = 8)", "pfeiffer (bottleneck = 8)"]
+
+
+def test_compare_all_measures_every_method_alike(files, tmp_path):
+    words = ("compare", "--methods", "all", *own(files), "--output", tmp_path / "c", "--json", *QUICK[:2])
+    results = one_json(works(*words))["results"]
+    assert [result["method"] for result in results] == list(METHODS)
+    for result in results:
+        assert result["trained"] == sum(result["by_kind"].values())
+        assert result["bytes"] > 0
+        assert all(value > 0 for key, value in result["cost"].items() if key != "peak_memory")
+    assert len({(result["cost"]["rows"], result["cost"]["source_length"]) for result in results}) == 1
+
+
+def test_a_method_of_peft_stands_in_a_comparison_and_settings_go_to_the_method_they_name(files, tmp_path):
+    pytest.importorskip("peft")
+    words = ("compare", "--methods", "compacter++,peft:lora", *own(files), "--output", tmp_path / "c", *QUICK[:2])
+    ours = ("--set", "compacter++.n=8", "--set", "peft:lora.r=2")
+    found = one_json(works(*words, *ours, "--json"))["results"]
+    assert [run["method"] for run in found] == ["compacter++", "peft:lora"]
+    assert [run["experiment"]["method"].get("n") for run in found] == [8, None]
+    assert found[1]["trained"] == 12 * 2 * 2 * 2 * 144
+    assert found[1]["cost"]["step_seconds"] > 0
+    again = one_json(works("evaluate", tmp_path / "c" / "peft:lora", "--split", "validation", "--json"))
+    assert again["metrics"] == found[1]["metrics"]["validation"]
+    assert "LoraConfig has no such field" in refuses(*words, "--set", "peft:lora.n=2")
+
+
+def test_full_fine_tuning_runs_from_the_command_line(tmp_path):
+    value = one_json(works("train", "--method", "full", "--output", tmp_path / "f", "--json", *QUICK))
+    assert value["percent"] == 100
+    found = one_json(works("evaluate", tmp_path / "f", "--json"))
+    assert found["metrics"] == value["metrics"]["test"]
+
+
+WRONG = [
+    (("--method", "compactor"), "no method 'compactor'. Did you mean compacter"),
+    (("--task", "glue/mprc"), "no task 'glue/mprc'. Did you mean glue/mrpc"),
+    (("--task", "glue/mrpc,glue/rtee"), "no task 'glue/rtee'. Did you mean glue/rte"),
+    (("--task", "glue/rte,glue/rte"), "name each task once"),
+    (("--task", "demo/paraphrase,demo/sentiment", "--method", "bitfit", "--set", "task.temperature=0"), "more than 0"),
+    (("--set", "task.temperature=2"), "task.temperature: no such setting"),
+    (("--backbone", "no/such"), "backbone 'no/such' could not be loaded"),
+    (("--set", "method.nn=8"), "method.nn: Compacter has no such field. Did you mean n"),
+    (("--set", "method.n=x"), "method.n='x'"),
+    (("--set", "method.n=5"), "n must divide both widths"),
+    (("--set", "method.positions=middle"), "method.positions"),
+    (("--set", "training"), "write it as key=value"),
+    (("--set", "evaluation.batch_size=0"), "evaluation.batch_size=0: 1 or more"),
+    (("--set", "evaluation.beams=0"), "evaluation.beams=0: 1 or more"),
+    (
+        ("--task", "demo/sentiment,demo/paraphrase", "--method", "hyperformer", "--set", "task.temperature=inf"),
+        "task.temperature=inf: a number",
+    ),
+    (("--set", "trainng.lr=1"), "no such setting. Did you mean training.lr"),
+    (("--set", "training.lr=0"), "training.lr=0"),
+    (("--set", "training.lr=inf"), "training.lr=inf: a finite number"),
+    (("--set", f"training.seed={10**20}"), f"training.seed={10**20}: less than 2**63"),
+    (("--task", "glue/rte", "--data", "absent"), "lacks train.tsv"),
+    (("--task", "glue/rte"), "could not be had"),
+    (("--task", "glue/rte", "--train", "a.jsonl"), "give one or the other"),
+    (("--train", "a.jsonl"), "your own files need --validation, --text, --label"),
+    (("--train", "a", "--validation", "b", "--text", "c", "--label", "d", "--target", "e"), "give one of them"),
+    (("--train", "a.jsonl", "--validation", "b", "--text", "c", "--label", "d"), "a.jsonl does not exist"),
+    (("--train", "a", "--validation", "b", "--text", "c,d", "--label", "d"), "column 'd' is both text and answer"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG)
+def test_train_refuses_with_one_message_and_leaves_nothing(words, message, tmp_path):
+    assert message in refuses("train", *words, "--output", tmp_path / "out" / "run")
+    assert not (tmp_path / "out").exists()
+
+
+def test_compare_and_count_refuse_too(tmp_path):
+    assert "name each method once" in refuses("compare", "--methods", "full,full", "--output", tmp_path / "c")
+    assert "Did you mean" in refuses("compare", "--methods", "ful", "--output", tmp_path / "c")
+    late = ("compare", "--methods", "compacter++,phm", "--set", "method.n=9", "--output", tmp_path / "c")
+    assert "n must divide both widths" in refuses(*late)
+    several = ("compare", "--task", "demo/sentiment,demo/paraphrase", "--methods", "houlsby,full")
+    assert "FullFineTuning holds one task" in refuses(*several, "--output", tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+    assert "only the method's settings count" in refuses("count", "--set", "training.lr=1")
+    assert "leave out --method, --set" in refuses("count", "--paper", "--method", "nonsense", "--set", "x.y=1")
+    assert "no config.json" in refuses("count", "--backbone", tmp_path)
+
+
+def test_an_output_that_is_a_file_or_is_not_empty_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "is a file: name a folder" in refuses("train", "--output", tmp_path / "file", *QUICK)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("")
+    assert "is not empty (thesis.tex). Name an empty or a new folder" in refuses("train", "--output", tmp_path / "full")
+    assert "is not empty" in refuses("train", "--output", tmp_path / "full", "--resume")
+
+
+def test_an_output_that_cannot_be_written_is_refused():
+    assert "cannot be written" in refuses("train", "--output", "/proc/hyperadapters")
+
+
+def test_a_loss_that_is_not_finite_names_its_step(tmp_path):
+    words = ("--output", tmp_path / "run", *QUICK, "--set", "training.lr=1e30", "--set", "training.epochs=3")
+    assert "is not finite; this update was not made" in refuses("train", "--method", "full", *words)
+
+
+def test_texts_beyond_the_limit_are_counted(demo, tmp_path):
+    words = ("--output", tmp_path / "run", *QUICK, "--set", "text.source_length=8")
+    assert "sources longer than 8 tokens were cut: 32 of 32 in train" in works("train", *words).stderr
+    assert "1 text(s) longer than 128 tokens" in works("predict", demo, "word " * 200).stderr
+
+
+def test_free_text_has_room_and_targets_beyond_it_are_counted(tmp_path):
+    rows = [{"text": f"word {i}", "answer": "one two three " * (40 if i % 2 else 1)} for i in range(8)]
+    path = write(tmp_path / "rows.jsonl", rows)
+    words = ("--train", path, "--validation", path, "--text", "text", "--target", "answer", "--json")
+    result = works("train", *words, "--output", tmp_path / "run", *QUICK[:2])
+    hint = (
+        "targets longer than 64 tokens were cut: 4 of 8 in train, 4 of 8 in validation (--set text.target_length=128)"
+    )
+    assert hint in " ".join(result.stderr.split())
+    value = one_json(result)
+    assert value["truncated_targets"] == {"train": 4, "validation": 4}
+    assert value["truncated"] == {"train": 0, "validation": 0}
+
+
+def test_names_with_brackets_are_printed_as_they_are(capsys):
+    from rich.table import Table
+
+    from hyperadapters._utils.progress import console
+    from hyperadapters.cli.base import show
+
+    table = Table("[task]", title="films[v2] :smile:")
+    table.add_row("films[v3] and more")
+    show({}, False, table, "films[v4] :smile:")
+    console.print("films[v5] :smile:")
+    shown = capsys.readouterr()
+    for text in ("[task]", "films[v2] :smile:", "films[v3]", "films[v4] :smile:"):
+        assert text in shown.out
+    assert "films[v5] :smile:" in shown.err
+
+
+def test_an_adapter_saved_without_a_task_says_how_to_use_it(tmp_path):
+    from hyperadapters import attach, load_backbone
+
+    backbone, _ = load_backbone()
+    attach(backbone, METHODS["compacter"]).save(tmp_path / "a")
+    assert "does not say its task" in refuses("predict", tmp_path / "a", "text")
+    assert "has no experiment.json" in refuses("evaluate", tmp_path / "a")
+
+
+def test_all_methods_are_those_that_fit_the_backbone(tmp_path):
+    tiny_config(d_model=32).save_pretrained(tmp_path)
+    options = ("cost", "--backbone", tmp_path, "--batches", "1,2", "--length", "4", "--rounds", "1")
+    found = one_json(works(*options, "--methods", "all", "--json"))
+    assert "n must divide" in found["left_out"]["phm"]
+    assert {row["method"] for row in found["methods"]} == set(METHODS) - set(found["left_out"])
+    assert "n must divide" in refuses(*options, "--methods", "full,phm")
+    assert "name a method at least" in refuses(*options, "--methods", ",")
+    assert "--memory nan: a number of GB" in refuses(*options, "--memory", "nan")

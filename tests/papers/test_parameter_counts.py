@@ -1,0 +1,61 @@
+"""The papers' tables of parameters, counted by us."""
+
+import pytest
+
+from hyperadapters import METHODS
+from hyperadapters.papers.parameter_counts import BASE, TABLES, PaperTable, count_paper_methods
+
+T5_BASE = 222_882_048
+
+
+@pytest.fixture(scope="module")
+def found():
+    return list(count_paper_methods())
+
+
+def row(found, table, method, **changes):
+    (line,) = [x for x in found if table in x.table and x.method == method and x.changes == changes]
+    return line
+
+
+def test_every_percentage_that_we_have_of_the_papers_is_ours_too(found):
+    assert [line for line in found if line.differs] == []
+    assert sum(line.printed is not None for line in found) == 2 * len(BASE) + 2
+
+
+def test_another_percentage_is_marked():
+    (line,) = count_paper_methods((PaperTable("", "t5-base", 8, (("houlsby", {}, 0.833),)),))
+    assert line.differs
+
+
+def test_totals_are_the_papers_formula_and_storage_has_the_norms_too(found):
+    adapters = row(found, "Table 2", "houlsby")
+    assert adapters.trained == 1_855_104
+    assert adapters.total == pytest.approx(1 + 6 * (1_855_104 - 47_616) / T5_BASE)
+    assert adapters.stored == pytest.approx(1 + 6 * 1_855_104 / T5_BASE)
+    assert row(found, "Table 2", "full").total == 6.0
+
+
+def test_the_tuned_output_layer_adds_the_embeddings(found):
+    for name in ("houlsby", "pfeiffer", "adapterdrop", "lowrank", "compacter", "compacter++"):
+        plain = next(x for x in found if "Table 2" in x.table and x.method == name)
+        assert row(found, "Table 7", name, output_layer=True).trained == plain.trained + 24_652_800
+
+
+def test_the_small_model_has_its_closed_forms(found):
+    h, d, norms = 512, 16, 512 * (2 * 6 + 3 * 6 + 2)
+    assert row(found, "Table 9", "houlsby", bottleneck=d).trained == 24 * (2 * h * d + d + h) + norms
+    assert row(found, "Table 9", "phm", bottleneck=d, n=16).trained == 24 * (2 * h + d + h + 2 * 16**3) + norms
+    assert row(found, "Table 9", "adapterdrop", bottleneck=d).trained == 4 * (2 * h * d + d + h) + norms
+
+
+def test_one_model_for_all_tasks_is_counted_once_and_its_share_of_a_task_given(found):
+    line = row(found, "HyperFormer", "hyperformer++", bottleneck=24)
+    assert line.trained == 5_211_056
+    assert line.percent == pytest.approx(100 * 5_211_056 / T5_BASE / 8)
+    assert line.stored == pytest.approx(1 + 5_211_056 / T5_BASE)
+    assert row(found, "HyperFormer", "adapters-multitask", bottleneck=24).trained == 14_581_248
+
+
+def test_every_method_of_the_tables_is_there():
+    assert {name for table in TABLES for name, _, _ in table.rows} <= set(METHODS)

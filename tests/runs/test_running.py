@@ -1,0 +1,40 @@
+"""Whole runs: one process at a time in a folder, and nothing left behind by what is refused."""
+
+import sys
+import weakref
+
+import pytest
+from filelock import FileLock
+from test_precision import small  # noqa: F401 (a fixture)
+
+from hyperadapters import InputError, load_backbone
+from hyperadapters._utils.files import LOCK
+from hyperadapters.runs import running as run
+from hyperadapters.runs.result import RESULT
+
+
+def test_a_folder_that_another_process_is_at_work_in_is_left_to_it(small, tmp_path):  # noqa: F811
+    folder = tmp_path / "out"
+    folder.mkdir()
+    with FileLock(folder / LOCK), pytest.raises(InputError, match="another process is at work in"):
+        run(small, folder, quiet=True)
+    assert [path.name for path in folder.iterdir()] == [LOCK]  # as one that was killed leaves it
+    run(small, folder, quiet=True)
+    assert (folder / RESULT).exists()
+    assert not (folder / LOCK).exists()
+
+
+def test_a_run_begins_without_the_backbones_of_earlier_ones(small, tmp_path, monkeypatch):  # noqa: F811
+    """What is attached knows its backbone and is known by it: such a circle is not freed by itself."""
+    loaded, alive = [], []
+
+    def load(*args, **options):
+        alive.append(sum(there() is not None for there in loaded))
+        backbone, tokenizer = load_backbone(*args, **options)
+        loaded.append(weakref.ref(backbone))
+        return backbone, tokenizer
+
+    monkeypatch.setattr(sys.modules["hyperadapters.runs.running"], "load_backbone", load)
+    for number in range(3):
+        run(small, tmp_path / str(number), quiet=True)
+    assert alive == [0, 0, 0]

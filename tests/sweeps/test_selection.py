@@ -1,0 +1,108 @@
+"""Selection by validation, as a pure function of results."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from hyperadapters import METHODS, Experiment, NamedTask, Result, Training
+from hyperadapters.sweeps.selection import named_apart, select
+
+
+def result(method="compacter", task="glue/rte", lr=1e-3, seed=42, validation=0.5, test=0.5, **fields):
+    experiment = Experiment(
+        method=dataclasses.replace(METHODS[method], **fields),
+        task=NamedTask(name=task, data="somewhere"),
+        training=Training(lr=lr, seed=seed, epochs=20 if task == "glue/rte" else 3),
+    )
+    blank = dict.fromkeys(field.name for field in dataclasses.fields(Result))
+    found = {"experiment": experiment.to_json(), "method": method, "task": task}
+    metrics = {"validation": {"f1": validation, "accuracy": validation}, "test": {"f1": test, "accuracy": test}}
+    return Result(**{**blank, **found, "metrics": metrics})
+
+
+def test_one_rate_is_chosen_for_a_method_over_all_tasks_and_seeds():
+    """1e-3 wins on RTE, 1e-2 on MRPC by more."""
+    scores = {("glue/rte", 1e-3): 0.6, ("glue/rte", 1e-2): 0.5, ("glue/mrpc", 1e-3): 0.5, ("glue/mrpc", 1e-2): 0.7}
+    results = [result(task=t, lr=lr, seed=s, validation=v + s / 100) for (t, lr), v in scores.items() for s in (1, 2)]
+    (choice,) = select(results)
+    assert choice.setting == '{"training.lr": 0.01}'
+    assert choice.validation == pytest.approx(0.615)
+    assert choice.others == {'{"training.lr": 0.001}': pytest.approx(0.565)}
+    assert len(choice.results) == 4
+    by_task = {c.results[0].task: c.setting for c in select(results, per_task=True)}
+    assert by_task == {"glue/rte": '{"training.lr": 0.001}', "glue/mrpc": '{"training.lr": 0.01}'}
+
+
+def test_test_scores_are_never_looked_at():
+    results = [result(lr=lr, validation=v, test=t) for lr, v, t in ((1e-3, 0.6, 0.1), (1e-2, 0.5, 0.9))]
+    mirrored = [result(lr=lr, validation=v, test=t) for lr, v, t in ((1e-3, 0.6, 0.9), (1e-2, 0.5, 0.1))]
+    assert select(results)[0].setting == select(mirrored)[0].setting == '{"training.lr": 0.001}'
+
+
+def test_methods_are_chosen_for_by_themselves_and_several_fields_together():
+    results = [result(n=n, lr=lr, validation=n * lr) for n in (4, 8) for lr in (1e-3, 1e-2)]
+    results.append(result(method="full"))
+    compacter, full = select(results, ("training.lr", "method.n"))
+    assert compacter.setting == '{"training.lr": 0.01, "method.n": 8}'
+    assert full.setting == '{"training.lr": 0.001, "method.n": null}'
+    assert len(select(results)) == 3
+
+
+def test_a_setting_that_lacks_a_run_takes_no_part():
+    """1e-2 diverged on MRPC: its good score on RTE alone must not win."""
+    results = [result(lr=1e-3), result(lr=1e-3, task="glue/mrpc"), result(lr=1e-2, validation=0.9)]
+    (choice,) = select(results)
+    assert choice.setting == '{"training.lr": 0.001}'
+    assert choice.incomplete == ('{"training.lr": 0.01}',)
+
+
+def test_settings_that_each_lack_a_run_of_another_are_compared_on_what_they_share_and_named():
+    results = [result(lr=lr, task=f"glue/{task}", validation=score) for lr, scores in {
+        3e-2: {"cola": 0.6, "mrpc": 0.1},
+        3e-3: {"cola": 0.5, "rte": 0.9},
+    }.items() for task, score in scores.items()]  # fmt: skip
+    (choice,) = select(results)
+    assert choice.setting == '{"training.lr": 0.03}'
+    assert choice.incomplete == ('{"training.lr": 0.03}', '{"training.lr": 0.003}')
+
+
+def of_files(train, score=0.5, answer="a", **fields):
+    task = {"type": "files", "train": train, "validation": "v.jsonl", "test": "", "text": ["t"], "answer": answer,
+            "classify": True}  # fmt: skip
+    found = result(task=Path(train).name.split(".")[0], validation=score, **fields)
+    return dataclasses.replace(found, experiment={**found.experiment, "task": task})
+
+
+def test_files_of_one_name_are_tasks_of_their_own():
+    results = [of_files("films/data.jsonl", 0.91), of_files("laptops/data.jsonl", 0.55)]
+    (choice,) = select(results)
+    assert {found.task: found.metrics["validation"]["f1"] for found in choice.results} == {
+        "data (films, a)": 0.91,
+        "data (laptops, a)": 0.55,
+    }
+    assert choice.validation == pytest.approx(0.73)
+    assert named_apart(named_apart(results)) == named_apart(results)
+    more = [
+        *results,
+        of_files("/other/films/data.jsonl"),
+        of_files("films/data.jsonl", answer="b"),
+        result(task="data"),
+    ]
+    assert [found.task for found in named_apart(more)] == [
+        "data (films, a, 1)",
+        "data (laptops, a)",
+        "data (films, a, 2)",
+        "data (films, b)",
+        "data",
+    ]
+
+
+def test_files_that_are_the_same_keep_their_name():
+    results = [of_files("films/data.jsonl", seed=seed) for seed in (1, 2)]
+    assert [found.task for found in named_apart(results)] == ["data", "data"]
+
+
+def test_the_order_of_results_does_not_matter():
+    results = [result(lr=lr, task=task) for lr in (1e-3, 1e-2) for task in ("glue/rte", "glue/mrpc")]
+    assert select(results)[0].setting == select(results[::-1])[0].setting

@@ -1,0 +1,331 @@
+"""The three kinds of backbone on the same tasks: losses, label scores, answers, commands."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from families import DECODER, FAMILIES
+from transformers import BertTokenizer
+from typer.testing import CliRunner
+
+from hyperadapters import METHODS, InputError, Training, attach, fit, load_backbone, load_data, method_named, own_task
+from hyperadapters.cli.__main__ import app
+from hyperadapters.tasks.metrics import accuracy
+from hyperadapters.tasks.task import Example, FreeText, Labels, Score, TaskFormat
+from hyperadapters.training import evaluation as evaluate
+from hyperadapters.training.config import Evaluation
+from hyperadapters.training.data import Data, Text
+from hyperadapters.training.decoder import score_continuations
+from hyperadapters.training.encoded import Encoded
+from hyperadapters.training.encoder import encoder_batch
+from hyperadapters.training.encodings import ENCODINGS
+from hyperadapters.training.tensors import IGNORED, pad_sequences, source_batch
+
+BINARY = TaskFormat("toy", ("x",), Labels(("0", "1")))
+NUMBER = TaskFormat("similarity", ("x",), Score(0.0, 5.0, 0.2))
+ROWS = [Encoded([5, 6, 7, 8, 9], [11, 1]), Encoded([5, 9], [12, 13, 1]), Encoded([4, 8, 3], [10, 1])]
+SMALL = {"bottleneck": 8}
+DECODERS = [name for name, family in FAMILIES.items() if family.loader == DECODER]
+
+
+class Digits:
+    """The smallest tokenizer: token i + 10 is the digit i; a space is nothing."""
+
+    pad_token_id = 0
+    eos_token_id = 1
+
+    def __call__(self, texts, verbose=True, add_special_tokens=True):
+        end = [1] if add_special_tokens else []
+        rows = [[*(10 + int(c) for c in text if c.isdigit()), *end] for text in texts]
+        return type("Encoding", (), {"input_ids": rows})
+
+    def batch_decode(self, rows, skip_special_tokens=True):
+        return ["".join(str(t - 10) for t in row if 10 <= t < 20) for row in rows.tolist()]
+
+
+def log_probability(backbone, source, target):
+    """Of a target after a source: one row, no padding, no cache."""
+    logits = backbone(torch.tensor([[*source, *target]])).logits[0].log_softmax(-1)
+    return sum(logits[len(source) + step - 1, token] for step, token in enumerate(target))
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_scoring_labels_makes_no_logits_of_the_source(name):
+    """Of a vocabulary of 150,000, those of all tokens would be larger than the model."""
+    backbone, lengths = FAMILIES[name].make(), []
+    backbone.get_output_embeddings().register_forward_hook(lambda module, args, output: lengths.append(output.shape[1]))
+    score_continuations(backbone, source_batch([[5, 6, 7, 8], [5, 9]], 0, "left"), torch.tensor([[[11, 1], [12, 1]]]))
+    assert lengths == [1, 1]
+
+
+@pytest.mark.parametrize("most", [2**27, 3 * 3 * 96 * 2, 1])
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_decoders_labels_have_the_probability_of_a_plain_forward_pass(name, most, monkeypatch):
+    """However many of them are computed together."""
+    monkeypatch.setattr("hyperadapters.training.encoder_decoder.LOGITS", most)
+    backbone = FAMILIES[name].make()
+    delta = attach(backbone, method_named("houlsby", SMALL))
+    made, make = [], delta.parts["adapters"].generate
+    delta.parts["adapters"].generate = lambda *rows: made.append(1) or make(*rows)
+    labels = [[10, 1], [11, 12, 1], [13, 1]]
+    source = source_batch([row.source for row in ROWS], 0, side="left")
+    with torch.no_grad():
+        found = score_continuations(backbone, source, pad_sequences(labels, IGNORED)[None])
+        assert len(made) == 1
+        expected = [[log_probability(backbone, row.source, label) for label in labels] for row in ROWS]
+    torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_decoder_learns_the_target_alone(name):
+    backbone = FAMILIES[name].make()
+    with torch.no_grad():
+        found = ENCODINGS["decoder"].losses(backbone, backbone, ROWS, 0)
+        expected = [-log_probability(backbone, row.source, row.target) for row in ROWS]
+    torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_left_padding_does_not_change_what_is_generated(name):
+    backbone, kind = FAMILIES[name].make(), ENCODINGS["decoder"]
+    together = kind.answer(backbone, ROWS, [BINARY] * len(ROWS), Digits(), "generate", 4, 1)
+    alone = [kind.answer(backbone, [row], [BINARY], Digits(), "generate", 4, 1)[0] for row in ROWS]
+    assert together == alone
+
+
+def test_a_decoders_rows_are_a_source_and_its_ended_continuation():
+    rows = [Example("123", "4"), Example("56789", "10")]
+    found, cut = ENCODINGS["decoder"].encode(rows, BINARY, Digits(), 4, 2)
+    assert found == [Encoded([11, 12, 13], [14, 1]), Encoded([15, 16, 17, 18], [11, 1])]
+    assert (cut.sources, cut.targets) == (1, 1)
+    kind = ENCODINGS["decoder"]
+    assert [kind.length(row) for row in found] == [5, 6]
+    assert kind.padded_tokens(found) == 12
+
+
+def test_an_encoders_targets_are_classes_or_numbers():
+    kind = ENCODINGS["encoder"]
+    assert (kind.outputs(BINARY), kind.outputs(NUMBER)) == (2, 1)
+    assert kind.encode([BINARY.example({"x": "12"}, "1", prefix=False)], BINARY, Digits(), 8, 2)[0] == [
+        Encoded([11, 12, 1], [1])
+    ]
+    assert kind.encode([NUMBER.example({"x": "12"}, "3.6", prefix=False)], NUMBER, Digits(), 8, 2)[0] == [
+        Encoded([11, 12, 1], [3.6])
+    ]
+
+
+PAIR = TaskFormat("pair", ("one", "two"), Labels(("0", "1")))
+WORDS = "[PAD] [CLS] [SEP] [UNK] a b c d e f g".split()
+
+
+def bert_tokenizer() -> BertTokenizer:
+    return BertTokenizer(vocab={word: number for number, word in enumerate(WORDS)})
+
+
+def encoded(form, values, limit=64, prefix=False):
+    rows = [form.example(values, "1", prefix=prefix)]
+    return ENCODINGS["encoder"].encode(rows, form, bert_tokenizer(), limit, 2)
+
+
+def test_an_encoder_reads_a_pair_bare_with_separators_and_segments():
+    (row,), cut = encoded(PAIR, {"one": "a b", "two": "c d e"})
+    assert [WORDS[token] for token in row.source] == "[CLS] a b [SEP] c d e [SEP]".split()
+    assert list(row.segments) == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert cut.sources == 0
+    (row,), cut = encoded(PAIR, {"one": "a b", "two": "c d e f g"}, limit=7)  # the longer one loses its end
+    assert [WORDS[token] for token in row.source] == "[CLS] a b [SEP] c d [SEP]".split()
+    assert cut.sources == 1
+
+
+def test_of_three_columns_an_encoder_reads_the_later_ones_by_name():
+    form = TaskFormat("wic", ("one", "two", "word"), Labels(("0", "1")))
+    values = {"one": "a b", "two": "c", "word": "d"}
+    assert form.texts(values) == ("a b", "two: c word: d")
+    assert form.texts(values, prefix=True) == ("wic a b", "two: c word: d")
+    assert BINARY.texts({"x": " a "}) == ("a",)
+
+
+def test_an_encoder_with_segments_computes_with_them_and_one_without_does_not():
+    (row,), _ = encoded(PAIR, {"one": "a b", "two": "c d e"})
+    for name in ("bert", "distilbert"):
+        backbone = FAMILIES[name].make()
+        inputs = {"input_ids": torch.tensor([row.source])}
+        if name == "bert":
+            inputs["token_type_ids"] = torch.tensor([row.segments])
+        expected = backbone(**inputs).logits
+        found = backbone(**encoder_batch([row, row._replace(source=[1, 4], segments=[0, 0])], 0, backbone)).logits
+        torch.testing.assert_close(found[:1], expected)
+
+
+def test_an_encoders_losses_are_cross_entropy_and_squared_error():
+    kind, sources = ENCODINGS["encoder"], [row.source for row in ROWS]
+    backbone = FAMILIES["bert"].make()
+    for outputs, targets in ((3, [2, 0, 1]), (1, [1.5, 0.0, 4.2])):
+        delta = attach(backbone, method_named("houlsby", SMALL), outputs=outputs)
+        rows = [Encoded(source, [target]) for source, target in zip(sources, targets, strict=True)]
+        logits = torch.cat([backbone(torch.tensor([source])).logits for source in sources])
+        if outputs == 1:
+            expected = sum((logits[i, 0] - target) ** 2 for i, target in enumerate(targets))
+        else:
+            expected = -sum(logits[i].log_softmax(-1)[target] for i, target in enumerate(targets))
+        torch.testing.assert_close(kind.losses(backbone, backbone, rows, 0).sum(), expected, rtol=1e-4, atol=1e-5)
+        assert kind.losses(backbone, backbone, [Encoded(sources[0], [])], 0).sum() == 0
+        delta.detach()
+
+
+def test_a_regression_answers_numbers_inside_the_tasks_limits():
+    backbone = FAMILIES["bert"].make()
+    delta = attach(backbone, method_named("houlsby", SMALL), outputs=1)
+    kind = ENCODINGS["encoder"]
+    for bias, expected in ((100.0, "5"), (-100.0, "0")):
+        with torch.no_grad():
+            delta.trained()["head.weight_1"].fill_(bias)
+        assert kind.answer(backbone, ROWS, [NUMBER] * 3, Digits(), "score", 4, 1) == [expected] * 3
+
+
+def toy(kind: str, rows: int = 48) -> Data:
+    """Are the tokens large?"""
+    generator = torch.Generator().manual_seed(0)
+    answers = ["01"[bit] for bit in torch.randint(0, 2, (rows,), generator=generator)]
+    low = {"0": 20, "1": 55}
+    sources = [
+        torch.randint(low[a], low[a] + 35, (4 + i % 7,), generator=generator).tolist() for i, a in enumerate(answers)
+    ]
+    targets = [[int(a)] if kind == "encoder" else [10 + int(a), 1] for a in answers]
+    encoded = [Encoded(source, target) for source, target in zip(sources, targets, strict=True)]
+    references = [int(a) for a in answers]
+    return Data(
+        BINARY,
+        (accuracy,),
+        Digits(),
+        Text(),
+        {"train": encoded, "validation": encoded[:16]},
+        {"train": references, "validation": references[:16]},
+        kind=kind,
+    )
+
+
+@pytest.mark.parametrize("name", ["distilbert", "modernbert", "llama", "qwen3"])
+@pytest.mark.parametrize("method", ["houlsby", "full"])
+def test_every_kind_learns_with_the_same_loop(name, method):
+    backbone = FAMILIES[name].make()
+    kind = "decoder" if FAMILIES[name].loader == DECODER else "encoder"
+    data = toy(kind)
+    delta = attach(backbone, METHODS[method], outputs=ENCODINGS[kind].outputs(BINARY))
+    fitted = fit(delta, data, Training(lr=5e-3, epochs=12, batch_size=8), quiet=True)
+    assert fitted.history[-1]["loss"] < fitted.history[0]["loss"] - 0.02
+    if method == "full":  # a network that was never trained leaves little to its adapters
+        assert evaluate(delta, data, "validation").metrics["accuracy"] >= 0.9
+
+
+# -- what is refused -------------------------------------------------------------------------------------------------
+
+
+def test_an_encoder_generates_no_text_and_takes_no_free_text():
+    with pytest.raises(InputError, match="an encoder generates no text"):
+        ENCODINGS["encoder"].mode(BINARY, "generate")
+    with pytest.raises(InputError, match="an encoder answers with classes or numbers"):
+        ENCODINGS["encoder"].outputs(TaskFormat("free", ("x",), FreeText()))
+
+
+def test_data_for_another_kind_or_size_of_head_is_refused(tiny):
+    with pytest.raises(InputError, match=r"the data is for an encoder, .* load_data\(..., kind='encoder-decoder'\)"):
+        fit(attach(tiny, METHODS["houlsby"]), toy("encoder"), quiet=True)
+    delta = attach(FAMILIES["bert"].make(), method_named("houlsby", SMALL), outputs=3)
+    with pytest.raises(InputError, match=r"needs a head of 2 output\(s\), the Delta has 3: attach\(..., outputs=2\)"):
+        evaluate(delta, toy("encoder"), "validation")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "method", "longest", "beside"),
+    [
+        ("bert", "encoder", "houlsby", 513, ""),
+        ("bert", "encoder", "prompt-r", 413, ", 100 of the prompt"),
+        ("gpt2", "decoder", "houlsby", 64, ", 1 of an answer"),
+    ],
+)
+def test_rows_beyond_the_backbones_positions_are_refused(name, kind, method, longest, beside):
+    data = replace(toy(kind), text=Text(target_length=1))
+    delta = attach(FAMILIES[name].make(), METHODS[method], outputs=ENCODINGS[kind].outputs(BINARY))
+    row = data.splits["validation"][0]._replace(source=[5] * longest)
+    data = replace(data, splits={**data.splits, "validation": [row]})
+    with pytest.raises(InputError, match=rf"toy: the longest row has {longest} tokens{beside}; .*positions for"):
+        fit(delta, data, Training(lr=1e-3), quiet=True)
+
+
+def test_free_text_for_an_encoder_is_refused_before_anything_is_written(tmp_path, folders):
+    (tmp_path / "a.jsonl").write_text('{"x": "one", "y": "a text"}\n{"x": "two", "y": "another"}\n')
+    file = str(tmp_path / "a.jsonl")
+    words = ["train", "--backbone", folders["encoder"], "--train", file, "--validation", file]
+    result = CliRunner().invoke(app, [*words, "--text", "x", "--target", "y", "--output", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert not (tmp_path / "out").exists()
+
+
+# -- the commands ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[str, str]:
+    """Tiny backbones of two kinds on disk, with the embedded tokenizer."""
+    tokenizer = load_backbone()[1]
+    found = {}
+    for kind, name in (("encoder", "bert"), ("decoder", "llama")):
+        folder = tmp_path_factory.mktemp(kind)
+        FAMILIES[name].make(vocab_size=len(tokenizer)).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        found[kind] = str(folder)
+    return found
+
+
+def command(*words: str) -> dict:
+    result = CliRunner().invoke(app, [*words, "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_every_command_works_on_every_kind(kind, folders, tmp_path):
+    short = [word for s in ("training.epochs=1", "text.train_rows=64") for word in ("--set", s)]
+    out = str(tmp_path / "compare")
+    given = ["--task", "demo/acceptability", "--backbone", folders[kind]]
+    compared = command("compare", *given, "--methods", "compacter,full", "--output", out, *short)
+    assert [result["method"] for result in compared["results"]] == ["compacter", "full"]
+    adapter = f"{out}/compacter"
+    again = command("evaluate", adapter, "--split", "test")
+    assert again["metrics"] == compared["results"][0]["metrics"]["test"]
+    answers = command("predict", adapter, "this farmers like that king .", "a text")["predictions"]
+    assert set(answers) <= {"0", "1"}
+    assert len(answers) == 2
+    assert command("info", adapter)["backbone"]["outputs"] == (2 if kind == "encoder" else None)
+    counted = command("count", "--backbone", folders[kind], "--method", "compacter")
+    assert counted["trained"] == compared["results"][0]["trained"]
+
+
+def test_a_decoder_answers_in_free_text(folders, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"x": "one", "y": "a text"}\n{"x": "two", "y": "another"}\n')
+    files = dict.fromkeys(("train", "validation"), tmp_path / "a.jsonl")
+    task = own_task(files, ("x",), "y", classify=False, name="own")
+    backbone, tokenizer = load_backbone(folders["decoder"])
+    data = load_data(task, tokenizer, kind="decoder")
+    delta = attach(backbone, METHODS["full"])
+    fit(delta, data, Training(lr=3e-3, epochs=60, batch_size=2, evaluate_steps=60), quiet=True)
+    assert evaluate(delta, data, "validation", Evaluation(decode="generate")).answers == ["a text", "another"]
+
+
+def test_tasks_that_need_heads_of_different_sizes_are_refused_with_one_line_and_nothing_is_left(folders, tmp_path):
+    backbone, _ = load_backbone(folders["encoder"])
+    attach(backbone, METHODS["compacter"], outputs=2).save(tmp_path / "two")
+    mixture = ("--task", "demo/sentiment,demo/entailment", "--method", "houlsby", "--backbone", folders["encoder"])
+    started = ("--from", str(tmp_path / "two"), "--task", "demo/entailment")
+    for words, message in {
+        mixture: "these need: demo/sentiment 2, demo/entailment 3",
+        started: "demo/entailment needs a head of 3 output(s), the adapter at",
+        (*started, "--backbone", folders["decoder"]): "was trained on another backbone",
+    }.items():
+        result = CliRunner().invoke(app, ["train", *words, "--output", str(tmp_path / "out")])
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert message in result.stderr
+        assert result.stderr.strip().count("\n") == 0
+        assert not (tmp_path / "out").exists()
