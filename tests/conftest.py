@@ -11,8 +11,10 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+HELPERS = [str(Path(__file__).parent), str(Path(__file__).parent / "support")]
+os.environ["PYTHONPATH"] = os.pathsep.join([*HELPERS, os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
 
-from jaxtyping import install_import_hook
+from jaxtyping import install_import_hook  # noqa: E402
 
 install_import_hook("hyperadapters.layers", "beartype.beartype")
 
@@ -88,9 +90,8 @@ def found_by(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
         path = folder / f"{hashlib.sha256(script.encode()).hexdigest()[:16]}.json"
         with filelock.FileLock(f"{path}.lock"):
             if not path.exists():
-                path_of_tests = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
                 command = [sys.executable, "-c", script]
-                done = subprocess.run(command, capture_output=True, text=True, check=False, env=path_of_tests)
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
                 assert done.returncode == 0, done.stderr[-3000:]
                 path.write_text(done.stdout.splitlines()[-1], encoding="utf-8")
         return json.loads(path.read_text(encoding="utf-8"))

@@ -1,7 +1,8 @@
-"""Each part knows only those to its left (docs/decisions.md)."""
+"""Each package imports only packages above it, and by the names that stand in their `__init__` (docs/decisions.md)."""
 
 import ast
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,109 +10,99 @@ import pytest
 import hyperadapters
 
 PACKAGE = Path(hyperadapters.__file__).parent
-
+ROOT = PACKAGE.parents[1]
 ORDER = [
-    "errors",
-    "names",
-    "versions",
-    "settings",
-    "progress",
-    "files",
-    "gauges",
-    "card",
+    "_utils",
     "layers",
-    "placement",
-    "anatomy",
-    "dropout",
-    "attention",
-    "backbone",
+    "backbones",
+    "delta",
     "methods",
-    "labels",
-    "tables",
-    "metrics",
+    "storage",
     "tasks",
-    "kinds",
-    "data",
-    "experiment",
-    "evaluate",
-    "measure",
-    "compiled",
-    "cost",
+    "training",
+    "runs",
+    "serving",
     "papers",
-    "store",
-    "pool",
-    "predict",
-    "serve",
-    "start",
-    "tracking",
-    "train",
-    "run",
-    "packed",
-    "attempt",
-    "engines",
-    "cluster",
-    "sweep",
-    "forecast",
-    "selection",
-    "published",
-    "summary",
-    "figures",
-    "document",
-    "page",
-    "report",
+    "sweeps",
+    "reports",
     "cli",
 ]
+MODULES = {path.stem for path in PACKAGE.rglob("*.py") if path.stem not in ("__init__", "__main__")} | set(ORDER)
 
 
-def imports(path: Path) -> set[str]:
-    """Parts of the package that a file imports, function-local imports too."""
-    found = set()
+def imports(path: Path) -> Iterator[ast.ImportFrom]:
+    """Every import from this package in a file, those inside functions too."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == "hyperadapters":
-            found |= {name.name for name in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("hyperadapters."):
-            found.add(node.module.split(".")[1])
-        elif isinstance(node, ast.Import):
-            found |= {n.name.split(".")[1] for n in node.names if n.name.startswith("hyperadapters.")}
-    return found
+        if isinstance(node, ast.Import):
+            assert not [name for name in node.names if name.name.startswith("hyperadapters.")], path
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "hyperadapters":
+            yield node
 
 
-def parts() -> dict[str, list[Path]]:
-    named: dict[str, list[Path]] = {}
+def in_packages() -> Iterator[tuple[str, Path, ast.ImportFrom]]:
     for path in PACKAGE.rglob("*.py"):
-        part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if part != "__init__":
-            named.setdefault(part, []).append(path)
-    return named
+        if path.parent != PACKAGE:
+            yield from ((path.relative_to(PACKAGE).parts[0], path, node) for node in imports(path))
 
 
-def test_every_part_has_its_place_in_the_order():
-    assert sorted(parts()) == sorted(ORDER)
+def test_the_folders_are_the_packages():
+    assert sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()) == sorted(ORDER)
+    assert sorted(path.name for path in PACKAGE.glob("*.py*")) == ["__init__.py", "__init__.pyi"]
 
 
-def test_no_part_imports_one_to_its_right():
+def test_no_package_imports_one_below_it():
     back = {
-        f"{part} imports {other}"
-        for part, paths in parts().items()
-        for path in paths
-        for other in imports(path)
-        if other != part and ORDER.index(other) > ORDER.index(part)
+        f"{path.relative_to(PACKAGE)} imports {node.module}"
+        for package, path, node in in_packages()
+        if node.module == "hyperadapters" or ORDER.index(node.module.split(".")[1]) > ORDER.index(package)
     }
     assert not back
 
 
-ROOT = PACKAGE.parents[1]
+def test_packages_know_each_other_by_what_they_export():
+    inside = {
+        f"{path.relative_to(PACKAGE)} imports from {node.module}"
+        for package, path, node in in_packages()
+        if node.module.split(".")[1] != package and node.module.count(".") > 1
+    }
+    assert not inside
+
+
+@pytest.mark.parametrize("package", [name for name in ORDER if name != "cli"])
+def test_what_a_package_exports_is_there_and_used_elsewhere(package):
+    exported = set(importlib.import_module(f"hyperadapters.{package}").__all__)
+    outside = {
+        name.name
+        for folder in (PACKAGE, ROOT / "experiments", ROOT / "benchmarks", ROOT / "tests")
+        for path in folder.rglob("*.py")
+        if folder != PACKAGE or path.relative_to(PACKAGE).parts[0] != package
+        for node in imports(path)
+        if node.module.split(".")[1:2] == [package]
+        for name in node.names
+    }
+    assert exported == {name for name in exported if hasattr(importlib.import_module(f"hyperadapters.{package}"), name)}
+    public = {name for name in hyperadapters.__all__ if name in exported}
+    assert sorted(exported - outside - public) == []
+
+
+def test_no_public_function_shares_its_name_with_a_module():
+    named = {
+        name
+        for package in ORDER
+        if package != "cli"
+        for name in importlib.import_module(f"hyperadapters.{package}").__all__
+    }
+    functions = {name for name in (*named, *hyperadapters.__all__) if name in MODULES}
+    assert {name for name in functions if not importlib.util.find_spec(f"hyperadapters._utils.{name}")} == set()
 
 
 @pytest.mark.skipif(not (ROOT / "experiments").is_dir(), reason="the package is installed without the repository")
 def test_experiments_and_benchmarks_find_what_they_take_from_the_package():
     missing = []
     for path in (*ROOT.glob("experiments/*.py"), *ROOT.glob("benchmarks/*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "hyperadapters":
-                found = importlib.import_module(node.module)
-                there = {*dir(found), *parts()}
-                missing += [f"{path.name}: {node.module}.{n.name}" for n in node.names if n.name not in there]
+        for node in imports(path):
+            there = dir(importlib.import_module(node.module))
+            missing += [f"{path.name}: {node.module}.{name.name}" for name in node.names if name.name not in there]
     assert not missing
 
 
@@ -140,7 +131,7 @@ def test_the_public_names_are_these():
         "Evaluation",
         "Experiment",
         "FilesTask",
-        "Fitted",
+        "FitResult",
         "FullFineTuning",
         "FullMultiTask",
         "HyperCompacter",
@@ -166,10 +157,10 @@ def test_the_public_names_are_these():
         "PromptTuning",
         "Result",
         "Scores",
-        "Start",
         "TASKS",
         "Text",
         "Training",
+        "WarmStart",
         "attach",
         "attached",
         "evaluate",

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from families import DROPOUT, FAMILIES
-from test_trainer import EXACT, fitted, same
+from training_runs import EXACT, fitted, same
 from transformers import AutoModelForSeq2SeqLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -110,7 +110,7 @@ def test_training_uses_it_unless_told_otherwise():
 
 
 def test_a_run_with_dropout_stopped_and_resumed_ends_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr("test_trainer.make_tiny", lambda: make_tiny(dropout_rate=0.2))
+    monkeypatch.setattr("training_runs.make_tiny", lambda: make_tiny(dropout_rate=0.2))
     settings = {"lr": 3e-3, "epochs": 2, "batch_size": 5}
     whole, _ = fitted(Training(**settings))
     without, _ = fitted(Training(**settings, fast_dropout=False))

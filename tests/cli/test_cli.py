@@ -8,40 +8,15 @@ import subprocess
 import sys
 
 import pytest
+from command_line import one_json, refuses, works
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
 from conftest import tiny_config
 from hyperadapters import METHODS, TASKS
-from hyperadapters.cli.__main__ import app
 from hyperadapters.reports.writing import compared
 from hyperadapters.runs.result import read_result
 
 QUICK = ("--set", "training.epochs=1", "--set", "text.train_rows=32")
-
-
-def call(*words):
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
-def works(*words):
-    result = call(*words)
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def one_json(result):
-    """Standard output is one JSON object and nothing else."""
-    return json.loads(result.stdout)
-
-
-def refuses(*words):
-    """A wrong input: exit code 2, no traceback, nothing on standard output."""
-    result = call(*words)
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    assert "Traceback" not in result.stderr
-    return " ".join(result.stderr.split())
 
 
 def write(path, rows):

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
-from test_summary import published_run, result
+from results import published_run, result
 
 from hyperadapters import METHODS, InputError, attach
 from hyperadapters.reports.estimates import tables
@@ -30,7 +30,7 @@ from hyperadapters.reports.writing import (
     write_report,
 )
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 SVG = "{http://www.w3.org/2000/svg}"
 
 

@@ -3,24 +3,21 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from mixture_runs import trained
 from safetensors.torch import load_file
-from test_mixture import trained
-from test_sweeping import experiment
+from sweep_runs import experiment
 
 from hyperadapters import Training
 from hyperadapters.runs.result import read_result
 from hyperadapters.runs.running import run
 
-TESTS = Path(__file__).parent
 SHORT = Training(lr=1e-3, epochs=2, batch_size=10)
 
-PROGRAM = f"""
+PROGRAM = """
 import sys
-sys.path.insert(0, {str(TESTS)!r})
 from pathlib import Path
 from accelerate import PartialState
 
@@ -28,13 +25,13 @@ state = PartialState(cpu=True)
 assert state.num_processes == 2
 rank, folder = state.process_index, Path(sys.argv[1])
 
-from hyperadapters import run
+from hyperadapters import Training, run
 from hyperadapters.training import Trainer
-from test_mixture import trained
-from test_processes import SHORT
-from test_sweeping import experiment
+from mixture_runs import trained
+SHORT = Training(lr=1e-3, epochs=2, batch_size=10)
+from sweep_runs import experiment
 
-_, whole = trained("hyperformer++", SHORT, output=folder / f"whole-{{rank}}")
+_, whole = trained("hyperformer++", SHORT, output=folder / f"whole-{rank}")
 
 step = Trainer.step
 def failing(self, rows):
@@ -52,7 +49,7 @@ state.wait_for_everyone()
 _, halves = trained("hyperformer++", SHORT, output=folder / "halves", resume=True)
 assert halves.history == whole.history
 
-run(experiment(folder), folder / f"run-{{rank}}", quiet=True)
+run(experiment(folder), folder / f"run-{rank}", quiet=True)
 """
 
 

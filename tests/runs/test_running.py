@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 from filelock import FileLock
-from test_precision import small  # noqa: F401 (a fixture)
+from small_backbones import small  # noqa: F401 (a fixture)
 
 from hyperadapters import InputError, load_backbone
 from hyperadapters._utils.files import LOCK

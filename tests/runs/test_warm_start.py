@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from families import FAMILIES
-from test_trainer import EXACT, same, toy
+from training_runs import EXACT, same, toy
 
 from conftest import make_tiny
 from hyperadapters import METHODS, Experiment, InputError, NamedTask, Training, WarmStart, attach, fit, start_from

@@ -196,7 +196,7 @@ def test_rows_with_fewer_labels_never_get_anothers():
 
 
 def test_the_command_line_answers_a_folder(folder, rows, expected, tmp_path):
-    from test_cli import one_json, refuses, works
+    from command_line import one_json, refuses, works
 
     file, output = write(tmp_path / "rows.jsonl", rows), tmp_path / "answers.jsonl"
     done = one_json(works("predict", folder, "--file", file, "--output", output, "--json"))

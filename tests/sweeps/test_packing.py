@@ -8,9 +8,9 @@ import torch
 from families import FAMILIES
 from filelock import FileLock
 from safetensors.torch import load_file
-from test_encoding import toy as toy_of
-from test_sweeping import here, rows
-from test_trainer import same, toy
+from sweep_runs import here, rows
+from toy_tasks import toy as toy_of
+from training_runs import same, toy
 
 from conftest import make_tiny
 from hyperadapters import (

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import psutil
 import pytest
-from test_sweeping import experiment, here, unused
+from sweep_runs import experiment, here, unused
 
 from hyperadapters import InputError
 from hyperadapters.sweeps.plan import key

@@ -15,8 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 from filelock import FileLock, Timeout
+from sweep_runs import experiment, here, rows, unused
 
-from hyperadapters import METHODS, TASKS, Experiment, FilesTask, InputError, MixtureTask, NamedTask, Text, Training
+from hyperadapters import METHODS, TASKS, Experiment, InputError, MixtureTask, NamedTask, Text, Training
 from hyperadapters.cli.sweeping import forecast_table
 from hyperadapters.runs.experiment import apply_changes
 from hyperadapters.runs.result import RESULT
@@ -24,32 +25,7 @@ from hyperadapters.sweeps.executors import Progress, Worker, on_this_machine
 from hyperadapters.sweeps.forecasting import answered_tokens, forecast, sampled
 from hyperadapters.sweeps.plan import chosen, key, load_experiments, overridden
 from hyperadapters.sweeps.sweeping import sweep
-from hyperadapters.sweeps.worker import ATTEMPTS, Job, Report, attempt, discard, record_failure
-
-
-def rows(folder, count=24):
-    path = folder / "rows.jsonl"
-    path.write_text("".join(json.dumps({"t": f"word {i}", "a": "ab"[i % 2]}) + "\n" for i in range(count)))
-    return FilesTask(train=str(path), validation=str(path), text=("t",), answer="a", classify=True)
-
-
-def experiment(folder, **changes):
-    training = Training(lr=1e-3, epochs=1, batch_size=8, checkpoint_seconds=0.05)
-    base = Experiment(method=METHODS["compacter++"], task=rows(folder), training=training)
-    return replace(base, training=replace(training, **changes))
-
-
-def here(jobs, progress):
-    """The engine that runs jobs in this process."""
-    for job in jobs:
-        progress.started(job.key)
-        yield attempt(job)
-
-
-def unused(jobs, progress):
-    """An engine that must get nothing to do."""
-    assert not jobs
-    yield from ()
+from hyperadapters.sweeps.worker import ATTEMPTS, Job, Report, discard, record_failure
 
 
 def test_what_has_a_result_is_not_run_again(tmp_path):

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 from families import DROPOUT, FAMILIES
-from test_encoding import toy
-from test_trainer import SHORT, same
+from toy_tasks import toy
+from training_runs import SHORT, same
 
 from hyperadapters import METHODS, Experiment, InputError, MixtureTask, Training, attach, fit, method_named
 from hyperadapters.backbones.checkpointing import enable_checkpointing

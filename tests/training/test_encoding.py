@@ -6,42 +6,26 @@ from dataclasses import replace
 import pytest
 import torch
 from families import DECODER, FAMILIES
+from toy_tasks import BINARY, Digits, toy
 from transformers import BertTokenizer
 from typer.testing import CliRunner
 
 from hyperadapters import METHODS, InputError, Training, attach, fit, load_backbone, load_data, method_named, own_task
 from hyperadapters.cli.__main__ import app
-from hyperadapters.tasks.metrics import accuracy
 from hyperadapters.tasks.task import Example, FreeText, Labels, Score, TaskFormat
 from hyperadapters.training import evaluation as evaluate
 from hyperadapters.training.config import Evaluation
-from hyperadapters.training.data import Data, Text
+from hyperadapters.training.data import Text
 from hyperadapters.training.decoder import score_continuations
 from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.encoder import encoder_batch
 from hyperadapters.training.encodings import ENCODINGS
 from hyperadapters.training.tensors import IGNORED, pad_sequences, source_batch
 
-BINARY = TaskFormat("toy", ("x",), Labels(("0", "1")))
 NUMBER = TaskFormat("similarity", ("x",), Score(0.0, 5.0, 0.2))
 ROWS = [Encoded([5, 6, 7, 8, 9], [11, 1]), Encoded([5, 9], [12, 13, 1]), Encoded([4, 8, 3], [10, 1])]
 SMALL = {"bottleneck": 8}
 DECODERS = [name for name, family in FAMILIES.items() if family.loader == DECODER]
-
-
-class Digits:
-    """The smallest tokenizer: token i + 10 is the digit i; a space is nothing."""
-
-    pad_token_id = 0
-    eos_token_id = 1
-
-    def __call__(self, texts, verbose=True, add_special_tokens=True):
-        end = [1] if add_special_tokens else []
-        rows = [[*(10 + int(c) for c in text if c.isdigit()), *end] for text in texts]
-        return type("Encoding", (), {"input_ids": rows})
-
-    def batch_decode(self, rows, skip_special_tokens=True):
-        return ["".join(str(t - 10) for t in row if 10 <= t < 20) for row in rows.tolist()]
 
 
 def log_probability(backbone, source, target):
@@ -182,28 +166,6 @@ def test_a_regression_answers_numbers_inside_the_tasks_limits():
         with torch.no_grad():
             delta.trained()["head.weight_1"].fill_(bias)
         assert kind.answer(backbone, ROWS, [NUMBER] * 3, Digits(), "score", 4, 1) == [expected] * 3
-
-
-def toy(kind: str, rows: int = 48) -> Data:
-    """Are the tokens large?"""
-    generator = torch.Generator().manual_seed(0)
-    answers = ["01"[bit] for bit in torch.randint(0, 2, (rows,), generator=generator)]
-    low = {"0": 20, "1": 55}
-    sources = [
-        torch.randint(low[a], low[a] + 35, (4 + i % 7,), generator=generator).tolist() for i, a in enumerate(answers)
-    ]
-    targets = [[int(a)] if kind == "encoder" else [10 + int(a), 1] for a in answers]
-    encoded = [Encoded(source, target) for source, target in zip(sources, targets, strict=True)]
-    references = [int(a) for a in answers]
-    return Data(
-        BINARY,
-        (accuracy,),
-        Digits(),
-        Text(),
-        {"train": encoded, "validation": encoded[:16]},
-        {"train": references, "validation": references[:16]},
-        kind=kind,
-    )
 
 
 @pytest.mark.parametrize("name", ["distilbert", "modernbert", "llama", "qwen3"])

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_trainer import EXACT, same, toy
+from mixture_runs import mixture, trained
+from training_runs import EXACT, same
 
 from conftest import make_tiny
 from hyperadapters import METHODS, InputError, Mixture, Training, attach, fit
@@ -47,24 +48,6 @@ def test_batches_mix_tasks():
     lengths = [len(row.source) for part in data.tasks for row in part.splits["train"]]
     batches = mixed_batches(lengths, [24, 24], 10.0, 8, 0, 0)
     assert sum(len({row // 24 for row in batch}) == 2 for batch in batches) > len(batches) / 2
-
-
-def mixture(temperature=10.0):
-    """The toy task, and the same with its answers the other way round: one set of weights cannot do both."""
-    one = toy()
-    turned = {"0": "1", "1": "0"}
-    flip = {10: 11, 11: 10}
-    splits = {s: [row._replace(target=[flip[row.target[0]], 1]) for row in rows] for s, rows in one.splits.items()}
-    target = one.form.target
-    references = {s: [1 - r if isinstance(r, int) else turned[r] for r in rs] for s, rs in one.references.items()}
-    other = replace(one, form=replace(one.form, name="toy/turned", target=target), splits=splits, references=references)
-    return Mixture((replace(one, form=replace(one.form, name="toy/straight")), other), temperature)
-
-
-def trained(name, training, **options):
-    torch.manual_seed(0)
-    delta = attach(make_tiny(), METHODS[name], tasks=["toy/straight", "toy/turned"])
-    return delta, fit(delta, mixture(), training, quiet=True, **options)
 
 
 @pytest.mark.parametrize(("name", "lr", "epochs"), [("houlsby", 1e-2, 12), ("hyperformer++", 1e-3, 14)])

@@ -6,16 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_trainer import fitted, rows_file
+from training_runs import fitted
 
 from conftest import make_tiny
 from hyperadapters import (
     METHODS,
-    Evaluation,
-    Experiment,
-    FilesTask,
     InputError,
-    Text,
     Training,
     attach,
     load,
@@ -31,20 +27,6 @@ from hyperadapters.sweeps.packing import run_together
 from hyperadapters.training import evaluation as evaluate
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-@pytest.fixture
-def small(tmp_path):
-    """A run of few rows on the embedded T5."""
-    rows = {"train": 24, "validation": 12}
-    files = {name: str(rows_file(tmp_path / f"{name}.jsonl", count)) for name, count in rows.items()}
-    return Experiment(
-        method=METHODS["compacter++"],
-        task=FilesTask(**files, text=("text",), answer="label", classify=True),
-        training=Training(lr=1e-2, epochs=1, batch_size=8),
-        text=Text(source_length=32),
-        evaluation=Evaluation(decode="score"),
-    )
 
 
 def held(run_of, backbone="fp32", adapter="fp32"):

@@ -4,8 +4,8 @@ import json
 
 import pytest
 from accelerate.tracking import GeneralTracker
-from test_cli import refuses
-from test_sweeping import experiment, here, unused
+from command_line import refuses
+from sweep_runs import experiment, here, unused
 
 from hyperadapters import InputError
 from hyperadapters.runs import running as run

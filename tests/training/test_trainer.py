@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from training_runs import EXACT, SHORT, Digits, fitted, rows_file, same, toy
 
 from conftest import make_tiny
 from hyperadapters import (
@@ -28,61 +29,14 @@ from hyperadapters import (
     load_data,
 )
 from hyperadapters.tasks.metrics import accuracy
-from hyperadapters.tasks.task import Labels, TaskFormat
+from hyperadapters.tasks.task import Labels
 from hyperadapters.training import evaluation as evaluate
 from hyperadapters.training.checkpoint import CHECKPOINT
-from hyperadapters.training.data import Data, Text
-from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.encoder_decoder import score_labels
 from hyperadapters.training.encoding import label_tokens
 from hyperadapters.training.trainer import Interrupted, Trainer
 
 NO_NETWORK = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-
-
-class Digits:
-    """The smallest tokenizer: token i + 10 is the digit i."""
-
-    pad_token_id = 0
-    eos_token_id = 1
-
-    def __call__(self, texts, verbose=True):
-        rows = [[*(10 + int(c) for c in text), 1] for text in texts]
-        return type("Encoding", (), {"input_ids": rows})
-
-    def batch_decode(self, rows, skip_special_tokens=True):
-        return ["".join(str(t - 10) for t in row if 10 <= t < 20) for row in rows.tolist()]
-
-
-def toy(rows=24) -> Data:
-    """Are the tokens large?"""
-    generator = torch.Generator().manual_seed(0)
-    answers = ["01"[bit] for bit in torch.randint(0, 2, (rows,), generator=generator)]
-    low = {"0": 20, "1": 55}
-    sources = [
-        torch.randint(low[a], low[a] + 35, (4 + i,), generator=generator).tolist() for i, a in enumerate(answers)
-    ]
-    encoded = [Encoded([*s, 1], [10 + int(a), 1]) for s, a in zip(sources, answers, strict=True)]
-    form = TaskFormat("toy", ("x",), Labels(("0", "1")))
-    splits = {"train": encoded, "validation": encoded[:8], "test": encoded[8:]}
-    classes = [int(answer) for answer in answers]
-    references = {"train": classes, "validation": classes[:8], "test": classes[8:]}
-    return Data(form, (accuracy,), Digits(), Text(), splits, references)
-
-
-def fitted(training: Training, method="houlsby", **options):
-    torch.manual_seed(training.seed)
-    delta = attach(make_tiny(), METHODS[method])
-    return delta, fit(delta, toy(), training, quiet=True, **options)
-
-
-def same(one, other, **tolerance):
-    for key, tensor in one.trained().items():
-        torch.testing.assert_close(other.trained()[key], tensor, **tolerance)
-
-
-EXACT = {"rtol": 0, "atol": 0}
-SHORT = Training(lr=3e-3, epochs=4, batch_size=5, warmup_steps=2)
 
 
 def test_training_learns_the_toy_task_and_keeps_the_best_epoch():
@@ -228,14 +182,6 @@ def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_last_good_sta
 # -- killed for real ----------------------------------------------------------------------------------------------
 
 
-def rows_file(path: Path, rows: int) -> Path:
-    with path.open("w") as file:
-        for i in range(rows):
-            text = f"this farmer sees {'those' if i % 2 else 'that'} {'kings' if i % 3 else 'king'} {i}"
-            file.write(json.dumps({"text": text, "label": "yes" if i % 2 else "no"}) + "\n")
-    return path
-
-
 def command(folder: Path, output: Path, *more: str) -> list[str]:
     settings = {"training.epochs": 2, "training.batch_size": 8, "training.checkpoint_seconds": 0, "training.lr": 0.01}
     return [
@@ -310,16 +256,16 @@ def test_ctrl_c_keeps_a_checkpoint_says_how_to_go_on_and_exits_with_130(uninterr
 
 
 def test_two_processes_train_the_adapters_that_one_would_of_one_task_and_of_a_mixture(tmp_path):
-    import test_mixture
+    import mixture_runs
 
     script = tmp_path / "two.py"
     script.write_text(
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import sys\n"
         "import torch\n"
         "from accelerate import PartialState\n"
         "state = PartialState(cpu=True)\n"
-        "from test_trainer import SHORT, fitted, toy\n"
-        "from test_mixture import trained\n"
+        "from training_runs import SHORT, fitted, toy\n"
+        "from mixture_runs import trained\n"
         "from hyperadapters import evaluate\n"
         "delta, found = fitted(SHORT)\n"
         "scores = evaluate(delta, toy(), 'test')\n"
@@ -342,7 +288,7 @@ def test_two_processes_train_the_adapters_that_one_would_of_one_task_and_of_a_mi
     together = load_file(tmp_path / "out" / "adapter_model.safetensors")
     for key, tensor in alone.trained().items():
         torch.testing.assert_close(together[key], tensor, rtol=1e-3, atol=1e-5)
-    mixed, _ = test_mixture.trained("hyperformer++", SHORT)
+    mixed, _ = mixture_runs.trained("hyperformer++", SHORT)
     for key, tensor in load_file(tmp_path / "out-mixed" / "adapter_model.safetensors").items():
         torch.testing.assert_close(tensor, mixed.trained()[key], rtol=1e-3, atol=1e-5)
     about = json.loads((tmp_path / "out" / "adapter_config.json").read_text())

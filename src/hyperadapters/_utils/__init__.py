@@ -1,4 +1,8 @@
-"""TODO-DOC"""
+"""Errors, files, settings and text: what every package uses and what knows nothing of adapters.
+
+Read `errors` first (every mistake of a user is an `InputError`), then `files` (whole or not at all, JSON and
+safetensors only). Imports no other package.
+"""
 
 import lazy_loader
 

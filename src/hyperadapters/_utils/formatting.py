@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Numbers for people."""
 
 
 def human_bytes(count: int | float) -> str:

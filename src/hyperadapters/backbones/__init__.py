@@ -1,4 +1,9 @@
-"""TODO-DOC"""
+"""Pretrained transformers: loading, fingerprints, and what their structure tells.
+
+Read `structure` first (`ModelStructure` is all that a method knows of a backbone), then `sites` and `loading`. The
+other modules make a backbone cheaper to run or hold: `optimized_dropout`, `optimized_attention`, `compilation`,
+`checkpointing`, `offloading`. May import `_utils` and `layers`.
+"""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Gradient checkpointing, as transformers does it."""
 
 from typing import Any
 

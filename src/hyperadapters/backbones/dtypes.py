@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""The types that weights are stored and computed in, by the names that settings use."""
 
 from typing import Literal
 

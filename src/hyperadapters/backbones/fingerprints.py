@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""A backbone's fingerprint: tells whether an adapter was trained on it."""
 
 import hashlib
 import re

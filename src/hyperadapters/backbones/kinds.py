@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""The three kinds of backbone: encoder-decoder, encoder, decoder."""
 
 from typing import Any, Literal
 

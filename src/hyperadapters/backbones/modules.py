@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Modules of a backbone by path, and what one of them is."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Backbones without weights: configurations and shapes, to count with."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Where adapters sit: blocks found in the module tree, or sites named by hand."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Parameters of a backbone: its own, its head's, its output layer's, and who uses each."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Commands on a saved adapter: evaluate, predict, bake, info."""
 
 import json
 import sys

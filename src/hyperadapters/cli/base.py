@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""The application, how a command reports errors, and how it prints."""
 
 import functools
 import json

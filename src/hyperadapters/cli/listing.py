@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Commands that list and count: methods, tasks, count."""
 
 from dataclasses import asdict, fields
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""From options to an experiment."""
 
 from typing import Any
 

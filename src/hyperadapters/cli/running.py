@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Commands that train: train, compare."""
 
 from dataclasses import asdict
 from pathlib import Path

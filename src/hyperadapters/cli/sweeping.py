@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Commands over many runs: sweep, cost, report."""
 
 from dataclasses import asdict
 from pathlib import Path

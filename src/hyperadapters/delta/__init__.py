@@ -1,4 +1,10 @@
-"""TODO-DOC"""
+"""The Delta: what is trained, measured, saved and switched, and how it reaches the backbone.
+
+Read the two contracts first: `method` (a frozen dataclass that builds parts) and `part` (a group of trained tensors
+and the hooks that put them to work). Then `delta`, and `generation`, which decides when weights are made.
+`adapters_at_sites`, `owned_tensors`, `shadowing` and `whole_backbone` are the ways to reach a backbone. May import
+the packages above.
+"""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Bottleneck adapters at the sites of a backbone."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Tensors of one adapter, or of several of which each row of a batch uses its own."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""When weights are made: what one pass generated, and whether it may serve again."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""The Delta's own task head."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""The Delta's own copies of tensors of the backbone: layer norms, the output layer, heads."""
 
 from collections.abc import Callable, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""How a module computes with a Delta's tensor in place of its own parameter."""
 
 from collections.abc import Callable
 from functools import partial

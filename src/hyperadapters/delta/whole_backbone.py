@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Full fine-tuning: the backbone's own parameters train in place."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

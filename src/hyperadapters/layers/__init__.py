@@ -1,4 +1,8 @@
-"""TODO-DOC"""
+"""Tensor code of the papers: Kronecker products, bottlenecks, hypernetworks, random projections, dropout masks.
+
+Read `matrices` first: it makes the weights of all sites in one contraction. `adapter_index` says which adapter each
+row of a batch uses. Knows tensors and shapes, and no transformer; imports `_utils` alone.
+"""
 
 import lazy_loader
 

@@ -1,4 +1,8 @@
-"""TODO-DOC"""
+"""The methods, one file a family: each with its presets and the learning rates to start from.
+
+Read `adapters` first (Houlsby, Pfeiffer, AdapterDrop, low-rank, PHM, Compacter). A new method is one new file here;
+`registry` finds it. May import `_utils`, `layers`, `backbones` and `delta`.
+"""
 
 import lazy_loader
 

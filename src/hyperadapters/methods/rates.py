@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Learning rates to start from."""
 
 from hyperadapters.backbones import EMBEDDED
 from hyperadapters.delta import Method

@@ -1,4 +1,7 @@
-"""TODO-DOC"""
+"""Numbers of the papers: parameter counts, published scores, the table of costs.
+
+Read `parameter_counts`. Everything a paper prints stands here once, with its source. May import the packages above.
+"""
 
 import lazy_loader
 

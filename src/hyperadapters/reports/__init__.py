@@ -1,4 +1,8 @@
-"""TODO-DOC"""
+"""Tables, figures and pages from results.
+
+Read `estimates` first (what a difference is worth), then `writing`. Everything here is a function of result files.
+May import the packages above.
+"""
 
 import lazy_loader
 

@@ -1,5 +1,6 @@
 """What other packages use of this one; each name is imported when it is first used."""
 
+from . import figures as figures
 from .markup import Section as Section
 from .markup import in_markdown as in_markdown
 from .writing import read_results as read_results

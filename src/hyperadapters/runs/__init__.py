@@ -1,4 +1,8 @@
-"""TODO-DOC"""
+"""One run as data: an experiment in, a result out, both JSON.
+
+Read `experiment`, then `running` (`run`: load, attach, train, score, save). `warm_start` goes on from a saved
+adapter. May import the packages above.
+"""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""What a run found, as one JSON file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""What a run is trained on: a named task, own files, conversations, or a mixture."""
 
 import math
 from dataclasses import dataclass

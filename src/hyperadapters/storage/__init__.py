@@ -1,4 +1,7 @@
-"""TODO-DOC"""
+"""Saved adapters: reading them, and checking them against a backbone before anything is touched.
+
+Read `loading`. Writing is `Delta.save`. May import the packages above, `methods` included.
+"""
 
 import lazy_loader
 

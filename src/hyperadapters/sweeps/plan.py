@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""What a sweep's file says: experiments, their keys, and the settings that narrow or change them."""
 
 import contextlib
 import hashlib

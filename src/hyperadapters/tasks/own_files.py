@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Tasks from a user's own files."""
 
 from pathlib import Path
 

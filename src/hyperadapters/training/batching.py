@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Which rows make a batch: pure functions of lengths, seed and epoch."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Where a run stands, so that it can go on to the bit."""
 
 import math
 from dataclasses import dataclass, field

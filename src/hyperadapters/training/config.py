@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""How a Delta is trained and how its answers are obtained, as frozen dataclasses."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Causal language models: the answer continues the source."""
 
 import copy
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Rows in tokens."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Encoders: a class or a number from the Delta's own head."""
 
 from collections.abc import Sequence
 from typing import Any

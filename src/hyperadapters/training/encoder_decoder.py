@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Encoder-decoders: text to text."""
 
 from collections.abc import Sequence
 from typing import Any

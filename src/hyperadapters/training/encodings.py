@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""The encoding of each kind of backbone."""
 
 from hyperadapters.backbones import BackboneKind
 from hyperadapters.training.decoder import Decoder

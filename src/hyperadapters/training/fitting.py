@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""`fit`: train a Delta on a task."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Batches of tokens as tensors, and losses over them."""
 
 from collections.abc import Sequence
 from typing import Any

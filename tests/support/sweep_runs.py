@@ -1,0 +1,32 @@
+"""Experiments that a sweep can run in seconds."""
+
+import json
+from dataclasses import replace
+
+from hyperadapters import METHODS, Experiment, FilesTask, Training
+from hyperadapters.sweeps.worker import attempt
+
+
+def rows(folder, count=24):
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps({"t": f"word {i}", "a": "ab"[i % 2]}) + "\n" for i in range(count)))
+    return FilesTask(train=str(path), validation=str(path), text=("t",), answer="a", classify=True)
+
+
+def experiment(folder, **changes):
+    training = Training(lr=1e-3, epochs=1, batch_size=8, checkpoint_seconds=0.05)
+    base = Experiment(method=METHODS["compacter++"], task=rows(folder), training=training)
+    return replace(base, training=replace(training, **changes))
+
+
+def here(jobs, progress):
+    """The engine that runs jobs in this process."""
+    for job in jobs:
+        progress.started(job.key)
+        yield attempt(job)
+
+
+def unused(jobs, progress):
+    """An engine that must get nothing to do."""
+    assert not jobs
+    yield from ()
