@@ -7,9 +7,8 @@ import pytest
 from filelock import FileLock
 from small_backbones import small  # noqa: F401 (a fixture)
 
-from hyperadapters import InputError, load_backbone
+from hyperadapters import InputError, load_backbone, run
 from hyperadapters._utils.files import LOCK
-from hyperadapters.runs import running as run
 from hyperadapters.runs.result import RESULT
 
 

@@ -26,10 +26,10 @@ from hyperadapters import (
     attach,
     fit,
     method_named,
+    run,
     set_fast_dropout,
 )
 from hyperadapters.delta.delta import TENSORS
-from hyperadapters.runs import running as run
 from hyperadapters.runs.result import RESULT, read_result
 from hyperadapters.runs.running import EXPERIMENT, attach_for
 from hyperadapters.sweeps.packing import (

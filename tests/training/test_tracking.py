@@ -7,8 +7,7 @@ from accelerate.tracking import GeneralTracker
 from command_line import refuses
 from sweep_runs import experiment, here, unused
 
-from hyperadapters import InputError
-from hyperadapters.runs import running as run
+from hyperadapters import InputError, run
 from hyperadapters.runs.result import RESULT
 from hyperadapters.runs.running import EXPERIMENT
 from hyperadapters.sweeps.plan import key

@@ -79,8 +79,8 @@ class OwnedTensors(Part):
         """The tensors of the adapters that the rows use, in order."""
         rows = rows if self.adapters > 1 else SINGLE_ADAPTER
         unbound = {
-            name: of_sites(cast(self.type_of(name, rows), selected(tensor, rows.present)), rows)
-            for name, tensor in self.named_parameters()
+            name: of_sites(cast(self.type_of(name, rows), selected(getattr(self, name), rows.present)), rows)
+            for name in dict.fromkeys(name for name, _ in self.places)
         }
         return by_rows([unbound[name][row] for name, row in self.places], rows)
 

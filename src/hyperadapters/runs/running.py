@@ -16,7 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hyperadapters._utils import InputError, console, files, library_versions, short_names
 from hyperadapters.backbones import BackboneKind, default_device, device_of, kind_of, load_backbone
-from hyperadapters.delta import Delta, Method, attach
+from hyperadapters.delta import Delta, Method
+from hyperadapters.methods import attach
 from hyperadapters.runs.display_names import label_of
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.result import RESULT, Result, read_result

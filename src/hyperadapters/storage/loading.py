@@ -19,20 +19,8 @@ from hyperadapters.backbones import (
     load_backbone,
     read_structure,
 )
-from hyperadapters.delta import (
-    CONFIG,
-    FORMAT,
-    TENSORS,
-    Delta,
-    Method,
-    at_rest,
-    attach,
-    build_parts,
-    check_name,
-    check_tasks,
-    trains_in_place,
-)
-from hyperadapters.methods import HyperMethod, method_from_json
+from hyperadapters.delta import CONFIG, FORMAT, TENSORS, Delta, Method, at_rest, build_parts, check_name, check_tasks
+from hyperadapters.methods import HyperMethod, attach, method_from_json
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -136,7 +124,7 @@ def load(
         draft = outline(backbone, method, name, folder, shape, outputs, tasks)
         check_backbone(config, folder, draft.fingerprint())
     files.check_tensors(folder / TENSORS, draft.tensors())
-    saved: StorageDtype = "fp32" if trains_in_place(dict(draft.part_items())) else config["precision"]
+    saved: StorageDtype = "fp32" if draft.trains_in_place else config["precision"]
     held = precision or saved
     with torch.random.fork_rng(devices=[]):
         delta = attach(backbone, method, name, outputs=outputs, layout=shape.layout, tasks=tasks, precision=held)

@@ -314,7 +314,7 @@ def timed(experiment: Experiment, data: Data | Mixture, most: int) -> Pace:
     if experiment.training.gradient_checkpointing:
         enable_checkpointing(backbone)
     delta = attach_for(experiment, backbone, data)
-    kind = ENCODINGS[delta.anatomy.kind]
+    kind = ENCODINGS[delta.structure.kind]
     rows = training_rows(data)
     batches = batches_by_length([kind.length(row) for row in rows], most)
     middle = [rows[number] for number in batches[(len(batches) - 1) // 2]]

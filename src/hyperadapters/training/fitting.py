@@ -6,7 +6,7 @@ from pathlib import Path
 from accelerate import PartialState
 from accelerate.tracking import GeneralTracker
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, resolve_task
 from hyperadapters.backbones import check_checkpointing, device_of, positions_of, precision_of
 from hyperadapters.delta import Delta
 from hyperadapters.methods import suggested_rate
@@ -62,10 +62,10 @@ def check_fit(delta: Delta, data: Data | Mixture, training: Training) -> None:
         check_lengths(delta, task)
     if isinstance(data, Mixture) and not delta.tasks:
         raise InputError(f"a mixture needs a Delta that holds its tasks: attach(..., tasks={names}).")
-    numbers = {delta.task_number(name) for name in names} if delta.tasks else set()
-    if delta.only is not None and numbers != {delta.only}:
+    held = {resolve_task(name, delta.tasks, f"Delta {delta.name!r}") for name in names} if delta.tasks else set()
+    if delta.trained_task is not None and held != {delta.trained_task}:
         raise InputError(
-            f"train_only lets {delta.tasks[delta.only]} alone train, the data is {', '.join(names)}: "
+            f"train_only lets {delta.trained_task} alone train, the data is {', '.join(names)}: "
             "train_only(None) lets all train."
         )
     if training.gradient_checkpointing:
