@@ -79,11 +79,11 @@ class FullFineTuning(Method):
 
     learning_rate: ClassVar[float] = 3e-4
 
-    def check(self, anatomy: ModelStructure) -> None:
+    def check(self, structure: ModelStructure) -> None:
         """Raise InputError if the backbone is quantised or offloaded."""
-        check_writable(self, anatomy)
+        check_writable(self, structure)
 
-    def build(self, backbone: nn.Module, anatomy: ModelStructure, tasks: int) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
         """One part: the backbone itself."""
         return {"backbone": WholeBackbone(backbone)}
 
@@ -95,11 +95,11 @@ class FullMultiTask(Method):
     learning_rate: ClassVar[float] = 3e-4
     many_tasks: ClassVar[bool] = True
 
-    def check(self, anatomy: ModelStructure) -> None:
+    def check(self, structure: ModelStructure) -> None:
         """Raise InputError if the backbone is quantised or offloaded."""
-        check_writable(self, anatomy)
+        check_writable(self, structure)
 
-    def build(self, backbone: nn.Module, anatomy: ModelStructure, tasks: int) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
         """One part, which all tasks share: the backbone itself."""
         return {"backbone": WholeBackbone(backbone)}
 

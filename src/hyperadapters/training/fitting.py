@@ -9,7 +9,6 @@ from accelerate.tracking import GeneralTracker
 from hyperadapters._utils import InputError, resolve_task
 from hyperadapters.backbones import check_checkpointing, device_of, positions_of, precision_of
 from hyperadapters.delta import Delta
-from hyperadapters.methods import suggested_rate
 from hyperadapters.training.config import Evaluation, Training
 from hyperadapters.training.data import Data, Mixture, tasks_of
 from hyperadapters.training.evaluation import check_kind
@@ -32,7 +31,7 @@ def fit(
     Args:
         delta: in use on its backbone.
         data: what `load_data` gave, or a `Mixture` of several.
-        training: settings; by default `Training(lr=suggested_rate(...))`.
+        training: settings; by default the method's `suggested_rate`.
         evaluation: how validation answers are obtained.
         output: folder for checkpoints and the best adapter so far; without one nothing is written.
         resume: go on from the checkpoint in `output` if there is one; the end is the same to the bit (on CPU).
@@ -48,7 +47,7 @@ def fit(
         Interrupted: Ctrl-C; a checkpoint has been written if there is an `output`.
     """
     backbone = str(delta.backbone.config._name_or_path)  # type: ignore[union-attr]
-    training = training or Training(lr=suggested_rate(delta.method, backbone))
+    training = training or Training(lr=delta.method.suggested_rate(backbone))
     check_fit(delta, data, training)
     trainer = Trainer(delta, data, training, evaluation or Evaluation(), output, trackers=trackers, quiet=quiet)
     return trainer.run(resume=resume)
