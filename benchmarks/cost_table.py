@@ -63,7 +63,9 @@ def measure(args: argparse.Namespace, device: torch.device, report: dict[str, An
     took: dict[str, float] = {}
     for _ in range(args.rounds):
         for name, method in methods.items():
-            if found["full" if "full" in found else name] and budget.left() < took.get(name, statistics.mean(took.values())):
+            if found["full" if "full" in found else name] and budget.left() < took.get(
+                name, statistics.mean(took.values())
+            ):
                 return
             start = time.monotonic()
             found[name] += costs(backbone, {name: method}, batches, **how)
@@ -90,7 +92,9 @@ def main() -> None:
     report: dict[str, Any] = {"settings": settings, "device": card(device), "versions": versions()}
     measure(args, device, report, Budget(args.budget))
     for cost in report["methods"]:
-        print(cost["method"], round(1e3 * cost["seconds"], 1), "ms", round(cost["bytes_per_example"] / 1e6, 1), "MB a row")
+        print(
+            cost["method"], round(1e3 * cost["seconds"], 1), "ms", round(cost["bytes_per_example"] / 1e6, 1), "MB a row"
+        )
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_verdicts import ENTRIES as NAMES
-from gpu_verdicts import Damaged, settle
+from gpu_verdicts import DamagedError, settle
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
@@ -37,6 +37,8 @@ BEGINNING = 15
 """Seconds that a process takes before its own clock runs: Python and its packages."""
 ENDING = 10
 """Seconds beyond its budget after which a process is stopped."""
+TOY_SECONDS, TOY_MINUTES = 300, 30
+"""What an entry of a rehearsal and all of it may take at most, on a slow machine that has other work."""
 TINY = {
     "model_type": "t5",
     "vocab_size": 32_128,
@@ -322,7 +324,7 @@ def run_all(
     output.mkdir(parents=True, exist_ok=True)
     outcomes = []
     for number, entry in enumerate(entries, 1):
-        budget = min(entry.seconds, end - time.monotonic() - BEGINNING - ENDING)
+        budget = min(TOY_SECONDS if toy else entry.seconds, end - time.monotonic() - BEGINNING - ENDING)
         why = place.lacks(entry, found)
         if not why and budget < entry.least:
             why = f"{max(0.0, end - time.monotonic()):.0f} s were left"
@@ -357,7 +359,9 @@ def chosen(only: str) -> list[Entry]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=9.0, help="to spend in all")
+    parser.add_argument(
+        "--minutes", type=float, default=9.0, help="to spend in all; a rehearsal takes as long as it takes"
+    )
     parser.add_argument("--output", type=Path, help="folder for one JSON an entry")
     parser.add_argument("--only", default="", help="names of entries, with commas")
     parser.add_argument("--rehearse", action="store_true", help="at toy sizes")
@@ -366,11 +370,11 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="name the entries, and stop")
     parser.add_argument("--settle", type=Path, metavar="FOLDER", help="say what follows from the files of a folder")
     args = parser.parse_args()
-    end = time.monotonic() + 60 * args.minutes
+    end = time.monotonic() + 60 * (TOY_MINUTES if args.rehearse else args.minutes)
     if args.settle:
         try:
             print(settle(args.settle))
-        except Damaged as error:
+        except DamagedError as error:
             raise SystemExit(str(error)) from None
         return
     entries = chosen(args.only)

@@ -24,11 +24,11 @@ Reports = Mapping[str, Any]
 """By entry, what its script reported."""
 
 
-class Damaged(Exception):
+class DamagedError(Exception):
     """A folder or a file in it is not what `gpu.py` wrote."""
 
 
-class Open(Exception):
+class OpenError(Exception):
     """What a verdict needs was not measured."""
 
 
@@ -36,11 +36,11 @@ def at(report: Any, *keys: str) -> Any:
     """Return what lies under these keys, one in the other.
 
     Raises:
-        Open: there is no such key.
+        OpenError: there is no such key.
     """
     for place, key in enumerate(keys):
         if key not in report or report[key] is None:
-            raise Open(f"no {' → '.join(keys[: place + 1])}")
+            raise OpenError(f"no {' → '.join(keys[: place + 1])}")
         report = report[key]
     return report
 
@@ -49,7 +49,7 @@ def settle(folder: Path) -> str:
     """Return a verdict for each decision, then the tables.
 
     Raises:
-        Damaged: the folder holds no entry's file, or one that is damaged.
+        DamagedError: the folder holds no entry's file, or one that is damaged.
     """
     files = read(folder)
     reports = {name: file["report"] for name, file in files.items() if file["report"]}
@@ -70,10 +70,10 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the files of a folder by entry, in order of worth.
 
     Raises:
-        Damaged: there is none, or one is damaged.
+        DamagedError: there is none, or one is damaged.
     """
     if not folder.is_dir():
-        raise Damaged(f"there is no folder {folder}: give the one that --output named.")
+        raise DamagedError(f"there is no folder {folder}: give the one that --output named.")
     found = {}
     for name in ENTRIES:
         path = folder / f"{name}.json"
@@ -82,11 +82,15 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
         try:
             found[name] = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise Damaged(f"{path} is damaged ({error}): take it away, or measure again with --only {name}.") from None
+            raise DamagedError(
+                f"{path} is damaged ({error}): take it away, or measure again with --only {name}."
+            ) from None
         if not isinstance(found[name], dict) or not {"state", "why", "report"} <= found[name].keys():
-            raise Damaged(f"{path} is damaged (not an entry's file): take it away, or measure again with --only {name}.")
+            raise DamagedError(
+                f"{path} is damaged (not an entry's file): take it away, or measure again with --only {name}."
+            )
     if not found:
-        raise Damaged(f"{folder} holds no entry's file ({', '.join(f'{n}.json' for n in ENTRIES[:3])}, …).")
+        raise DamagedError(f"{folder} holds no entry's file ({', '.join(f'{n}.json' for n in ENTRIES[:3])}, …).")
     return found
 
 
@@ -94,15 +98,17 @@ def said(folder: Path, entry: str, verdict: Callable[[Reports], str], reports: R
     """Return a verdict, or that it is open.
 
     Raises:
-        Damaged: the entry's report is not of the form that its script writes.
+        DamagedError: the entry's report is not of the form that its script writes.
     """
     try:
         return verdict(reports)
-    except Open as why:
+    except OpenError as why:
         return f"open, not measured ({why})."
     except (TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
         path = folder / f"{entry}.json"
-        raise Damaged(f"{path} is damaged ({error}): take it away, or measure again with --only {entry}.") from None
+        raise DamagedError(
+            f"{path} is damaged ({error}): take it away, or measure again with --only {entry}."
+        ) from None
 
 
 def floor_verdict(reports: Reports) -> str:
@@ -134,7 +140,7 @@ def kernel_verdict(reports: Reports) -> str:
     """Whether the fused bottleneck goes into the package."""
     cases = at(reports, "kernel", "milliseconds")
     if not cases:
-        raise Open("no case of the kernel")
+        raise OpenError("no case of the kernel")
     over = {name: times["fused"] / min(times["compiled"], times["eager"]) for name, times in cases.items()}
     shown = ", ".join(f"{ratio:.2f} with {name}" for name, ratio in over.items())
     if all(ratio <= WINS for ratio in over.values()):
@@ -152,7 +158,7 @@ def packing_verdict(reports: Reports) -> str:
     """Whether runs that are trained together stay in the package."""
     shapes = at(reports, "packed", "shapes")
     if not shapes:
-        raise Open("no shape of the packed sweep")
+        raise OpenError("no shape of the packed sweep")
     shown = ", ".join(f"{values['ratio']:.1f} at {short(name)}" for name, values in shapes.items())
     best = max(values["ratio"] for values in shapes.values())
     if best >= TIMES_AS_FAST:
@@ -168,7 +174,7 @@ def pool_verdict(reports: Reports) -> str:
             if "pool, many tasks" in values.get(way, {}):
                 found[f"{way}, {number} resident"] = values[way]["pool, many tasks"] / values[way]["pool, one task"]
     if not found:
-        raise Open("no batch of many tasks")
+        raise OpenError("no batch of many tasks")
     shown = ", ".join(f"{ratio:.3f} ({name})" for name, ratio in found.items())
     aim = met(min(found.values()) >= MANY_TASKS)
     return f"{aim}: many tasks have of one task's throughput {shown} (aim {MANY_TASKS})."
@@ -177,14 +183,16 @@ def pool_verdict(reports: Reports) -> str:
 def worth_verdict(reports: Reports) -> str:
     """The number that WORTH_COMPILING should be."""
     shapes = at(reports, "compile", "shapes")
-    passes = {name: values["passes"]["compiled"] for name, values in shapes.items() if "compiled" in values.get("passes", {})}
+    passes = {
+        name: values["passes"]["compiled"] for name, values in shapes.items() if "compiled" in values.get("passes", {})
+    }
     if not passes:
-        raise Open("no compiled pass beside an eager one")
+        raise OpenError("no compiled pass beside an eager one")
     gains = [number for number in passes.values() if number is not None]
     shown = ", ".join(
         f"{'never' if number is None else f'after {number:,} passes'} at {short(name)} "
         f"({shapes[name]['graph_seconds']['compiled'][-1]:.1f} s a graph, "
-        f"{1e3 * (shapes[name]['pass_seconds']['eager'] - shapes[name]['pass_seconds']['compiled']):.2f} ms saved a pass)"
+        f"{saved_milliseconds(shapes[name]['pass_seconds']):.2f} ms saved a pass)"
         for name, number in passes.items()
     )
     if not gains:
@@ -192,6 +200,11 @@ def worth_verdict(reports: Reports) -> str:
     number = rounded_up(max(gains))
     more = "" if len(gains) == len(passes) else " where it pays at all; it should leave the other shapes alone"
     return f"WORTH_COMPILING = {number}{more}. Compiling pays {shown}."
+
+
+def saved_milliseconds(seconds: Mapping[str, float]) -> float:
+    """What compiling saves of a pass."""
+    return 1e3 * (seconds["eager"] - seconds["compiled"])
 
 
 def rounded_up(number: float) -> int:
@@ -210,18 +223,22 @@ def graphs_verdict(reports: Reports) -> str:
         elif "graphs" in values.get("failed", {}):
             failed[name] = values["failed"]["graphs"]
     if not over:
-        raise Open(", ".join(f"{short(name)}: {why}" for name, why in failed.items()) or "no CUDA graph")
+        raise OpenError(", ".join(f"{short(name)}: {why}" for name, why in failed.items()) or "no CUDA graph")
     shown = ", ".join(f"{ratio:.2f} at {short(name)}" for name, ratio in over.items())
     if all(ratio <= WINS for ratio in over.values()):
         return f"`auto` should use CUDA graphs: a pass takes {shown} of the compiled pass without."
-    return f"CUDA graphs stay an option: a pass takes {shown} of the compiled pass without ({WINS} everywhere would win)."
+    return (
+        f"CUDA graphs stay an option: a pass takes {shown} of the compiled pass without ({WINS} everywhere would win)."
+    )
 
 
 def said_verdict(reports: Reports) -> str:
     """Intrinsic-SAID against full fine-tuning."""
     ratios = at(reports, "said", "ratios")
     time, memory = at(ratios, "seconds"), at(ratios, "peak_memory")
-    return f"Intrinsic-SAID takes {time:.2f} of full fine-tuning's time and {memory:.2f} of its memory (paper: 3.4, 1.7)."
+    return (
+        f"Intrinsic-SAID takes {time:.2f} of full fine-tuning's time and {memory:.2f} of its memory (paper: 3.4, 1.7)."
+    )
 
 
 def short(shape: str) -> str:
@@ -277,7 +294,11 @@ def steps_table(entry: str) -> Callable[[Reports], str]:
 def pool_table(reports: Reports) -> str:
     """Many adapters in one batch, over one plain Delta, and peft's mixed batch over one LoRA."""
     rows = [
-        [f"Compacter++, {count} resident, {way}", values[way].get("pool, one task"), values[way].get("pool, many tasks")]
+        [
+            f"Compacter++, {count} resident, {way}",
+            values[way].get("pool, one task"),
+            values[way].get("pool, many tasks"),
+        ]
         for count, values in at(reports, "pool", "Compacter++", "resident").items()
         for way in ("pass", "decoding")
         if way in values

@@ -6,8 +6,8 @@
 Both sides train the same runs of Compacter++ with the same code (`hyperadapters.packed`, `hyperadapters.train`), with
 evaluations of every epoch, on one backbone. In each round the packed side makes one step of all runs, then the other
 side one step of each run. Loading, tests and files are left out. On a CPU the figure is processor time, which other
-programs on the machine hardly touch; on a GPU it is the clock's. `ratio` is the median over whole epochs, the first left
-out where there are more; `difference` is the largest between the weights that the two sides end with.
+programs on the machine hardly touch; on a GPU it is the clock's. `ratio` is the median over whole epochs, the first
+left out where there are more; `difference` is the largest between the weights that the two sides end with.
 
 The rows are pairs of MRPC from --data; without it, pairs of random words as long as MRPC's, for which nothing need be
 there. Any shape but `embedded` is a backbone of those dimensions with random weights.

@@ -10,8 +10,7 @@ ahead. The pool holds 1, 10, … adapters in memory. Time is the process's own p
 variants in turn; a figure is the median over rounds of the ratio of throughputs in the same round. What the operating
 system keeps of files in memory makes load times those of a warm disk cache.
 
-    python benchmarks/pool.py --device cuda --precision bfloat16 --source 128 --counts 10000,64 --files 256 --decode 8 \\
-        --peft --budget 65 --output pool.json                                                      # on a GPU
+    python benchmarks/pool.py --device cuda --precision bfloat16 --counts 10000,64 --files 256 --decode 8 --output …
 
 There, time is the clock's until the work is done, backbone and adapters are held in the given type, and --decode times
 greedy decoding of so many tokens besides. --files writes so many adapters only, each known under several names: every

@@ -1,4 +1,4 @@
-"""Times in interleaved rounds within a budget of seconds, and reports that are written as soon as a part is measured."""
+"""Times in interleaved rounds within a budget of seconds, and reports that are written part by part."""
 
 import argparse
 import json

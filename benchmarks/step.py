@@ -156,7 +156,7 @@ def median_ratio(mine: list[float], theirs: list[float]) -> float:
 
 def floor_of(name: str) -> str:
     """The floor that a variant is compared with."""
-    return f"{name.split()[0]} floor" if name.startswith(("adapters ", "compiled ")) else "floor"
+    return f"{name.split(maxsplit=1)[0]} floor" if name.startswith(("adapters ", "compiled ")) else "floor"
 
 
 def eager_gauges(args: argparse.Namespace, config: PretrainedConfig, batch: Batch) -> dict[str, Gauge]:
@@ -192,9 +192,7 @@ def compiled_gauges(args: argparse.Namespace) -> dict[str, There]:
     setting = {"backbone": args.backbone, "precision": args.precision, "backend": args.backend}
     setting |= {"batch": {key: getattr(args, key) for key in ("rows", "source", "target", "device")}}
     names = ["floor", *args.methods.split(",")]
-    return {
-        f"compiled {name}": There(Worker("compiled_step.py", {**setting, "method": name}), name) for name in names
-    }
+    return {f"compiled {name}": There(Worker("compiled_step.py", {**setting, "method": name}), name) for name in names}
 
 
 def measure_compiled(args: argparse.Namespace, floor: Gauge, budget: Budget) -> tuple[dict[str, Any], dict[str, str]]:
@@ -234,7 +232,9 @@ def main() -> None:
     gauges = eager_gauges(args, config, make_batch(args.rows, args.source, args.target, args.device))
     report: dict[str, Any] = {
         "variants": measure(gauges, args.rounds, budget.share(EAGER) if args.compile else budget),
-        "settings": {k: v for k, v in vars(args).items() if k not in ("output", "adapters_folder", "adapters_versions")},
+        "settings": {
+            k: v for k, v in vars(args).items() if k not in ("output", "adapters_folder", "adapters_versions")
+        },
         "device": card(torch.device(args.device)),
         "versions": versions(),
     }

@@ -5,7 +5,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -107,5 +107,5 @@ def counted(gauges: Mapping[str, There], timeout: float) -> tuple[dict[str, Ther
         for name in late:
             gauges[name].worker.end()
     failed = {name: str(future.exception()) for name, future in futures.items() if future.exception()}
-    failed |= {name: f"not compiled within {timeout:.0f} s" for name in late}
+    failed |= dict.fromkeys(late, f"not compiled within {timeout:.0f} s")
     return {name: gauge for name, gauge in gauges.items() if name not in failed}, failed
