@@ -359,9 +359,7 @@ def chosen(only: str) -> list[Entry]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--minutes", type=float, default=9.0, help="to spend in all; a rehearsal takes as long as it takes"
-    )
+    parser.add_argument("--minutes", type=float, default=9.0, help="to spend in all")
     parser.add_argument("--output", type=Path, help="folder for one JSON an entry")
     parser.add_argument("--only", default="", help="names of entries, with commas")
     parser.add_argument("--rehearse", action="store_true", help="at toy sizes")

@@ -82,16 +82,17 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
         try:
             found[name] = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise DamagedError(
-                f"{path} is damaged ({error}): take it away, or measure again with --only {name}."
-            ) from None
+            raise damaged(path, error) from None
         if not isinstance(found[name], dict) or not {"state", "why", "report"} <= found[name].keys():
-            raise DamagedError(
-                f"{path} is damaged (not an entry's file): take it away, or measure again with --only {name}."
-            )
+            raise damaged(path, "not an entry's file")
     if not found:
         raise DamagedError(f"{folder} holds no entry's file ({', '.join(f'{n}.json' for n in ENTRIES[:3])}, …).")
     return found
+
+
+def damaged(path: Path, why: object) -> DamagedError:
+    """Return the error for a file that is not what it should be."""
+    return DamagedError(f"{path} is damaged ({why}): take it away, or measure again with --only {path.stem}.")
 
 
 def said(folder: Path, entry: str, verdict: Callable[[Reports], str], reports: Reports) -> str:
@@ -105,10 +106,7 @@ def said(folder: Path, entry: str, verdict: Callable[[Reports], str], reports: R
     except OpenError as why:
         return f"open, not measured ({why})."
     except (TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
-        path = folder / f"{entry}.json"
-        raise DamagedError(
-            f"{path} is damaged ({error}): take it away, or measure again with --only {entry}."
-        ) from None
+        raise damaged(folder / f"{entry}.json", error) from None
 
 
 def floor_verdict(reports: Reports) -> str:

@@ -70,7 +70,7 @@ def test_entries_that_fail_or_run_over_do_not_stop_the_others(gpu, place, tmp_pa
         entry(gpu, tmp_path, "sleeps", f"{REPORTS}\nimport time; time.sleep(600)", seconds=3),
         entry(gpu, tmp_path, "works", REPORTS),
     ]
-    outcomes = gpu.run_all(entries, place, tmp_path / "out", {}, toy=True, end=time.monotonic() + 600)
+    outcomes = gpu.run_all(entries, place, tmp_path / "out", {}, toy=False, end=time.monotonic() + 600)
     assert [outcome.state for outcome in outcomes] == ["failed", "out of time", "done"]
     assert outcomes[0].why == "the reason"
     assert "stopped after" in outcomes[1].why
@@ -85,7 +85,7 @@ def test_entries_that_fail_or_run_over_do_not_stop_the_others(gpu, place, tmp_pa
 
 def test_what_does_not_fit_in_the_time_left_is_skipped_and_shorter_ones_go_on(gpu, place, tmp_path):
     entries = [entry(gpu, tmp_path, "long", REPORTS, least=200), entry(gpu, tmp_path, "short", REPORTS)]
-    outcomes = gpu.run_all(entries, place, tmp_path / "out", {}, toy=True, end=time.monotonic() + 100)
+    outcomes = gpu.run_all(entries, place, tmp_path / "out", {}, toy=False, end=time.monotonic() + 100)
     assert [outcome.state for outcome in outcomes] == ["skipped", "done"]
     assert outcomes[0].why.endswith("s were left")
 
