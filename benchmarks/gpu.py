@@ -381,6 +381,7 @@ def main() -> None:
         return
     if not (args.output or args.check):
         parser.error("--output is needed: the folder for the entries' JSON.")
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # the entry under way ends too
     with tempfile.TemporaryDirectory() as work:
         place = Place(Path(work), args.device if args.rehearse else "cuda")
         found = place.check()
