@@ -60,7 +60,7 @@ def test_the_commands_that_need_a_hub_have_options_that_exist():
 
 
 def test_the_counts_in_the_readme_are_those_of_the_tests():
-    from hyperadapters import METHODS, parameters_of
+    from hyperadapters import METHODS, count_parameters
     from methods.test_counts import BASE
 
     table = dict(re.findall(r"^\| `(\S+)` \|.*\| ([\d,]+) \(", README, re.MULTILINE))
@@ -71,7 +71,7 @@ def test_the_counts_in_the_readme_are_those_of_the_tests():
     many = re.findall(r"^\| `(\S+)` \|.*\| ([\d,]+) \|$", (ROOT / "docs" / "multi-task.md").read_text(), re.MULTILINE)
     for name, count in many:
         if name != "full-multitask":
-            assert int(count.replace(",", "")) == parameters_of("t5-base", METHODS[name], 8).trained
+            assert int(count.replace(",", "")) == count_parameters(METHODS[name], backbone="t5-base", tasks=8).trained
     assert {*table, *dict(many)} == set(METHODS)
 
 

@@ -50,12 +50,11 @@ from .training.data import load_data as load_data
 from .training.evaluation import Scores as Scores
 from .training.evaluation import evaluate as evaluate
 from .training.fitting import fit as fit
+from .training.interruption import Interrupted as Interrupted
 from .training.profiling import Cost as Cost
-from .training.profiling import Parameters as Parameters
+from .training.profiling import ParameterCount as ParameterCount
+from .training.profiling import count_parameters as count_parameters
 from .training.profiling import measure as measure
-from .training.profiling import parameters as parameters
-from .training.profiling import parameters_of as parameters_of
 from .training.trainer import FitResult as FitResult
-from .training.trainer import Interrupted as Interrupted
 
 __version__: str

@@ -7,7 +7,7 @@ import torch
 import transformers as hf
 from families import D_MODEL, DECODER, ENCODER, FAMILIES
 
-from hyperadapters import METHODS, InputError, Layout, attach, load, method_named, parameters_of
+from hyperadapters import METHODS, InputError, Layout, attach, count_parameters, load, method_named
 from hyperadapters.backbones.kinds import kind_of
 from hyperadapters.backbones.modules import positions_of
 from hyperadapters.backbones.structure import read_structure
@@ -66,10 +66,10 @@ def test_the_counts_equal_the_closed_form(name):
 def test_houlsby_on_bert_base_counts_as_the_paper(tmp_path):
     """By hand: adapters 2,379,264, norms 38,400, head 1,538."""
     hf.BertConfig().save_pretrained(tmp_path)
-    found = parameters_of(str(tmp_path), method_named("houlsby", {"bottleneck": 64}))
+    found = count_parameters(method_named("houlsby", {"bottleneck": 64}), backbone=str(tmp_path))
     assert found.by_kind == {"adapter": 2_379_264, "norm": 38_400, "head": 1_538}
     assert found.total == 109_482_240
-    assert parameters_of(str(tmp_path), METHODS["full"]).trained == 109_482_240 + 1_538
+    assert count_parameters(METHODS["full"], backbone=str(tmp_path)).trained == 109_482_240 + 1_538
 
 
 def test_in_bert_the_adapter_stands_before_residual_and_norm():

@@ -29,7 +29,7 @@ from hyperadapters import (
     set_fast_dropout,
 )
 from hyperadapters.delta.delta import TENSORS
-from hyperadapters.runs import running as run
+from hyperadapters.runs.running import run
 from hyperadapters.runs.result import RESULT, read_result
 from hyperadapters.runs.running import EXPERIMENT, attach_for
 from hyperadapters.sweeps.packing import (

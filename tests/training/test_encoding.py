@@ -13,13 +13,14 @@ from typer.testing import CliRunner
 from hyperadapters import METHODS, InputError, Training, attach, fit, load_backbone, load_data, method_named, own_task
 from hyperadapters.cli.__main__ import app
 from hyperadapters.tasks.task import Example, FreeText, Labels, Score, TaskFormat
-from hyperadapters.training import evaluation as evaluate
 from hyperadapters.training.config import Evaluation
 from hyperadapters.training.data import Text
 from hyperadapters.training.decoder import score_continuations
 from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.encoder import encoder_batch
+from hyperadapters.training.encoding import Decoding
 from hyperadapters.training.encodings import ENCODINGS
+from hyperadapters.training.evaluation import evaluate
 from hyperadapters.training.tensors import IGNORED, pad_sequences, source_batch
 
 NUMBER = TaskFormat("similarity", ("x",), Score(0.0, 5.0, 0.2))
@@ -47,7 +48,7 @@ def test_scoring_labels_makes_no_logits_of_the_source(name):
 @pytest.mark.parametrize("name", DECODERS)
 def test_a_decoders_labels_have_the_probability_of_a_plain_forward_pass(name, most, monkeypatch):
     """However many of them are computed together."""
-    monkeypatch.setattr("hyperadapters.training.encoder_decoder.LOGITS", most)
+    monkeypatch.setattr("hyperadapters.training.label_strings.LOGITS", most)
     backbone = FAMILIES[name].make()
     delta = attach(backbone, method_named("houlsby", SMALL))
     made, make = [], delta.parts["adapters"].generate
@@ -73,8 +74,8 @@ def test_a_decoder_learns_the_target_alone(name):
 @pytest.mark.parametrize("name", DECODERS)
 def test_left_padding_does_not_change_what_is_generated(name):
     backbone, kind = FAMILIES[name].make(), ENCODINGS["decoder"]
-    together = kind.answer(backbone, ROWS, [BINARY] * len(ROWS), Digits(), "generate", 4, 1)
-    alone = [kind.answer(backbone, [row], [BINARY], Digits(), "generate", 4, 1)[0] for row in ROWS]
+    together = kind.answer(backbone, ROWS, [BINARY] * len(ROWS), Digits(), Decoding("generate", 4))
+    alone = [kind.answer(backbone, [row], [BINARY], Digits(), Decoding("generate", 4))[0] for row in ROWS]
     assert together == alone
 
 
@@ -165,7 +166,7 @@ def test_a_regression_answers_numbers_inside_the_tasks_limits():
     for bias, expected in ((100.0, "5"), (-100.0, "0")):
         with torch.no_grad():
             delta.trained()["head.weight_1"].fill_(bias)
-        assert kind.answer(backbone, ROWS, [NUMBER] * 3, Digits(), "score", 4, 1) == [expected] * 3
+        assert kind.answer(backbone, ROWS, [NUMBER] * 3, Digits(), Decoding("score")) == [expected] * 3
 
 
 @pytest.mark.parametrize("name", ["distilbert", "modernbert", "llama", "qwen3"])
@@ -192,7 +193,7 @@ def test_an_encoder_generates_no_text_and_takes_no_free_text():
 
 
 def test_data_for_another_kind_or_size_of_head_is_refused(tiny):
-    with pytest.raises(InputError, match=r"the data is for an encoder, .* load_data\(..., kind='encoder-decoder'\)"):
+    with pytest.raises(InputError, match=r"the data is for an encoder, .* load_data\(..., backbone=delta.backbone\)"):
         fit(attach(tiny, METHODS["houlsby"]), toy("encoder"), quiet=True)
     delta = attach(FAMILIES["bert"].make(), method_named("houlsby", SMALL), outputs=3)
     with pytest.raises(InputError, match=r"needs a head of 2 output\(s\), the Delta has 3: attach\(..., outputs=2\)"):
@@ -270,7 +271,7 @@ def test_a_decoder_answers_in_free_text(folders, tmp_path):
     files = dict.fromkeys(("train", "validation"), tmp_path / "a.jsonl")
     task = own_task(files, ("x",), "y", classify=False, name="own")
     backbone, tokenizer = load_backbone(folders["decoder"])
-    data = load_data(task, tokenizer, kind="decoder")
+    data = load_data(task, tokenizer, backbone=backbone)
     delta = attach(backbone, METHODS["full"])
     fit(delta, data, Training(lr=3e-3, epochs=60, batch_size=2, evaluate_steps=60), quiet=True)
     assert evaluate(delta, data, "validation", Evaluation(decode="generate")).answers == ["a text", "another"]

@@ -30,11 +30,12 @@ from hyperadapters import (
 )
 from hyperadapters.tasks.metrics import accuracy
 from hyperadapters.tasks.task import Labels
-from hyperadapters.training import evaluation as evaluate
 from hyperadapters.training.checkpoint import CHECKPOINT
 from hyperadapters.training.encoder_decoder import score_labels
-from hyperadapters.training.encoding import label_tokens
-from hyperadapters.training.trainer import Interrupted, Trainer
+from hyperadapters.training.evaluation import evaluate
+from hyperadapters.training.interruption import Interrupted
+from hyperadapters.training.label_strings import label_tokens
+from hyperadapters.training.trainer import Trainer
 
 NO_NETWORK = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
@@ -63,11 +64,6 @@ def test_accumulation_changes_memory_and_not_the_result():
     same(whole, parts, rtol=1e-3, atol=1e-5)
 
 
-def test_the_rate_warms_up_and_falls_to_zero():
-    trainer = Trainer(attach(make_tiny(), METHODS["houlsby"]), toy(), SHORT, Evaluation(), None, quiet=True)
-    assert [round(trainer.rate_factor(step), 3) for step in (0, 1, 2, 11, 20)] == [0.5, 1.0, 1.0, 0.5, 0.0]
-
-
 def test_early_stopping_stops():
     _, found = fitted(Training(lr=1e-12, epochs=50, batch_size=8, patience=2))
     assert [entry["epoch"] for entry in found.history] == [1, 2, 3]
@@ -84,11 +80,6 @@ def test_a_run_counted_in_steps_takes_them_whatever_the_rows_give():
     assert (few.steps, short.steps, few.history[-1]["epoch"]) == (20, 2, 7)
     _, found = fitted(Training(lr=1e-3, steps=5, batch_size=8, evaluate_steps=2))
     assert [entry["step"] for entry in found.history] == [2, 4, 5]
-
-
-def test_a_step_limit_that_is_not_set_leaves_a_run_what_it_was():
-    assert "steps" not in SHORT.to_json()
-    assert Training(lr=1e-3, steps=3).to_json()["steps"] == 3
 
 
 def test_bfloat16_training_leaves_the_backbone_as_it_was():
@@ -325,7 +316,7 @@ def test_the_trainer_of_transformers_trains_an_attached_backbone(tmp_path):
 
 @pytest.mark.parametrize("most", [2**27, 1])
 def test_scored_labels_have_the_probability_that_the_decoder_gives_them(most, monkeypatch):
-    monkeypatch.setattr("hyperadapters.training.encoder_decoder.LOGITS", most)
+    monkeypatch.setattr("hyperadapters.training.label_strings.LOGITS", most)
     backbone, data = make_tiny(), toy()
     form = replace(data.form, target=Labels(("0", "12")))
     labels = label_tokens([form], lambda answers: Digits()(answers).input_ids)

@@ -193,8 +193,8 @@ class TaskFormat:
             target = dict(values["target"])
             cls = TARGETS[target.pop("type")]
             arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in target.items()}
-            fields, bare = (tuple(map(str, found)) for found in (values["fields"], values.get("without_colon", ())))
-            style = values.get("style", "named")
+            fields, bare = (tuple(map(str, found)) for found in (values["fields"], values["without_colon"]))
+            style = values["style"]
             if style not in get_args(Style):
                 raise ValueError(f"style {style!r}")
             return TaskFormat(str(values["name"]), fields, cls(**arguments), bare, style)

@@ -8,25 +8,29 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hyperadapters._utils import PeakMemory, saved_tensors
+from hyperadapters._utils import InputError, PeakMemory, saved_tensors
 from hyperadapters.backbones import Precision, device_of, meta_backbone
 from hyperadapters.delta import Delta, Method, attach
+from hyperadapters.methods import method_named
 from hyperadapters.training.batching import batches_by_length
-from hyperadapters.training.data import Data, Mixture, tasks_of, training_rows, using_tasks_of
+from hyperadapters.training.data import Data, Mixture, tasks_of, training_rows
 from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.encodings import ENCODINGS
+from hyperadapters.training.task_adapters import using_tasks
 
 
 @dataclass(frozen=True)
-class Parameters:
-    """What a method trains on a backbone."""
+class ParameterCount:
+    """The parameters of a Delta beside those of its backbone."""
 
     by_kind: dict[str, int]
+    """Trained parameters by kind: adapter, norm, head, bias, shared and so on."""
     trained: int
+    """Trained parameters, all kinds together."""
     total: int
     """Parameters of the backbone, tied ones once."""
     bytes: int
-    """Size of the saved adapter."""
+    """Size of the saved adapter's tensors, in bytes."""
 
     @property
     def percent(self) -> float:
@@ -34,38 +38,47 @@ class Parameters:
         return 100 * self.trained / self.total
 
 
-def parameters(delta: Delta) -> Parameters:
-    """What a Delta trains, by kind."""
-    by_kind = delta.count()
-    return Parameters(
-        {str(kind): number for kind, number in by_kind.items()},
-        sum(by_kind.values()),
-        delta.anatomy.parameters,
-        delta.bytes(),
-    )
+def count_parameters(counted: Delta | Method | str, *, backbone: str = "", tasks: int = 1) -> ParameterCount:
+    """Count what a Delta trains, or what a method would train on a backbone.
 
+    The count of a method is exact and comes from the backbone's configuration alone, so it is as fast for 11 B as for
+    60 M parameters.
 
-def parameters_of(backbone: str, method: Method, tasks: int = 1) -> Parameters:
-    """What a method would train on a backbone, from its config alone: exact, and as fast for 11 B as for 60 M.
-
-    With several `tasks`, what one Delta of them all would.
+    Args:
+        counted: a Delta, a method, or a method's name such as "compacter++".
+        backbone: of a method, the backbone's name or folder, as for `load_backbone`.
+        tasks: of a method, how many tasks one Delta of it holds.
 
     Raises:
-        InputError: no such backbone, or the method does not fit it.
+        InputError: a method is given without a backbone or a Delta with one, or there is no such method or backbone, or
+            the method does not fit it.
     """
+    if isinstance(counted, Delta):
+        if backbone:
+            raise InputError("a Delta is counted on its own backbone: leave backbone out.")
+        return _count(counted)
+    if not backbone:
+        raise InputError('count_parameters(method) needs a backbone, such as backbone="t5-base".')
+    method = method_named(counted) if isinstance(counted, str) else counted
     names = [str(number) for number in range(tasks)] if tasks > 1 else []
-    return parameters(attach(meta_backbone(backbone), method, tasks=names))
+    return _count(attach(meta_backbone(backbone), method, tasks=names))
+
+
+def _count(delta: Delta) -> ParameterCount:
+    by_kind = {str(kind): number for kind, number in delta.count().items()}
+    return ParameterCount(by_kind, sum(by_kind.values()), delta.anatomy.parameters, delta.bytes())
 
 
 GENERATED_TOKENS = 8
-"""Tokens that `measure` generates for every row, whatever the model would say."""
+"""Tokens that `measure` generates for every row, whatever the model would answer."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a training step and a generation cost: on one batch, of the longest rows there are."""
+    """What a training step and a generation cost on one batch, which holds the longest rows there are."""
 
     rows: int
+    """Rows of the batch."""
     source_length: int
     """Tokens of every row's source, with padding."""
     saved_activations: int
@@ -75,35 +88,38 @@ class Cost:
     step_seconds: float
     """Forward, backward and update: the median of the steps after the first."""
     generate_seconds: float
-    """Eight tokens greedily for every row, or the classes of an encoder: likewise."""
+    """Eight tokens greedily for every row, or the classes of an encoder: the median of all but the first."""
 
 
 def measure(
     delta: Delta, data: Data | Mixture, *, batch_size: int, precision: Precision = "fp32", repeats: int = 3
 ) -> Cost:
-    """What a Delta costs on the longest training rows; its weights and the random state stay as they are.
+    """Measure what a Delta costs on the longest training rows; its weights and the random state stay as they are.
 
     Args:
         delta: in use on its backbone.
         data: what `load_data` gave, or a `Mixture` of several.
-        batch_size: rows of the batch, fewer where there are fewer.
+        batch_size: rows of the batch, if there are as many.
         precision: `bf16` computes the backbone under autocast.
-        repeats: timed steps and generations, after one that is not counted.
+        repeats: number of timed steps and of timed generations, after one of each that is not counted.
+
+    Returns:
+        Seconds, and memory in bytes.
 
     Raises:
         InputError: the Delta is at rest.
     """
     delta.check_in_use()
     rows, first = training_rows(data), tasks_of(data)[0]
-    kind = ENCODINGS[first.kind]
-    longest = [rows[i] for i in batches_by_length([kind.length(row) for row in rows], batch_size)[0]]
+    encoding = ENCODINGS[first.kind]
+    longest = [rows[i] for i in batches_by_length([encoding.length(row) for row in rows], batch_size)[0]]
     device = device_of(delta.backbone)
     loss, step = training_step(delta, longest, first.tokenizer.pad_token_id, precision)
     was_training = delta.backbone.training
 
     def generation() -> None:
-        with torch.no_grad(), using_tasks_of(delta, longest):
-            kind.compute_answers(delta.backbone, longest, first.tokenizer, GENERATED_TOKENS)
+        with torch.no_grad(), using_tasks(delta, [row.task for row in longest]):
+            encoding.compute_answers(delta.backbone, longest, first.tokenizer, GENERATED_TOKENS)
 
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -124,13 +140,22 @@ def measure(
 def training_step(
     delta: Delta, rows: Sequence[Encoded], pad: int, precision: Precision
 ) -> tuple[Callable[[], Tensor], Callable[[], None]]:
-    """The loss of a batch, and a whole training step on it at rate zero, which does all the work and moves nothing."""
+    """Return two functions: one computes the loss of a batch, one makes a whole training step on it at rate zero.
+
+    The step does all the work and moves nothing.
+
+    Args:
+        delta: in use on its backbone.
+        rows: the batch.
+        pad: the token that rows are padded with.
+        precision: `bf16` computes the backbone under autocast.
+    """
     device = device_of(delta.backbone)
-    targets = sum(len(row.target) for row in rows)
+    names, targets = [row.task for row in rows], sum(len(row.target) for row in rows)
     optimizer = torch.optim.AdamW(delta.trained().values(), lr=0.0, weight_decay=0.0)
 
     def loss() -> Tensor:
-        with using_tasks_of(delta, rows), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with using_tasks(delta, names), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             return ENCODINGS[delta.anatomy.kind].losses(delta.backbone, delta.backbone, rows, pad).sum() / targets
 
     def step() -> None:
@@ -142,7 +167,7 @@ def training_step(
 
 
 def median_seconds(action: Callable[[], None], repeats: int, device: torch.device) -> float:
-    """The median time of some repetitions, after one that is not counted."""
+    """Return the median time in seconds of `repeats` calls of an action, after one that is not counted."""
     seconds = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
