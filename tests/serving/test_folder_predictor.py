@@ -15,7 +15,7 @@ from hyperadapters.serving.folder_predictor import FolderPredictor
 from hyperadapters.serving.saved_tasks import saved_task
 from hyperadapters.storage.loading import read_config
 from hyperadapters.tasks.registry import task_named
-from hyperadapters.tasks.task import FreeText, Labels
+from hyperadapters.tasks.targets import FreeText, Labels
 from hyperadapters.training.config import Evaluation, Training
 from hyperadapters.training.encodings import ENCODINGS
 from hyperadapters.training.label_strings import label_tokens

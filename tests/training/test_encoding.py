@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from hyperadapters import METHODS, InputError, Training, attach, fit, load_backbone, load_data, method_named, own_task
 from hyperadapters.cli.__main__ import app
-from hyperadapters.tasks.task import Example, FreeText, Labels, Score, TaskFormat
+from hyperadapters.tasks.targets import FreeText, Labels, Score
+from hyperadapters.tasks.task_format import Example, TaskFormat
 from hyperadapters.training.config import Evaluation
 from hyperadapters.training.data import Text
 from hyperadapters.training.decoder import score_continuations

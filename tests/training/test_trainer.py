@@ -29,7 +29,7 @@ from hyperadapters import (
     load_data,
 )
 from hyperadapters.tasks.metrics import accuracy
-from hyperadapters.tasks.task import Labels
+from hyperadapters.tasks.targets import Labels
 from hyperadapters.training.checkpoint import CHECKPOINT
 from hyperadapters.training.encoder_decoder import score_labels
 from hyperadapters.training.evaluation import evaluate
@@ -357,7 +357,7 @@ def test_an_unknown_split_is_named():
 def test_scoring_free_text_is_refused():
     from dataclasses import replace
 
-    from hyperadapters.tasks.task import FreeText
+    from hyperadapters.tasks.targets import FreeText
 
     data = toy()
     data = replace(data, form=replace(data.form, target=FreeText()))

@@ -154,8 +154,7 @@ def load_task(experiment: Experiment, tokenizer: Any, backbone: nn.Module) -> Da
     seed, text = experiment.training.seed, experiment.text
     mixed = isinstance(experiment.task, MixtureTask)
     found = tuple(
-        load_data(task, tokenizer, folder, text, backbone=backbone, seed=seed, at_most=mixed)
-        for task in tasks
+        load_data(task, tokenizer, folder, text, backbone=backbone, seed=seed, at_most=mixed) for task in tasks
     )
     return Mixture(found, experiment.task.temperature) if isinstance(experiment.task, MixtureTask) else found[0]
 

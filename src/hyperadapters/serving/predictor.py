@@ -10,7 +10,7 @@ from hyperadapters._utils import InputError, Meter
 from hyperadapters.delta import Delta
 from hyperadapters.serving.saved_tasks import saved_task
 from hyperadapters.storage import backbone_of, load, read_config
-from hyperadapters.tasks import Example, TaskFormat, asked, iterate_rows, iterate_unfolded
+from hyperadapters.tasks import Example, TaskFormat, iterate_rows, iterate_unfolded, row_to_answer
 from hyperadapters.training import Evaluation, Text, answer_rows, encode
 
 ROWS_AT_ONCE = 2048
@@ -84,7 +84,7 @@ class Predictor:
             InputError: no such file, or a row is bad; names its line.
         """
         if self.form.style == "conversation":
-            rows = iterate_unfolded(path, asked)
+            rows = iterate_unfolded(path, row_to_answer)
         else:
             rows = iterate_rows(path, {field: field for field in self.form.fields})
         while chunk := list(islice(rows, ROWS_AT_ONCE)):

@@ -82,7 +82,7 @@ def start_member(
 
 @torch.no_grad()
 def stack_members(backbone: nn.Module, method: Method, members: Sequence[Member]) -> Delta:
-    """Return a Delta in use that holds every member as a task; its entries become the tensors of the members' Deltas."""
+    """Return a Delta in use that holds every member as a task; its entries are the tensors of the members' Deltas."""
     deltas = [member.trainer.delta for member in members]
     with torch.random.fork_rng(devices=[]):
         names = [member.name for member in members]
