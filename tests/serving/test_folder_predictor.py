@@ -176,7 +176,7 @@ def test_the_backbone_is_held_as_the_adapters_that_rows_name_were_trained_on(tmp
     predictor = FolderPredictor(tmp_path)
     assert len(list(predictor.file(write(tmp_path / "rows.jsonl", asked)))) == 2
     assert {group.delta.backbone.dtype for group in predictor.groups.values()} == {torch.float32}
-    with pytest.raises(InputError, match="held in different types are answered apart: a on bf16, c on fp32"):
+    with pytest.raises(InputError, match="in different types cannot be answered together: a on bf16, c on fp32"):
         list(FolderPredictor(tmp_path).file(write(tmp_path / "all.jsonl", [{"task": "a", "sentence": "x"}, *asked])))
 
 

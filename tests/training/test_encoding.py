@@ -1,21 +1,14 @@
 """The three kinds of backbone on the same tasks: losses, label scores, answers, commands."""
 
-import json
-from dataclasses import replace
-
 import pytest
 import torch
 from families import DECODER, FAMILIES
 from toy_tasks import BINARY, Digits, toy
 from transformers import BertTokenizer
-from typer.testing import CliRunner
 
-from hyperadapters import METHODS, InputError, Training, attach, fit, load_backbone, load_data, method_named, own_task
-from hyperadapters.cli.__main__ import app
-from hyperadapters.tasks.targets import FreeText, Labels, Score
+from hyperadapters import METHODS, Training, attach, fit, method_named
+from hyperadapters.tasks.targets import Labels, Score
 from hyperadapters.tasks.task_format import Example, TaskFormat
-from hyperadapters.training.config import Evaluation
-from hyperadapters.training.data import Text
 from hyperadapters.training.decoder import score_continuations
 from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.encoder import encoder_batch
@@ -181,115 +174,3 @@ def test_every_kind_learns_with_the_same_loop(name, method):
     assert fitted.history[-1]["loss"] < fitted.history[0]["loss"] - 0.02
     if method == "full":  # a network that was never trained leaves little to its adapters
         assert evaluate(delta, data, "validation").metrics["accuracy"] >= 0.9
-
-
-# -- what is refused -------------------------------------------------------------------------------------------------
-
-
-def test_an_encoder_generates_no_text_and_takes_no_free_text():
-    with pytest.raises(InputError, match="an encoder generates no text"):
-        ENCODINGS["encoder"].mode(BINARY, "generate")
-    with pytest.raises(InputError, match="an encoder answers with classes or numbers"):
-        ENCODINGS["encoder"].outputs(TaskFormat("free", ("x",), FreeText()))
-
-
-def test_data_for_another_kind_or_size_of_head_is_refused(tiny):
-    with pytest.raises(InputError, match=r"the data is for an encoder, .* load_data\(..., backbone=delta.backbone\)"):
-        fit(attach(tiny, METHODS["houlsby"]), toy("encoder"), quiet=True)
-    delta = attach(FAMILIES["bert"].make(), method_named("houlsby", SMALL), outputs=3)
-    with pytest.raises(InputError, match=r"needs a head of 2 output\(s\), the Delta has 3: attach\(..., outputs=2\)"):
-        evaluate(delta, toy("encoder"), "validation")
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "method", "longest", "beside"),
-    [
-        ("bert", "encoder", "houlsby", 513, ""),
-        ("bert", "encoder", "prompt-r", 413, ", 100 of the prompt"),
-        ("gpt2", "decoder", "houlsby", 64, ", 1 of an answer"),
-    ],
-)
-def test_rows_beyond_the_backbones_positions_are_refused(name, kind, method, longest, beside):
-    data = replace(toy(kind), text=Text(target_length=1))
-    delta = attach(FAMILIES[name].make(), METHODS[method], outputs=ENCODINGS[kind].outputs(BINARY))
-    row = data.splits["validation"][0]._replace(source=[5] * longest)
-    data = replace(data, splits={**data.splits, "validation": [row]})
-    with pytest.raises(InputError, match=rf"toy: the longest row has {longest} tokens{beside}; .*positions for"):
-        fit(delta, data, Training(lr=1e-3), quiet=True)
-
-
-def test_free_text_for_an_encoder_is_refused_before_anything_is_written(tmp_path, folders):
-    (tmp_path / "a.jsonl").write_text('{"x": "one", "y": "a text"}\n{"x": "two", "y": "another"}\n')
-    file = str(tmp_path / "a.jsonl")
-    words = ["train", "--backbone", folders["encoder"], "--train", file, "--validation", file]
-    result = CliRunner().invoke(app, [*words, "--text", "x", "--target", "y", "--output", str(tmp_path / "out")])
-    assert result.exit_code == 2
-    assert not (tmp_path / "out").exists()
-
-
-# -- the commands ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> dict[str, str]:
-    """Tiny backbones of two kinds on disk, with the embedded tokenizer."""
-    tokenizer = load_backbone()[1]
-    found = {}
-    for kind, name in (("encoder", "bert"), ("decoder", "llama")):
-        folder = tmp_path_factory.mktemp(kind)
-        FAMILIES[name].make(vocab_size=len(tokenizer)).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        found[kind] = str(folder)
-    return found
-
-
-def command(*words: str) -> dict:
-    result = CliRunner().invoke(app, [*words, "--json"])
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
-
-
-@pytest.mark.parametrize("kind", ["encoder", "decoder"])
-def test_every_command_works_on_every_kind(kind, folders, tmp_path):
-    short = [word for s in ("training.epochs=1", "text.train_rows=64") for word in ("--set", s)]
-    out = str(tmp_path / "compare")
-    given = ["--task", "demo/acceptability", "--backbone", folders[kind]]
-    compared = command("compare", *given, "--methods", "compacter,full", "--output", out, *short)
-    assert [result["method"] for result in compared["results"]] == ["compacter", "full"]
-    adapter = f"{out}/compacter"
-    again = command("evaluate", adapter, "--split", "test")
-    assert again["metrics"] == compared["results"][0]["metrics"]["test"]
-    answers = command("predict", adapter, "this farmers like that king .", "a text")["predictions"]
-    assert set(answers) <= {"0", "1"}
-    assert len(answers) == 2
-    assert command("info", adapter)["backbone"]["outputs"] == (2 if kind == "encoder" else None)
-    counted = command("count", "--backbone", folders[kind], "--method", "compacter")
-    assert counted["trained"] == compared["results"][0]["trained"]
-
-
-def test_a_decoder_answers_in_free_text(folders, tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"x": "one", "y": "a text"}\n{"x": "two", "y": "another"}\n')
-    files = dict.fromkeys(("train", "validation"), tmp_path / "a.jsonl")
-    task = own_task(files, ("x",), "y", classify=False, name="own")
-    backbone, tokenizer = load_backbone(folders["decoder"])
-    data = load_data(task, tokenizer, backbone=backbone)
-    delta = attach(backbone, METHODS["full"])
-    fit(delta, data, Training(lr=3e-3, epochs=60, batch_size=2, evaluate_steps=60), quiet=True)
-    assert evaluate(delta, data, "validation", Evaluation(decode="generate")).answers == ["a text", "another"]
-
-
-def test_tasks_that_need_heads_of_different_sizes_are_refused_with_one_line_and_nothing_is_left(folders, tmp_path):
-    backbone, _ = load_backbone(folders["encoder"])
-    attach(backbone, METHODS["compacter"], outputs=2).save(tmp_path / "two")
-    mixture = ("--task", "demo/sentiment,demo/entailment", "--method", "houlsby", "--backbone", folders["encoder"])
-    started = ("--from", str(tmp_path / "two"), "--task", "demo/entailment")
-    for words, message in {
-        mixture: "these need: demo/sentiment 2, demo/entailment 3",
-        started: "demo/entailment needs a head of 3 output(s), the adapter at",
-        (*started, "--backbone", folders["decoder"]): "was trained on another backbone",
-    }.items():
-        result = CliRunner().invoke(app, ["train", *words, "--output", str(tmp_path / "out")])
-        assert (result.exit_code, result.stdout) == (2, "")
-        assert message in result.stderr
-        assert result.stderr.strip().count("\n") == 0
-        assert not (tmp_path / "out").exists()

@@ -8,9 +8,8 @@ from command_line import refuses
 from sweep_runs import experiment, here, unused
 
 from hyperadapters import InputError
-from hyperadapters.runs import running as run
 from hyperadapters.runs.result import RESULT
-from hyperadapters.runs.running import EXPERIMENT
+from hyperadapters.runs.running import EXPERIMENT, run
 from hyperadapters.sweeps.plan import key
 from hyperadapters.sweeps.sweeping import sweep
 from hyperadapters.training.tracking import flatten

@@ -125,7 +125,9 @@ class FolderPredictor:
         precisions = {served.precision: task for task, served in self._served.items()}
         if len(precisions) > 1:
             which = ", ".join(f"{task} on {precision}" for precision, task in precisions.items())
-            raise InputError(f"adapters of backbones held in different types are answered apart: {which}.")
+            raise InputError(
+                f"adapters of backbones in different types cannot be answered together: {which}. Split the file."
+            )
         first = next(iter(self._served.values()))
         model, self._tokenizer = backbone_of(read_config(first.place.folder), self.backbone)
         members: dict[str, list[ServedTask]] = defaultdict(list)
@@ -144,7 +146,7 @@ class FolderPredictor:
         """Return the answers to rows of tasks that are loaded, in order."""
         tasks = [self._task(task) for task, _ in rows]
         encoded = self._encoded(tasks, [values for _, values in rows])
-        deltas = {group: held.delta for group, held in self.groups.items()}
+        deltas = {name: group.delta for name, group in self.groups.items()}
         batches = plan_batches(tasks, encoded, deltas, self.batch_size)
         nexts = [*batches[1:], None]
         answers = [self._answer(b, following, tasks, encoded) for b, following in zip(batches, nexts, strict=True)]

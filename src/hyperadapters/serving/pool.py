@@ -61,7 +61,7 @@ class Pool:
         """Adapters in memory and their slots, the one used longest ago first."""
         self._free = list(range(resident))
         self._in_use: Counter[str] = Counter()
-        """How many batches under way use each adapter."""
+        """How many open `rows` contexts use each adapter."""
         self._reader = ThreadPoolExecutor(1, thread_name_prefix=f"{name} reads")
         self.reading: OrderedDict[str, Future[dict[str, Tensor]]] = OrderedDict()
         for key, folder in adapters.items():
@@ -104,7 +104,7 @@ class Pool:
         """Forget an adapter, given by name; its folder stays as it is.
 
         Raises:
-            InputError: the pool does not know it, or rows under way use it.
+            InputError: the pool does not know it, or an open `rows` context uses it.
         """
         self._check_known([name])
         if self._in_use[name]:

@@ -127,16 +127,17 @@ OVER_QUESTIONS = (answer_f1, question_exact_match)
 """Metrics whose references are (class, question)."""
 
 
-def bootstrap(
-    metric: Metric, predictions: Sequence[Any], references: Sequence[Any], resamples: int = 500
-) -> tuple[float, float]:
+RESAMPLES = 500
+"""How often `bootstrap` draws rows, with replacement."""
+
+
+def bootstrap(metric: Metric, predictions: Sequence[Any], references: Sequence[Any]) -> tuple[float, float]:
     """Return the 95 % percentile interval of a metric over resampled rows; of MultiRC, over resampled questions.
 
     Args:
         metric: one of this module.
         predictions: decoded answers.
         references: what the metric compares them with.
-        resamples: how often rows are drawn, with replacement.
     """
     if metric is macro_f1:  # a resample may lack a class that the whole has
         metric = partial(macro_f1, labels=distinct_classes(predictions, references))
@@ -146,7 +147,7 @@ def bootstrap(
     groups = list(units.values())
     random = np.random.default_rng(0)
     found = []
-    for _ in range(resamples):
+    for _ in range(RESAMPLES):
         rows = [row for unit in random.integers(len(groups), size=len(groups)) for row in groups[unit]]
         found.append(metric([predictions[row] for row in rows], [references[row] for row in rows]))
     low, high = np.quantile(found, (0.025, 0.975))

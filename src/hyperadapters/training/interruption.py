@@ -9,7 +9,7 @@ from types import FrameType
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during training: a checkpoint was written after the step that was under way."""
+    """Ctrl-C during training: a checkpoint was written at the end of the step."""
 
 
 @contextmanager

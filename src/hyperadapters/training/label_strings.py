@@ -34,7 +34,7 @@ def label_tokens(
 def label_chunks(
     backbone: nn.Module, batch: int, labels: Int[Tensor, "#batch labels seq"]
 ) -> tuple[Int[Tensor, "#batch _ seq"], ...]:
-    """Split label strings into as many together as memory should hold the logits of, for a batch of so many rows."""
+    """Split label strings into chunks whose logits, for `batch` rows, are at most `LOGITS` numbers."""
     vocabulary = backbone.config.get_text_config().vocab_size  # type: ignore[union-attr, operator]
     return torch.split(labels, max(1, LOGITS // (batch * labels.shape[2] * vocabulary)), dim=1)
 

@@ -21,7 +21,7 @@ from hyperadapters.training.task_adapters import using_tasks
 
 @dataclass(frozen=True)
 class ParameterCount:
-    """The parameters of a Delta beside those of its backbone."""
+    """How many parameters a Delta trains, of how many in its backbone."""
 
     by_kind: dict[str, int]
     """Trained parameters by kind: adapter, norm, head, bias, shared and so on."""
@@ -84,16 +84,18 @@ class Cost:
     saved_activations: int
     """Bytes that the forward pass keeps for the backward pass, parameters left out."""
     peak_memory: int
-    """Bytes of a training step; on a CPU beyond what the process held before it."""
+    """Bytes of a training step; on a CPU, those beyond what the process used before it."""
     step_seconds: float
     """Forward, backward and update: the median of the steps after the first."""
     generate_seconds: float
     """Eight tokens greedily for every row, or the classes of an encoder: the median of all but the first."""
 
 
-def measure(
-    delta: Delta, data: Data | Mixture, *, batch_size: int, precision: Precision = "fp32", repeats: int = 3
-) -> Cost:
+REPEATS = 3
+"""Steps and generations that `measure` times, after one of each that is not counted."""
+
+
+def measure(delta: Delta, data: Data | Mixture, *, batch_size: int, precision: Precision = "fp32") -> Cost:
     """Measure what a Delta costs on the longest training rows; its weights and the random state stay as they are.
 
     Args:
@@ -101,7 +103,6 @@ def measure(
         data: what `load_data` gave, or a `Mixture` of several.
         batch_size: rows of the batch, if there are as many.
         precision: `bf16` computes the backbone under autocast.
-        repeats: number of timed steps and of timed generations, after one of each that is not counted.
 
     Returns:
         Seconds, and memory in bytes.
@@ -125,12 +126,12 @@ def measure(
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             memory = PeakMemory(device)
             delta.backbone.train()
-            step_seconds = median_seconds(step, repeats, device)
+            step_seconds = median_seconds(step, REPEATS, device)
             peak = memory.read()
             with saved_tensors(delta.backbone) as saved:
                 loss()
             delta.backbone.eval()
-            generate_seconds = median_seconds(generation, repeats, device)
+            generate_seconds = median_seconds(generation, REPEATS, device)
     finally:
         delta.backbone.train(was_training)
     length = max(len(row.source) for row in longest)

@@ -20,7 +20,7 @@ class Schedule:
 
     @staticmethod
     def of(training: Training, rows: int) -> "Schedule":
-        """Return the schedule of a run on so many training rows."""
+        """Return the schedule of a run on a number of training rows."""
         per_epoch = math.ceil(rows / training.batch_size)
         tenth = math.ceil(training.steps / 10) if training.steps else None
         total = training.steps or training.epochs * per_epoch

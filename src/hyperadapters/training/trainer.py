@@ -87,7 +87,7 @@ class Trainer:
     ) -> None:
         """Prepare the optimizer and the backbone; arguments are those of `fit`.
 
-        `clock` returns seconds; its differences are the seconds that training is said to take.
+        `clock` returns seconds; its differences are counted as the seconds of training.
         """
         self.delta, self.data, self.training, self.evaluation = delta, data, training, evaluation
         self.output = Path(output) if output else None
@@ -324,14 +324,14 @@ class Trainer:
         return self.delta.fingerprint().weights
 
     def _settings(self) -> str:
-        """As JSON, the settings that must be the same when the run is resumed."""
+        """Return, as JSON, the settings that must be the same when the run is resumed."""
         settings = {name: value for name, value in asdict(self.training).items() if name != "checkpoint_seconds"}
         temperature = self.data.temperature if isinstance(self.data, Mixture) else None
         rows, processes = self.batches.checksum, self._accelerator.num_processes
         return json.dumps([settings, str(self.delta.method), rows, temperature, processes])
 
     def _checkpoint_metadata(self) -> dict[str, str]:
-        """What else must be the same: the backbone's weights, how validation is answered, which task trains."""
+        """Return what else must be the same: the backbone's weights, how validation is answered, which task trains."""
         return {
             "backbone": self._backbone_hash,
             "evaluation": json.dumps(asdict(self.evaluation)),
