@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, Meter
+from hyperadapters._utils import InputError
 from hyperadapters.delta import Delta
 from hyperadapters.serving.saved_tasks import saved_task
 from hyperadapters.storage import backbone_of, load, read_config
@@ -54,10 +54,7 @@ class Predictor:
             return []
         encoded, cut = encode(examples, self.form, self.tokenizer, self.text, self.delta.anatomy.kind)
         self.truncated += cut.sources
-        with Meter("predict", 0, quiet=True) as meter:
-            return answer_rows(
-                self.delta, encoded, self.form, self.tokenizer, self.text.target_length, self.evaluation, meter
-            )
+        return answer_rows(self.delta, encoded, self.form, self.tokenizer, self.text.target_length, self.evaluation)
 
     def rows(self, texts: list[str]) -> list[dict[str, Any]]:
         """Return rows made of bare texts: one of each text where the task has one field, else one of all of them.

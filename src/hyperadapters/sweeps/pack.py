@@ -20,7 +20,7 @@ from hyperadapters._utils import NonFiniteLossError
 from hyperadapters.delta import Delta
 from hyperadapters.layers import Stream, drawing_from
 from hyperadapters.sweeps.pack_members import Clock, Member
-from hyperadapters.sweeps.passes import MemberRows, passes
+from hyperadapters.sweeps.passes import MemberRows, plan_passes
 from hyperadapters.training import (
     Encoded,
     Interrupted,
@@ -132,7 +132,7 @@ class Pack:
                 size = math.ceil(len(rows) / accumulation)
                 if accumulated := rows[number * size : (number + 1) * size]:
                     parts.append(MemberRows(member, accumulated))
-            yield from passes(parts, self.most, on_cpu=self.device.type == "cpu")
+            yield from plan_passes(parts, self.most, on_cpu=self.device.type == "cpu")
 
     def _summed_losses(self, parts: Sequence[MemberRows]) -> Float[Tensor, " runs"]:
         """Return each run's loss, summed over its rows, from one pass."""

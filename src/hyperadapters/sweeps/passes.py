@@ -27,7 +27,7 @@ TOKENS = 2048
 """On a CPU, runs share a pass up to this many tokens: enough to keep it busy while its work fits the caches."""
 
 
-def passes(parts: Sequence[MemberRows], most: int, *, on_cpu: bool) -> list[list[MemberRows]]:
+def plan_passes(parts: Sequence[MemberRows], most: int, *, on_cpu: bool) -> list[list[MemberRows]]:
     """Return the rows of runs in as few passes as pay, each of at most `most` runs.
 
     On a CPU a pass costs what its tokens cost, so only rows of the same shape are put together, and each run draws the

@@ -96,7 +96,7 @@ def answer_rows(
     tokenizer: Any,
     target_length: int,
     evaluation: Evaluation,
-    meter: Meter,
+    meter: Meter | None = None,
 ) -> list[str]:
     """Return the answer to every row of one task, in order; rows of like length share a batch.
 
@@ -107,7 +107,7 @@ def answer_rows(
         tokenizer: the backbone's tokenizer.
         target_length: most tokens of a generated answer.
         evaluation: how answers are obtained.
-        meter: is advanced by the rows of each batch.
+        meter: is advanced by the rows of each batch; None: no progress is shown.
     """
     encoding, state = ENCODINGS[delta.anatomy.kind], PartialState()
     decoding = encoding.decoding(form, target_length, evaluation)
@@ -115,7 +115,8 @@ def answer_rows(
     def answer_batch(numbers: Sequence[int]) -> list[str]:
         batch = [rows[i] for i in numbers]
         answers = encoding.answer(delta.backbone, batch, [form] * len(batch), tokenizer, decoding)
-        meter.advance(len(numbers), "")
+        if meter:
+            meter.advance(len(numbers), "")
         return answers
 
     batches = batches_by_length([encoding.length(row) for row in rows], evaluation.batch_size)
