@@ -10,8 +10,8 @@ from torch import nn
 from transformers import AutoModelForSeq2SeqLM
 
 from hyperadapters.backbones import shape_config
-from hyperadapters.methods import attach, method_named
-from hyperadapters.training import Parameters, parameters
+from hyperadapters.delta import ParameterCount
+from hyperadapters.methods import attach, count_parameters, method_named
 
 VOCABULARY = 32_100
 """Rows of the embeddings after resizing to the tokenizer, as Compacter's code did; T5 itself has 32,128."""
@@ -131,10 +131,10 @@ def count_paper_methods(tables: tuple[PaperTable, ...] = TABLES) -> Iterator[Cou
 
 
 @cache
-def counted(backbone: str, method: str, changes: tuple[tuple[str, Any], ...], tasks: int = 1) -> Parameters:
+def counted(backbone: str, method: str, changes: tuple[tuple[str, Any], ...], tasks: int = 1) -> ParameterCount:
     """What a method trains on one of the papers' backbones, for so many tasks at once."""
     names = [str(number) for number in range(tasks)] if tasks > 1 else []
-    return parameters(attach(papers_backbone(backbone), method_named(method, dict(changes)), tasks=names))
+    return count_parameters(attach(papers_backbone(backbone), method_named(method, dict(changes)), tasks=names))
 
 
 def papers_backbone(name: str) -> nn.Module:
@@ -146,7 +146,7 @@ def papers_backbone(name: str) -> nn.Module:
     return backbone
 
 
-def together(found: Parameters, tasks: int) -> tuple[float, float]:
+def together(found: ParameterCount, tasks: int) -> tuple[float, float]:
     """One backbone with the additions of all tasks, in backbones: as the papers count, and as it must be stored.
 
     The papers' 1 + tasks·(added without norms)/backbone forgets that each task has norms of its own.

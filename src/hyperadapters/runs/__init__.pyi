@@ -7,6 +7,7 @@ from .display_names import named as named
 from .display_names import nearest as nearest
 from .experiment import Experiment as Experiment
 from .experiment import apply_changes as apply_changes
+from .finishing import finish_run as finish_run
 from .result import RESULT as RESULT
 from .result import Result as Result
 from .result import read_result as read_result

@@ -9,7 +9,7 @@ from hyperadapters.backbones import EMBEDDED
 from hyperadapters.delta import Method, method_to_json
 from hyperadapters.methods import method_from_json
 from hyperadapters.runs.task_choice import TASK_CHOICES, MixtureTask, TaskChoice
-from hyperadapters.training import LATER, Evaluation, Text, Training
+from hyperadapters.training import Evaluation, Text, Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Experiment:
         return {
             "method": method_to_json(self.method),
             "task": {"type": kind, **settings.dump(self.task)},
-            "training": self.training.to_json(),
+            "training": settings.dump(self.training),
             "backbone": self.backbone,
             "text": settings.dump(self.text),
             "evaluation": settings.dump(self.evaluation),
@@ -83,7 +83,7 @@ class Experiment:
         return Experiment(
             method=method_from_json(values["method"]),
             task=settings.parse(task_type, task, "task"),
-            training=settings.parse(Training, {**LATER, **values["training"]}, "training"),
+            training=settings.parse(Training, values["training"], "training"),
             backbone=values["backbone"],
             text=settings.parse(Text, values["text"], "text"),
             evaluation=settings.parse(Evaluation, values["evaluation"], "evaluation"),

@@ -4,7 +4,7 @@ import gc
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,17 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hyperadapters._utils import InputError, console, files, library_versions, short_names
-from hyperadapters.backbones import BackboneKind, default_device, device_of, kind_of, load_backbone
+from hyperadapters.backbones import default_device, device_of, load_backbone
 from hyperadapters.delta import Delta, Method
-from hyperadapters.methods import attach
+from hyperadapters.methods import attach, count_parameters
 from hyperadapters.runs.display_names import label_of
 from hyperadapters.runs.experiment import Experiment
+from hyperadapters.runs.finishing import finish_run
 from hyperadapters.runs.result import RESULT, Result, read_result
 from hyperadapters.runs.task_choice import MixtureTask, NamedTask, task_definitions, task_name
 from hyperadapters.runs.warm_start import load_warm_start
 from hyperadapters.tasks import TASKS, TaskFormat, bootstrap
 from hyperadapters.training import (
-    CHECKPOINT,
     ENCODINGS,
     Cost,
     Data,
@@ -39,7 +39,6 @@ from hyperadapters.training import (
     load_data,
     log_metrics,
     measure,
-    parameters,
     tasks_of,
     tracked,
 )
@@ -74,8 +73,7 @@ def run(
         if (output / RESULT).exists():
             return read_result(output)
     backbone, tokenizer = backbone_for(experiment)
-    kind = kind_of(backbone.config)
-    data = load_task(experiment, tokenizer, kind)
+    data = load_task(experiment, tokenizer, backbone)
     torch.manual_seed(experiment.training.seed)
     delta = attach_for(experiment, backbone, data)
     check_fit(delta, data, experiment.training)
@@ -98,10 +96,7 @@ def run(
         result = evaluate_run(delta, data, experiment, fitted, quiet=quiet or not main)
         log_result(trackers, result)
         if main:
-            delta.about["scores"] = result.metrics
-            delta.save(output)
-            files.write_json(output / RESULT, asdict(result))
-            (output / CHECKPOINT).unlink(missing_ok=True)
+            finish_run(output, delta, result)
     PartialState().wait_for_everyone()
     return result
 
@@ -149,17 +144,17 @@ def backbone_for(experiment: Experiment) -> tuple[PreTrainedModel, PreTrainedTok
     return load_backbone(experiment.backbone, precision=precision, device=default_device())
 
 
-def load_task(experiment: Experiment, tokenizer: Any, kind: BackboneKind) -> Data | Mixture:
+def load_task(experiment: Experiment, tokenizer: Any, backbone: nn.Module) -> Data | Mixture:
     """The rows of an experiment's task, or of all of its mixture.
 
     Raises:
         InputError: as `load_data` and `Mixture`.
     """
     tasks, folder = task_definitions(experiment.task)
-    seed = experiment.training.seed
+    seed, text = experiment.training.seed, experiment.text
     mixed = isinstance(experiment.task, MixtureTask)
     found = tuple(
-        load_data(task, tokenizer, folder, experiment.text, kind=kind, seed=seed, at_most=mixed) for task in tasks
+        load_data(task, tokenizer, folder, text, backbone=backbone, seed=seed, at_most=mixed) for task in tasks
     )
     return Mixture(found, experiment.task.temperature) if isinstance(experiment.task, MixtureTask) else found[0]
 
@@ -278,7 +273,7 @@ def summarize(
     data: Data | Mixture,
 ) -> Result:
     """Everything worth keeping of a run."""
-    counted = parameters(delta)
+    counted = count_parameters(delta)
     return Result(
         experiment=experiment.to_json(),
         method=label_of(experiment.method),

@@ -24,6 +24,7 @@ from hyperadapters.backbones import (
     resolve_location,
 )
 from hyperadapters.delta import method_to_json
+from hyperadapters.methods import count_parameters
 from hyperadapters.runs import (
     RESULT,
     Experiment,
@@ -46,9 +47,8 @@ from hyperadapters.training import (
     batches_by_length,
     encode,
     evaluate,
-    limited,
+    limit_rows,
     median_seconds,
-    parameters_of,
     tasks_of,
     training_rows,
     training_step,
@@ -185,7 +185,7 @@ def sampled(experiment: Experiment) -> Sample:
     tasks, folder = task_definitions(experiment.task)
     text, seed, mixed = experiment.text, experiment.training.seed, isinstance(experiment.task, MixtureTask)
     read = {task.form.name: task.examples(folder, prefix=text.prefix) for task in tasks}
-    found = [limited(examples, text, name, seed, at_most=mixed) for name, examples in read.items()]
+    found = [limit_rows(examples, text, name, seed, at_most=mixed) for name, examples in read.items()]
     rows = {split: sum(len(examples.get(split, [])) for examples in found) for split in set().union(*found)}
     try:
         tokenizer = AutoTokenizer.from_pretrained(resolve_location(experiment.backbone), trust_remote_code=False)
@@ -261,13 +261,15 @@ class Paces:
             self.note("steps and answers timed here", experiment)
             return self.timed[what]
         self.note(f"half of this machine's {self.flops() / 1e9:,.0f} GFLOP/s in matrix products", experiment)
-        a_token = FLOPS_A_PARAMETER * parameters_of(backbone, experiment.method).total / (0.5 * self.flops())
+        a_token = (
+            FLOPS_A_PARAMETER * count_parameters(experiment.method, backbone=backbone).total / (0.5 * self.flops())
+        )
         return Pace(a_token, a_token / 3)
 
     def time(self, what: Any, experiment: Experiment, data: Data | Mixture) -> None:
         """Time some steps and answers, of fewer rows where a whole step would take too long."""
         start = time.monotonic()
-        parameters = parameters_of(experiment.backbone, experiment.method).total
+        parameters = count_parameters(experiment.method, backbone=experiment.backbone).total
         row = statistics.mean(tokens_of(row) for row in training_rows(data))
         a_row = FLOPS_A_PARAMETER * parameters * row / (0.5 * self.flops())
         most = min(experiment.training.batch_size, int(LONGEST_STEP / a_row))

@@ -14,7 +14,7 @@ from typing import Any
 
 from hyperadapters._utils import InputError, console, files, settings, truncate_filename
 from hyperadapters.delta import method_to_json
-from hyperadapters.methods import METHODS
+from hyperadapters.methods import METHODS, count_parameters
 from hyperadapters.runs import (
     EXPERIMENT,
     RESULT,
@@ -27,7 +27,7 @@ from hyperadapters.runs import (
     run,
     task_name,
 )
-from hyperadapters.training import check_trackers, parameters_of
+from hyperadapters.training import check_trackers
 
 SWEEP = "sweep.json"
 
@@ -71,7 +71,7 @@ def check_methods(experiments: Iterable[Experiment]) -> None:
         (e.backbone, json.dumps(method_to_json(e.method), sort_keys=True), tasks_in(e)): e for e in experiments
     }
     for (_, _, tasks), experiment in different.items():
-        parameters_of(experiment.backbone, experiment.method, tasks)
+        count_parameters(experiment.method, backbone=experiment.backbone, tasks=tasks)
 
 
 def tasks_in(experiment: Experiment) -> int:

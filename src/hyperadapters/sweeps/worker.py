@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from hyperadapters._utils import InputError, files
 from hyperadapters.methods import METHODS
 from hyperadapters.runs import EXPERIMENT, RESULT, Experiment, read_result, run
-from hyperadapters.sweeps.packing import run_together
+from hyperadapters.sweeps.packed_runs import run_together
 
 ATTEMPTS = 2
 """A run that fails is tried once more."""
