@@ -129,7 +129,7 @@ class Worker:
         """The process, in a session of its own: Ctrl-C reaches the sweep alone, which passes it on."""
         with log.open("a", encoding="utf-8") as errors:
             return subprocess.Popen(
-                [sys.executable, "-m", "hyperadapters.attempt"],
+                [sys.executable, "-m", "hyperadapters.sweeps.worker"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
                 text=True, env=self.environment(), start_new_session=True,
             )  # fmt: skip

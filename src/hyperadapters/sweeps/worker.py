@@ -1,6 +1,6 @@
 """One run of a sweep, attempted by one process at a time; and the process that attempts runs as it is told.
 
-`python -m hyperadapters.attempt` reads jobs, one JSON line each, and answers each with one line.
+`python -m hyperadapters.sweeps.worker` reads jobs, one JSON line each, and answers each with one line.
 """
 
 import contextlib
