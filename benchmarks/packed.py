@@ -22,7 +22,7 @@ from torch import nn
 
 import hyperadapters as ha
 from hyperadapters._utils import library_versions
-from hyperadapters.backbones import default_device, kind_of
+from hyperadapters.backbones import default_device
 from hyperadapters.papers import random_backbone
 from hyperadapters.runs import load_task
 from hyperadapters.sweeps import Clock, Costs, Member, Pack, free_memory, stack_members, start_member
@@ -100,7 +100,7 @@ def main() -> None:
     device = default_device()
     backbone, tokenizer = backbone_of(args.shape, device)
     runs = experiments(args)
-    of_seed = {e.training.seed: load_task(e, tokenizer, kind_of(backbone.config)) for e in runs}
+    of_seed = {e.training.seed: load_task(e, tokenizer, backbone) for e in runs}
     both = [
         [start_member(i, e, None, backbone, of_seed[e.training.seed], Clock()) for i, e in enumerate(runs)]
         for _ in range(2)

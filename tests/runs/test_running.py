@@ -9,7 +9,7 @@ from small_backbones import small  # noqa: F401 (a fixture)
 
 from hyperadapters import InputError, load_backbone
 from hyperadapters._utils.files import LOCK
-from hyperadapters.runs import running as run
+from hyperadapters.runs.running import run
 from hyperadapters.runs.result import RESULT
 
 
@@ -34,7 +34,7 @@ def test_a_run_begins_without_the_backbones_of_earlier_ones(small, tmp_path, mon
         loaded.append(weakref.ref(backbone))
         return backbone, tokenizer
 
-    monkeypatch.setattr(sys.modules["hyperadapters.runs.running"], "load_backbone", load)
+    monkeypatch.setattr(sys.modules["hyperadapters.runs.building"], "load_backbone", load)
     for number in range(3):
         run(small, tmp_path / str(number), quiet=True)
     assert alive == [0, 0, 0]

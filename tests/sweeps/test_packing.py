@@ -31,7 +31,8 @@ from hyperadapters import (
 from hyperadapters.delta.delta import TENSORS
 from hyperadapters.runs import running as run
 from hyperadapters.runs.result import RESULT, read_result
-from hyperadapters.runs.running import EXPERIMENT, attach_for
+from hyperadapters.runs.building import attach_for
+from hyperadapters.runs.running import EXPERIMENT
 from hyperadapters.sweeps.packing import (
     TOKENS,
     Clock,

@@ -20,7 +20,7 @@ from hyperadapters import (
 )
 from hyperadapters.delta.delta import CONFIG, TENSORS
 from hyperadapters.runs import running as run
-from hyperadapters.runs.running import load_task
+from hyperadapters.runs.building import load_task
 from hyperadapters.serving.predictor import load_predictor
 from hyperadapters.storage.loading import backbone_of, read_config
 from hyperadapters.sweeps.packing import run_together
@@ -44,7 +44,7 @@ def test_a_run_holds_each_in_its_type_and_so_does_all_that_follows(backbone, ada
     assert predictor([{"text": "this farmer sees that king"}])[0] in ("yes", "no")
     model, tokenizer = backbone_of(config)
     delta = load(tmp_path / "out", model)
-    found = evaluate(delta, load_task(small, tokenizer, delta.anatomy.kind), "validation", small.evaluation)
+    found = evaluate(delta, load_task(small, tokenizer, delta.backbone), "validation", small.evaluation)
     assert found.metrics == result.metrics["validation"]
 
 

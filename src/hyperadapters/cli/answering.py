@@ -56,7 +56,7 @@ def evaluate(
     quiet_libraries()
     model, tokenizer = backbone_of(config, backbone)
     delta = load(adapter, model)
-    rows = load_task(experiment, tokenizer, delta.anatomy.kind)
+    rows = load_task(experiment, tokenizer, model)
     how = settings.updated(experiment.evaluation, {"decode": decode} if decode else {}, "evaluation")
     found = score(delta, rows, split, how, quiet=False)
     name = task_name(experiment.task)

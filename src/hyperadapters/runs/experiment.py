@@ -6,10 +6,10 @@ from typing import Any
 
 from hyperadapters._utils import InputError, neighbours, settings
 from hyperadapters.backbones import EMBEDDED
-from hyperadapters.delta import Method, method_to_json
-from hyperadapters.methods import method_from_json
+from hyperadapters.delta import Method
+from hyperadapters.methods import METHOD_TYPES
 from hyperadapters.runs.task_choice import TASK_CHOICES, MixtureTask, TaskChoice
-from hyperadapters.training import LATER, Evaluation, Text, Training
+from hyperadapters.training import Evaluation, Text, Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +30,8 @@ class WarmStart:
 class Experiment:
     """One run, whole: the same experiment gives the same result."""
 
-    method: Method
-    task: TaskChoice
+    method: Method = field(metadata=settings.one_of(METHOD_TYPES))
+    task: TaskChoice = field(metadata=settings.one_of(TASK_CHOICES))
     training: Training
     backbone: str = EMBEDDED
     text: Text = field(default_factory=Text)
@@ -48,47 +48,17 @@ class Experiment:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON; `start` where there is one."""
-        kind = next(name for name, cls in TASK_CHOICES.items() if cls is type(self.task))
-        return {
-            "method": method_to_json(self.method),
-            "task": {"type": kind, **settings.dump(self.task)},
-            "training": self.training.to_json(),
-            "backbone": self.backbone,
-            "text": settings.dump(self.text),
-            "evaluation": settings.dump(self.evaluation),
-            **({"start": settings.dump(self.start)} if self.start else {}),
-        }
+        """Return the experiment as plain JSON; the method and the task say by `type` which they are."""
+        return settings.dump(self)
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "Experiment":
-        """The experiment that `to_json` wrote.
+        """Return the experiment that `to_json` wrote.
 
         Raises:
-            InputError: fields missing, unknown or of a wrong type.
+            InputError: fields are missing, unknown or of a wrong type, or do not go together; all of them in one error.
         """
-        known = {f.name for f in fields(Experiment)}
-        if {*values, "start"} != known:
-            raise InputError(f"an experiment has the fields {', '.join(sorted(known))}; found {', '.join(values)}.")
-        wrong = [
-            name for name, value in values.items() if not isinstance(value, str if name == "backbone" else Mapping)
-        ]
-        if wrong:
-            found = ", ".join(f"{name}: {values[name]!r}" for name in wrong)
-            raise InputError(f"an experiment's backbone is a text, its other fields are JSON objects; found {found}.")
-        task = dict(values["task"])
-        task_type = TASK_CHOICES.get(str(task.pop("type", "")))
-        if task_type is None:
-            raise InputError(f"an experiment's task is of type {', '.join(TASK_CHOICES)}; found {values['task']}.")
-        return Experiment(
-            method=method_from_json(values["method"]),
-            task=settings.parse(task_type, task, "task"),
-            training=settings.parse(Training, {**LATER, **values["training"]}, "training"),
-            backbone=values["backbone"],
-            text=settings.parse(Text, values["text"], "text"),
-            evaluation=settings.parse(Evaluation, values["evaluation"], "evaluation"),
-            start=settings.parse(WarmStart, values["start"], "start") if "start" in values else None,
-        )
+        return settings.parse(Experiment, values, "")
 
 
 def apply_changes(experiment: Experiment, changes: Mapping[str, str]) -> Experiment:

@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -22,22 +22,19 @@ import torch
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError, NonFiniteLossError, files
-from hyperadapters.backbones import kind_of, meta_backbone
+from hyperadapters.backbones import meta_backbone
 from hyperadapters.delta import Delta, Method, attach
 from hyperadapters.layers import Stream, drawing_from
 from hyperadapters.runs import (
     EXPERIMENT,
-    RESULT,
     Experiment,
     MixtureTask,
     attach_for,
     backbone_for,
-    intervals,
+    finish_run,
     load_task,
-    summarize,
 )
 from hyperadapters.training import (
-    CHECKPOINT,
     Cost,
     Data,
     Encoded,
@@ -397,7 +394,7 @@ def run_together(experiments: Mapping[Path, Experiment]) -> dict[Path, str]:
     """
     first = next(iter(experiments.values()))
     backbone, tokenizer = backbone_for(first)
-    clock, kind = Clock(), kind_of(backbone.config)
+    clock = Clock()
     read: dict[tuple[int | None, int], Data] = {}
     members: list[Member] = []
     costs = Costs()
@@ -405,7 +402,7 @@ def run_together(experiments: Mapping[Path, Experiment]) -> dict[Path, str]:
         rows = experiment.text.train_rows
         which = (rows, experiment.training.seed if rows else 0)
         if which not in read:
-            loaded = load_task(experiment, tokenizer, kind)
+            loaded = load_task(experiment, tokenizer, backbone)
             assert isinstance(loaded, Data)
             read[which] = loaded
         files.make_output(place)
@@ -448,12 +445,7 @@ def conclude(pack: Pack, members: Sequence[Member], costs: Costs) -> None:
     scores = {split: pack.evaluate(members, split) for split in splits}
     for member in members:
         own = {split: found[member] for split, found in scores.items()}
-        delta, data, place = member.trainer.delta, member.data, member.trainer.output
+        delta, place, fitted = member.trainer.delta, member.trainer.output, member.trainer.end()
         assert place is not None
-        result = summarize(member.experiment, delta, member.trainer.end(), own, costs.of(member), data)
-        found = intervals(data, result.split, own[result.split])
-        result = replace(result, intervals=found, together=len(pack.members))
-        delta.about["scores"] = result.metrics
-        delta.save(place)
-        files.write_json(place / RESULT, asdict(result))
-        (place / CHECKPOINT).unlink(missing_ok=True)
+        cost, together = costs.of(member), len(pack.members)
+        finish_run(member.experiment, delta, member.data, place, fitted, own, cost, together=together)

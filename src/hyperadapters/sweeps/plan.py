@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, console, files, settings, truncate_filename
+from hyperadapters._utils import InputError, console, files, truncate_filename
 from hyperadapters.delta import method_to_json
 from hyperadapters.methods import METHODS
 from hyperadapters.runs import (
@@ -124,7 +124,7 @@ def faults_placed(path: Path) -> Iterator[None]:
 def identity(experiment: Experiment) -> dict[str, Any]:
     """What makes an experiment itself: all of it but where its files lie and how often checkpoints are written."""
     values = experiment.to_json()
-    if "start" in values:
+    if values["start"]:
         values["start"] = {key: value for key, value in values["start"].items() if key != "adapter"}
     values["task"] = {key: value for key, value in values["task"].items() if key != "data"}
     values["training"] = {key: value for key, value in values["training"].items() if key != "checkpoint_seconds"}
@@ -190,7 +190,7 @@ def setting_at(experiment: Experiment, path: str) -> Any:
     """A setting by its path, also one that was left at its default; `method` is the nearest preset, `task` the task."""
     if path in ("method", "task"):
         return nearest(experiment.method) if path == "method" else task_name(experiment.task)
-    value: Any = {**experiment.to_json(), "training": settings.dump(experiment.training)}
+    value: Any = experiment.to_json()
     for part in path.split("."):
         value = value.get(part, MISSING) if isinstance(value, dict) else MISSING
     return value

@@ -176,7 +176,7 @@ def group_of(result: Result, vary: Sequence[str], *, per_task: bool) -> str:
         *sections, name = path.split(".")
         place = left
         for section in sections:
-            place = place.get(section, {})
+            place = place.get(section) or {}
         place.pop(name, None)
     if not per_task and "names" not in left["task"]:
         left.pop("task")

@@ -47,6 +47,8 @@ class Data:
     """Rows whose target was."""
     kind: BackboneKind = "encoder-decoder"
     """The kind of backbone that the rows were put in tokens for."""
+    available: dict[str, int] = field(default_factory=dict)
+    """Number of rows that the task has in each split, before `text` limits them."""
 
 
 @dataclass(frozen=True)
@@ -118,12 +120,13 @@ def load_data(
         raise InputError("text.source_length and text.target_length are 2 tokens at least.")
     task = task_named(task) if isinstance(task, str) else task
     examples = task.examples(Path(folder) if folder else None, prefix=text.prefix)
+    available = {split: len(rows) for split, rows in examples.items()}
     examples = limited(examples, text, task.form.name, seed, at_most=at_most)
     encoded, sources, targets = {}, {}, {}
     for split, rows in examples.items():
         encoded[split], (sources[split], targets[split]) = encode(rows, task.form, tokenizer, text, kind)
     references = {split: [row.reference for row in rows] for split, rows in examples.items()}
-    return Data(task.form, task.metrics, tokenizer, text, encoded, references, sources, targets, kind)
+    return Data(task.form, task.metrics, tokenizer, text, encoded, references, sources, targets, kind, available)
 
 
 def limited(
