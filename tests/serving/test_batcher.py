@@ -8,8 +8,8 @@ import torch
 
 from hyperadapters import METHODS, InputError, Predictor, attach, load_backbone, load_predictor
 from hyperadapters.delta.method import Method
-from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.building import format_to_json
+from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.task_choice import NamedTask
 from hyperadapters.serving.batcher import Server
 from hyperadapters.serving.predictor import saved_task

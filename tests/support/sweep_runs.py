@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 from hyperadapters import METHODS, Experiment, FilesTask, Training
-from hyperadapters.sweeps.worker import attempt
+from hyperadapters.sweeps.attempts import attempt
 
 
 def rows(folder, count=24):
@@ -20,13 +20,13 @@ def experiment(folder, **changes):
 
 
 def here(jobs, progress):
-    """The engine that runs jobs in this process."""
+    """The executor that runs jobs in this process."""
     for job in jobs:
         progress.started(job.key)
         yield attempt(job)
 
 
 def unused(jobs, progress):
-    """An engine that must get nothing to do."""
+    """An executor that must get nothing to do."""
     assert not jobs
     yield from ()

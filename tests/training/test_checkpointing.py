@@ -11,7 +11,7 @@ from training_runs import SHORT, same
 
 from hyperadapters import METHODS, Experiment, InputError, MixtureTask, Training, attach, fit, method_named
 from hyperadapters.backbones.checkpointing import enable_checkpointing
-from hyperadapters.runs import running as run
+from hyperadapters.runs.running import run
 from hyperadapters.training import profiling as measure
 
 KINDS = {"t5": "encoder-decoder", "bert": "encoder", "llama": "decoder"}

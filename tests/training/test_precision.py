@@ -19,8 +19,8 @@ from hyperadapters import (
     start_from,
 )
 from hyperadapters.delta.delta import CONFIG, TENSORS
-from hyperadapters.runs import running as run
 from hyperadapters.runs.building import load_task
+from hyperadapters.runs.running import run
 from hyperadapters.serving.predictor import load_predictor
 from hyperadapters.storage.loading import backbone_of, read_config
 from hyperadapters.sweeps.packing import run_together

@@ -7,6 +7,7 @@ Its JSON says which by the key `type`.
 import dataclasses
 import functools
 import json
+import operator
 import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_type_hints
@@ -120,7 +121,7 @@ def _without_others(name: str, fields: Mapping[str, Any]) -> type:
 
 def _choice(field: "dataclasses.Field[Any]") -> Any:
     forms = tuple(_form(cls, name) for name, cls in _types_of(field).items())
-    return Annotated[Union[forms], Field(discriminator=TYPE)] if forms else None
+    return Annotated[forms, Field(discriminator=TYPE)] if forms else None
 
 
 def _nested(hint: Any) -> Any:
@@ -128,7 +129,9 @@ def _nested(hint: Any) -> Any:
     if dataclasses.is_dataclass(hint):
         return _form(hint)
     members = get_args(hint)
-    return Union[tuple(map(_nested, members))] if any(map(dataclasses.is_dataclass, members)) else hint
+    return (
+        functools.reduce(operator.or_, map(_nested, members)) if any(map(dataclasses.is_dataclass, members)) else hint
+    )
 
 
 def _validated(adapter: TypeAdapter[Any], cls: type, values: Any, where: str, given: Any = None) -> Any:

@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
 def engine_of(name: str, jobs: int | None, cpus: float, gpus: float | None) -> "Executor":
     """What carries a sweep's runs out."""
-    from hyperadapters.sweeps import on_ray, on_this_machine
+    from hyperadapters.sweeps import local_executor, ray_executor
 
     if name == "ray":
-        return on_ray(cpus=cpus, gpus=gpus, most=jobs)
+        return ray_executor(cpus=cpus, gpus=gpus, most=jobs)
     if cpus != 1 or gpus is not None:
         raise InputError("--cpus and --gpus are shares of a cluster: they go with --engine ray.")
-    return on_this_machine(jobs or 1)
+    return local_executor(jobs or 1)
 
 
 @command
@@ -77,12 +77,12 @@ def sweep(
 
         hyperadapters sweep experiments/table1.py --engine ray --gpus 0.5
     """
-    from hyperadapters.sweeps import chosen, forecast, in_words, load_experiments, overridden
+    from hyperadapters.sweeps import change_all, describe_sweep, forecast, keep_matching, load_experiments
     from hyperadapters.sweeps import sweep as run_all
 
     carried_out = engine_of(engine, jobs, cpus, gpus)
-    planned = overridden(load_experiments(file), backbone=backbone, data=data, changes=changes(settings))
-    planned = chosen(planned, changes(only, "--only", "method=compacter"))
+    planned = change_all(load_experiments(file), backbone=backbone, data=data, changes=changes(settings))
+    planned = keep_matching(planned, changes(only, "--only", "method=compacter"))
     quiet_libraries()
     if dry_run:
         found = forecast(planned, output, jobs=jobs or 1, retry=retry_failed)
@@ -92,7 +92,7 @@ def sweep(
         swept = run_all(
             planned,
             output,
-            engine=carried_out,
+            executor=carried_out,
             retry=retry_failed,
             keep=keep_adapters,
             track=names_in(track),
@@ -102,7 +102,7 @@ def sweep(
         console.print("stopped; nothing is lost. The same command goes on.")
         raise typer.Exit(130) from None
     value = {"output": str(output), "done": list(swept.results), "failed": swept.failed, "elsewhere": swept.elsewhere}
-    show(value, json_output, *in_words(swept, output))
+    show(value, json_output, *describe_sweep(swept, output))
     if swept.failed:
         raise typer.Exit(1)
 

@@ -36,8 +36,8 @@ from hyperadapters.runs import (
     task_definitions,
     task_name,
 )
-from hyperadapters.sweeps.plan import key
-from hyperadapters.sweeps.worker import Job, settled
+from hyperadapters.sweeps.jobs import Job, settled
+from hyperadapters.sweeps.keys import experiment_key
 from hyperadapters.training import (
     ENCODINGS,
     Data,
@@ -111,7 +111,7 @@ def forecast(experiments: Sequence[Experiment], folder: Path, *, jobs: int = 1, 
     from how fast this machine multiplies matrices. Loading and a process's start come on top. With `retry`, what
     failed for good is to be tried again.
     """
-    planned = {key(experiment): experiment for experiment in experiments}
+    planned = {experiment_key(experiment): experiment for experiment in experiments}
     jobs_of = [Job(name, experiment.to_json(), str(folder), keep=False) for name, experiment in planned.items()]
     over = {job.key: report.outcome for job in jobs_of if (report := settled(job))}
     if retry:
