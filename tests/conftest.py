@@ -29,9 +29,13 @@ torch.set_num_threads(1)
 
 UNSEEN: dict[str, Any] = {
     **dict.fromkeys(("seconds", "steps", "best_step", "tokens", "padded_tokens"), 1),
-    **dict.fromkeys(
-        ("averages", "intervals", "invalid", "rows", "rows_available", "truncated", "truncated_targets"), {}
-    ),
+    "averages": {},
+    "intervals": {},
+    "invalid": {},
+    "rows": {},
+    "rows_available": {},
+    "truncated": {},
+    "truncated_targets": {},
     "compilations": 0,
     "decode": "score",
     "device": "cpu",

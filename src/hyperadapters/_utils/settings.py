@@ -10,7 +10,7 @@ import json
 import operator
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_type_hints
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -120,8 +120,8 @@ def _without_others(name: str, fields: Mapping[str, Any]) -> type:
 
 
 def _choice(field: "dataclasses.Field[Any]") -> Any:
-    forms = tuple(_form(cls, name) for name, cls in _types_of(field).items())
-    return Annotated[forms, Field(discriminator=TYPE)] if forms else None
+    forms = [_form(cls, name) for name, cls in _types_of(field).items()]
+    return Annotated[functools.reduce(operator.or_, forms), Field(discriminator=TYPE)] if forms else None
 
 
 def _nested(hint: Any) -> Any:

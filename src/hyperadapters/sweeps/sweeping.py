@@ -76,7 +76,7 @@ def sweep(
     todo = [job for job in jobs if not (job.place / RESULT).exists()]
     progress = Progress(len(jobs), done=len(jobs) - len(todo))
     busy = []
-    for turn in split_by_pack(todo, planned, pack) if pack and not track else [todo]:
+    for turn in split_turns(todo, planned, pack) if pack and not track else [todo]:
         reports = carry_out(turn, executor or local_executor(1), progress)
         with live_progress(progress, quiet=quiet), contextlib.closing(reports):
             for report in reports:
@@ -100,9 +100,7 @@ def carry_out(jobs: Sequence[Job], executor: Executor, progress: Progress) -> Ge
         yield from executor(left, progress)
 
 
-def split_by_pack(
-    jobs: Sequence[Job], experiments: Mapping[str, Experiment], least: int
-) -> tuple[list[Job], list[Job]]:
+def split_turns(jobs: Sequence[Job], experiments: Mapping[str, Experiment], least: int) -> tuple[list[Job], list[Job]]:
     """Divide jobs into two turns: the first runs each pack as one job, the second what a pack has left undone.
 
     A run that failed before is in no pack.
