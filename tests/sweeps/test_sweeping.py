@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -18,12 +17,11 @@ from filelock import FileLock, Timeout
 from sweep_runs import experiment, here, rows, unused
 
 from hyperadapters import METHODS, TASKS, Experiment, InputError, MixtureTask, NamedTask, Text, Training
-from hyperadapters.cli.sweeping import forecast_table
 from hyperadapters.runs.experiment import apply_changes
 from hyperadapters.runs.result import RESULT
 from hyperadapters.sweeps.experiment_files import load_experiments
-from hyperadapters.sweeps.forecasting import answered_tokens, forecast, sampled
-from hyperadapters.sweeps.jobs import ATTEMPTS, Job, Report, discard, record_failure
+from hyperadapters.sweeps.forecasting import forecast
+from hyperadapters.sweeps.jobs import ATTEMPTS, Job, Report, discard
 from hyperadapters.sweeps.keys import experiment_key
 from hyperadapters.sweeps.narrowing import change_all, keep_matching
 from hyperadapters.sweeps.processes import WorkerProcess, local_executor
@@ -229,28 +227,6 @@ def test_a_sweeps_file_is_named_as_python_and_may_hold_dataclasses(tmp_path):
     assert load_experiments(path) == [experiment(tmp_path)]
 
 
-def test_a_forecast_counts_what_is_left(tmp_path):
-    runs = [experiment(tmp_path, epochs=epochs) for epochs in (1, 3)]
-    before = forecast(runs, tmp_path / "out")
-    assert (before.done, before.costs[0].runs, before.costs[0].steps) == (0, 2, 3 + 9)
-    assert before.basis == ["steps and answers timed here: embedded with compacter++"]
-    assert before.costs[0].seconds > 0
-    swept = sweep(runs[:1], tmp_path / "out", executor=here, quiet=True)
-    (result,) = swept.results.values()
-    after = forecast(runs, tmp_path / "out")
-    assert (after.done, after.costs[0].runs, after.costs[0].steps) == (1, 1, 9)
-    assert after.costs[0].tokens == 3 * result.tokens
-    assert after.costs[0].seconds == pytest.approx(3 * result.seconds, rel=0.01)
-    assert after.basis == [f"finished runs in {tmp_path / 'out'}: embedded with compacter++"]
-
-
-def test_a_forecast_rests_on_runs_of_the_same_size(tmp_path):
-    small, large = (replace(experiment(tmp_path), method=replace(METHODS["houlsby"], bottleneck=d)) for d in (4, 8))
-    sweep([small], tmp_path / "out", executor=here, quiet=True)
-    (basis,) = forecast([large], tmp_path / "out").basis
-    assert basis == "steps and answers timed here: embedded with houlsby (bottleneck = 8)"
-
-
 def test_a_damaged_result_is_a_failure_that_says_so_and_holds_up_no_other(tmp_path):
     runs, out = [experiment(tmp_path, seed=seed) for seed in (1, 2)], tmp_path / "out"
     for name in (experiment_key(runs[0]), "another"):
@@ -264,43 +240,6 @@ def test_a_damaged_result_is_a_failure_that_says_so_and_holds_up_no_other(tmp_pa
     assert reason.startswith(f"{out / experiment_key(runs[0]) / RESULT} is not a result of this version")
     assert reason.endswith("Delete that file, and the run is done again.")
     assert (out / experiment_key(runs[0]) / RESULT).read_text() == "{}"
-
-
-def test_a_forecast_leaves_out_what_failed_for_good_unless_it_is_tried_again(tmp_path):
-    run = experiment(tmp_path)
-    record_failure(Job(experiment_key(run), run.to_json(), str(tmp_path), keep=False), "the loss is inf", final=True)
-    left = forecast([run], tmp_path)
-    assert (left.done, left.failed, left.costs) == (0, 1, [])
-    assert "1 failed and are left alone; --retry-failed tries again what failed for good" in forecast_table(left, 1)
-    again = forecast([run], tmp_path, retry=True)
-    assert (again.failed, again.costs[0].runs) == (0, 1)
-
-
-def test_a_forecast_counts_the_rows_that_are_answered(tmp_path):
-    sample = sampled(experiment(tmp_path))
-    assert answered_tokens(experiment(tmp_path, epochs=2, evaluate_steps=1), sample, 6) == 7 * sample.tokens(
-        "validation"
-    )
-    assert answered_tokens(experiment(tmp_path, epochs=2), sample, 6) == 3 * sample.tokens("validation")
-
-
-def test_a_backbone_that_is_not_here_is_forecast_from_the_speed_of_the_machine(tmp_path):
-    found = forecast([replace(experiment(tmp_path), backbone="t5-base")], tmp_path / "out")
-    (basis,) = found.basis
-    assert re.fullmatch(r"half of this machine's [\d,]+ GFLOP/s in matrix products: t5-base with compacter\+\+", basis)
-    assert found.costs[0].tokens == 24 * 128
-
-
-def test_a_forecast_says_what_it_could_not_count(tmp_path):
-    run = Experiment(
-        method=METHODS["full"], task=NamedTask(name="glue/rte", data=str(tmp_path)), training=Training(lr=1)
-    )
-    found = forecast([run], tmp_path / "out")
-    assert not found.costs
-    assert "lacks train.tsv" in found.unknown["glue/rte"]
-    said = [line for line in forecast_table(found, 1) if isinstance(line, str)]
-    assert said[0].startswith("not counted: glue/rte")
-    assert said[-1].startswith("0 done already")
 
 
 def test_runs_that_are_trained_together_count_together():
@@ -332,9 +271,6 @@ def test_a_worker_that_is_interrupted_before_it_starts_does_nothing(tmp_path, mo
     assert worker.process is None
     assert worker.do(job).outcome == "stopped"
     assert not list(tmp_path.glob("a*"))
-
-
-# -- real processes ------------------------------------------------------------------------------------------------
 
 
 def start(path, output, *options):

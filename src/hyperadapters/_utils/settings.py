@@ -58,7 +58,7 @@ def parse(cls: type[T], values: Any, where: str) -> T:
     Raises:
         InputError: fields are missing, unknown or of a wrong type, or do not go together; all of them in one error.
     """
-    return cast(T, _validated(_adapter(cls), cls, values, where))
+    return cast(T, _validated(_adapter(cast(Any, cls)), cls, values, where))
 
 
 def updated(settings: T, changes: Mapping[str, Any], where: str) -> T:
@@ -79,7 +79,7 @@ def typed(cls: type, changes: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return values for some fields of a dataclass, of their types; arguments and errors are those of `updated`."""
     hints = get_type_hints(cls)
     known = [field.name for field in dataclasses.fields(cls) if field.name in changes]
-    adapter = TypeAdapter(_without_others(cls.__name__, {name: hints[name] for name in known}))
+    adapter: TypeAdapter[Any] = TypeAdapter(_without_others(cls.__name__, {name: hints[name] for name in known}))
     plain = {name: _from_text(hints[name], value) if name in known else value for name, value in changes.items()}
     return dict(vars(_validated(adapter, cls, plain, where, given=changes)))
 
@@ -97,7 +97,8 @@ def _from_text(hint: Any, value: Any) -> Any:
 
 
 def _types_of(field: "dataclasses.Field[Any]") -> Mapping[str, type]:
-    return field.metadata.get("types", {})
+    types: Mapping[str, type] = field.metadata.get("types", {})
+    return types
 
 
 @functools.cache
@@ -127,7 +128,7 @@ def _choice(field: "dataclasses.Field[Any]") -> Any:
 def _nested(hint: Any) -> Any:
     """Return a field's type with the forms of dataclasses in place of them."""
     if dataclasses.is_dataclass(hint):
-        return _form(hint)
+        return _form(cast(Any, hint))
     members = get_args(hint)
     return (
         functools.reduce(operator.or_, map(_nested, members)) if any(map(dataclasses.is_dataclass, members)) else hint
@@ -198,6 +199,6 @@ def _held(cls: Any, name: int | str, value: Any) -> Any:
     """Return the dataclass that a field of another holds, by its JSON; None where it holds none."""
     field = next(field for field in dataclasses.fields(cls) if field.name == name)
     if types := _types_of(field):
-        return types.get(value.get(TYPE)) if isinstance(value, Mapping) else None
+        return types.get(str(value.get(TYPE))) if isinstance(value, Mapping) else None
     hint = get_type_hints(cls)[field.name]
     return next(filter(dataclasses.is_dataclass, (hint, *get_args(hint))), None)

@@ -245,15 +245,17 @@ def forecast_table(found: Any, jobs: int) -> list[Any]:
     for column in ("runs", "steps", "tokens", "hours, about"):
         table.add_column(column, justify="right")
     rows = [(cost.task, cost.runs, cost.steps, cost.tokens, cost.seconds) for cost in found.costs]
-    together = [("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:]))] if rows else []
-    for task, *numbers, seconds in [*rows, *together]:
-        table.add_row(task, *(f"{number:,}" for number in numbers), f"{seconds / 3600 / jobs:,.2f}")
+    if rows:
+        _, *columns, seconds = zip(*rows, strict=True)
+        rows.append(("all", *map(sum, columns), None if None in seconds else sum(seconds)))
+    for task, *numbers, seconds in rows:
+        hours = "unknown" if seconds is None else f"{seconds / 3600 / jobs:,.2f}"
+        table.add_row(task, *(f"{number:,}" for number in numbers), hours)
     missing = [f"not counted: {task}: {why}" for task, why in found.unknown.items()]
-    basis = [f"hours from {basis}" for basis in found.basis]
     last = f"{found.done} done already; hours at {jobs} run(s) at a time, with evaluations, without start and loading"
     failed = (
         [f"{found.failed} failed and are left alone; --retry-failed tries again what failed for good"]
         if found.failed
         else []
     )
-    return [*([table] if rows else []), *missing, *basis, *failed, last]
+    return [*([table] if rows else []), *missing, *found.basis, *failed, last]
