@@ -55,7 +55,7 @@ def run(
         Scores, parameters, memory and time, as `result.json` has them.
 
     Raises:
-        InputError: something given is wrong, or another process is at work in the folder; nothing is half-written.
+        InputError: something given is wrong, or another process works in the folder; nothing is half-written.
         Interrupted: Ctrl-C; a checkpoint was written.
     """
     output, main = Path(output), PartialState().is_main_process
@@ -112,7 +112,7 @@ def locked_run_folder(output: Path, experiment: Experiment, *, resume: bool) -> 
     """Keep other processes out of a run's folder, and write there which experiment it holds.
 
     Raises:
-        InputError: it cannot be written, another process is at work in it, or has filled it meanwhile.
+        InputError: it cannot be written, another process works in it, or has filled it meanwhile.
     """
     files.make_output(output)
     with files.alone_in(output):
