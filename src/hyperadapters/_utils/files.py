@@ -116,9 +116,7 @@ def open_tensors(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path} is not a whole safetensors file ({error}). Copy it again from its source."
-        ) from error
+        raise InputError(f"{path} is not a whole safetensors file ({error}). Copy it again from its source.") from error
 
 
 def check_tensors(path: Path, expected: Mapping[str, Tensor]) -> None:
