@@ -30,3 +30,21 @@ def unused(jobs, progress):
     """An executor that must get nothing to do."""
     assert not jobs
     yield from ()
+
+
+PROGRAM = """
+from pathlib import Path
+import json
+from hyperadapters import Experiment
+
+def experiments():
+    return [Experiment.from_json(item) for item in json.loads(Path(__file__).with_suffix(".json").read_text())]
+"""
+
+
+def program(folder, runs):
+    """A sweep's file that returns these runs."""
+    path = folder / "runs.py"
+    path.write_text(PROGRAM)
+    path.with_suffix(".json").write_text(json.dumps([run.to_json() for run in runs]))
+    return path

@@ -14,18 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 from filelock import FileLock, Timeout
-from sweep_runs import experiment, here, rows, unused
+from sweep_runs import experiment, here, program, rows, unused
 
-from hyperadapters import METHODS, TASKS, Experiment, InputError, MixtureTask, NamedTask, Text, Training
-from hyperadapters.runs.experiment import apply_changes
+from hyperadapters import METHODS, InputError, Text
 from hyperadapters.runs.result import RESULT
-from hyperadapters.sweeps.experiment_files import load_experiments
 from hyperadapters.sweeps.forecasting import forecast
-from hyperadapters.sweeps.jobs import ATTEMPTS, Job, Report, discard
+from hyperadapters.sweeps.jobs import ATTEMPTS, discard
 from hyperadapters.sweeps.keys import experiment_key
-from hyperadapters.sweeps.narrowing import change_all, keep_matching
-from hyperadapters.sweeps.processes import WorkerProcess, local_executor
-from hyperadapters.sweeps.progress import Progress
+from hyperadapters.sweeps.processes import local_executor
 from hyperadapters.sweeps.sweeping import sweep
 
 
@@ -44,25 +40,6 @@ def test_a_result_is_left_without_its_adapter_unless_it_is_wanted(tmp_path):
     assert {p.name for p in (tmp_path / "bare" / experiment_key(run)).iterdir()} == {"result.json", "experiment.json"}
     sweep([run], tmp_path / "kept", executor=here, keep=True, quiet=True)
     assert (tmp_path / "kept" / experiment_key(run) / "adapter_model.safetensors").exists()
-
-
-def test_a_key_tells_experiments_apart_but_not_where_their_data_lie(tmp_path):
-    run = Experiment(method=METHODS["phm"], task=NamedTask(name="glue/rte"), training=Training(lr=1e-3))
-    moved = replace(run, task=replace(run.task, data="elsewhere"), training=Training(lr=1e-3, checkpoint_seconds=5))
-    others = [apply_changes(run, {name: value}) for name, value in (("training.seed", "1"), ("method.n", "4"))]
-    assert experiment_key(run) == experiment_key(moved)
-    assert len({experiment_key(other) for other in (run, *others)}) == 3
-    assert experiment_key(run).startswith("glue-rte_phm_")
-    assert experiment_key(apply_changes(run, {"method.n": "4"})).startswith("glue-rte_PHMAdapter_")
-
-
-def test_a_key_of_very_many_tasks_is_a_name_that_a_file_can_have():
-    many = MixtureTask(names=tuple(TASKS))
-    runs = [Experiment(method=METHODS["hyperformer"], task=many, training=Training(lr=lr)) for lr in (1e-3, 1e-2)]
-    assert max(len(f"{experiment_key(run)}.failed.json.tmp".encode()) for run in runs) <= 255
-    assert len({experiment_key(run) for run in runs}) == 2
-    eight = replace(runs[0], task=MixtureTask(names=("glue/mrpc", "glue/rte")))
-    assert experiment_key(eight).startswith("glue-mrpc+glue-rte_hyperformer_")
 
 
 def test_a_failure_is_tried_once_more(tmp_path):
@@ -136,97 +113,6 @@ def test_a_method_that_does_not_fit_is_refused_before_anything_runs(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-PROGRAM = """
-from pathlib import Path
-import json
-from hyperadapters import Experiment
-
-def experiments():
-    return [Experiment.from_json(item) for item in json.loads(Path(__file__).with_suffix(".json").read_text())]
-"""
-
-
-def program(folder, runs):
-    """A sweep's file that returns these runs."""
-    path = folder / "runs.py"
-    path.write_text(PROGRAM)
-    path.with_suffix(".json").write_text(json.dumps([run.to_json() for run in runs]))
-    return path
-
-
-def test_a_sweeps_file_is_run_and_filtered_and_changed(tmp_path):
-    runs = [replace(experiment(tmp_path), method=METHODS[name]) for name in ("full", "compacter")]
-    runs += [replace(run, training=replace(run.training, lr=3e-2)) for run in runs]
-    found = load_experiments(program(tmp_path, runs))
-    assert found == runs
-    assert keep_matching(found, {"method": "compacter"}) == [runs[1], runs[3]]
-    assert keep_matching(found, {"method": "compacter,full", "training.lr": "3e-2"}) == runs[2:]
-    assert keep_matching(found, {"method.n": "4"}) == [runs[1], runs[3]]
-    assert keep_matching(found, {"training.adapter_precision": "fp32", "training.steps": "none"}) == runs
-    changed = change_all(found, backbone="t5-small", changes={"method.n": "8", "training.epochs": "5"})
-    assert {run.backbone for run in changed} == {"t5-small"}
-    assert {run.training.epochs for run in changed} == {5}
-    assert changed[1].method == replace(METHODS["compacter"], n=8)
-    assert changed[0].method == METHODS["full"]
-
-
-def test_a_method_is_taken_by_its_name_in_every_size(tmp_path):
-    presets = (METHODS["houlsby"], METHODS["pfeiffer"])
-    methods = [replace(preset, bottleneck=size) for preset in presets for size in (24, 48)]
-    runs = [replace(experiment(tmp_path), method=method) for method in methods]
-    assert keep_matching(runs, {"method": "pfeiffer"}) == runs[2:]
-    assert keep_matching(runs, {"method": "pfeiffer", "method.bottleneck": "48"}) == runs[3:]
-    with pytest.raises(InputError, match="There are: houlsby, pfeiffer"):
-        keep_matching(runs, {"method": "adapter"})
-
-
-def test_wrong_filters_files_and_settings_are_refused(tmp_path):
-    runs = [experiment(tmp_path)]
-    with pytest.raises(InputError, match="no experiment is left. There are: compacter"):
-        keep_matching(runs, {"method": "ful"})
-    with pytest.raises(InputError, match="no experiment has that setting"):
-        keep_matching(runs, {"rate": "1"})
-    with pytest.raises(InputError, match="no experiment is left. There are: None"):
-        keep_matching(runs, {"training.steps": "100"})
-    with pytest.raises(InputError, match="none of the methods has that field"):
-        change_all(runs, changes={"method.rang": "1"})
-    (tmp_path / "empty.py").write_text("")
-    with pytest.raises(InputError, match=r"no function experiments\(\)"):
-        load_experiments(tmp_path / "empty.py")
-    (tmp_path / "wrong.py").write_text("def experiments(): return [1]")
-    with pytest.raises(InputError, match="must return a list of Experiment"):
-        load_experiments(tmp_path / "wrong.py")
-
-
-FAULTS = [
-    ("import math\n\ndef experiments():\n    return [math.cosine(1)]\n", r"runs.py:4: AttributeError: .*cosine"),
-    ("def experiments(:\n    return []\n", "runs.py:1: SyntaxError: "),
-    ("import no_such_module\n", "runs.py:1: ModuleNotFoundError: No module named 'no_such_module'"),
-    ("from neighbour import x\n", "neighbour.py:2: SyntaxError: "),
-    ("import hyperadapters as ha\n\nha.Training(lr=0)\n", "runs.py:3: training.lr=0: more than 0"),
-]
-
-
-@pytest.mark.parametrize(("text", "message"), FAULTS)
-def test_a_fault_in_a_sweeps_file_is_the_users_and_names_its_line(text, message, tmp_path, monkeypatch):
-    (tmp_path / "neighbour.py").write_text("x = 1\nx = (\n")
-    (tmp_path / "runs.py").write_text(text)
-    monkeypatch.chdir(tmp_path)
-    for path in (Path("runs.py"), tmp_path / "runs.py"):
-        with pytest.raises(InputError, match=message):
-            load_experiments(path)
-
-
-def test_a_sweeps_file_is_named_as_python_and_may_hold_dataclasses(tmp_path):
-    (tmp_path / "runs.txt").write_text("")
-    with pytest.raises(InputError, match=r"runs.txt is no Python file: its name ends in \.py"):
-        load_experiments(tmp_path / "runs.txt")
-    head = "from __future__ import annotations\nfrom dataclasses import dataclass\n"
-    path = program(tmp_path, [experiment(tmp_path)])
-    path.write_text(f"{head}@dataclass\nclass Size:\n    n: int\n{PROGRAM}")
-    assert load_experiments(path) == [experiment(tmp_path)]
-
-
 def test_a_damaged_result_is_a_failure_that_says_so_and_holds_up_no_other(tmp_path):
     runs, out = [experiment(tmp_path, seed=seed) for seed in (1, 2)], tmp_path / "out"
     for name in (experiment_key(runs[0]), "another"):
@@ -240,37 +126,6 @@ def test_a_damaged_result_is_a_failure_that_says_so_and_holds_up_no_other(tmp_pa
     assert reason.startswith(f"{out / experiment_key(runs[0]) / RESULT} is not a result of this version")
     assert reason.endswith("Delete that file, and the run is done again.")
     assert (out / experiment_key(runs[0]) / RESULT).read_text() == "{}"
-
-
-def test_runs_that_are_trained_together_count_together():
-    progress = Progress(50)
-    progress.ended(Report("a", "done", pack=["b", "c"]))
-    assert (progress.done, progress.finished_here) == (3, 3)
-    progress.ended(Report("b", "done"))
-    progress.ended(Report("d", "failed"))
-    assert (progress.done, progress.failed, progress.finished_here) == (3, 1, 3)
-
-
-@pytest.mark.parametrize(("visible", "expected"), [("4,5", ["4", "5", "4"]), ("7", ["7", "7", "7"])])
-def test_gpus_are_dealt_out_in_turn(visible, expected, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert [WorkerProcess(number, 3)._environment()["CUDA_VISIBLE_DEVICES"] for number in range(3)] == expected
-
-
-def test_a_worker_that_is_interrupted_before_it_starts_does_nothing(tmp_path, monkeypatch):
-    worker = WorkerProcess(0, 1)
-    job = Job("a", {}, str(tmp_path), keep=False)
-    begin = worker._start
-
-    def slowly(log):
-        worker.interrupt()  # before there is a process to pass it on to
-        return begin(log)
-
-    monkeypatch.setattr(worker, "_start", slowly)
-    assert worker.do(job).outcome == "stopped"
-    assert worker.process is None
-    assert worker.do(job).outcome == "stopped"
-    assert not list(tmp_path.glob("a*"))
 
 
 def start(path, output, *options):
