@@ -9,7 +9,6 @@ seed before any has two, and the arms that transfer.py starts from come first.
 """
 
 import hyperadapters as ha
-from hyperadapters.methods import suggested_rate
 
 TASKS = (
     "glue/cola",
@@ -48,7 +47,7 @@ def run_of(method: ha.Method, task: ha.NamedTask | ha.MixtureTask, steps: int, s
             source_length=SOURCE_LENGTH, train_rows=250 if alone_on_cb else ROWS, evaluation_rows=EVALUATION_ROWS
         ),
         training=ha.Training(
-            lr=suggested_rate(method, "embedded"),
+            lr=method.suggested_rate("embedded"),
             steps=steps,
             batch_size=BATCH,
             warmup_steps=steps // 10,

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import hyperadapters as ha
 import multitask
-from hyperadapters.methods import suggested_rate
 from hyperadapters.sweeps import experiment_key
 
 STARTS = Path(os.environ.get("STARTS", "results/multitask"))
@@ -59,7 +58,7 @@ def few_shot(method: ha.Method, start: ha.WarmStart, task: str, rows: int, seed:
         start=start,
         text=ha.Text(source_length=multitask.SOURCE_LENGTH, train_rows=rows, evaluation_rows=EVALUATION_ROWS),
         training=ha.Training(
-            lr=suggested_rate(method, "embedded"),
+            lr=method.suggested_rate("embedded"),
             steps=STEPS,
             batch_size=BATCH,
             evaluate_steps=STEPS // 3,

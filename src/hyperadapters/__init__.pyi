@@ -5,9 +5,8 @@ from ._utils.errors import NonFiniteLossError as NonFiniteLossError
 from .backbones.loading import load_backbone as load_backbone
 from .backbones.optimized_dropout import set_fast_dropout as set_fast_dropout
 from .backbones.sites import Layout as Layout
+from .delta.container import attached as attached
 from .delta.delta import Delta as Delta
-from .delta.delta import attach as attach
-from .delta.delta import attached as attached
 from .delta.method import Method as Method
 from .methods.adapters import Adapter as Adapter
 from .methods.adapters import Compacter as Compacter
@@ -23,6 +22,7 @@ from .methods.hyperformer import HyperFormerPlusPlus as HyperFormerPlusPlus
 from .methods.hyperformer import HyperPHM as HyperPHM
 from .methods.prompts import PromptTuning as PromptTuning
 from .methods.registry import METHODS as METHODS
+from .methods.registry import attach as attach
 from .methods.registry import method_named as method_named
 from .methods.said import IntrinsicSAID as IntrinsicSAID
 from .runs.experiment import Experiment as Experiment

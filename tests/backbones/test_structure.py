@@ -78,8 +78,8 @@ def test_in_bert_the_adapter_stands_before_residual_and_norm():
 
     backbone = FAMILIES["bert"].make(hidden_dropout_prob=0.3).train()
     delta = attach(backbone, method_named("houlsby", {**SMALL, "norms": False}))
-    delta.regenerate()
-    weights = delta.generated("adapters")
+    delta._generation.renew()
+    weights = delta._generation.of_part("adapters")
     for layer, block in enumerate(backbone.bert.encoder.layer):
         for index, (sublayer, width) in enumerate(((block.attention.output, 32), (block.output, 48))):
             inner, residual = torch.randn(2, 5, width), torch.randn(2, 5, 32)
@@ -322,7 +322,7 @@ def test_a_mixture_of_experts_that_tells_its_routing_is_adapted_at_its_sum():
     ids = torch.randint(3, 90, (2, 6))
     base = backbone(input_ids=ids).logits
     delta = attach(backbone, method_named("houlsby", {"bottleneck": 8}))
-    assert delta.anatomy.sites[1].module == "model.layers.0.mlp"
+    assert delta.structure.sites[1].module == "model.layers.0.mlp"
     torch.testing.assert_close(backbone(input_ids=ids).logits, base, rtol=1e-3, atol=1e-3)
     torch.nn.init.ones_(delta.trained()["adapters.up_bias"])
     assert not torch.allclose(backbone(input_ids=ids).logits, base, atol=1e-2)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from conftest import make_tiny
 from hyperadapters import METHODS, InputError, attach, load
 from hyperadapters.backbones.checkpointing import enable_checkpointing
-from hyperadapters.delta.delta import attached
+from hyperadapters.delta.container import attached
 
 every_method = pytest.mark.parametrize("name", METHODS)
 

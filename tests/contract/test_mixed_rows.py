@@ -10,7 +10,7 @@ from families import FAMILIES
 from conftest import make_batch, make_tiny
 from hyperadapters import METHODS, InputError, attach, load
 from hyperadapters.backbones.checkpointing import enable_checkpointing
-from hyperadapters.delta.delta import attached
+from hyperadapters.delta.container import attached
 from hyperadapters.training.encoder_decoder import score_labels
 
 TASKS = ("glue/mrpc", "glue/rte", "cola")
@@ -158,8 +158,8 @@ def test_label_scores_follow_their_row(name, tiny, batch):
 def test_a_forward_pass_makes_the_weights_of_mixed_rows_once(name, tiny, batch, monkeypatch):
     delta = moved(name, tiny)
     made = []
-    regenerate = delta.regenerate
-    monkeypatch.setattr(delta, "regenerate", lambda: (made.append(1), regenerate()))
+    renew = delta._generation.renew
+    monkeypatch.setattr(delta._generation, "renew", lambda: (made.append(1), renew()))
     for passes in (1, 2):
         with delta.rows(ROWS):
             tiny(**batch).loss.backward()
@@ -170,8 +170,8 @@ def test_a_forward_pass_makes_the_weights_of_mixed_rows_once(name, tiny, batch, 
 def test_generation_makes_the_weights_of_mixed_rows_once(name, tiny, batch, monkeypatch):
     delta = moved(name, tiny)
     made = []
-    regenerate = delta.regenerate
-    monkeypatch.setattr(delta, "regenerate", lambda: (made.append(1), regenerate()))
+    renew = delta._generation.renew
+    monkeypatch.setattr(delta._generation, "renew", lambda: (made.append(1), renew()))
     with delta.rows(ROWS):
         tiny.generate(**source(batch), num_beams=2, max_new_tokens=5, min_new_tokens=5, do_sample=False)
     assert len(made) == 1

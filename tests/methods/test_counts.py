@@ -7,8 +7,8 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, T5Config
 
 from hyperadapters import METHODS, method_named
-from hyperadapters.delta.delta import attach
 from hyperadapters.methods.adapters import SiteMethod
+from hyperadapters.methods.registry import attach
 from hyperadapters.training.profiling import parameters, parameters_of
 
 SIZES = {

@@ -80,8 +80,8 @@ def test_at_first_the_model_is_the_base_model_bit_for_bit(dtype, tiny, batch):
         before = tiny(**batch).logits
         delta = attach(tiny, METHODS["intrinsic-said"])
         assert torch.equal(tiny(**batch).logits, before)
-    theta = delta.trained()["subspace.vector"][0, : -delta.anatomy.tensors]
-    scales = delta.trained()["subspace.vector"][0, -delta.anatomy.tensors :]
+    theta = delta.trained()["subspace.vector"][0, : -delta.structure.tensors]
+    scales = delta.trained()["subspace.vector"][0, -delta.structure.tensors :]
     assert (theta == 0).all()
     assert (scales == 1).all()
 
@@ -141,7 +141,7 @@ def test_between_the_passes_lie_the_moved_tensors_and_nothing_of_the_projections
     attach(full, METHODS["full"])
     delta = attach(backbone, SMALL)
     moved = 4 * sum(tensor.numel() for tensor in own_parameters(backbone).values())
-    steps = 4 * SMALL.intrinsic_dim * (delta.anatomy.tensors + 2)
+    steps = 4 * SMALL.intrinsic_dim * (delta.structure.tensors + 2)
     assert saved_bytes(backbone, batch) <= saved_bytes(full, batch) + moved + steps
 
 
@@ -153,7 +153,7 @@ def test_a_gradient_is_projected_before_the_layer_below_has_its_own(tiny, batch)
 
     def watch(layer, inputs, output):
         output[0].register_hook(lambda gradient: order.append(layer))
-        moved = delta.generated("subspace")
+        moved = delta._generation.of_part("subspace")
         if layer == "decoder 1":
             moved[top].grad_fn.register_hook(lambda *_: order.append("projected"))
 
@@ -171,7 +171,7 @@ def test_while_decoding_every_tensor_is_made_once(tiny, batch, monkeypatch):
     )
     delta = attach(tiny, SMALL)
     tiny.generate(input_ids=batch["input_ids"], max_new_tokens=5, min_new_tokens=5, do_sample=False)
-    assert len(calls) == len(set(calls)) == delta.anatomy.tensors
+    assert len(calls) == len(set(calls)) == delta.structure.tensors
 
 
 def test_the_projections_do_not_depend_on_the_global_random_state(batch):

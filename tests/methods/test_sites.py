@@ -38,8 +38,8 @@ def by_hand(layer, kind, weights, hidden, memory):
 def test_every_sublayer_of_t5_is_what_the_paper_writes_with_dropout_on():
     backbone = make_tiny(dropout_rate=0.3).train()
     delta = attach(backbone, METHODS["houlsby"])
-    delta.regenerate()
-    weights = delta.generated("adapters")
+    delta._generation.renew()
+    weights = delta._generation.of_part("adapters")
     hidden, memory = torch.randn(2, 5, 48), torch.randn(2, 7, 48)
     for layer, kind, site in sublayers(backbone):
         arguments = {"key_value_states": memory} if kind == "CrossAttention" else {}
@@ -48,8 +48,8 @@ def test_every_sublayer_of_t5_is_what_the_paper_writes_with_dropout_on():
         with delta.disabled():
             torch.manual_seed(7)
             expected = by_hand(layer, kind, None if site is None else weights[site], hidden, memory)
-        delta.regenerate()
-        weights = delta.generated("adapters")
+        delta._generation.renew()
+        weights = delta._generation.of_part("adapters")
         torch.testing.assert_close(found if kind == "FF" else found[0], expected, rtol=0, atol=1e-6)
 
 
@@ -100,10 +100,10 @@ def test_the_shared_slow_weights_are_one_parameter_that_every_site_reaches(tiny,
     delta = attach(tiny, METHODS["compacter"])
     slow = [name for name in delta.trained() if "slow" in name]
     assert slow == ["adapters.matrices.slow.weight"]
-    delta.regenerate()
+    delta._generation.renew()
     parameter = delta.trained()[slow[0]]
     assert parameter.shape == (1, 1, 4, 4, 4)
-    for weights in delta.generated("adapters"):
+    for weights in delta._generation.of_part("adapters"):
         for matrix in (weights.down, weights.up):
             (grad,) = torch.autograd.grad(matrix.sum(), parameter, retain_graph=True)
             assert grad.abs().sum() > 0
@@ -111,11 +111,11 @@ def test_the_shared_slow_weights_are_one_parameter_that_every_site_reaches(tiny,
 
 def test_compacter_starts_as_the_base_model_to_a_ten_millionth(tiny):
     delta = attach(tiny, METHODS["compacter"])
-    delta.regenerate()
+    delta._generation.renew()
     from hyperadapters.layers.bottleneck import bottleneck_adapter
 
     y = torch.randn(64, 48)
-    for weights in delta.generated("adapters"):
+    for weights in delta._generation.of_part("adapters"):
         moved = bottleneck_adapter(y, weights, "gelu_new") - y
         assert moved.norm() < 1e-6 * y.norm()
 
@@ -137,7 +137,7 @@ def test_a_trained_output_layer_is_used_by_embeddings_and_head(tiny, batch):
     before = tiny(**batch).logits
     delta = attach(tiny, method_named("compacter++", {"output_layer": True}))
     torch.testing.assert_close(tiny(**batch).logits, before, rtol=1e-4, atol=1e-4)
-    assert set(delta.anatomy.output) == {"shared", "encoder.embed_tokens", "decoder.embed_tokens", "lm_head"}
+    assert set(delta.structure.output) == {"shared", "encoder.embed_tokens", "decoder.embed_tokens", "lm_head"}
     with torch.no_grad():
         delta.trained()["output_layer.weight"].zero_()
     assert tiny(**batch).logits.abs().max() == 0

@@ -8,10 +8,9 @@ import pytest
 from filelock import FileLock
 from small_backbones import small  # noqa: F401 (a fixture)
 
-from hyperadapters import InputError, load_backbone
+from hyperadapters import InputError, load_backbone, run
 from hyperadapters._utils.files import LOCK
 from hyperadapters.runs.result import RESULT, read_result
-from hyperadapters.runs.running import run
 
 
 def test_a_folder_that_another_process_is_at_work_in_is_left_to_it(small, tmp_path):  # noqa: F811

@@ -79,7 +79,7 @@ def test_with_the_rest_frozen_only_the_new_entry_trains_and_counts(method, tmp_p
     start = start_from(tmp_path / "mix", "rte", freeze=True)
     delta, found = few_shot(start, method)
     assert found.best_step > 0
-    own = {f"{part}.{key}" for part, held in delta.part_items() for key in held.per_adapter()}
+    own = {f"{part}.{key}" for part, held in delta.parts.items() for key in held.per_adapter()}
     for name, tensor in delta.trained().items():
         assert torch.equal(tensor[:2] if name in own else tensor, before.trained()[name])
     assert any(not torch.equal(delta.trained()[name][2], before.trained()[name][0]) for name in own)

@@ -26,12 +26,13 @@ from hyperadapters import (
     attach,
     fit,
     method_named,
+    run,
     set_fast_dropout,
 )
 from hyperadapters.delta.delta import TENSORS
 from hyperadapters.runs.building import attach_for
 from hyperadapters.runs.result import RESULT, read_result
-from hyperadapters.runs.running import EXPERIMENT, run
+from hyperadapters.runs.running import EXPERIMENT
 from hyperadapters.sweeps.keys import experiment_key
 from hyperadapters.sweeps.packing import (
     TOKENS,

@@ -10,10 +10,20 @@ from toy_tasks import BINARY, Digits, toy
 from transformers import BertTokenizer
 from typer.testing import CliRunner
 
-from hyperadapters import METHODS, InputError, Training, attach, fit, load_backbone, load_data, method_named, own_task
+from hyperadapters import (
+    METHODS,
+    InputError,
+    Training,
+    attach,
+    evaluate,
+    fit,
+    load_backbone,
+    load_data,
+    method_named,
+    own_task,
+)
 from hyperadapters.cli.__main__ import app
 from hyperadapters.tasks.task import Example, FreeText, Labels, Score, TaskFormat
-from hyperadapters.training import evaluation as evaluate
 from hyperadapters.training.config import Evaluation
 from hyperadapters.training.data import Text
 from hyperadapters.training.decoder import score_continuations

@@ -5,10 +5,9 @@ import torch
 from torch import nn
 
 from conftest import make_tiny
-from hyperadapters import METHODS, attach
+from hyperadapters import METHODS, attach, measure
 from hyperadapters._utils.memory import saved_tensors
 from hyperadapters.tasks.task import FreeText, TaskFormat
-from hyperadapters.training import profiling as measure
 from hyperadapters.training.data import Data, Text
 from hyperadapters.training.encoded import Encoded
 

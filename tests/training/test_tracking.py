@@ -7,9 +7,9 @@ from accelerate.tracking import GeneralTracker
 from command_line import refuses
 from sweep_runs import experiment, here, unused
 
-from hyperadapters import InputError
+from hyperadapters import InputError, run
 from hyperadapters.runs.result import RESULT
-from hyperadapters.runs.running import EXPERIMENT, run
+from hyperadapters.runs.running import EXPERIMENT
 from hyperadapters.sweeps.keys import experiment_key
 from hyperadapters.sweeps.sweeping import sweep
 from hyperadapters.training.tracking import flat

@@ -24,13 +24,13 @@ from hyperadapters import (
     NonFiniteLossError,
     Training,
     attach,
+    evaluate,
     fit,
     load_backbone,
     load_data,
 )
 from hyperadapters.tasks.metrics import accuracy
 from hyperadapters.tasks.task import Labels
-from hyperadapters.training import evaluation as evaluate
 from hyperadapters.training.checkpoint import CHECKPOINT
 from hyperadapters.training.encoder_decoder import score_labels
 from hyperadapters.training.encoding import label_tokens

@@ -1,4 +1,4 @@
-"""The anatomy of a backbone: where adapters sit, its norms, output layer and head, found from its module tree.
+"""The structure of a backbone: where adapters sit, its norms, output layer and head, found from its module tree.
 
 What structure tells: a *block* is the smallest element of a `ModuleList` that holds an attention and, outside of it, a
 feed-forward. Each of the two ends in its last linear layer that is `d_model` wide: that is where its output leaves,

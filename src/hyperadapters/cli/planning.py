@@ -58,13 +58,12 @@ def choose_task(task: str, data: str, files: dict[str, str], text: str, label: s
 
 def plan(chosen: Any, task: Any, backbone: str, settings: list[str], start: Any = None) -> Any:
     """The experiment that the options describe, with the method's and the task's own defaults."""
-    from hyperadapters.methods import suggested_rate
     from hyperadapters.runs import Experiment, NamedTask, apply_changes, text_for
     from hyperadapters.tasks import task_named
     from hyperadapters.training import Training
 
     epochs = task_named(task.name).epochs if isinstance(task, NamedTask) else 3
-    training = Training(lr=suggested_rate(chosen, backbone), epochs=epochs, **held_types(start))
+    training = Training(lr=chosen.suggested_rate(backbone), epochs=epochs, **held_types(start))
     text = text_for(task)
     experiment = Experiment(method=chosen, task=task, backbone=backbone, training=training, text=text, start=start)
     return apply_changes(experiment, changes(settings))

@@ -2,21 +2,20 @@
 
 from .adapters_at_sites import AdaptersAtSites as AdaptersAtSites
 from .adapters_at_sites import SiteAdapters as SiteAdapters
+from .building import build_parts as build_parts
+from .building import check_tasks as check_tasks
 from .by_row import ByRow as ByRow
 from .by_row import by_rows as by_rows
 from .by_row import for_batch as for_batch
 from .by_row import only as only
+from .container import at_rest as at_rest
+from .container import attached as attached
+from .container import check_name as check_name
+from .container import register as register
 from .delta import CONFIG as CONFIG
 from .delta import FORMAT as FORMAT
 from .delta import TENSORS as TENSORS
 from .delta import Delta as Delta
-from .delta import at_rest as at_rest
-from .delta import attach as attach
-from .delta import build_parts as build_parts
-from .delta import check_name as check_name
-from .delta import check_tasks as check_tasks
-from .delta import register as register
-from .delta import trains_in_place as trains_in_place
 from .generation import continues_from_cache as continues_from_cache
 from .method import Method as Method
 from .method import check_writable as check_writable
@@ -29,4 +28,3 @@ from .part import Handle as Handle
 from .part import ParameterKind as ParameterKind
 from .part import Part as Part
 from .shadowing import shadow as shadow
-from .whole_backbone import WholeBackbone as WholeBackbone

@@ -120,7 +120,7 @@ class SiteAdapters(AdaptersAtSites):
     def weights(self, rows: AdapterIndex) -> AdapterWeights:
         """The matrices from one contraction, or where few rows share one what they are products of; and the vectors."""
         present = rows.present
-        down, up = self.matrices.factors(present) if rows.differ else self.matrices(present)
+        down, up = self.matrices.factors(present) if rows.is_per_row else self.matrices(present)
         vectors = [selected(vector, present) for vector in (self.down_bias, self.up_bias)]
         norms = [None if v is None else self.norm_of(v, present) for v in (self.scale, self.shift)]
         return AdapterWeights(down, vectors[0], up, vectors[1], *norms)

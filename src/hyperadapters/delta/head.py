@@ -15,9 +15,14 @@ from hyperadapters.delta.part import Handle
 class Head(OwnedTensors):
     """The Delta's own task head. While it is in use the backbone knows how many logits there are, as its loss asks."""
 
+    @property
+    def outputs(self) -> int:
+        """How many logits it has."""
+        return self.shapes[-1][0]
+
     def install(self, backbone: nn.Module, generated: Callable[[], Sequence[Tensor | ByRow]]) -> list[Handle]:
         """Hooks around the head's modules, and the number of its logits."""
-        return [*super().install(backbone, generated), Logits(backbone, self.shapes[-1][0])]
+        return [*super().install(backbone, generated), Logits(backbone, self.outputs)]
 
 
 class Logits:
@@ -45,7 +50,7 @@ class Logits:
             setattr(self.config, name, value)
 
 
-def owned_head(backbone: nn.Module, anatomy: ModelStructure, outputs: int | None, adapters: int = 1) -> Head:
+def owned_head(backbone: nn.Module, structure: ModelStructure, outputs: int | None, adapters: int = 1) -> Head:
     """A classification or regression head with `outputs` logits, or None: as the backbone's own, with its values.
 
     With a number given, the last layer is drawn anew, N(0, initializer_range²) with biases of zero, as transformers
@@ -53,8 +58,8 @@ def owned_head(backbone: nn.Module, anatomy: ModelStructure, outputs: int | None
     """
     values: dict[str, Tensor] = {}
     if outputs is not None:
-        last, _, _ = anatomy.head[-1].rpartition(".")
+        last, _, _ = structure.head[-1].rpartition(".")
         width = backbone.get_parameter(f"{last}.weight").shape[1]
         std = getattr(backbone.config, "initializer_range", 0.02)
         values = {f"{last}.weight": torch.randn(outputs, width) * std, f"{last}.bias": torch.zeros(outputs)}
-    return Head("head", backbone, [(path,) for path in anatomy.head], values, adapters)
+    return Head("head", backbone, [(path,) for path in structure.head], values, adapters)

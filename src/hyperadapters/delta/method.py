@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import nn
 
 from hyperadapters._utils import InputError, settings
-from hyperadapters.backbones import ModelStructure
+from hyperadapters.backbones import EMBEDDED, ModelStructure
 
 if TYPE_CHECKING:
     from hyperadapters.delta.part import Part
@@ -18,11 +18,22 @@ class Method(ABC):
 
     many_tasks: ClassVar[bool] = False
     """Whether one Delta can hold several tasks, each row of a batch using its own."""
+    embedded_rate: ClassVar[float | None] = None
+    """The learning rate to start from on the T5 inside the package, found by validation on demo tasks
+    (docs/embedded.md); None: the same as elsewhere."""
 
     @property
     @abstractmethod
     def learning_rate(self) -> float:
         """The rate to start from: what Compacter (arXiv:2106.04647v2, appendix A) chose for it on GLUE at T5-base."""
+
+    def suggested_rate(self, backbone: str) -> float:
+        """Return the learning rate to start from on a backbone.
+
+        Args:
+            backbone: its name, as `load_backbone` takes it.
+        """
+        return self.embedded_rate or self.learning_rate if backbone == EMBEDDED else self.learning_rate
 
     @property
     def separable(self) -> bool:
@@ -52,11 +63,11 @@ class Method(ABC):
         return self
 
     @abstractmethod
-    def check(self, anatomy: ModelStructure) -> None:
+    def check(self, structure: ModelStructure) -> None:
         """Raise InputError, naming what would do, if the method's fields do not fit the backbone."""
 
     @abstractmethod
-    def build(self, backbone: nn.Module, anatomy: ModelStructure, tasks: int) -> "dict[str, Part]":
+    def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> "dict[str, Part]":
         """The parts of a fresh Delta for so many tasks, initialised as the paper says, by name.
 
         Changes nothing in the backbone. `tasks` is 1 unless `many_tasks`.
@@ -68,9 +79,9 @@ def method_to_json(method: Method) -> dict[str, Any]:
     return {"type": type(method).__name__, **settings.dump(method)}
 
 
-def check_writable(method: Method, anatomy: ModelStructure) -> None:
+def check_writable(method: Method, structure: ModelStructure) -> None:
     """Raise InputError if a method that moves every tensor of the backbone meets quantised or offloaded ones."""
-    for what, found in (("quantised", anatomy.quantized), ("offloaded", anatomy.offloaded)):
+    for what, found in (("quantised", structure.quantized), ("offloaded", structure.offloaded)):
         if found:
             raise InputError(
                 f"{type(method).__name__} moves every tensor of the backbone, but {len(found)} are {what} "

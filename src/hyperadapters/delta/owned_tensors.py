@@ -79,8 +79,8 @@ class OwnedTensors(Part):
         """The tensors of the adapters that the rows use, in order."""
         rows = rows if self.adapters > 1 else SINGLE_ADAPTER
         unbound = {
-            name: of_sites(cast(self.type_of(name, rows), selected(tensor, rows.present)), rows)
-            for name, tensor in self.named_parameters()
+            name: of_sites(cast(self.type_of(name, rows), selected(getattr(self, name), rows.present)), rows)
+            for name in dict.fromkeys(name for name, _ in self.places)
         }
         return by_rows([unbound[name][row] for name, row in self.places], rows)
 
@@ -107,7 +107,7 @@ def repeated(tensor: Float[Tensor, "..."], adapters: int) -> Float[Tensor, "adap
     return torch.empty(adapters, *tensor.shape, dtype=torch.float32).copy_(tensor)
 
 
-def owned_norms(backbone: nn.Module, anatomy: ModelStructure, adapters: int = 1) -> OwnedTensors:
+def owned_norms(backbone: nn.Module, structure: ModelStructure, adapters: int = 1) -> OwnedTensors:
     """All of a backbone's layer norms, weights and biases."""
-    paths = [f"{path}.{attribute}" for path in anatomy.norms for attribute in vectors(backbone.get_submodule(path))]
+    paths = [f"{path}.{attribute}" for path in structure.norms for attribute in vectors(backbone.get_submodule(path))]
     return OwnedTensors("norm", backbone, [(path,) for path in paths], adapters=adapters)

@@ -6,7 +6,7 @@ with forward hooks (`install`). Every tensor has a leading adapter axis.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,9 @@ class Handle(Protocol):
 
 class Part(nn.Module, ABC):
     """One group of trained tensors of a Delta and the way it reaches the backbone."""
+
+    in_place: ClassVar[bool] = False
+    """Whether it trains the backbone's own tensors."""
 
     @abstractmethod
     def kind(self, tensor: str) -> ParameterKind:

@@ -27,15 +27,15 @@ class AdapterIndex:
     present: Present = None
     index: Int[Tensor, " runs"] | None = None
     """For every run of consecutive rows a place in `present`; None: all rows use the first, nothing is gathered."""
-    run: int = 1
+    run_length: int = 1
     """Rows in each run: a matrix is gathered for a run, and one product serves its rows."""
     count: int | None = None
     """How many rows there are; None: any number, which all use the same."""
 
     @property
-    def differ(self) -> bool:
+    def is_per_row(self) -> bool:
         """Whether few rows share an adapter, so that making its matrices costs more than they save."""
-        return self.index is not None and self.run < SHARED
+        return self.index is not None and self.run_length < SHARED
 
 
 SINGLE_ADAPTER = AdapterIndex()
@@ -85,11 +85,11 @@ def not_by_row(given: str) -> InputError:
 
 
 def index_of(tasks: list[int], device: torch.device) -> AdapterIndex:
-    """`Rows` from a number on the adapter axis for every row of a batch, or a single one for any number of rows."""
+    """Return the index for adapters given by number: one for each row of a batch, or one for all."""
     present, count = list(dict.fromkeys(tasks)), len(tasks) if len(tasks) > 1 else None
     if len(present) == 1:
         return AdapterIndex(torch.tensor(present, device=device), count=count)
     places = {number: place for place, number in enumerate(present)}
-    run = math.gcd(*(len(list(same)) for _, same in groupby(tasks)))
-    index = torch.tensor([places[number] for number in tasks[::run]], device=device)
-    return AdapterIndex(torch.tensor(present, device=device), index, run, count)
+    run_length = math.gcd(*(len(list(same)) for _, same in groupby(tasks)))
+    index = torch.tensor([places[number] for number in tasks[::run_length]], device=device)
+    return AdapterIndex(torch.tensor(present, device=device), index, run_length, count)

@@ -2,8 +2,8 @@
 
 from .hyperformer import HyperMethod as HyperMethod
 from .peft import Peft as Peft
-from .rates import suggested_rate as suggested_rate
 from .registry import METHOD_TYPES as METHOD_TYPES
 from .registry import METHODS as METHODS
+from .registry import attach as attach
 from .registry import method_from_json as method_from_json
 from .registry import method_named as method_named

@@ -32,25 +32,25 @@ class AtSites(Method):
     norms: bool = True
     """Train every layer norm of the backbone too, also where there is no adapter."""
 
-    def sites(self, anatomy: ModelStructure) -> tuple[Site, ...]:
+    def sites(self, structure: ModelStructure) -> tuple[Site, ...]:
         """The sites that get an adapter, in the backbone's order."""
-        top = {stack: max(site.layer for site in anatomy.sites if site.stack == stack) for stack in anatomy.stacks}
+        top = {stack: max(site.layer for site in structure.sites if site.stack == stack) for stack in structure.stacks}
         return tuple(
             site
-            for site in anatomy.sites
+            for site in structure.sites
             if site.position in self.positions
             and site.stack in self.stacks
             and site.layer >= min(self.first_layer, top[site.stack])
         )
 
-    def check(self, anatomy: ModelStructure) -> None:
+    def check(self, structure: ModelStructure) -> None:
         """Raise InputError if there would be no adapter."""
         name = type(self).__name__
         if self.bottleneck < 1:
             raise InputError(f"{name}(bottleneck={self.bottleneck}): the bottleneck is a width, 1 or more.")
         if self.first_layer < 0:
             raise InputError(f"{name}(first_layer={self.first_layer}): layers count from 0.")
-        if not self.sites(anatomy):
+        if not self.sites(structure):
             raise InputError(
                 f"{name}(positions={self.positions}, stacks={self.stacks}) leaves no site for an adapter. "
                 "Name one position (attention, feed_forward) and one stack (encoder, decoder) at least."
@@ -75,32 +75,32 @@ class SiteMethod(AtSites):
     def matrices(self, adapters: int, sites: int, d_model: int) -> AdapterMatrices:
         """How the projections are made: the *weights* axis."""
 
-    def check(self, anatomy: ModelStructure) -> None:
+    def check(self, structure: ModelStructure) -> None:
         """The checks of the sites, and that there is an output layer if it shall train."""
-        super().check(anatomy)
-        if self.output_layer and not anatomy.output:
+        super().check(structure)
+        if self.output_layer and not structure.output:
             raise InputError(
                 f"{type(self).__name__}(output_layer=True): the backbone has no language-model output layer to train."
             )
 
-    def build(self, backbone: nn.Module, anatomy: ModelStructure, tasks: int) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
         """Adapters, and where asked for the norms and the output layer; every task has its own of each."""
         if self.output_layer and tasks > 1:
             raise InputError(
                 f"{type(self).__name__}(output_layer=True) has one output layer, which {tasks} tasks in one Delta "
                 "cannot each have for themselves. Leave it frozen, or attach one Delta a task."
             )
-        sites = self.sites(anatomy)
-        matrices = self.matrices(tasks, len(sites), anatomy.d_model)
-        widths = (anatomy.d_model, self.bottleneck)
+        sites = self.sites(structure)
+        matrices = self.matrices(tasks, len(sites), structure.d_model)
+        widths = (structure.d_model, self.bottleneck)
         post_norms = tasks if self.post_norm else 0
         parts: dict[str, Part] = {
             "adapters": SiteAdapters(sites, matrices, *widths, self.activation, tasks, post_norms=post_norms)
         }
         if self.norms:
-            parts["norms"] = owned_norms(backbone, anatomy, tasks)
+            parts["norms"] = owned_norms(backbone, structure, tasks)
         if self.output_layer:
-            tied = tuple(f"{path}.weight" for path in anatomy.output)
+            tied = tuple(f"{path}.weight" for path in structure.output)
             parts["output_layer"] = OwnedTensors("head", backbone, [tied])
         return parts
 
@@ -127,6 +127,7 @@ class Adapter(SiteMethod):
     """Dense bottleneck adapters (Houlsby et al., arXiv:1902.00751v2; on T5 as in Compacter, §4.2)."""
 
     learning_rate: ClassVar[float] = 3e-4
+    embedded_rate: ClassVar[float | None] = 3e-3
 
     def matrices(self, adapters: int, sites: int, d_model: int) -> AdapterMatrices:
         """Every matrix its own."""
@@ -138,13 +139,14 @@ class LowRankAdapter(SiteMethod):
     """Adapters whose projections are products of two thin factors (Adapter-LowRank; Compacter, §4.2)."""
 
     learning_rate: ClassVar[float] = 3e-3
+    embedded_rate: ClassVar[float | None] = 1e-2
 
     rank: int = 1
     """Rank of both projections."""
 
-    def check(self, anatomy: ModelStructure) -> None:
+    def check(self, structure: ModelStructure) -> None:
         """The family's checks, and the rank's."""
-        super().check(anatomy)
+        super().check(structure)
         check_rank(type(self).__name__, self.rank)
 
     def matrices(self, adapters: int, sites: int, d_model: int) -> AdapterMatrices:
@@ -157,14 +159,15 @@ class PHMAdapter(SiteMethod):
     """Adapters whose projections are PHM layers, each with its own A and full B (Compacter, §4.2)."""
 
     learning_rate: ClassVar[float] = 3e-3
+    embedded_rate: ClassVar[float | None] = 1e-2
 
     n: int = 12
     """Number of Kronecker products in each sum."""
 
-    def check(self, anatomy: ModelStructure) -> None:
+    def check(self, structure: ModelStructure) -> None:
         """The family's checks, and that n divides both widths."""
-        super().check(anatomy)
-        check_divides(type(self).__name__, self.n, anatomy.d_model, self.bottleneck)
+        super().check(structure)
+        check_divides(type(self).__name__, self.n, structure.d_model, self.bottleneck)
 
     def matrices(self, adapters: int, sites: int, d_model: int) -> AdapterMatrices:
         """A sum of n Kronecker products each."""
@@ -179,6 +182,7 @@ class Compacter(SiteMethod):
     """
 
     learning_rate: ClassVar[float] = 3e-3
+    embedded_rate: ClassVar[float | None] = 1e-2
 
     n: int = 4
     """Number of Kronecker products in each sum."""
@@ -191,11 +195,11 @@ class Compacter(SiteMethod):
     factorized_slow: bool = False
     """Make each Aᵢ from two rank-one factors."""
 
-    def check(self, anatomy: ModelStructure) -> None:
+    def check(self, structure: ModelStructure) -> None:
         """The family's checks, the rank's, and that n divides both widths."""
-        super().check(anatomy)
+        super().check(structure)
         check_rank(type(self).__name__, self.rank)
-        check_divides(type(self).__name__, self.n, anatomy.d_model, self.bottleneck)
+        check_divides(type(self).__name__, self.n, structure.d_model, self.bottleneck)
 
     def matrices(self, adapters: int, sites: int, d_model: int) -> AdapterMatrices:
         """Shared slow weights against each site's fast ones."""

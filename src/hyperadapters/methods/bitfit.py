@@ -82,13 +82,13 @@ def first_bias(module: nn.Module) -> Float[Tensor, " width"]:
     return torch.zeros(out_width(module) or weight.shape[0])
 
 
-def bias_paths(backbone: nn.Module, anatomy: ModelStructure) -> list[str]:
+def bias_paths(backbone: nn.Module, structure: ModelStructure) -> list[str]:
     """Modules with a bias, and those that get one: linear layers and the norms inside layers.
 
     The final norm of a stack gets none, as in Compacter's published code; a task head is the Delta's already.
     """
-    inner_norms = {path for path in anatomy.norms if re.search(r"\.\d+\.", path)}
-    heads = {path.rpartition(".")[0] for path in anatomy.head}
+    inner_norms = {path for path in structure.norms if re.search(r"\.\d+\.", path)}
+    heads = {path.rpartition(".")[0] for path in structure.head}
     return [
         path
         for path, module in own_modules(backbone)
@@ -108,12 +108,12 @@ class BitFit(Method):
         """Every task has all of it for itself."""
         return True
 
-    def check(self, anatomy: ModelStructure) -> None:
+    def check(self, structure: ModelStructure) -> None:
         """Every backbone will do."""
 
-    def build(self, backbone: nn.Module, anatomy: ModelStructure, tasks: int) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
         """One part: the biases."""
-        return {"biases": Biases(backbone, bias_paths(backbone, anatomy), tasks)}
+        return {"biases": Biases(backbone, bias_paths(backbone, structure), tasks)}
 
 
 PRESETS: dict[str, Method] = {"bitfit": BitFit()}

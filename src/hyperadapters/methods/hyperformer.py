@@ -112,9 +112,9 @@ class HyperMethod(AtSites):
         """Width of what one stack's shared generator reads."""
         return PROJECTED if self.task_projector else self.task_width + 2 * PROJECTED
 
-    def check(self, anatomy: ModelStructure) -> None:
+    def check(self, structure: ModelStructure) -> None:
         """The family's checks, and that something is written."""
-        super().check(anatomy)
+        super().check(structure)
         if not (self.adapter_blocks or self.conditional_norm):
             raise InputError(
                 f"{type(self).__name__}(adapter_blocks=False, conditional_norm=False) writes nothing: leave one."
@@ -169,10 +169,10 @@ class HyperMethod(AtSites):
             )
         return site_fields(self) | {"post_norm": self.conditional_norm}
 
-    def build(self, backbone: nn.Module, anatomy: ModelStructure, tasks: int) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
         """Hypernetworks and task embeddings, and norms that all tasks share."""
-        parts: dict[str, Part] = {"adapters": HyperAdapters(self.sites(anatomy), self, anatomy.d_model, tasks)}
-        return parts | ({"norms": owned_norms(backbone, anatomy)} if self.norms else {})
+        parts: dict[str, Part] = {"adapters": HyperAdapters(self.sites(structure), self, structure.d_model, tasks)}
+        return parts | ({"norms": owned_norms(backbone, structure)} if self.norms else {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,16 +226,18 @@ def spread(width: int, *shape: int) -> float:
 class HyperCompacter(HyperMethod):
     """A HyperFormer++ that writes Compacter's fast weights s, t; one slow A for all tasks (arXiv:2106.04647v2, §6)."""
 
+    embedded_rate: ClassVar[float | None] = 1e-3
+
     n: int = 4
     """Number of Kronecker products in each sum."""
     rank: int = 1
     """Rank of the fast weights s·t."""
 
-    def check(self, anatomy: ModelStructure) -> None:
+    def check(self, structure: ModelStructure) -> None:
         """The family's checks, the rank's, and that n divides both widths."""
-        super().check(anatomy)
+        super().check(structure)
         check_rank(type(self).__name__, self.rank)
-        check_divides(type(self).__name__, self.n, anatomy.d_model, self.bottleneck)
+        check_divides(type(self).__name__, self.n, structure.d_model, self.bottleneck)
 
     def projections(self, d_model: int) -> dict[str, Written]:
         """The factors s and t of both projections."""
@@ -269,10 +271,10 @@ class HyperPHM(HyperMethod):
     n: int = 4
     """Number of Kronecker products in each sum."""
 
-    def check(self, anatomy: ModelStructure) -> None:
+    def check(self, structure: ModelStructure) -> None:
         """The family's checks, and that n divides both widths."""
-        super().check(anatomy)
-        check_divides(type(self).__name__, self.n, anatomy.d_model, self.bottleneck)
+        super().check(structure)
+        check_divides(type(self).__name__, self.n, structure.d_model, self.bottleneck)
 
     def projections(self, d_model: int) -> dict[str, Written]:
         """The blocks of both projections."""
@@ -308,14 +310,15 @@ class AdaptersMultiTask(AtSites):
     """
 
     learning_rate: ClassVar[float] = 3e-4
+    embedded_rate: ClassVar[float | None] = 3e-3
 
-    def build(self, backbone: nn.Module, anatomy: ModelStructure, tasks: int) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
         """Adapters for every task; shared norms."""
-        sites, d_model = self.sites(anatomy), anatomy.d_model
+        sites, d_model = self.sites(structure), structure.d_model
         matrices = Dense(tasks, len(sites), d_model, self.bottleneck)
         adapters = SiteAdapters(sites, matrices, d_model, self.bottleneck, self.activation, tasks, post_norms=1)
         parts: dict[str, Part] = {"adapters": adapters}
-        return parts | ({"norms": owned_norms(backbone, anatomy)} if self.norms else {})
+        return parts | ({"norms": owned_norms(backbone, structure)} if self.norms else {})
 
     def plain(self) -> Method:
         """A dense adapter with a norm."""

@@ -25,17 +25,17 @@ class WithoutAdapters(Method):
         """Every task has all of it for itself."""
         return True
 
-    def check(self, anatomy: ModelStructure) -> None:
+    def check(self, structure: ModelStructure) -> None:
         """Raise InputError if nothing would train."""
-        if not self.norms and not anatomy.head:
+        if not self.norms and not structure.head:
             raise InputError(
                 "WithoutAdapters(norms=False) trains the task head alone, but this backbone has none. Train the norms, "
                 "or use an encoder with a classification head."
             )
 
-    def build(self, backbone: nn.Module, anatomy: ModelStructure, tasks: int) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
         """The norms; a head comes with every Delta."""
-        return {"norms": owned_norms(backbone, anatomy, tasks)} if self.norms else {}
+        return {"norms": owned_norms(backbone, structure, tasks)} if self.norms else {}
 
 
 PRESETS: dict[str, Method] = {"norms": WithoutAdapters()}

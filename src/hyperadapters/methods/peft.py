@@ -150,7 +150,7 @@ class Peft(Method):
         """With fields of peft's configuration changed, of their types."""
         return replace(self, config={**self.config, **settings.typed(self.config_type(), changes, "method")})
 
-    def check(self, anatomy: ModelStructure) -> None:
+    def check(self, structure: ModelStructure) -> None:
         """Raise InputError if peft is not there, or knows no such method or configuration, or it is one that writes."""
         start = getattr(self.peft_config(), "init_lora_weights", True)
         if start not in STARTS:
@@ -181,14 +181,14 @@ class Peft(Method):
         except (TypeError, ValueError) as error:
             raise InputError(f"{self.label}: {' '.join(str(error).split())}") from error
 
-    def build(self, backbone: nn.Module, anatomy: ModelStructure, tasks: int) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
         """One part: peft's wrappers.
 
         Raises:
             InputError: as `wrap`, or a task head is among what is wrapped.
         """
         part = self.made(backbone)
-        wrapped = [path for path in part.wrappers if any(is_inside(parameter, path) for parameter in anatomy.head)]
+        wrapped = [path for path in part.wrappers if any(is_inside(parameter, path) for parameter in structure.head)]
         if wrapped:
             raise InputError(f"{self.label}: it wraps the head ({wrapped[0]}), of which the Delta has its own.")
         return {"peft": part}

@@ -44,10 +44,10 @@ class Prompt(Part):
     heads and labels meet what they expect; an encoder alone keeps its first token, which heads read, before the prompt.
     """
 
-    def __init__(self, anatomy: ModelStructure, vectors: Float[Tensor, "prompt_length width"], adapters: int = 1):
+    def __init__(self, structure: ModelStructure, vectors: Float[Tensor, "prompt_length width"], adapters: int = 1):
         super().__init__()
-        self.entries = tuple(anatomy.entries.values())
-        self.before = 1 if anatomy.stacks == ("encoder",) else 0
+        self.entries = tuple(structure.entries.values())
+        self.before = 1 if structure.stacks == ("encoder",) else 0
         self.vectors = nn.Parameter(repeated(vectors, adapters))
         self.prepended = False
         """Whether the pass under way has the prompt in its input, and not in its cache."""
@@ -167,12 +167,12 @@ class PromptTuning(Method):
         """The prompt's."""
         return self.prompt_length
 
-    def check(self, anatomy: ModelStructure) -> None:
+    def check(self, structure: ModelStructure) -> None:
         """Raise InputError for a prompt of no vectors."""
         if self.prompt_length < 1:
             raise InputError(f"PromptTuning(prompt_length={self.prompt_length}): a prompt has 1 vector or more.")
 
-    def build(self, backbone: nn.Module, anatomy: ModelStructure, tasks: int) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
         """One part: the prompt.
 
         Raises:
@@ -185,9 +185,9 @@ class PromptTuning(Method):
                 f"PromptTuning(prompt_length={self.prompt_length}): the backbone has positions for {positions} tokens, "
                 "the text's included. Use a shorter prompt."
             )
-        if not hasattr(backbone.get_submodule(next(iter(anatomy.entries.values()))), "get_input_embeddings"):
+        if not hasattr(backbone.get_submodule(next(iter(structure.entries.values()))), "get_input_embeddings"):
             raise InputError(f"PromptTuning: the first stack of {type(backbone).__name__} embeds nothing by itself.")
-        return {"prompt": Prompt(anatomy, self.first_vectors(backbone), tasks)}
+        return {"prompt": Prompt(structure, self.first_vectors(backbone), tasks)}
 
     def first_vectors(self, backbone: nn.Module) -> Float[Tensor, "prompt_length width"]:
         """What the prompt starts from, as wide as the embeddings."""

@@ -1,16 +1,20 @@
-"""Methods by name, and Deltas from disk.
+"""Methods by name, and attaching one.
 
-Every module of this package that defines `PRESETS` adds its methods; the directory is the index.
+Every other module of this package that defines `PRESETS` adds its methods; the directory is the index.
 """
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from hyperadapters._utils import InputError, neighbours, settings
-from hyperadapters.delta import Method
+from hyperadapters.backbones import Layout, StorageDtype
+from hyperadapters.delta import Delta, Method
 from hyperadapters.methods.peft import PREFIX, Peft
 
 _MODULES = [
@@ -50,3 +54,44 @@ def method_from_json(values: Mapping[str, Any]) -> Method:
     if kind not in METHOD_TYPES:
         raise InputError(f"method type {kind!r} is not known. {neighbours(kind, METHOD_TYPES)}")
     return settings.parse(METHOD_TYPES[kind], {k: v for k, v in values.items() if k != "type"}, "method")
+
+
+def attach(
+    backbone: nn.Module,
+    method: Method | str,
+    name: str = "default",
+    *,
+    outputs: int | None = None,
+    layout: Layout | None = None,
+    tasks: Sequence[str] = (),
+    precision: StorageDtype = "fp32",
+    seed: int | None = None,
+) -> Delta:
+    """Attach a method to a backbone and put it in use.
+
+    Args:
+        backbone: a pretrained transformer; its parameters are frozen here if they are not.
+        method: one of the method dataclasses, or the name of a preset, such as "compacter++" or "peft:lora".
+        name: the Delta's name, a Python identifier or words joined by `-`, unique on this backbone.
+        outputs: on a backbone with a classification head, how many logits the Delta's own head has: one for each
+            class, or 1 for a number. Without it, the Delta's head starts as a copy of the backbone's.
+        layout: the sites named by hand, for a backbone whose structure does not tell them.
+        tasks: names of the tasks that the Delta shall hold, one adapter each, where there are several; `Delta.rows`
+            then says which of them the rows of a batch use.
+        precision: the type in which the Delta's own tensors are held, trained and saved, whatever the backbone's. It
+            computes in the backbone's.
+        seed: draw the Delta's tensors from a generator with this seed, and leave torch's global one as it was; None:
+            from the global one, as `torch.nn` does.
+
+    Returns:
+        The Delta, freshly initialised, in use.
+
+    Raises:
+        InputError: the method does not fit the backbone, there is no preset of this name, the name is taken, or the
+            method holds one task alone; nothing has changed then.
+    """
+    chosen = method_named(method) if isinstance(method, str) else method
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)
+        return Delta.create(backbone, chosen, name, outputs=outputs, layout=layout, tasks=tasks, precision=precision)

@@ -46,10 +46,10 @@ class Subspace(Part):
     """
 
     def __init__(
-        self, backbone: nn.Module, anatomy: ModelStructure, intrinsic_dim: int, seed: int, adapters: int = 1
+        self, backbone: nn.Module, structure: ModelStructure, intrinsic_dim: int, seed: int, adapters: int = 1
     ) -> None:
         super().__init__()
-        self.entries = tuple(anatomy.entries.values())
+        self.entries = tuple(structure.entries.values())
         self.users = tensor_users(backbone)
         self.keys = [projection_key(seed, index) for index in range(len(self.users))]
         start = torch.zeros(adapters, intrinsic_dim)
@@ -96,18 +96,18 @@ class IntrinsicSAID(Method):
     seed: int = 0
     """Of the random projections, which are made anew wherever they are needed."""
 
-    def check(self, anatomy: ModelStructure) -> None:
+    def check(self, structure: ModelStructure) -> None:
         """Raise InputError if no number is left for θ, or the backbone is quantised."""
-        check_writable(self, anatomy)
-        if self.intrinsic_dim <= anatomy.tensors:
+        check_writable(self, structure)
+        if self.intrinsic_dim <= structure.tensors:
             raise InputError(
-                f"IntrinsicSAID(intrinsic_dim={self.intrinsic_dim}): the backbone has {anatomy.tensors} tensors, each "
-                f"of which takes a number as its scale. Use {anatomy.tensors + 1} or more; 20000 is the paper's."
+                f"IntrinsicSAID(intrinsic_dim={self.intrinsic_dim}): the backbone has {structure.tensors} tensors, "
+                f"each of which takes a number as its scale. Use {structure.tensors + 1} or more; 20000 is the paper's."
             )
 
-    def build(self, backbone: nn.Module, anatomy: ModelStructure, tasks: int) -> dict[str, Part]:
+    def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
         """One part: the subspace."""
-        return {"subspace": Subspace(backbone, anatomy, self.intrinsic_dim, self.seed)}
+        return {"subspace": Subspace(backbone, structure, self.intrinsic_dim, self.seed)}
 
 
 PRESETS: dict[str, Method] = {"intrinsic-said": IntrinsicSAID()}

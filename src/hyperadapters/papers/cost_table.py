@@ -25,7 +25,8 @@ from hyperadapters.backbones import (
     prepare_backbone,
     shape_config,
 )
-from hyperadapters.delta import Delta, Method, attach
+from hyperadapters.delta import Delta, Method
+from hyperadapters.methods import attach
 from hyperadapters.training import Encoded, median_seconds, training_step
 
 TARGET_TOKENS = 2

@@ -10,8 +10,7 @@ from torch import nn
 from transformers import AutoModelForSeq2SeqLM
 
 from hyperadapters.backbones import shape_config
-from hyperadapters.delta import attach
-from hyperadapters.methods import method_named
+from hyperadapters.methods import attach, method_named
 from hyperadapters.training import Parameters, parameters
 
 VOCABULARY = 32_100

@@ -9,7 +9,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hyperadapters._utils import InputError
 from hyperadapters.backbones import default_device, kind_of, load_backbone
-from hyperadapters.delta import Delta, Method, attach
+from hyperadapters.delta import Delta, Method
+from hyperadapters.methods import attach
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.task_choice import MixtureTask, NamedTask, task_definitions, task_name
 from hyperadapters.runs.warm_start import load_warm_start
@@ -69,7 +70,7 @@ def attach_for(experiment: Experiment, backbone: nn.Module, data: Data | Mixture
         return load_warm_start(
             experiment.start, backbone, experiment.method, name, outputs=outputs, forms=forms, precision=precision
         )
-    delta = attach(backbone, experiment.method, name=name, outputs=outputs, tasks=tasks, precision=precision)
+    delta = attach(backbone, experiment.method, name, outputs=outputs, tasks=tasks, precision=precision, seed=None)
     delta.about = {"forms": forms} if tasks else {"task": forms[first.form.name]}
     return delta
 

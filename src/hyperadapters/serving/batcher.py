@@ -69,6 +69,9 @@ def places(folder: Path) -> dict[str, Place]:
 class Alone:
     """A Delta where a pool might be: its one task, or those that it holds."""
 
+    slots = 0
+    """It has all its tasks in memory."""
+
     def __init__(self, delta: Delta) -> None:
         self.delta = delta
 
@@ -213,7 +216,7 @@ class Server:
 
     def kind(self, group: str) -> Any:
         """What the kind of the backbone does."""
-        return ENCODINGS[self.groups[group].delta.anatomy.kind]
+        return ENCODINGS[self.groups[group].delta.structure.kind]
 
     def encoded(self, tasks: Sequence[Served], values: Sequence[dict[str, str]]) -> list[Encoded]:
         """Rows in tokens, as their tasks were trained."""
@@ -238,7 +241,7 @@ class Server:
             together[task.group, mode, *generation].append(i)
         found = []
         for (group, mode, length, beams), numbers in together.items():
-            size, slots = self.batch_size, self.groups[group].delta.slots
+            size, slots = self.batch_size, self.groups[group].slots
             if slots and len({tasks[i].name for i in numbers}) > slots:
                 size = min(size, slots)
             lengths = [self.kind(group).length(rows[i]) for i in numbers]

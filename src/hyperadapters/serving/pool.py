@@ -61,6 +61,8 @@ class Pool:
         self.folders: dict[str, Path] = {}
         self.resident: OrderedDict[str, int] = OrderedDict()
         """Adapters in memory and their slots, the one used longest ago first."""
+        self.slots = resident
+        """How many of them memory may hold."""
         self.free = list(range(resident))
         self.held: Counter[str] = Counter()
         """Adapters that rows under way use."""
@@ -143,7 +145,7 @@ class Pool:
         self.held.update(slots.keys())
         device = device_of(self.delta.backbone)
         try:
-            with self.delta.choosing(index_of([slots[name] for name in names], device)) as backbone:
+            with self.delta.rows(index_of([slots[name] for name in names], device)) as backbone:
                 yield backbone
         finally:
             self.held.subtract(slots.keys())
@@ -158,7 +160,7 @@ class Pool:
             self.check_known(names)
         for name in dict.fromkeys(names):
             if name not in self.resident and name not in self.reading:
-                while len(self.reading) >= self.delta.slots:
+                while len(self.reading) >= self.slots:
                     self.reading.popitem(last=False)[1].cancel()
                 self.reading[name] = self.reader.submit(self.read, name)
 
@@ -179,7 +181,7 @@ class Pool:
         if len(leaving) < crowded:
             raise InputError(
                 f"the rows use {len(wanted)} adapters, {crowded - len(leaving)} more than fit in memory beside those "
-                f"in use: make the pool with resident={self.delta.slots + crowded - len(leaving)}, or batches smaller."
+                f"in use: make the pool with resident={self.slots + crowded - len(leaving)}, or batches smaller."
             )
         found = [self.reading.pop(name).result() if name in self.reading else self.read(name) for name in missing]
         self.free += [self.resident.pop(name) for name in leaving]

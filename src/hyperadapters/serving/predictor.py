@@ -43,7 +43,7 @@ class Predictor:
         """The answers to source texts."""
         if not examples:
             return []
-        encoded, cut = encode(examples, self.form, self.tokenizer, self.text, self.delta.anatomy.kind)
+        encoded, cut = encode(examples, self.form, self.tokenizer, self.text, self.delta.structure.kind)
         self.truncated += cut.sources
         with Meter("predict", 0, quiet=True) as meter, of_task(self.delta, self.form):
             return answer(

@@ -19,20 +19,8 @@ from hyperadapters.backbones import (
     load_backbone,
     read_structure,
 )
-from hyperadapters.delta import (
-    CONFIG,
-    FORMAT,
-    TENSORS,
-    Delta,
-    Method,
-    at_rest,
-    attach,
-    build_parts,
-    check_name,
-    check_tasks,
-    trains_in_place,
-)
-from hyperadapters.methods import HyperMethod, method_from_json
+from hyperadapters.delta import CONFIG, FORMAT, TENSORS, Delta, Method, at_rest, build_parts, check_name, check_tasks
+from hyperadapters.methods import HyperMethod, attach, method_from_json
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -57,7 +45,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         )
     wanted: dict[str, type] = {"name": str, "method": dict, "backbone": dict}
     bad = [key for key, kind in wanted.items() if not isinstance(config.get(key), kind)]
-    tasks = config.setdefault("tasks", [])
+    tasks = config.get("tasks")
     bad += [] if isinstance(tasks, list) and all(isinstance(task, str) for task in tasks) else ["tasks"]
     if not bad:
         bad = [*wrong_types(config["backbone"]), *([] if held_in(config) else ["precision"])]
@@ -78,8 +66,8 @@ def wrong_types(backbone: dict[str, Any]) -> list[str]:
 
 
 def held_in(config: dict[str, Any]) -> bool:
-    """Whether the type that tensors are held in is a known one; earlier files do not say, and mean float32."""
-    precision = config.setdefault("precision", "fp32")
+    """Return whether a config says a known type that tensors are held in."""
+    precision = config.get("precision")
     return isinstance(precision, str) and precision in DTYPES
 
 
@@ -131,15 +119,15 @@ def load(
     check_tasks(method, tasks)
     layout = config["backbone"].get("layout")
     with at_rest(backbone):
-        shape = read_structure(backbone, settings.parse(Layout, layout, "backbone.layout") if layout else None)
-        outputs = config["backbone"].get("outputs") if shape.head else None
-        draft = outline(backbone, method, name, folder, shape, outputs, tasks)
+        structure = read_structure(backbone, settings.parse(Layout, layout, "backbone.layout") if layout else None)
+        outputs = config["backbone"].get("outputs") if structure.head else None
+        draft = outline(backbone, method, name, folder, structure, outputs, tasks)
         check_backbone(config, folder, draft.fingerprint())
     files.check_tensors(folder / TENSORS, draft.tensors())
-    saved: StorageDtype = "fp32" if trains_in_place(dict(draft.part_items())) else config["precision"]
+    saved: StorageDtype = "fp32" if draft.trains_in_place else config["precision"]
     held = precision or saved
     with torch.random.fork_rng(devices=[]):
-        delta = attach(backbone, method, name, outputs=outputs, layout=shape.layout, tasks=tasks, precision=held)
+        delta = attach(backbone, method, name, outputs=outputs, layout=structure.layout, tasks=tasks, precision=held)
     files.read_into(folder / TENSORS, delta.tensors())
     described = delta.describe()
     delta.about = {key: value for key, value in config.items() if key not in described}
@@ -162,18 +150,18 @@ def outline(
     method: Method,
     name: str,
     folder: Path,
-    shape: ModelStructure,
+    structure: ModelStructure,
     outputs: int | None,
     tasks: tuple[str, ...],
 ) -> Delta:
     """The Delta in shape alone: no memory is taken for what a damaged file may ask for."""
-    method.check(shape)
+    method.check(structure)
     try:
         with torch.device("meta"):
-            parts = build_parts(backbone, method, shape, outputs, len(tasks))
+            parts = build_parts(backbone, method, structure, outputs, len(tasks))
     except (RuntimeError, OverflowError, TypeError) as error:
         raise InputError(f"{folder / CONFIG} asks for impossible sizes: {method}.") from error
-    return Delta(backbone, method, name, shape, parts, tasks)
+    return Delta(backbone, method, name, structure, parts, tasks)
 
 
 EMBEDDINGS = "adapters.tasks"

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 from hyperadapters._utils import InputError, NonFiniteLossError, files
 from hyperadapters.backbones import meta_backbone
-from hyperadapters.delta import Delta, Method, attach
+from hyperadapters.delta import Delta, Method, Part
 from hyperadapters.layers import Stream, drawing_from
+from hyperadapters.methods import attach
 from hyperadapters.runs import (
     EXPERIMENT,
     Experiment,
@@ -102,7 +103,8 @@ def stackable(experiment: Experiment) -> bool:
         delta = attach(meta_backbone(experiment.backbone), experiment.method, tasks=["0", "1"])
     except InputError:  # the method holds one task alone with these settings, as with the output layer trained
         return False
-    return all({*part.trained(delta.backbone), *part.held()} <= {*part.per_adapter()} for _, part in delta.part_items())
+    parts = [part for part in delta.parts.values() if isinstance(part, Part)]
+    return all({*part.trained(delta.backbone), *part.held()} <= {*part.per_adapter()} for part in parts)
 
 
 @dataclass(eq=False)

@@ -107,7 +107,7 @@ def load_data(
         tokenizer: the backbone's.
         folder: where the official files lie; without one the Hugging Face Hub is asked (demo tasks need neither).
         text: lengths and form; `Text()` by default.
-        kind: the backbone's: `delta.anatomy.kind`.
+        kind: the backbone's: `delta.structure.kind`.
         seed: draws the training rows where `text.train_rows` asks for fewer than all.
         at_most: take all rows where there are fewer than `text.train_rows`, as in a mixture.
 

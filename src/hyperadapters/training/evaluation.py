@@ -117,7 +117,7 @@ def scored(data: Data, split: str, answers: list[str], evaluation: Evaluation, s
 def check_kind(delta: Delta, data: Data) -> None:
     """Raise InputError if rows are in tokens for another kind of backbone, the head is of another size, or it rests."""
     delta.check_in_use()
-    kind = delta.anatomy.kind
+    kind = delta.structure.kind
     if data.kind != kind:
         raise InputError(
             f"the data is for an {data.kind}, but the backbone is of the kind {kind}: load_data(..., kind={kind!r})."
@@ -140,7 +140,7 @@ def answer(
     meter: Meter,
 ) -> list[str]:
     """The answer to every row, in order. Rows of like length are computed together, on all processes."""
-    kind = ENCODINGS[delta.anatomy.kind]
+    kind = ENCODINGS[delta.structure.kind]
     mode = kind.mode(form, evaluation.decode)
     state = PartialState()
     batches = batches_by_length([kind.length(row) for row in rows], evaluation.batch_size)

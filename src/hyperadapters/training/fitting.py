@@ -6,10 +6,9 @@ from pathlib import Path
 from accelerate import PartialState
 from accelerate.tracking import GeneralTracker
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, resolve_task
 from hyperadapters.backbones import check_checkpointing, device_of, positions_of, precision_of
 from hyperadapters.delta import Delta
-from hyperadapters.methods import suggested_rate
 from hyperadapters.training.config import Evaluation, Training
 from hyperadapters.training.data import Data, Mixture, tasks_of
 from hyperadapters.training.evaluation import check_kind
@@ -32,7 +31,7 @@ def fit(
     Args:
         delta: in use on its backbone.
         data: what `load_data` gave, or a `Mixture` of several.
-        training: settings; by default `Training(lr=suggested_rate(...))`.
+        training: settings; by default the method's `suggested_rate`.
         evaluation: how validation answers are obtained.
         output: folder for checkpoints and the best adapter so far; without one nothing is written.
         resume: go on from the checkpoint in `output` if there is one; the end is the same to the bit (on CPU).
@@ -48,7 +47,7 @@ def fit(
         Interrupted: Ctrl-C; a checkpoint has been written if there is an `output`.
     """
     backbone = str(delta.backbone.config._name_or_path)  # type: ignore[union-attr]
-    training = training or Training(lr=suggested_rate(delta.method, backbone))
+    training = training or Training(lr=delta.method.suggested_rate(backbone))
     check_fit(delta, data, training)
     trainer = Trainer(delta, data, training, evaluation or Evaluation(), output, trackers=trackers, quiet=quiet)
     return trainer.run(resume=resume)
@@ -62,10 +61,10 @@ def check_fit(delta: Delta, data: Data | Mixture, training: Training) -> None:
         check_lengths(delta, task)
     if isinstance(data, Mixture) and not delta.tasks:
         raise InputError(f"a mixture needs a Delta that holds its tasks: attach(..., tasks={names}).")
-    numbers = {delta.task_number(name) for name in names} if delta.tasks else set()
-    if delta.only is not None and numbers != {delta.only}:
+    held = {resolve_task(name, delta.tasks, f"Delta {delta.name!r}") for name in names} if delta.tasks else set()
+    if delta.trained_task is not None and held != {delta.trained_task}:
         raise InputError(
-            f"train_only lets {delta.tasks[delta.only]} alone train, the data is {', '.join(names)}: "
+            f"train_only lets {delta.trained_task} alone train, the data is {', '.join(names)}: "
             "train_only(None) lets all train."
         )
     if training.gradient_checkpointing:

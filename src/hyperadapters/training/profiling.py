@@ -10,7 +10,8 @@ from torch import Tensor
 
 from hyperadapters._utils import PeakMemory, saved_tensors
 from hyperadapters.backbones import Precision, device_of, meta_backbone
-from hyperadapters.delta import Delta, Method, attach
+from hyperadapters.delta import Delta, Method
+from hyperadapters.methods import attach
 from hyperadapters.training.batching import batches_by_length
 from hyperadapters.training.data import Data, Mixture, tasks_of, training_rows, using_tasks_of
 from hyperadapters.training.encoded import Encoded
@@ -40,7 +41,7 @@ def parameters(delta: Delta) -> Parameters:
     return Parameters(
         {str(kind): number for kind, number in by_kind.items()},
         sum(by_kind.values()),
-        delta.anatomy.parameters,
+        delta.structure.parameters,
         delta.bytes(),
     )
 
@@ -131,7 +132,7 @@ def training_step(
 
     def loss() -> Tensor:
         with using_tasks_of(delta, rows), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            return ENCODINGS[delta.anatomy.kind].losses(delta.backbone, delta.backbone, rows, pad).sum() / targets
+            return ENCODINGS[delta.structure.kind].losses(delta.backbone, delta.backbone, rows, pad).sum() / targets
 
     def step() -> None:
         loss().backward()  # type: ignore[no-untyped-call]

@@ -349,7 +349,8 @@ class Trainer:
     def around(self) -> dict[str, str]:
         """What a checkpoint says besides of what it was written with; earlier ones do not."""
         what = {"backbone": self.mark, "evaluation": json.dumps(asdict(self.evaluation))}
-        return what if self.delta.only is None else {**what, "task that trains": str(self.delta.only)}
+        task = self.delta.trained_task
+        return what if task is None else {**what, "task that trains": task}
 
     @cached_property
     def mark(self) -> str:

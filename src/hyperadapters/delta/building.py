@@ -1,0 +1,61 @@
+"""Building a Delta's parts, and checking what was asked for before anything changes."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import nn
+
+from hyperadapters._utils import InputError
+from hyperadapters.backbones import ModelStructure, StorageDtype, precision_of
+from hyperadapters.delta.head import owned_head
+from hyperadapters.delta.method import Method
+from hyperadapters.delta.part import Part
+
+
+def build_parts(
+    backbone: nn.Module, method: Method, structure: ModelStructure, outputs: int | None, tasks: int = 0
+) -> dict[str, Part]:
+    """Build the method's parts and, where the backbone has a task head, the Delta's own.
+
+    Raises:
+        InputError: a number of outputs for a backbone without such a head.
+    """
+    if outputs is not None and not structure.head:
+        raise InputError(
+            f"outputs={outputs}: {type(backbone).__name__} has no classification head. Leave outputs away, or load the "
+            "backbone as AutoModelForSequenceClassification."
+        )
+    parts = method.build(backbone, structure, max(1, tasks))
+    if structure.head:
+        parts["head"] = owned_head(backbone, structure, outputs, max(1, tasks))
+    return parts
+
+
+def trains_in_place(parts: Mapping[str, Part]) -> bool:
+    """Return whether it is the backbone's own tensors that train."""
+    return any(part.in_place for part in parts.values())
+
+
+def in_place_dtype(backbone: nn.Module, method: Method, asked: StorageDtype) -> StorageDtype:
+    """Return the type of what trains in place: the backbone's.
+
+    Raises:
+        InputError: another is asked for than that or the default.
+    """
+    own = precision_of(backbone)
+    if asked not in ("fp32", own):
+        raise InputError(
+            f"{method.label} trains the backbone in place, in its own type ({own}): load the backbone in {asked}, "
+            "or leave the adapter's type at fp32."
+        )
+    return own
+
+
+def check_tasks(method: Method, tasks: Sequence[str]) -> None:
+    """Raise InputError if a method cannot hold these tasks."""
+    if isinstance(tasks, str) or len(set(tasks)) != len(tasks) or not all(tasks):
+        raise InputError(f"tasks={tasks!r}: give each task's name once, such as {['mrpc', 'rte']!r}.")
+    if len(tasks) > 1 and not method.many_tasks:
+        raise InputError(
+            f"{type(method).__name__} holds one task; {len(tasks)} were given ({', '.join(tasks)}). "
+            "Attach one Delta a task, or use a method that holds many, such as hyperformer++ or full-multitask."
+        )

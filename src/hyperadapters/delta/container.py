@@ -1,0 +1,67 @@
+"""The Deltas of a backbone: submodules of it, by name."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from hyperadapters._utils import InputError
+from hyperadapters.backbones import CONTAINER, disable_bnb_cpu_packing
+
+if TYPE_CHECKING:
+    from hyperadapters.delta.delta import Delta
+
+
+def attached(backbone: nn.Module) -> "list[Delta]":
+    """Return the Deltas of a backbone, in the order they were attached.
+
+    Args:
+        backbone: a model of the transformers library.
+    """
+    container = getattr(backbone, CONTAINER, None)
+    return list(container.values()) if container is not None else []
+
+
+def register(delta: "Delta") -> None:
+    """Make a Delta a submodule of its backbone, and freeze the backbone's own parameters if they are not."""
+    backbone = delta.backbone
+    for other in attached(backbone):
+        other.rest()
+    backbone.requires_grad_(False)
+    disable_bnb_cpu_packing(backbone)
+    if not hasattr(backbone, CONTAINER):
+        backbone.add_module(CONTAINER, nn.ModuleDict())
+    getattr(backbone, CONTAINER)[_key(delta.name)] = delta
+    delta.train(backbone.training)
+
+
+def unregister(delta: "Delta") -> None:
+    """Take a Delta out of its backbone's submodules, if it is among them."""
+    if delta in attached(delta.backbone):
+        container = getattr(delta.backbone, CONTAINER)
+        del container[_key(delta.name)]
+        if not len(container):
+            delattr(delta.backbone, CONTAINER)
+
+
+@contextmanager
+def at_rest(backbone: nn.Module) -> Iterator[None]:
+    """Let the backbone be as it was before any Delta: inside this context none is in use."""
+    with ExitStack() as stack:
+        for delta in attached(backbone):
+            stack.enter_context(delta.disabled())
+        yield
+
+
+def check_name(backbone: nn.Module, name: str) -> None:
+    """Raise InputError if a Delta cannot be called so."""
+    if not name or "." in name:
+        raise InputError(f"a Delta cannot be called {name!r}: use a name without dots, such as {'mrpc'!r}.")
+    if name in {delta.name for delta in attached(backbone)}:
+        raise InputError(f"the backbone has a Delta {name!r} already: use another name, or detach that one first.")
+
+
+def _key(name: str) -> str:
+    """Return the key of a Delta in its container: bare names such as "train" are attributes of modules."""
+    return f"delta:{name}"
