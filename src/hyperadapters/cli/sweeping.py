@@ -244,7 +244,9 @@ def forecast_table(found: Any, jobs: int) -> list[Any]:
     table.add_column("task")
     for column in ("runs", "steps", "tokens", "hours, about"):
         table.add_column(column, justify="right")
-    rows = [(cost.task, cost.runs, cost.steps, cost.tokens, cost.seconds) for cost in found.costs]
+    rows: list[tuple[Any, ...]] = [
+        (cost.task, cost.runs, cost.steps, cost.tokens, cost.seconds) for cost in found.costs
+    ]
     if rows:
         _, *columns, seconds = zip(*rows, strict=True)
         rows.append(("all", *map(sum, columns), None if None in seconds else sum(seconds)))
