@@ -17,7 +17,7 @@ from typing import Any
 import hyperadapters as ha
 from evidence import chosen_rates, experiment, limited
 from hyperadapters.runs import RESULT, read_result
-from hyperadapters.sweeps import key
+from hyperadapters.sweeps import experiment_key
 
 TASK, ROWS, EPOCHS, SEEDS = "glue/sst2", 2000, 3, (1, 2)
 RATE = 3e-2
@@ -72,7 +72,7 @@ def summary(folder: Path) -> dict[str, dict[str, Any]]:
     """What each change gives, of the runs that are done."""
     table = {}
     for name, runs in cases().items():
-        folders = [folder / key(one) for one in runs]
+        folders = [folder / experiment_key(one) for one in runs]
         done = [read_result(place) for place in folders if (place / RESULT).exists()]
         scores = {split: [100 * result.averages[split] for result in done] for split in ("validation", "test")}
         if done:

@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 import hyperadapters as ha
 from hyperadapters.backbones import embedded_folder
 from hyperadapters.runs import RESULT, read_result
-from hyperadapters.sweeps import key as identity_key
+from hyperadapters.sweeps import experiment_key
 from hyperadapters.training import draw_rows
 
 RANDOM = "build/random-t5"
@@ -93,7 +93,7 @@ def bag_of_words(task: str, data: Path) -> float:
 
 def summary(data: Path, folder: Path) -> dict[str, dict]:
     """Each task's test score (mean of its metrics, ×100) by arm."""
-    planned = {identity_key(run): run for run in experiments()}
+    planned = {experiment_key(run): run for run in experiments()}
     scores: dict[tuple[str, str], list[float]] = {}
     for key, run in planned.items():
         if (folder / key / RESULT).exists():

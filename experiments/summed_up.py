@@ -28,7 +28,7 @@ def line(result: Result, backbone: str) -> dict[str, Any]:
     for key in PATHS:
         if key in experiment["task"]:
             experiment["task"][key] = Path(experiment["task"][key]).name
-    if "start" in experiment:
+    if experiment["start"]:
         experiment["start"]["adapter"] = Path(experiment["start"]["adapter"]).name
     return values
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import hyperadapters as ha
 import multitask
-from hyperadapters.sweeps import key
+from hyperadapters.sweeps import experiment_key
 
 STARTS = Path(os.environ.get("STARTS", "results/multitask"))
 """Where the models lie that the runs start from."""
@@ -32,7 +32,7 @@ def starts(task: str) -> list[tuple[ha.Method, ha.WarmStart]]:
     """Every trained model there is for this task, with what of it is frozen."""
     like, found = LIKE[task], []
     for experiment in multitask.experiments():
-        folder = STARTS / key(experiment)
+        folder = STARTS / experiment_key(experiment)
         mixed = isinstance(experiment.task, ha.MixtureTask)
         fits = experiment.method in arms() if mixed else experiment.task.name == like
         if experiment.training.seed != multitask.SEEDS[0] or not fits or not (folder / "result.json").exists():

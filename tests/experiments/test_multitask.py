@@ -10,7 +10,8 @@ import pytest
 from conftest import UNSEEN, make_tiny
 from hyperadapters import Cost, InputError, MixtureTask, Result, attach
 from hyperadapters.runs.result import RESULT
-from hyperadapters.sweeps.plan import key, load_experiments
+from hyperadapters.sweeps.experiment_files import load_experiments
+from hyperadapters.sweeps.keys import experiment_key
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 BLANK = {
@@ -27,7 +28,7 @@ BLANK = {
 
 def finished(folder, experiment, metrics):
     """A run's result file, and the adapter that it left."""
-    place = folder / key(experiment)
+    place = folder / experiment_key(experiment)
     mixed = isinstance(experiment.task, MixtureTask)
     tasks = experiment.task.names if mixed else ()
     attach(make_tiny(), experiment.method, tasks=tasks).save(place)
@@ -64,7 +65,7 @@ def models(tmp_path, monkeypatch):
 
 def test_transfer_starts_from_every_model_there_is_few_rows_first(models):
     found = load_experiments(FOLDER / "transfer.py")
-    assert len({key(e) for e in found}) == len(found) == 2 * 5 * 5 * (2 + 1 + 1)
+    assert len({experiment_key(e) for e in found}) == len(found) == 2 * 5 * 5 * (2 + 1 + 1)
     begun = {(type(e.method).__name__, e.task.name, e.start.like, e.start.freeze) for e in found}
     assert {like for *_, like, _ in begun} == {"glue/rte", "glue/sst2", ""}
     assert ("HyperFormerPlusPlus", "imdb", "glue/sst2", True) in begun

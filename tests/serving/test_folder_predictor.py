@@ -8,8 +8,8 @@ import torch
 
 from hyperadapters import METHODS, InputError, Predictor, attach, load_backbone, load_predictor
 from hyperadapters.delta.method import Method
+from hyperadapters.runs.building import format_to_json
 from hyperadapters.runs.experiment import Experiment
-from hyperadapters.runs.running import format_to_json
 from hyperadapters.runs.task_choice import NamedTask
 from hyperadapters.serving.folder_predictor import FolderPredictor
 from hyperadapters.serving.saved_tasks import saved_task

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 from filelock import FileLock
+from hyperadapters.sweeps.plan import key
 from packs import CLOSE, experiment
 from safetensors.torch import load_file
 from sweep_runs import here, rows
@@ -15,7 +16,6 @@ from hyperadapters.delta.delta import TENSORS
 from hyperadapters.runs.result import RESULT, read_result
 from hyperadapters.runs.running import EXPERIMENT, run
 from hyperadapters.sweeps.packed_runs import run_together
-from hyperadapters.sweeps.plan import key
 from hyperadapters.sweeps.sweeping import sweep
 from hyperadapters.training.checkpoint import CHECKPOINT
 
@@ -96,7 +96,7 @@ def test_a_pack_that_fails_is_tried_once(tmp_path, monkeypatch):
         tried.append(list(experiments))
         raise MemoryError
 
-    monkeypatch.setattr("hyperadapters.sweeps.worker.run_together", failing)
+    monkeypatch.setattr("hyperadapters.sweeps.attempts.run_together", failing)
     swept = sweep(
         [sweepable(tmp_path, seed=seed) for seed in (1, 2)], tmp_path / "out", engine=here, pack=1, quiet=True
     )

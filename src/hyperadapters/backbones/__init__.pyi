@@ -20,7 +20,6 @@ from .loading import EMBEDDED as EMBEDDED
 from .loading import default_device as default_device
 from .loading import embedded_folder as embedded_folder
 from .loading import load_backbone as load_backbone
-from .loading import load_config as load_config
 from .loading import loader_of as loader_of
 from .loading import prepare_backbone as prepare_backbone
 from .loading import resolve_location as resolve_location

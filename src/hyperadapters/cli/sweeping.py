@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
 def engine_of(name: str, jobs: int | None, cpus: float, gpus: float | None) -> "Executor":
     """What carries a sweep's runs out."""
-    from hyperadapters.sweeps import on_ray, on_this_machine
+    from hyperadapters.sweeps import local_executor, ray_executor
 
     if name == "ray":
-        return on_ray(cpus=cpus, gpus=gpus, most=jobs)
+        return ray_executor(cpus=cpus, gpus=gpus, most=jobs)
     if cpus != 1 or gpus is not None:
         raise InputError("--cpus and --gpus are shares of a cluster: they go with --engine ray.")
-    return on_this_machine(jobs or 1)
+    return local_executor(jobs or 1)
 
 
 @command
@@ -77,12 +77,12 @@ def sweep(
 
         hyperadapters sweep experiments/table1.py --engine ray --gpus 0.5
     """
-    from hyperadapters.sweeps import chosen, forecast, in_words, load_experiments, overridden
+    from hyperadapters.sweeps import change_all, describe_sweep, forecast, keep_matching, load_experiments
     from hyperadapters.sweeps import sweep as run_all
 
     carried_out = engine_of(engine, jobs, cpus, gpus)
-    planned = overridden(load_experiments(file), backbone=backbone, data=data, changes=changes(settings))
-    planned = chosen(planned, changes(only, "--only", "method=compacter"))
+    planned = change_all(load_experiments(file), backbone=backbone, data=data, changes=changes(settings))
+    planned = keep_matching(planned, changes(only, "--only", "method=compacter"))
     quiet_libraries()
     if dry_run:
         found = forecast(planned, output, jobs=jobs or 1, retry=retry_failed)
@@ -92,7 +92,7 @@ def sweep(
         swept = run_all(
             planned,
             output,
-            engine=carried_out,
+            executor=carried_out,
             retry=retry_failed,
             keep=keep_adapters,
             track=names_in(track),
@@ -102,7 +102,7 @@ def sweep(
         console.print("stopped; nothing is lost. The same command goes on.")
         raise typer.Exit(130) from None
     value = {"output": str(output), "done": list(swept.results), "failed": swept.failed, "elsewhere": swept.elsewhere}
-    show(value, json_output, *in_words(swept, output))
+    show(value, json_output, *describe_sweep(swept, output))
     if swept.failed:
         raise typer.Exit(1)
 
@@ -244,16 +244,20 @@ def forecast_table(found: Any, jobs: int) -> list[Any]:
     table.add_column("task")
     for column in ("runs", "steps", "tokens", "hours, about"):
         table.add_column(column, justify="right")
-    rows = [(cost.task, cost.runs, cost.steps, cost.tokens, cost.seconds) for cost in found.costs]
-    together = [("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:]))] if rows else []
-    for task, *numbers, seconds in [*rows, *together]:
-        table.add_row(task, *(f"{number:,}" for number in numbers), f"{seconds / 3600 / jobs:,.2f}")
+    rows: list[tuple[Any, ...]] = [
+        (cost.task, cost.runs, cost.steps, cost.tokens, cost.seconds) for cost in found.costs
+    ]
+    if rows:
+        _, *columns, seconds = zip(*rows, strict=True)
+        rows.append(("all", *map(sum, columns), None if None in seconds else sum(seconds)))
+    for task, *numbers, seconds in rows:
+        hours = "unknown" if seconds is None else f"{seconds / 3600 / jobs:,.2f}"
+        table.add_row(task, *(f"{number:,}" for number in numbers), hours)
     missing = [f"not counted: {task}: {why}" for task, why in found.unknown.items()]
-    basis = [f"hours from {basis}" for basis in found.basis]
     last = f"{found.done} done already; hours at {jobs} run(s) at a time, with evaluations, without start and loading"
     failed = (
         [f"{found.failed} failed and are left alone; --retry-failed tries again what failed for good"]
         if found.failed
         else []
     )
-    return [*([table] if rows else []), *missing, *basis, *failed, last]
+    return [*([table] if rows else []), *missing, *found.basis, *failed, last]

@@ -37,7 +37,7 @@ from hyperadapters.reports.html import page
 from hyperadapters.reports.markup import FIGURES, Grid, Section, latex, markdown
 from hyperadapters.runs import RESULT, Result, label_of, read_result, result_from_json
 from hyperadapters.storage import task_embeddings
-from hyperadapters.sweeps import named_apart
+from hyperadapters.sweeps import distinguish_tasks
 
 
 def row(result: Result) -> dict[str, str]:
@@ -145,7 +145,7 @@ def read_results(place: Path) -> tuple[dict[Path, Result], list[str]]:
     if not results:
         why = f": {wrong[0]}" if wrong else ". `hyperadapters sweep` and `train` write them."
         raise InputError(f"{place} holds no {RESULT} of a run that can be read, at any depth{why}")
-    return dict(zip(results, named_apart(list(results.values())), strict=True)), wrong
+    return dict(zip(results, distinguish_tasks(list(results.values())), strict=True)), wrong
 
 
 def in_folder(folder: Path) -> Iterator[tuple[Path, Callable[[], Result]]]:

@@ -1,5 +1,9 @@
 """What other packages use of this one; each name is imported when it is first used."""
 
+from .building import attach_for as attach_for
+from .building import backbone_for as backbone_for
+from .building import load_task as load_task
+from .building import narrow_to_task as narrow_to_task
 from .display_names import SIZES as SIZES
 from .display_names import add_to_label as add_to_label
 from .display_names import label_of as label_of
@@ -13,13 +17,7 @@ from .result import Result as Result
 from .result import read_result as read_result
 from .result import result_from_json as result_from_json
 from .running import EXPERIMENT as EXPERIMENT
-from .running import attach_for as attach_for
-from .running import backbone_for as backbone_for
-from .running import intervals as intervals
-from .running import load_task as load_task
-from .running import narrow_to_task as narrow_to_task
 from .running import run as run
-from .running import summarize as summarize
 from .task_choice import FilesTask as FilesTask
 from .task_choice import InstructionsTask as InstructionsTask
 from .task_choice import MixtureTask as MixtureTask

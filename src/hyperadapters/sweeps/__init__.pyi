@@ -1,8 +1,12 @@
 """What other packages use of this one; each name is imported when it is first used."""
 
 from .executors import Executor as Executor
-from .executors import on_this_machine as on_this_machine
+from .experiment_files import load_experiments as load_experiments
 from .forecasting import forecast as forecast
+from .in_turn import run_in_turn as run_in_turn
+from .keys import experiment_key as experiment_key
+from .narrowing import change_all as change_all
+from .narrowing import keep_matching as keep_matching
 from .pack import Pack as Pack
 from .pack import free_memory as free_memory
 from .pack_members import Clock as Clock
@@ -10,15 +14,11 @@ from .pack_members import Member as Member
 from .pack_members import stack_members as stack_members
 from .pack_members import start_member as start_member
 from .packed_runs import Costs as Costs
-from .plan import chosen as chosen
-from .plan import key as key
-from .plan import load_experiments as load_experiments
-from .plan import overridden as overridden
-from .plan import run_in_turn as run_in_turn
-from .ray_cluster import on_ray as on_ray
+from .processes import local_executor as local_executor
+from .ray_cluster import ray_executor as ray_executor
 from .selection import Choice as Choice
+from .selection import distinguish_tasks as distinguish_tasks
 from .selection import group_of as group_of
-from .selection import named_apart as named_apart
 from .selection import select as select
-from .sweeping import in_words as in_words
+from .sweeping import describe_sweep as describe_sweep
 from .sweeping import sweep as sweep

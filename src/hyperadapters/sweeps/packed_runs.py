@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,7 @@ from hyperadapters.runs import (
     Experiment,
     backbone_for,
     finish_run,
-    intervals,
     load_task,
-    summarize,
 )
 from hyperadapters.sweeps.pack import Pack, free_memory
 from hyperadapters.sweeps.pack_members import Clock, Member, stack_members, start_member
@@ -105,7 +102,5 @@ def finish_members(pack: Pack, members: Sequence[Member], costs: Costs) -> None:
         own = {split: found[member] for split, found in scores.items()}
         delta, data, output = member.trainer.delta, member.data, member.trainer.output
         assert output is not None
-        result = summarize(member.experiment, delta, member.trainer.end(), own, costs.of(member), data)
-        found = intervals(data, result.split, own[result.split])
-        result = replace(result, intervals=found, together=len(pack.members))
-        finish_run(output, delta, result)
+        cost, together = costs.of(member), len(pack.members)
+        finish_run(member.experiment, delta, data, output, member.trainer.end(), own, cost, together=together)

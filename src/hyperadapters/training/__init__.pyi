@@ -14,7 +14,6 @@ from .data import Mixture as Mixture
 from .data import Text as Text
 from .data import draw_rows as draw_rows
 from .data import encode as encode
-from .data import limit_rows as limit_rows
 from .data import load_data as load_data
 from .data import tasks_of as tasks_of
 from .data import training_rows as training_rows
