@@ -51,6 +51,10 @@ class Result:
     """How many runs were trained together; `seconds` is this one's share of theirs."""
     truncated_targets: dict[str, int] = field(default_factory=dict)
     """Rows whose target was cut."""
+    rows: dict[str, int] = field(default_factory=dict)
+    """Rows used, by split, of all tasks together."""
+    rows_available: dict[str, int] = field(default_factory=dict)
+    """Rows that the splits hold before limits."""
 
     @property
     def split(self) -> str:
