@@ -6,13 +6,13 @@ import statistics
 
 import numpy as np
 import pytest
-from results import result
 from scipy import stats
 
 from hyperadapters.papers.published_scores import COMPACTER_PLUS_PLUS, TABLE_1
 from hyperadapters.reports.estimates import Estimate, average
 from hyperadapters.reports.tables import score_tables
 from hyperadapters.tasks.metrics import accuracy, bootstrap, question_exact_match
+from results import result
 
 
 def test_the_published_columns_have_the_published_average():

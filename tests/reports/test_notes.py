@@ -4,12 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from results import ROWS, published_run
 
 from hyperadapters.papers.published_scores import COMPACTER_PLUS_PLUS
 from hyperadapters.reports.estimates import intervals_overlap
 from hyperadapters.reports.notes import compare_with_paper, indistinguishable_from_best
 from hyperadapters.reports.tables import score_tables
+from results import ROWS, published_run
 
 
 def test_one_seed_cannot_tell_8662_from_8650():

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from results import published_run, result
 
 from hyperadapters import InputError
 from hyperadapters.reports.reading import read_results
 from hyperadapters.reports.writing import report
+from results import published_run, result
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 

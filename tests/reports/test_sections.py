@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from reported import everything
-from results import result
 
 from hyperadapters import METHODS, attach
 from hyperadapters.reports.sections.embeddings import principal_components
@@ -12,6 +11,7 @@ from hyperadapters.reports.sections.learning_curves import learning_curve_sectio
 from hyperadapters.reports.sections.low_resource import low_resource_sections
 from hyperadapters.reports.tables import score_tables
 from hyperadapters.reports.writing import report
+from results import result
 
 
 def test_curves_are_means_over_seeds_with_bands():

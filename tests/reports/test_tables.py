@@ -3,9 +3,9 @@
 import dataclasses
 
 import pytest
-from results import published_run, result
 
 from hyperadapters.reports.tables import families_of_sizes, score_tables
+from results import published_run, result
 
 
 def test_tables_part_by_benchmark_and_backbone():

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from reported import write_everything
-from results import published_run, result
 
 from hyperadapters.reports.writing import report, write_report
+from results import published_run, result
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-from results import published_run, result
-
 from hyperadapters.reports.writing import write_report
+from results import published_run, result
 
 
 def everything():

@@ -1,7 +1,7 @@
 """Tables, figures and documents from result files.
 
 Read `writing` first: `report` says which sections there are. Results become estimates (`estimates`: scores with their
-uncertainty), estimates become tables (`tables`, `training_rows`, with `notes` in words), tables become sections
+uncertainty), estimates become tables (`tables`, `row_counts`, with `notes` in words), tables become sections
 (`sections`, of what `document` and `figures` define), and `markdown`, `latex`, `html` and `drawing` write those.
 `comparison` is the short form that `train` and `compare` show. May import the packages above.
 """

@@ -6,9 +6,9 @@ from hyperadapters.reports.document import Grid, Section
 from hyperadapters.reports.estimates import Estimate, average
 from hyperadapters.reports.figures import Figure, Mark
 from hyperadapters.reports.notes import count_seeds
+from hyperadapters.reports.row_counts import ALL_ROWS, TrainingRowsComparison, compare_training_rows
 from hyperadapters.reports.sections.scores import AVERAGE_AXIS
 from hyperadapters.reports.tables import ScoreTable
-from hyperadapters.reports.training_rows import ALL_ROWS, TrainingRowsComparison, compare_training_rows
 from hyperadapters.runs import Result
 
 AVERAGE = "average"

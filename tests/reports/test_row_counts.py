@@ -1,8 +1,7 @@
 """Comparisons over the number of training rows."""
 
+from hyperadapters.reports.row_counts import ALL_ROWS, compare_training_rows
 from results import result
-
-from hyperadapters.reports.training_rows import ALL_ROWS, compare_training_rows
 
 
 def test_scores_by_rows_are_of_methods_that_differ_in_rows_alone():
