@@ -1,4 +1,4 @@
-"""Writes the tables and figures of docs/results.md and docs/multi-task.md from the files under results/.
+"""Writes the tables and figures of the pages under docs/ that show results, from the files under results/.
 
     python -m experiments.documents.pages
 
@@ -17,11 +17,15 @@ from hyperadapters.reports import Section, markdown_section, read_results, rende
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = ROOT / "docs" / "figures"
-PAGES = (ROOT / "docs" / "results.md", ROOT / "docs" / "multi-task.md")
 LEFT_OUT = ("Cost of", "Learning curves", "Task embeddings", "What to know")
 """How the titles begin of a report's sections that these pages do not show."""
 PLACE = re.compile(r"(<!-- (\S+\.jsonl?) -->\n).*?(<!-- end -->)", re.DOTALL)
 """The place of a file's tables in a page."""
+
+
+def pages() -> list[Path]:
+    """Return the pages that have a place for a file's tables."""
+    return [page for page in sorted((ROOT / "docs").glob("*.md")) if PLACE.search(page.read_text(encoding="utf-8"))]
 
 
 def tables_of(file: Path) -> str:
@@ -52,7 +56,7 @@ def write_figures(section: Section, stem: str) -> Section:
 
 
 def main() -> None:
-    for page in PAGES:
+    for page in pages():
         text = page.read_text(encoding="utf-8")
 
         def filled(place: re.Match[str]) -> str:

@@ -27,7 +27,7 @@ def pad(rows: list[list], value: float) -> torch.Tensor:
 
 
 class Batches:
-    """step -> batch, a pure function of the seed and the step."""
+    """Makes the batch of a step, a pure function of the seed and the step."""
 
     def __init__(
         self, options: argparse.Namespace, lines: list[str], stream: np.ndarray, tokenizer: T5Tokenizer

@@ -16,7 +16,7 @@ MIXTURE = ("glue/MNLI/dev_matched.jsonl", "nli/snli-dev.jsonl", "nli/anli-test.j
 
 
 def read_lines(corpus: list[Path], excluded: list[Path]) -> list[str]:
-    """Paragraphs of the corpus, in order, without those that occur in a passage of an excluded data set."""
+    """Return the paragraphs of the corpus, in order, without those in a passage of an excluded data set."""
     passages = "\n".join(json.loads(row)["passage"] for path in excluded for row in path.open(encoding="utf-8"))
     lines = []
     for path in corpus:
@@ -26,7 +26,7 @@ def read_lines(corpus: list[Path], excluded: list[Path]) -> list[str]:
 
 
 def train_tokenizer(lines: list[str], pieces: int) -> T5Tokenizer:
-    """A unigram model in the layout of T5's: pad 0, eos 1, unk 2, pieces, then the sentinels in reverse."""
+    """Return a unigram model in T5's layout: pad 0, eos 1, unk 2, pieces, then the sentinels in reverse."""
     model = Tokenizer(models.Unigram())
     model.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(r"\s+", " ")])
     model.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
@@ -46,7 +46,7 @@ def train_tokenizer(lines: list[str], pieces: int) -> T5Tokenizer:
 
 
 def encode(lines: list[str], tokenizer: T5Tokenizer, file: Path) -> np.ndarray:
-    """All paragraphs as one stream of token ids, each ended by eos; kept in `file`."""
+    """Return all paragraphs as one stream of token ids, each ended by eos; kept in `file`."""
     if not file.exists():
         chunks = []
         for start in range(0, len(lines), 20_000):
@@ -58,7 +58,7 @@ def encode(lines: list[str], tokenizer: T5Tokenizer, file: Path) -> np.ndarray:
 
 
 def read_mixture(folder: Path) -> list[tuple[list[str], str]]:
-    """Labelled pairs as (source words, answer), the shortest first."""
+    """Return labelled pairs as (source words, answer), the shortest first."""
     rows = []
     with (folder / "glue/QQP-subset/train_subset.tsv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):

@@ -16,7 +16,7 @@ TAUGHT_WEIGHT = 5.0
 
 
 def build(options: argparse.Namespace, tokenizer: T5Tokenizer, teacher: Teacher | None) -> T5ForConditionalGeneration:
-    """The network, v1.0 layout, with the heads that are thrown away at the end."""
+    """Return the network, v1.0 layout, with the heads that are thrown away at the end."""
     config = T5Config(
         vocab_size=len(tokenizer),
         d_model=options.d_model,
@@ -55,7 +55,7 @@ def match_words(model: T5ForConditionalGeneration) -> None:
 
 
 def losses(model: T5ForConditionalGeneration, teacher: Teacher | None, batch: dict) -> dict[str, torch.Tensor]:
-    """The losses of a batch by name; their sum is trained on."""
+    """Return the losses of a batch by name; their sum is trained on."""
     words, changed, taught = (batch.pop(key, None) for key in ("words", "changed", "taught"))
     if taught is not None:
         states = model.encoder(**batch).last_hidden_state
@@ -73,7 +73,7 @@ def losses(model: T5ForConditionalGeneration, teacher: Teacher | None, batch: di
 
 
 def taught_loss(states: torch.Tensor, index: torch.Tensor, teacher: Teacher, rows: list[list[str]]) -> torch.Tensor:
-    """1 - cosine of our states and the teacher's, for each word and for the mean of each sentence."""
+    """Return 1 - cosine of our states and the teacher's, for each word and for the mean of each sentence."""
     target = teacher.states(rows, states.device)
     found = word_means(states, index.clamp(min=-1), target.shape[1])
     known = torch.tensor([[word < len(row) for word in range(target.shape[1])] for row in rows], device=states.device)
@@ -84,7 +84,7 @@ def taught_loss(states: torch.Tensor, index: torch.Tensor, teacher: Teacher, row
 
 
 def export(folder: Path, model: T5ForConditionalGeneration, tokenizer: T5Tokenizer) -> None:
-    """The backbone in the Hub's own layout, half precision."""
+    """Write the backbone in the Hub's own layout, half precision."""
     half = T5ForConditionalGeneration(model.config)
     half.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith("heads.")})
     half.half().save_pretrained(folder / "model")

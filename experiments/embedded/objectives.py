@@ -9,7 +9,7 @@ import numpy as np
 
 
 def corrupt(window: np.ndarray, rng: np.random.Generator, first_sentinel: int) -> tuple[list[int], list[int]]:
-    """One window -> (source, target) of span corruption: 15 % noise in spans of mean length 3."""
+    """Return (source, target) of span corruption of one window: 15 % noise in spans of mean length 3."""
     noise = max(1, round(len(window) * 0.15))
     spans = max(1, round(noise / 3))
     noise_lengths = random_segments(noise, spans, rng)
@@ -25,7 +25,7 @@ def corrupt(window: np.ndarray, rng: np.random.Generator, first_sentinel: int) -
 
 
 def with_copy(window: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Half of the window, then the same with an eighth of its tokens gone and its parts exchanged."""
+    """Return half of the window, then the same with an eighth of its tokens gone and its parts exchanged."""
     half = window[: len(window) // 2]
     copy = half[rng.random(len(half)) > 0.12]
     cut = rng.integers(0, len(copy))
@@ -33,13 +33,13 @@ def with_copy(window: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def random_segments(total: int, parts: int, rng: np.random.Generator) -> np.ndarray:
-    """`total` split into `parts` lengths ≥ 1, uniformly."""
+    """Return `total` split into `parts` lengths ≥ 1, uniformly."""
     cuts = np.sort(rng.choice(total - 1, parts - 1, replace=False)) + 1
     return np.diff(np.concatenate([[0], cuts, [total]]))
 
 
 def sentences(lines: list[str], rng: random.Random) -> Iterator[tuple[list[str], list[str]]]:
-    """Endless (sentence, the one after it) as word lists of 5 to 32 words."""
+    """Yield (sentence, the one after it) without end, as lists of 5 to 32 words."""
     while True:
         parts = re.split(r"(?<=[.!?]) +", lines[rng.randrange(len(lines))])
         if len(parts) < 2:
@@ -51,7 +51,7 @@ def sentences(lines: list[str], rng: random.Random) -> Iterator[tuple[list[str],
 
 
 def rewritten(words: list[str], rng: random.Random) -> list[str]:
-    """The same content: a few words dropped, and sometimes the two halves exchanged."""
+    """Return the same content: a few words dropped, and sometimes the two halves exchanged."""
     words = [word for word in words if rng.random() > 0.12] or words
     if rng.random() < 0.4:
         cut = rng.randrange(1, len(words)) if len(words) > 1 else 0
@@ -60,7 +60,7 @@ def rewritten(words: list[str], rng: random.Random) -> list[str]:
 
 
 def altered(words: list[str], other: list[str], rng: random.Random) -> tuple[list[str], list[bool]]:
-    """Another content: some words taken from another sentence, so that overlap alone does not tell; and which."""
+    """Return another content, some words taken from another sentence so that overlap alone does not tell; and which."""
     words = rewritten(words, rng)
     share = rng.choice((0.15, 0.3, 0.5))
     foreign = [rng.random() < share for _ in words]
@@ -68,7 +68,7 @@ def altered(words: list[str], other: list[str], rng: random.Random) -> tuple[lis
 
 
 def damaged(words: list[str], rng: random.Random) -> tuple[list[str], list[bool]]:
-    """One sentence made ungrammatical: words swapped, dropped, doubled or inflected; and where."""
+    """Return one sentence made ungrammatical: words swapped, dropped, doubled or inflected; and where."""
     words = list(words)
     index, other = rng.sample(range(len(words)), 2)
     wrong = {index}
@@ -95,7 +95,7 @@ class Pretext(NamedTuple):
 
 
 def pretext(lines: list[str], rng: random.Random, rows: int, *, pairs: bool) -> Pretext:
-    """Rows of one of the two sentence objectives."""
+    """Return rows of one of the two sentence objectives."""
     found = Pretext([], [], [])
     stream = sentences(lines, rng)
     for _ in range(rows):

@@ -40,7 +40,7 @@ FALLING = 0.2
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
-    """Linear warm-up, constant, then linear to zero."""
+    """Return the rate of a step: linear warm-up, constant, then linear to zero."""
     return peak * min(1.0, (step + 1) / warmup, (steps - step) / (FALLING * steps))
 
 
@@ -70,7 +70,7 @@ def save_state(folder: Path, model: T5ForConditionalGeneration, optimizer: torch
 
 
 def load_state(folder: Path, model: T5ForConditionalGeneration, optimizer: torch.optim.Optimizer) -> dict:
-    """Puts model and optimizer where they were; returns the log, which lies in the same file so that they agree."""
+    """Put model and optimizer where they were; return the log, which lies in the same file so that they agree."""
     tensors = load_file(folder / "state.safetensors")
     with safe_open(folder / "state.safetensors", "pt") as file:
         log = json.loads(file.metadata()["log"])
@@ -107,7 +107,7 @@ def arguments() -> argparse.Namespace:
 
 
 def prepare(options: argparse.Namespace) -> tuple[T5Tokenizer, Batches]:
-    """The tokenizer and the stream of batches; both are kept in the output folder."""
+    """Return the tokenizer and the batches; the tokenizer and the stream of tokens are kept in the output folder."""
     lines = read_lines(options.corpus, options.exclude)
     print(f"{len(lines):,} paragraphs", flush=True)
     if not (options.output / "model" / "tokenizer.json").exists():
@@ -118,7 +118,7 @@ def prepare(options: argparse.Namespace) -> tuple[T5Tokenizer, Batches]:
 
 
 def plain(value: object) -> object:
-    """A command-line value as JSON; of files the name alone."""
+    """Return a command-line value as JSON; of files the name alone."""
     if isinstance(value, list):
         return [plain(item) for item in value]
     return value.name if isinstance(value, Path) else value
@@ -139,7 +139,7 @@ class Log:
         self.last = time.monotonic()
 
     def add(self, batch: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> None:
-        """One step more."""
+        """Add one step."""
         values, now = self.values, time.monotonic()
         values["tokens"] += batch["input_ids"].ne(0).sum().item()
         values["tokens"] += batch["labels"].ne(-100).sum().item() if "labels" in batch else 0

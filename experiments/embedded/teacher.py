@@ -7,7 +7,7 @@ from transformers import AutoModel, AutoTokenizer
 
 
 class Teacher(torch.nn.Module):
-    """A pretrained encoder whose states ours are drawn to."""
+    """A pretrained encoder that gives states for words."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class Teacher(torch.nn.Module):
         return self.encoder.config.hidden_size
 
     def states(self, words: list[list[str]], device: torch.device) -> torch.Tensor:
-        """Mean state of each word: (rows, words, width)."""
+        """Return the mean state of each word: (rows, words, width)."""
         inputs = self.tokenizer(words, is_split_into_words=True, padding=True, truncation=True, return_tensors="pt")
         index = word_index(inputs, len(words))
         with torch.no_grad():
@@ -27,7 +27,7 @@ class Teacher(torch.nn.Module):
         return word_means(found, index.to(device), max(map(len, words)))
 
     def word_vectors(self, pieces: list[str], width: int) -> tuple[torch.Tensor, torch.nn.Linear]:
-        """A vector for each piece of our vocabulary, and the map from there to the teacher's states.
+        """Return a vector for each piece of our vocabulary, and the map from there to the teacher's states.
 
         Principal components of the piece's state alone, half of each component's spread evened out, at a root mean
         square of 1; noise keeps pieces apart that the teacher does not tell.
@@ -45,11 +45,11 @@ class Teacher(torch.nn.Module):
 
 
 def word_index(inputs: object, rows: int) -> torch.Tensor:
-    """For each piece the word it belongs to; -1 for none."""
+    """Return for each piece the word it belongs to; -1 for none."""
     return torch.tensor([[-1 if word is None else word for word in inputs.word_ids(row)] for row in range(rows)])
 
 
 def word_means(states: torch.Tensor, index: torch.Tensor, words: int) -> torch.Tensor:
-    """Mean over each word's pieces; zero where a word has none."""
+    """Return the mean over each word's pieces; zero where a word has none."""
     member = torch.nn.functional.one_hot(index + 1, words + 1)[..., 1:].to(states.dtype)
     return member.mT @ states / member.sum(1).clamp(min=1).unsqueeze(-1)
