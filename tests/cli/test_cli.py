@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from conftest import tiny_config
 from hyperadapters import METHODS, TASKS
-from hyperadapters.reports.writing import compared
+from hyperadapters.reports.comparison import comparison_figure
 from hyperadapters.runs.result import read_result
 
 QUICK = ("--set", "training.epochs=1", "--set", "text.train_rows=32")
@@ -330,7 +330,7 @@ def test_compare_names_each_method_as_it_was_asked_for(files, tmp_path):
     found = works(*words, "--set", "method.bottleneck=8")
     assert all(re.search(rf"^ *{name} ", found.stdout, re.MULTILINE) for name in ("houlsby", "pfeiffer"))
     results = [read_result(tmp_path / "c" / name) for name in ("houlsby", "pfeiffer")]
-    assert list(compared(results).series) == ["houlsby (bottleneck = 8)", "pfeiffer (bottleneck = 8)"]
+    assert list(comparison_figure(results).series) == ["houlsby (bottleneck = 8)", "pfeiffer (bottleneck = 8)"]
 
 
 def test_compare_all_measures_every_method_alike(files, tmp_path):
