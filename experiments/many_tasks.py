@@ -1,4 +1,4 @@
-"""The tables of docs/multi-task.md, from what multitask.py and transfer.py left.
+"""The tables of docs/results-multi-task.md, from what multitask.py and transfer.py left.
 
     python experiments/many_tasks.py results/multitask results/transfer
 

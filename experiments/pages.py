@@ -1,4 +1,4 @@
-"""Writes the tables and figures of docs/results.md and docs/multi-task.md anew from the files under results/.
+"""Writes the tables and figures of docs/results.md and docs/results-multi-task.md anew from the files under results/.
 
     python experiments/pages.py
 
@@ -17,7 +17,7 @@ from pretraining_proof import markdown as proof_table
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "docs" / "figures"
-PAGES = (ROOT / "docs" / "results.md", ROOT / "docs" / "multi-task.md")
+PAGES = (ROOT / "docs" / "results.md", ROOT / "docs" / "results-multi-task.md")
 LEFT_OUT = ("Cost of", "Learning curves", "Task embeddings", "What to know")
 """Sections of a report that these pages do not show."""
 PLACE = re.compile(r"(<!-- (\S+\.jsonl?) -->\n).*?(<!-- end -->)", re.DOTALL)
