@@ -17,8 +17,10 @@ import hyperadapters
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
 START = "README"
-GUIDES = "training tasks backbones multi-task serving sweeps reports costs coming-from-peft add-a-method".split()
-RESULTS = "results results-multi-task performance methods embedded reproducing-table-1".split()
+GUIDES = (
+    "training tasks backbones multi-task serving sweeps reports costs performance coming-from-peft add-a-method".split()
+)
+RESULTS = "methods reproducing-table-1 results results-multi-task performance-results embedded".split()
 PROJECT = "docs/decisions docs/log CONTRIBUTING SECURITY CHANGELOG".split()
 
 project = "hyperadapters"
@@ -34,7 +36,7 @@ html_copy_source = False
 myst_heading_anchors = 3
 default_role = "code"  # docstrings mark code as Markdown does, by single backticks
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True}
+autodoc_default_options = {"members": True, "undoc-members": True}
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 88
 napoleon_google_docstring = True
@@ -42,38 +44,42 @@ napoleon_numpy_docstring = False
 suppress_warnings = ["misc.highlighting_failure"]
 
 
-def public_names() -> dict[str, list[str]]:
-    """Return the public names by the package that defines them, in the order of `__init__.pyi`."""
+def public_names() -> dict[str, list[tuple[str, str]]]:
+    """Return the public names by package: pairs of the defining module and the name, in the order of `__init__.pyi`."""
     stub = ast.parse((ROOT / "src" / "hyperadapters" / "__init__.pyi").read_text(encoding="utf-8"))
-    names: dict[str, list[str]] = {}
+    names: dict[str, list[tuple[str, str]]] = {}
     for node in stub.body:
         if isinstance(node, ast.ImportFrom):
-            names.setdefault(str(node.module).split(".")[0], []).extend(alias.name for alias in node.names)
+            module = str(node.module)
+            package, _, _ = module.partition(".")
+            names.setdefault(package, []).extend((module, alias.name) for alias in node.names)
     return names
 
 
-def directive(name: str) -> str:
+def directive(module: str, name: str) -> str:
     """Return what autodoc is asked for a public name: a class, a function or a value, such as `METHODS`."""
     value = getattr(hyperadapters, name)
     if isinstance(value, type):
         return f".. autoclass:: hyperadapters.{name}"
-    return f".. autofunction:: hyperadapters.{name}" if callable(value) else f".. autodata:: hyperadapters.{name}\n   :no-value:"
+    if callable(value):
+        return f".. autofunction:: hyperadapters.{name}"
+    return f".. autodata:: hyperadapters.{module}.{name}\n   :no-value:"
 
 
 def write_reference(app: Sphinx) -> None:
     """Write a page for each package that defines public names, and one that lists them all."""
     REFERENCE.mkdir(exist_ok=True)
-    pages = public_names()
     for old in REFERENCE.glob("*.md"):
         old.unlink()
-    for package, names in pages.items():
+    index = "# Reference\n\nEvery public name (`import hyperadapters as ha`), by the package that defines it.\n"
+    for package, names in public_names().items():
+        title = package.strip("_")
         about = importlib.import_module(f"hyperadapters.{package}").__doc__ or ""
-        directives = "\n\n".join(map(directive, names))
-        page = f"# {package.strip('_')}\n\n{about}\n```{{eval-rst}}\n{directives}\n```\n"
-        (REFERENCE / f"{package.strip('_')}.md").write_text(page, encoding="utf-8")
-    lines = [f"- [{package.strip('_')}]({package.strip('_')}.md): {', '.join(f'`{name}`' for name in names)}" for package, names in pages.items()]
-    text = "# Reference\n\nEvery public name, `import hyperadapters as ha`, by the package that defines it.\n\n"
-    (REFERENCE / "index.md").write_text(text + "\n".join(lines) + "\n", encoding="utf-8")
+        directives = "\n\n".join(directive(module, name) for module, name in names)
+        page = f"# {title}\n\n{about}\n```{{eval-rst}}\n{directives}\n```\n"
+        (REFERENCE / f"{title}.md").write_text(page, encoding="utf-8")
+        index += f"\n- [{title}]({title}.md): {', '.join(f'`{name}`' for _, name in names)}"
+    (REFERENCE / "index.md").write_text(index + "\n", encoding="utf-8")
 
 
 def add_contents(app: Sphinx, page: str, source: list[str]) -> None:
@@ -90,11 +96,9 @@ def add_contents(app: Sphinx, page: str, source: list[str]) -> None:
             source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {title}\n\n" + "\n".join(pages) + "\n```\n"
 
 
-def refuse_undocumented(
-    app: Sphinx, what: str, name: str, value: object, options: Any, lines: list[str]
-) -> None:
-    """Warn, which ends the build, where a public class, function, method or value has no docstring."""
-    if not any(map(str.strip, lines)):
+def refuse_undocumented(app: Sphinx, what: str, name: str, value: object, options: Any, lines: list[str]) -> None:
+    """Warn, which ends the build, where a public class, function, method, property or value has no docstring."""
+    if what != "attribute" and not any(map(str.strip, lines)):
         logging.getLogger(__name__).warning("%s has no docstring", name)
 
 
