@@ -13,9 +13,9 @@ PAGE = Path(__file__).with_name("methods.md")
 BACKBONE, TASKS = "t5-base", 8
 INTRODUCTION = f"""# Methods
 
-The names that `hyperadapters train --method` and `ha.attach(backbone, ...)` take. `python docs/make_methods.py` writes
-the table; its numbers are those of `ha.count_parameters(name, backbone="{BACKBONE}")`, for one task and for {TASKS} tasks
-in one Delta. Percentages are of the backbone's parameters, divided by the number of tasks.
+The names that `hyperadapters train --method` and `ha.attach(backbone, ...)` take. `python docs/make_methods.py`
+writes the table; its numbers are those of `ha.count_parameters(name, backbone="{BACKBONE}")`, for one task and for
+{TASKS} tasks in one Delta. Percentages are of the backbone's parameters, divided by the number of tasks.
 
 T5 comes with 32,128 rows of vocabulary. Compacter counts 32,100, so there full fine-tuning has 222,882,048 parameters
 and BitFit 280,932. `hyperadapters count --paper` shows each count beside the printed one, and
@@ -24,8 +24,8 @@ and BitFit 280,932. `hyperadapters count --paper` shows each count beside the pr
 """
 END = """
 Every adapter is a choice on two axes: where it sits (`positions`, `stacks`, `first_layer`) and how its matrices are
-made (dense, low-rank, Kronecker products, or written by a hypernetwork). Layer norms train with every adapter, as in the
-papers; `--set method.norms=false` leaves them frozen. `--set method.output_layer=true` trains the output layer too
+made (dense, low-rank, Kronecker products, or written by a hypernetwork). Layer norms train with every adapter, as in
+the papers; `--set method.norms=false` leaves them frozen. `--set method.output_layer=true` trains the output layer too
 (Compacter, Table 7).
 
 `hyperadapters methods` lists every field of every method with its default. `peft:NAME` stands for a method of the peft
