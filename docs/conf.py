@@ -96,6 +96,21 @@ def add_contents(app: Sphinx, page: str, source: list[str]) -> None:
             source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {title}\n\n" + "\n".join(pages) + "\n```\n"
 
 
+WRITTEN: dict[str, list[str]] = {}
+"""Docstrings of values as they were written, by the value's name."""
+
+
+def keep_docstring(app: Sphinx, what: str, name: str, value: object, options: Any, lines: list[str]) -> None:
+    """Keep the docstring of a value before napoleon reads what stands before its first colon as a type."""
+    if what in ("attribute", "data", "property"):
+        WRITTEN[name] = list(lines)
+
+
+def restore_docstring(app: Sphinx, what: str, name: str, value: object, options: Any, lines: list[str]) -> None:
+    """Put the docstring of a value back, after napoleon."""
+    lines[:] = WRITTEN.pop(name, lines)
+
+
 def refuse_undocumented(app: Sphinx, what: str, name: str, value: object, options: Any, lines: list[str]) -> None:
     """Warn, which ends the build, where a public class, function, method, property or value has no docstring."""
     if what != "attribute" and not any(map(str.strip, lines)):
@@ -113,4 +128,6 @@ def setup(app: Sphinx) -> None:
     app.connect("builder-inited", write_reference)
     app.connect("source-read", add_contents)
     app.connect("autodoc-process-docstring", refuse_undocumented)
+    app.connect("autodoc-process-docstring", keep_docstring, priority=400)  # napoleon's is 500
+    app.connect("autodoc-process-docstring", restore_docstring, priority=600)
     app.connect("build-finished", lead_to_start)
