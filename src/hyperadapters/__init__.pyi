@@ -1,6 +1,7 @@
 """The public names; `__init__.py` imports each when it is first used."""
 
 from ._utils.errors import InputError as InputError
+from ._utils.errors import Interrupted as Interrupted
 from ._utils.errors import NonFiniteLossError as NonFiniteLossError
 from .backbones.loading import load_backbone as load_backbone
 from .backbones.optimized_dropout import set_fast_dropout as set_fast_dropout
@@ -56,6 +57,5 @@ from .training.profiling import measure as measure
 from .training.profiling import parameters as parameters
 from .training.profiling import parameters_of as parameters_of
 from .training.trainer import FitResult as FitResult
-from .training.trainer import Interrupted as Interrupted
 
 __version__: str

@@ -21,6 +21,7 @@ from hyperadapters import (
     METHODS,
     Evaluation,
     InputError,
+    Interrupted,
     NonFiniteLossError,
     Training,
     attach,
@@ -34,7 +35,7 @@ from hyperadapters.training import evaluation as evaluate
 from hyperadapters.training.checkpoint import CHECKPOINT
 from hyperadapters.training.encoder_decoder import score_labels
 from hyperadapters.training.encoding import label_tokens
-from hyperadapters.training.trainer import Interrupted, Trainer
+from hyperadapters.training.trainer import Trainer
 
 NO_NETWORK = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 

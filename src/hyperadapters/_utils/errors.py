@@ -15,6 +15,10 @@ class NonFiniteLossError(InputError):
     """The loss is not a finite number; training stopped and the last good state was kept."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during training: a checkpoint was written at the step that was under way."""
+
+
 def neighbours(word: str, known: Iterable[str]) -> str:
     """ "Did you mean …?" if something close is known, else the list of all that is."""
     known = list(known)

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import typer
 from rich.console import Console
 
-from hyperadapters._utils import InputError, console
+from hyperadapters._utils import InputError, Interrupted, console
 
 app = typer.Typer(
     name="hyperadapters",
@@ -34,8 +34,6 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> None:
-        from hyperadapters.training import Interrupted
-
         try:
             function(*args, **kwargs)
             sys.stdout.flush()

@@ -36,6 +36,5 @@ from .tracking import check_trackers as check_trackers
 from .tracking import log_metrics as log_metrics
 from .tracking import tracked as tracked
 from .trainer import FitResult as FitResult
-from .trainer import Interrupted as Interrupted
 from .trainer import Trainer as Trainer
 from .trainer import stop_at_step_end as stop_at_step_end

@@ -23,7 +23,7 @@ from accelerate.utils import gather
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hyperadapters._utils import InputError, Meter, NonFiniteLossError, console, files
+from hyperadapters._utils import InputError, Interrupted, Meter, NonFiniteLossError, console, files
 from hyperadapters.backbones import (
     CompiledModel,
     bucket,
@@ -45,10 +45,6 @@ from hyperadapters.training.tracking import log_metrics
 
 WORTH_COMPILING = 2000
 """Passes that make up for compiling a bucket's graph: half a minute, at about 15 ms saved each."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during training: a checkpoint was written at the step that was under way."""
 
 
 @dataclass(frozen=True)
