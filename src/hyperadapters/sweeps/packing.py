@@ -21,7 +21,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from hyperadapters._utils import InputError, NonFiniteLossError, files
+from hyperadapters._utils import InputError, Interrupted, NonFiniteLossError, files
 from hyperadapters.backbones import kind_of, meta_backbone
 from hyperadapters.delta import Delta, Method, attach
 from hyperadapters.layers import Stream, drawing_from
@@ -41,7 +41,6 @@ from hyperadapters.training import (
     Cost,
     Data,
     Encoded,
-    Interrupted,
     Scores,
     Trainer,
     batches_by_length,
