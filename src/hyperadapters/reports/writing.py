@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich import box
-from rich.table import Table
 
 from hyperadapters._utils import InputError, files, human_bytes, occurrences, span
 from hyperadapters.methods import method_from_json
@@ -40,7 +38,7 @@ from hyperadapters.storage import task_embeddings
 from hyperadapters.sweeps import named_apart
 
 
-def row(result: Result) -> dict[str, str]:
+def comparison_cells(result: Result) -> dict[str, str]:
     """One row of the comparison; score is the mean of the metrics behind it, invalid the % of such answers.
 
     Time is that of the whole run; step, generate, activations and peak memory are what `measure` found.
@@ -62,28 +60,18 @@ def row(result: Result) -> dict[str, str]:
     }
 
 
-def title(results: Sequence[Result]) -> str:
+def comparison_title(results: Sequence[Result]) -> str:
     """What the table compares."""
     first = results[0]
     backbone = first.experiment["backbone"]
     return f"{first.task} on {backbone} ({first.total:,} parameters), {first.split} split, {first.device}"
 
 
-def terminal_table(results: Sequence[Result]) -> Table:
-    """The comparison for a terminal."""
-    table = Table(title=title(results), title_justify="left", box=box.SIMPLE_HEAD)
-    for column in row(results[0]):
-        table.add_column(column, justify="left" if column == "method" else "right")
-    for result in results:
-        table.add_row(*row(result).values())
-    return table
-
-
 def markdown_table(results: Sequence[Result]) -> str:
     """The comparison in Markdown."""
-    columns = list(row(results[0]))
-    lines = [title(results), "", f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
-    lines += [f"| {' | '.join(row(result).values())} |" for result in results]
+    columns = list(comparison_cells(results[0]))
+    lines = [comparison_title(results), "", f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    lines += [f"| {' | '.join(comparison_cells(result).values())} |" for result in results]
     return "\n".join(lines) + "\n"
 
 

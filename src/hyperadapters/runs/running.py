@@ -18,7 +18,7 @@ from hyperadapters._utils import InputError, console, files, library_versions, s
 from hyperadapters.backbones import BackboneKind, default_device, device_of, kind_of, load_backbone
 from hyperadapters.delta import Delta, Method, attach
 from hyperadapters.runs.display_names import label_of
-from hyperadapters.runs.experiment import Experiment
+from hyperadapters.runs.experiment import EXPERIMENT, Experiment
 from hyperadapters.runs.result import RESULT, Result, read_result
 from hyperadapters.runs.task_choice import MixtureTask, NamedTask, task_definitions, task_name
 from hyperadapters.runs.warm_start import load_warm_start
@@ -42,8 +42,6 @@ from hyperadapters.training import (
     tasks_of,
     tracked,
 )
-
-EXPERIMENT = "experiment.json"
 
 
 def run(

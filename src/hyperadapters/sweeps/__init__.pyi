@@ -2,6 +2,7 @@
 
 from .executors import Executor as Executor
 from .executors import on_this_machine as on_this_machine
+from .forecasting import Forecast as Forecast
 from .forecasting import forecast as forecast
 from .packing import Clock as Clock
 from .packing import Costs as Costs
