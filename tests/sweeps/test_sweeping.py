@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from sweep_runs import experiment, here, rows, unused
 
 from hyperadapters import METHODS, TASKS, Experiment, InputError, MixtureTask, NamedTask, Text, Training
-from hyperadapters.cli.sweeping import forecast_table
+from hyperadapters.cli.sweeping import forecast_lines
 from hyperadapters.runs.experiment import apply_changes
 from hyperadapters.runs.result import RESULT
 from hyperadapters.sweeps.executors import Progress, Worker, on_this_machine
@@ -268,7 +268,7 @@ def test_a_forecast_leaves_out_what_failed_for_good_unless_it_is_tried_again(tmp
     record_failure(Job(key(run), run.to_json(), str(tmp_path), keep=False), "the loss is inf", final=True)
     left = forecast([run], tmp_path)
     assert (left.done, left.failed, left.costs) == (0, 1, [])
-    assert "1 failed and are left alone; --retry-failed tries again what failed for good" in forecast_table(left, 1)
+    assert "1 failed and are left alone; --retry-failed tries again what failed for good" in forecast_lines(left, 1)
     again = forecast([run], tmp_path, retry=True)
     assert (again.failed, again.costs[0].runs) == (0, 1)
 
@@ -295,7 +295,7 @@ def test_a_forecast_says_what_it_could_not_count(tmp_path):
     found = forecast([run], tmp_path / "out")
     assert not found.costs
     assert "lacks train.tsv" in found.unknown["glue/rte"]
-    said = [line for line in forecast_table(found, 1) if isinstance(line, str)]
+    said = [line for line in forecast_lines(found, 1) if isinstance(line, str)]
     assert said[0].startswith("not counted: glue/rte")
     assert said[-1].startswith("0 done already")
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hyperadapters._utils import InputError, files
+from hyperadapters._utils import InputError
 from hyperadapters.cli.base import command, quiet_libraries, show, was_given
 from hyperadapters.cli.options import (
     Backbone,
@@ -128,6 +128,7 @@ def compare(
 
 def check_output(output: Path, resume: bool) -> None:
     """Raise InputError unless a run can write to a folder: before anything slow is imported."""
+    from hyperadapters._utils import files
     from hyperadapters.runs import EXPERIMENT
 
     files.check_output(output, resume=resume, marker=EXPERIMENT)
