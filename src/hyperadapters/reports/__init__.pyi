@@ -1,6 +1,7 @@
 """What other packages use of this one; each name is imported when it is first used."""
 
-from .comparison import terminal_table as terminal_table
+from .comparison import comparison_cells as comparison_cells
+from .comparison import comparison_title as comparison_title
 from .comparison import write_comparison as write_comparison
 from .document import Section as Section
 from .drawing import render_figure as render_figure

@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich import box
-from rich.table import Table
-
 from hyperadapters._utils import files, human_bytes, span
 from hyperadapters.reports.drawing import render_figure
 from hyperadapters.reports.figures import Figure, Mark
@@ -42,20 +39,6 @@ def comparison_title(results: Sequence[Result]) -> str:
     first = results[0]
     backbone = first.experiment["backbone"]
     return f"{first.task} on {backbone} ({first.total:,} parameters), {first.split} split, {first.device}"
-
-
-def terminal_table(results: Sequence[Result]) -> Table:
-    """Return the comparison as a table for a terminal.
-
-    Args:
-        results: one result or more, of one task and backbone.
-    """
-    table = Table(title=comparison_title(results), title_justify="left", box=box.SIMPLE_HEAD)
-    for heading in comparison_cells(results[0]):
-        table.add_column(heading, justify="left" if heading == "method" else "right")
-    for result in results:
-        table.add_row(*comparison_cells(result).values())
-    return table
 
 
 def comparison_figure(results: Sequence[Result]) -> Figure:

@@ -26,7 +26,6 @@ from .evaluation import evaluate as evaluate
 from .evaluation import score_answers as score_answers
 from .fitting import check_fit as check_fit
 from .fitting import fit as fit
-from .interruption import Interrupted as Interrupted
 from .interruption import stop_at_step_end as stop_at_step_end
 from .profiling import Cost as Cost
 from .profiling import measure as measure
