@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from hyperadapters._utils import InputError, neighbours, settings
-from hyperadapters.backbones import Layout, StorageDtype, meta_backbone
+from hyperadapters.backbones import Layout, StorageDtype
 from hyperadapters.delta import Delta, Method, ParameterCount, count_delta
 from hyperadapters.methods.peft import PREFIX, Peft
 
@@ -112,6 +112,8 @@ def count_parameters(counted: Delta | Method | str, *, backbone: str = "", tasks
         InputError: a method is given without a backbone or a Delta with one, or there is no such method or backbone, or
             the method does not fit it.
     """
+    from hyperadapters.backbones import meta_backbone  # noqa: PLC0415 (transformers, which is slow to import)
+
     if isinstance(counted, Delta):
         if backbone:
             raise InputError("a Delta is counted on its own backbone: leave backbone out.")

@@ -6,8 +6,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy import stats
-
 from hyperadapters._utils import short_names
 from hyperadapters.reports.facts import is_mixture, task_names
 from hyperadapters.runs import Result
@@ -55,6 +53,8 @@ class Estimate:
         """The 95 % interval's margin, cut where scores end; None for a single seed without bootstrap."""
         margins = [self.bootstrap_margin] if self.bootstrap_margin else []
         if self.sd is not None:
+            from scipy import stats  # noqa: PLC0415 (slow to import)
+
             seed_margin = float(stats.t.ppf(0.975, self.seeds - 1)) * self.sd / math.sqrt(self.seeds)
             margins.append((seed_margin, seed_margin))
         if not margins:
