@@ -21,7 +21,7 @@ import hyperadapters as ha
 from hyperadapters.backbones import embedded_folder
 from hyperadapters.runs import RESULT, read_result
 from hyperadapters.sweeps import experiment_key
-from hyperadapters.training import drawn
+from hyperadapters.training import draw_rows
 
 RANDOM = "build/random-t5"
 TASKS = {
@@ -75,7 +75,7 @@ def bag_of_words(task: str, data: Path) -> float:
     found = ha.TASKS[task]
     examples = found.examples(data)
     test = examples["test"]
-    examples["test"] = drawn(test, EVALUATION_ROWS.get(task, len(test)), 0)
+    examples["test"] = draw_rows(test, EVALUATION_ROWS.get(task, len(test)), 0)
     order = torch.randperm(len(examples["train"]), generator=torch.Generator().manual_seed(SEEDS[0])).tolist()
     train = [examples["train"][i] for i in order[:rows]]
     bag = CountVectorizer(ngram_range=(1, 2), binary=True)

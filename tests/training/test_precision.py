@@ -14,17 +14,17 @@ from hyperadapters import (
     InputError,
     Training,
     attach,
-    evaluate,
     load,
     method_named,
-    run,
     start_from,
 )
 from hyperadapters.delta.delta import CONFIG, TENSORS
 from hyperadapters.runs.building import load_task
+from hyperadapters.runs.running import run
 from hyperadapters.serving.predictor import load_predictor
 from hyperadapters.storage.loading import backbone_of, read_config
-from hyperadapters.sweeps.packing import run_together
+from hyperadapters.sweeps.packed_runs import run_together
+from hyperadapters.training.evaluation import evaluate
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

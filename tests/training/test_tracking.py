@@ -7,12 +7,12 @@ from accelerate.tracking import GeneralTracker
 from command_line import refuses
 from sweep_runs import experiment, here, unused
 
-from hyperadapters import InputError, run
+from hyperadapters import InputError
 from hyperadapters.runs.result import RESULT
-from hyperadapters.runs.running import EXPERIMENT
+from hyperadapters.runs.running import EXPERIMENT, run
 from hyperadapters.sweeps.keys import experiment_key
 from hyperadapters.sweeps.sweeping import sweep
-from hyperadapters.training.tracking import flat
+from hyperadapters.training.tracking import flatten
 from hyperadapters.training.trainer import Trainer
 
 
@@ -110,5 +110,5 @@ def test_unknown_and_missing_trackers_are_refused_before_anything_is_written(tmp
     assert not (tmp_path / "out").exists()
 
 
-def test_nested_settings_are_told_flat():
-    assert dict(flat({"a": {"b": 1, "c": {"d": None}}, "e": ["x"]})) == {"a.b": 1, "a.c.d": "None", "e": "['x']"}
+def test_nested_settings_are_told_flatten():
+    assert dict(flatten({"a": {"b": 1, "c": {"d": None}}, "e": ["x"]})) == {"a.b": 1, "a.c.d": "None", "e": "['x']"}

@@ -166,6 +166,7 @@ def bake(
         hyperadapters bake out/mix --task demo/sentiment --output out/sentiment
     """
     from hyperadapters._utils import files, human_bytes, resolve_task
+    from hyperadapters.methods import count_parameters
     from hyperadapters.runs import EXPERIMENT, Experiment, narrow_to_task, task_name
     from hyperadapters.storage import backbone_of, load, read_config
     from hyperadapters.tasks import TASKS
@@ -182,8 +183,13 @@ def bake(
     plain.save(output)
     if trained and (whole in TASKS or whole == task_name(trained.task)):  # what `evaluate` needs to know of its rows
         files.write_json(output / EXPERIMENT, narrow_to_task(trained, whole, plain.method).to_json())
-    value = {"output": str(output), "task": task, "method": type(plain.method).__name__, "bytes": plain.bytes()}
-    show(value, json_output, f"{value['method']}, {human_bytes(plain.bytes())}: {output}")
+    value = {
+        "output": str(output),
+        "task": task,
+        "method": type(plain.method).__name__,
+        "bytes": count_parameters(plain).bytes,
+    }
+    show(value, json_output, f"{value['method']}, {human_bytes(count_parameters(plain).bytes)}: {output}")
 
 
 @command

@@ -75,8 +75,7 @@ def count(
         count_papers(json_output)
         return
     from hyperadapters._utils import human_bytes
-    from hyperadapters.methods import method_named
-    from hyperadapters.training import parameters_of
+    from hyperadapters.methods import count_parameters, method_named
 
     chosen = method_named(method)
     wanted = changes(settings)
@@ -85,7 +84,7 @@ def count(
         known = ", ".join(f"method.{field.name}" for field in fields(chosen))  # type: ignore[arg-type]
         raise InputError(f"--set {other[0]}: only the method's settings count here: {known or 'it has none'}.")
     chosen = chosen.changed({path.removeprefix("method."): value for path, value in wanted.items()})
-    found = parameters_of(backbone, chosen, tasks)
+    found = count_parameters(chosen, backbone=backbone, tasks=tasks)
     table = Table(title=f"{method} on {backbone}", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")

@@ -9,9 +9,10 @@ from .by_row import by_rows as by_rows
 from .by_row import for_batch as for_batch
 from .by_row import only as only
 from .container import at_rest as at_rest
-from .container import attached as attached
 from .container import check_name as check_name
 from .container import register as register
+from .counting import ParameterCount as ParameterCount
+from .counting import count_delta as count_delta
 from .delta import CONFIG as CONFIG
 from .delta import FORMAT as FORMAT
 from .delta import TENSORS as TENSORS

@@ -23,11 +23,12 @@ from hyperadapters.backbones import (
 )
 from hyperadapters.delta.building import build_parts, check_tasks, in_place_dtype, trains_in_place
 from hyperadapters.delta.container import at_rest, attached, check_name, register, unregister
+from hyperadapters.delta.counting import count_delta
 from hyperadapters.delta.generation import Generation
 from hyperadapters.delta.head import Head
 from hyperadapters.delta.method import Method, method_to_json
 from hyperadapters.delta.model_card import render_model_card
-from hyperadapters.delta.part import PARAMETER_KINDS, Handle, ParameterKind, Part
+from hyperadapters.delta.part import Handle, Part
 from hyperadapters.delta.task_entry import TaskEntry
 from hyperadapters.delta.task_rows import TaskRows
 from hyperadapters.layers import SEQUENCE_FIRST, AdapterIndex, not_by_row
@@ -117,6 +118,11 @@ class Delta(nn.Module):
         return self._rows.tasks
 
     @property
+    def slots(self) -> int:
+        """How many adapters a pool keeps on the adapter axis, under names of its own; 0 where no pool holds it."""
+        return self._rows.slots
+
+    @property
     def outputs(self) -> int | None:
         """How many logits the Delta's own head has; None where the backbone has no such head."""
         head = self.parts["head"] if "head" in self.parts else None  # noqa: SIM401
@@ -183,7 +189,7 @@ class Delta(nn.Module):
 
     def describe(self) -> dict[str, Any]:
         """Return what `adapter_config.json` says: the whole method, the backbone's fingerprint, sizes, versions."""
-        mark, layout = self.fingerprint(), self.structure.layout
+        mark, layout, counted = self.fingerprint(), self.structure.layout, count_delta(self)
         return {
             "format": FORMAT,
             "name": self.name,
@@ -198,22 +204,11 @@ class Delta(nn.Module):
                 "layout": settings.dump(layout) if layout else None,
                 "outputs": self.outputs,
             },
-            "trained": sum(self.count().values()),
-            "bytes": self.bytes(),
+            "trained": counted.trained,
+            "bytes": counted.bytes,
             "versions": library_versions(),
             **self.about,
         }
-
-    def count(self) -> dict[ParameterKind, int]:
-        """Return how many parameters of each kind train; after `train_only`, those of that task."""
-        totals = dict.fromkeys(PARAMETER_KINDS, 0)
-        for kind, size in self._sizes():
-            totals[kind] += size
-        return {kind: total for kind, total in totals.items() if total}
-
-    def bytes(self) -> int:
-        """Return the size of all saved tensors, in bytes."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors().values())
 
     def use(self) -> "Delta":
         """Make this the Delta that the backbone computes with, norms included; the others rest. Returns itself.
@@ -387,16 +382,6 @@ class Delta(nn.Module):
             for key, tensor in part.trained(self.backbone).items()
         }
 
-    def _sizes(self) -> list[tuple[ParameterKind, int]]:
-        """Return kind and size of every tensor that trains."""
-        if self._entry is not None:
-            return self._entry.count(dict(self._named_parts()))
-        return [
-            (part.kind(key), tensor.numel())
-            for _, part in self._named_parts()
-            for key, tensor in part.trained(self.backbone).items()
-        ]
-
     def _settle(self) -> None:
         """See to it that the parts hold what the one task that trains has learned."""
         if self._entry is not None:
@@ -405,7 +390,7 @@ class Delta(nn.Module):
     def _let_train(self) -> None:
         """Let what trains have gradients: all, the entries of the one task that does, or nothing of a pool's."""
         for tensor in self.trained().values():
-            tensor.requires_grad_(not self._rows.slots)
+            tensor.requires_grad_(not self.slots)
 
     def _install(self) -> None:
         """Put the hooks in place: those that see a pass begin first, because a part may hook on a stack too."""

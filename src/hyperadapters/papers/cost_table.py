@@ -26,7 +26,7 @@ from hyperadapters.backbones import (
     shape_config,
 )
 from hyperadapters.delta import Delta, Method
-from hyperadapters.methods import attach
+from hyperadapters.methods import attach, count_parameters
 from hyperadapters.training import Encoded, median_seconds, training_step
 
 TARGET_TOKENS = 2
@@ -174,7 +174,7 @@ def measure_costs(
         for _ in range(rounds):
             for name, method in methods.items():
                 with attached_for(backbone, method) as delta:
-                    trained[name] = sum(delta.count().values())
+                    trained[name] = count_parameters(delta).trained
                     for size in sizes:
                         found[name][size].append(measure_point(delta, size, length, precision))
                         meter.advance(size * (STEPS + 1), f"{name}, {size} rows")

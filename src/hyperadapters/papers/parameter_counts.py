@@ -10,8 +10,8 @@ from torch import nn
 from transformers import AutoModelForSeq2SeqLM
 
 from hyperadapters.backbones import shape_config
-from hyperadapters.methods import attach, method_named
-from hyperadapters.training import Parameters, parameters
+from hyperadapters.delta import ParameterCount
+from hyperadapters.methods import attach, count_parameters, method_named
 
 VOCABULARY = 32_100
 """Rows of the embeddings after resizing to the tokenizer, as Compacter's code did; T5 itself has 32,128."""
@@ -135,10 +135,10 @@ def count_paper_methods() -> Iterator[CountedMethod]:
 @cache
 def count_on_papers_backbone(
     backbone: str, method: str, changes: tuple[tuple[str, Any], ...], tasks: int = 1
-) -> Parameters:
+) -> ParameterCount:
     """Return what a method trains on one of the papers' backbones, with `tasks` tasks in one Delta."""
     names = [str(number) for number in range(tasks)] if tasks > 1 else []
-    return parameters(attach(papers_backbone(backbone), method_named(method, dict(changes)), tasks=names))
+    return count_parameters(attach(papers_backbone(backbone), method_named(method, dict(changes)), tasks=names))
 
 
 def papers_backbone(name: str) -> nn.Module:
@@ -150,7 +150,7 @@ def papers_backbone(name: str) -> nn.Module:
     return backbone
 
 
-def count_all_tasks(found: Parameters, tasks: int) -> tuple[float, float]:
+def count_all_tasks(found: ParameterCount, tasks: int) -> tuple[float, float]:
     """Return the parameters of one backbone with the additions of all tasks, in units of the backbone.
 
     Args:

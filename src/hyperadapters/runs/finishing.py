@@ -11,12 +11,13 @@ from accelerate.tracking import GeneralTracker
 from hyperadapters._utils import files, library_versions, short_names
 from hyperadapters.backbones import device_of
 from hyperadapters.delta import Delta
+from hyperadapters.methods import count_parameters
 from hyperadapters.runs.display_names import label_of
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.result import RESULT, Result
 from hyperadapters.runs.task_choice import task_name
 from hyperadapters.tasks import bootstrap
-from hyperadapters.training import CHECKPOINT, Cost, Data, FitResult, Mixture, Scores, log_metrics, parameters, tasks_of
+from hyperadapters.training import CHECKPOINT, Cost, Data, FitResult, Mixture, Scores, log_metrics, tasks_of
 
 BOOTSTRAP_ROWS = 5000
 """The most test rows for which a score's interval is found by bootstrap; with more it is narrow."""
@@ -73,7 +74,7 @@ def summarize(
     together: int = 1,
 ) -> Result:
     """Return the result of a run; the arguments are those of `finish_run`."""
-    counted, tasks = parameters(delta), tasks_of(data)
+    counted, tasks = count_parameters(delta), tasks_of(data)
     reported = "test" if "test" in scores else "validation"
     return Result(
         experiment=experiment.to_json(),

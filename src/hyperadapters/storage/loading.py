@@ -152,16 +152,31 @@ def outline(
     folder: Path,
     structure: ModelStructure,
     outputs: int | None,
-    tasks: tuple[str, ...],
+    tasks: tuple[str, ...] = (),
+    slots: int = 0,
 ) -> Delta:
-    """The Delta in shape alone: no memory is taken for what a damaged file may ask for."""
+    """Return the Delta in shape alone: no memory is taken for what a damaged file may ask for.
+
+    Args:
+        backbone: what it is for; nothing is attached.
+        method: as the file has it.
+        name: the Delta's name.
+        folder: where the file lies, for errors.
+        structure: the backbone's structure.
+        outputs: of the Delta's own head, or None.
+        tasks: names on the adapter axis.
+        slots: places on the adapter axis of a pool, which has no tasks by name.
+
+    Raises:
+        InputError: the method does not fit the backbone, or asks for impossible sizes.
+    """
     method.check(structure)
     try:
         with torch.device("meta"):
-            parts = build_parts(backbone, method, structure, outputs, len(tasks))
+            parts = build_parts(backbone, method, structure, outputs, slots or len(tasks))
     except (RuntimeError, OverflowError, TypeError) as error:
         raise InputError(f"{folder / CONFIG} asks for impossible sizes: {method}.") from error
-    return Delta(backbone, method, name, structure, parts, tasks)
+    return Delta(backbone, method, name, structure, parts, tasks, slots)
 
 
 EMBEDDINGS = "adapters.tasks"

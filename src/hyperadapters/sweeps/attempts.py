@@ -23,7 +23,7 @@ from hyperadapters.sweeps.jobs import (
     remove_all_but_json,
     settled,
 )
-from hyperadapters.sweeps.packing import run_together
+from hyperadapters.sweeps.packed_runs import run_together
 
 
 def attempt(job: Job) -> Report:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from hyperadapters._utils import console, files
 from hyperadapters.delta import method_to_json
+from hyperadapters.methods import count_parameters
 from hyperadapters.runs import EXPERIMENT, RESULT, Experiment, MixtureTask, Result, run
-from hyperadapters.training import check_trackers, parameters_of
+from hyperadapters.training import check_trackers
 
 SWEEP = "sweep.json"
 
@@ -58,4 +59,4 @@ def check_methods(experiments: Iterable[Experiment]) -> None:
         method = json.dumps(method_to_json(experiment.method), sort_keys=True)
         counts[experiment.backbone, method, tasks] = experiment
     for (backbone, _, tasks), experiment in counts.items():
-        parameters_of(backbone, experiment.method, tasks)
+        count_parameters(experiment.method, backbone=backbone, tasks=tasks)

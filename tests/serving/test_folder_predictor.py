@@ -11,14 +11,14 @@ from hyperadapters.delta.method import Method
 from hyperadapters.runs.building import format_to_json
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.task_choice import NamedTask
-from hyperadapters.serving.batcher import Server
-from hyperadapters.serving.predictor import saved_task
+from hyperadapters.serving.folder_predictor import FolderPredictor
+from hyperadapters.serving.saved_tasks import saved_task
 from hyperadapters.storage.loading import read_config
 from hyperadapters.tasks.registry import task_named
-from hyperadapters.tasks.task import FreeText, Labels
+from hyperadapters.tasks.targets import FreeText, Labels
 from hyperadapters.training.config import Evaluation, Training
-from hyperadapters.training.encoding import label_tokens
 from hyperadapters.training.encodings import ENCODINGS
+from hyperadapters.training.label_strings import label_tokens
 
 SENTENCES = ["the tall king helped the shy monk .", "an awful film", "a fine film", "this farmer liked these kings ."]
 USUAL = Evaluation()
@@ -95,12 +95,12 @@ def expected(folder, rows):
 def test_answers_are_those_of_each_adapter_by_itself_in_the_files_order(
     folder, rows, expected, resident, batch_size, tmp_path
 ):
-    server = Server(folder, resident=resident, batch_size=batch_size)
-    found = list(server.file(write(tmp_path / "rows.jsonl", rows)))
+    predictor = FolderPredictor(folder, resident=resident, batch_size=batch_size)
+    found = list(predictor.file(write(tmp_path / "rows.jsonl", rows)))
     assert [row["prediction"] for row in found] == expected
     assert [{key: row[key] for key in row if key != "prediction"} for row in found] == rows
     assert len({*expected}) == 3
-    assert server.counts == dict.fromkeys(TASKS, 3)
+    assert predictor.counts == dict.fromkeys(TASKS, 3)
 
 
 def test_a_batch_mixes_the_tasks_of_one_method_whatever_their_labels(folder, rows, tmp_path, monkeypatch):
@@ -112,7 +112,7 @@ def test_a_batch_mixes_the_tasks_of_one_method_whatever_their_labels(folder, row
         return answer(backbone, rows, forms, *others)
 
     monkeypatch.setattr(ENCODINGS["encoder-decoder"], "answer", watched)
-    list(Server(folder).file(write(tmp_path / "rows.jsonl", rows)))
+    list(FolderPredictor(folder).file(write(tmp_path / "rows.jsonl", rows)))
     assert sorted(len(batch) for batch in seen) == [3, 3, 3, 6, 9]  # pairs, free, whole, the mixture, the pool's scored
     assert max(len({str(target) for target in batch}) for batch in seen) == 2
 
@@ -122,32 +122,33 @@ def test_each_task_is_answered_as_it_was_in_training(folder, tmp_path, monkeypat
     seen = []
     answer = ENCODINGS["encoder-decoder"].answer
 
-    def watched(backbone, rows, forms, tokenizer, mode, length, beams):
-        seen.append((mode, length, beams))
-        return answer(backbone, rows, forms, tokenizer, mode, length, beams)
+    def watched(backbone, rows, forms, tokenizer, decoding):
+        seen.append(decoding)
+        return answer(backbone, rows, forms, tokenizer, decoding)
 
     monkeypatch.setattr(ENCODINGS["encoder-decoder"], "answer", watched)
     rows = [{"task": task, "sentence": SENTENCES[0]} for task in ("beams", "first", "free")]
-    list(Server(folder).file(write(tmp_path / "rows.jsonl", rows)))
+    list(FolderPredictor(folder).file(write(tmp_path / "rows.jsonl", rows)))
     assert set(seen) == {("generate", 16, 2), ("score", 0, 1), ("generate", 16, 1)}
     predictor = load_predictor(folder / "beams")
     assert (predictor.evaluation.decode, predictor.evaluation.beams) == ("generate", 2)
     assert load_predictor(folder / "beams", evaluation=Evaluation(decode="score")).evaluation.decode == "score"
 
 
-def test_an_adapter_that_says_nonsense_of_how_it_was_answered_is_refused_and_one_that_says_nothing_scores(folder):
+def test_an_adapter_that_does_not_say_how_it_was_answered_is_refused(folder):
     config = read_config(folder / "beams")
     config["task"]["decode"] = "guess"
     with pytest.raises(InputError, match=r"adapter_config.json: task.decode='guess': input should be"):
         saved_task(config, folder / "beams")
     del config["task"]["decode"], config["task"]["beams"]
-    assert saved_task(config, folder / "beams")[2] == Evaluation()
+    with pytest.raises(InputError, match=r"adapter_config.json is damaged: KeyError\('decode'\)"):
+        saved_task(config, folder / "beams")
 
 
 def test_one_adapter_of_several_tasks_takes_rows_that_name_them(folder, rows, expected, tmp_path):
     mine = [(row, answer) for row, answer in zip(rows, expected, strict=True) if row["task"].startswith("mix/")]
     named = [{**row, "task": row["task"].split("/")[-1]} for row, _ in mine]
-    found = list(Server(folder / "mix").file(write(tmp_path / "rows.jsonl", named)))
+    found = list(FolderPredictor(folder / "mix").file(write(tmp_path / "rows.jsonl", named)))
     assert [row["prediction"] for row in found] == [answer for _, answer in mine]
 
 
@@ -165,28 +166,28 @@ def test_one_adapter_of_several_tasks_takes_rows_that_name_them(folder, rows, ex
 )
 def test_a_row_that_cannot_be_answered_is_refused_before_anything_is_answered(folder, rows, row, message, tmp_path):
     with pytest.raises(InputError, match=message):
-        next(Server(folder).file(write(tmp_path / "rows.jsonl", [*rows, row])))
+        next(FolderPredictor(folder).file(write(tmp_path / "rows.jsonl", [*rows, row])))
 
 
 def test_the_backbone_is_held_as_the_adapters_that_rows_name_were_trained_on(tmp_path):
     for name, precision in {"a": "bf16", "b": "fp32", "c": "fp32"}.items():
         save(tmp_path / name, load_backbone(precision=precision)[0], METHODS["compacter++"])
     asked = [{"task": task, "sentence": SENTENCES[0]} for task in ("b", "c")]
-    server = Server(tmp_path)
-    assert len(list(server.file(write(tmp_path / "rows.jsonl", asked)))) == 2
-    assert {group.delta.backbone.dtype for group in server.groups.values()} == {torch.float32}
-    with pytest.raises(InputError, match="held in different types are answered apart: a on bf16, c on fp32"):
-        list(Server(tmp_path).file(write(tmp_path / "all.jsonl", [{"task": "a", "sentence": "x"}, *asked])))
+    predictor = FolderPredictor(tmp_path)
+    assert len(list(predictor.file(write(tmp_path / "rows.jsonl", asked)))) == 2
+    assert {group.delta.backbone.dtype for group in predictor.groups.values()} == {torch.float32}
+    with pytest.raises(InputError, match="in different types cannot be answered together: a on bf16, c on fp32"):
+        list(FolderPredictor(tmp_path).file(write(tmp_path / "all.jsonl", [{"task": "a", "sentence": "x"}, *asked])))
 
 
 def test_a_folder_without_adapters_is_refused(tmp_path):
     with pytest.raises(InputError, match="neither it nor a folder in it has an adapter_config.json"):
-        Server(tmp_path)
+        FolderPredictor(tmp_path)
 
 
 def test_a_file_without_tasks_names_its_columns(folder, tmp_path):
     with pytest.raises(InputError, match="no column 'task'. Its columns: sentence"):
-        next(Server(folder).file(write(tmp_path / "rows.jsonl", [{"sentence": "x"}])))
+        next(FolderPredictor(folder).file(write(tmp_path / "rows.jsonl", [{"sentence": "x"}])))
 
 
 def test_rows_with_fewer_labels_never_get_anothers():
