@@ -1,6 +1,7 @@
 """The public names; `__init__.py` imports each when it is first used."""
 
 from ._utils.errors import InputError as InputError
+from ._utils.errors import Interrupted as Interrupted
 from ._utils.errors import NonFiniteLossError as NonFiniteLossError
 from .backbones.loading import load_backbone as load_backbone
 from .backbones.optimized_dropout import set_fast_dropout as set_fast_dropout
@@ -52,7 +53,6 @@ from .training.data import load_data as load_data
 from .training.evaluation import Scores as Scores
 from .training.evaluation import evaluate as evaluate
 from .training.fitting import fit as fit
-from .training.interruption import Interrupted as Interrupted
 from .training.profiling import Cost as Cost
 from .training.profiling import measure as measure
 from .training.trainer import FitResult as FitResult

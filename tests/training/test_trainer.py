@@ -14,6 +14,7 @@ from hyperadapters import (
     METHODS,
     Evaluation,
     InputError,
+    Interrupted,
     NonFiniteLossError,
     Training,
     attach,
@@ -21,7 +22,6 @@ from hyperadapters import (
 )
 from hyperadapters.tasks.metrics import accuracy
 from hyperadapters.training.evaluation import evaluate
-from hyperadapters.training.interruption import Interrupted
 from hyperadapters.training.trainer import Trainer
 
 

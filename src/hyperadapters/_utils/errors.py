@@ -15,6 +15,10 @@ class NonFiniteLossError(InputError):
     """The loss is not a finite number: training has stopped, the best weights so far are kept."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during training: a checkpoint was written at the step that was under way."""
+
+
 def neighbours(word: str, known: Iterable[str]) -> str:
     """Return a hint for a word that is not known: "Did you mean …?" with the nearest ones, else the list of all."""
     known = list(known)

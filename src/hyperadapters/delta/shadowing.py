@@ -5,10 +5,9 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
-from accelerate.utils import has_offloaded_params
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
+from hyperadapters.backbones import has_offloaded_parameters
 from hyperadapters.delta.by_row import ByRow, for_batch
 from hyperadapters.delta.part import Handle
 from hyperadapters.layers import check_by_row, not_by_row, per_row
@@ -30,6 +29,8 @@ def scales_then_adds(module: nn.Module) -> bool:
 
     A class of its own may mean something else by its weight, as the norms that scale by 1 + weight.
     """
+    from transformers.pytorch_utils import Conv1D  # noqa: PLC0415 (slow to import)
+
     norm = type(module).forward in (nn.LayerNorm.forward, nn.RMSNorm.forward)
     return norm or isinstance(module, nn.Linear | Conv1D | nn.modules.conv._ConvNd)
 
@@ -93,7 +94,7 @@ def put_over(module: nn.Module, attribute: str, value: Tensor) -> None:
     """Let an instance attribute stand before a parameter; in an offloaded module, once its parameters were fetched."""
     parameter = module._parameters[attribute]
     assert parameter is not None
-    if not (parameter.is_meta and has_offloaded_params(module)):
+    if not (parameter.is_meta and has_offloaded_parameters(module)):
         object.__setattr__(module, attribute, value)
         return
     if COVERS not in module.__dict__:

@@ -11,6 +11,9 @@ from hyperadapters.methods import METHOD_TYPES
 from hyperadapters.runs.task_choice import TASK_CHOICES, MixtureTask, TaskChoice
 from hyperadapters.training import Evaluation, Text, Training
 
+EXPERIMENT = "experiment.json"
+"""The file of an experiment in the folder of its run."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WarmStart:

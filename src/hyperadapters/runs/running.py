@@ -11,7 +11,7 @@ from accelerate.tracking import GeneralTracker
 from hyperadapters._utils import InputError, console, files
 from hyperadapters.delta import Delta
 from hyperadapters.runs.building import attach_for, backbone_for, load_task
-from hyperadapters.runs.experiment import Experiment
+from hyperadapters.runs.experiment import EXPERIMENT, Experiment
 from hyperadapters.runs.finishing import finish_run
 from hyperadapters.runs.result import RESULT, Result, read_result
 from hyperadapters.training import (
@@ -27,8 +27,6 @@ from hyperadapters.training import (
     tasks_of,
     tracked,
 )
-
-EXPERIMENT = "experiment.json"
 
 
 def run(

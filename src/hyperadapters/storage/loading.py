@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hyperadapters._utils import InputError, files, settings
 from hyperadapters.backbones import (
@@ -15,12 +14,13 @@ from hyperadapters.backbones import (
     Layout,
     ModelStructure,
     StorageDtype,
-    default_device,
-    load_backbone,
     read_structure,
 )
 from hyperadapters.delta import CONFIG, FORMAT, TENSORS, Delta, Method, at_rest, build_parts, check_name, check_tasks
 from hyperadapters.methods import HyperMethod, attach, method_from_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def held_in(config: dict[str, Any]) -> bool:
 
 def backbone_of(
     config: Mapping[str, Any], other: str | None = None, device: str | torch.device | None = None
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """The backbone that a saved adapter was trained on, in the type it was held in then, and its tokenizer.
 
     Args:
@@ -84,6 +84,8 @@ def backbone_of(
     Raises:
         InputError: as `load_backbone`.
     """
+    from hyperadapters.backbones import default_device, load_backbone  # noqa: PLC0415 (they import transformers)
+
     named = config["backbone"]
     where = default_device() if device is None else device
     return load_backbone(other or named["name"], precision=named["precision"], device=where)

@@ -2,6 +2,7 @@
 
 from .executors import Executor as Executor
 from .experiment_files import load_experiments as load_experiments
+from .forecasting import Forecast as Forecast
 from .forecasting import forecast as forecast
 from .in_turn import run_in_turn as run_in_turn
 from .keys import experiment_key as experiment_key

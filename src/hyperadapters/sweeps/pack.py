@@ -16,14 +16,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hyperadapters._utils import NonFiniteLossError
+from hyperadapters._utils import Interrupted, NonFiniteLossError
 from hyperadapters.delta import Delta
 from hyperadapters.layers import Stream, drawing_from
 from hyperadapters.sweeps.pack_members import Clock, Member
 from hyperadapters.sweeps.passes import MemberRows, plan_passes
 from hyperadapters.training import (
     Encoded,
-    Interrupted,
     Scores,
     batches_by_length,
     evaluating,

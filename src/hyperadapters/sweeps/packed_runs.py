@@ -102,5 +102,5 @@ def finish_members(pack: Pack, members: Sequence[Member], costs: Costs) -> None:
         own = {split: found[member] for split, found in scores.items()}
         delta, data, output = member.trainer.delta, member.data, member.trainer.output
         assert output is not None
-        fitted, cost, together = member.trainer.end(), costs.of(member), len(pack.members)
-        finish_run(member.experiment, delta, data, output, fitted, own, cost, together=together)
+        cost, together = costs.of(member), len(pack.members)
+        finish_run(member.experiment, delta, data, output, member.trainer.end(), own, cost, together=together)

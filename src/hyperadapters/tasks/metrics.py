@@ -13,8 +13,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy import stats
-from sklearn import metrics
 
 INVALID = -1
 """The class number of an answer that is none of the labels."""
@@ -30,12 +28,16 @@ def accuracy(predictions: Sequence[int], references: Sequence[int]) -> float:
 
 def f1(predictions: Sequence[int], references: Sequence[int]) -> float:
     """Return the F1 of class 1 of two; an invalid answer counts as the class that is wrong."""
+    from sklearn import metrics  # noqa: PLC0415 (slow to import)
+
     answers = [1 - r if p == INVALID else p for p, r in zip(predictions, references, strict=True)]
     return float(metrics.f1_score(references, answers, zero_division=0.0))
 
 
 def macro_f1(predictions: Sequence[int], references: Sequence[int], labels: Sequence[int] | None = None) -> float:
     """Return the mean F1 of all classes that are the answer or the reference of a row, as SuperGLUE; or of `labels`."""
+    from sklearn import metrics  # noqa: PLC0415 (slow to import)
+
     labels = labels or distinct_classes(predictions, references)
     return float(metrics.f1_score(references, predictions, labels=labels, average="macro", zero_division=0.0))
 
@@ -47,6 +49,8 @@ def distinct_classes(predictions: Sequence[int], references: Sequence[int]) -> l
 
 def matthews(predictions: Sequence[int], references: Sequence[int]) -> float:
     """Return Matthews' correlation coefficient; invalid answers are a class of their own."""
+    from sklearn import metrics  # noqa: PLC0415 (slow to import)
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one class only: the coefficient is then defined as 0
         return float(metrics.matthews_corrcoef(references, predictions))
@@ -66,11 +70,15 @@ def _correlation(
 
 def pearson(predictions: Sequence[float | None], references: Sequence[float]) -> float:
     """Return Pearson's correlation; an invalid answer is the score farthest from the reference, NaN counts 0."""
+    from scipy import stats  # noqa: PLC0415 (slow to import)
+
     return _correlation(stats.pearsonr, predictions, references)
 
 
 def spearman(predictions: Sequence[float | None], references: Sequence[float]) -> float:
     """Return Spearman's rank correlation; invalid answers and NaN as for `pearson`."""
+    from scipy import stats  # noqa: PLC0415 (slow to import)
+
     return _correlation(stats.spearmanr, predictions, references)
 
 

@@ -14,7 +14,6 @@ from .data import Mixture as Mixture
 from .data import Text as Text
 from .data import draw_rows as draw_rows
 from .data import encode as encode
-from .data import limit_rows as limit_rows
 from .data import load_data as load_data
 from .data import tasks_of as tasks_of
 from .data import training_rows as training_rows
@@ -27,7 +26,6 @@ from .evaluation import evaluate as evaluate
 from .evaluation import score_answers as score_answers
 from .fitting import check_fit as check_fit
 from .fitting import fit as fit
-from .interruption import Interrupted as Interrupted
 from .interruption import stop_at_step_end as stop_at_step_end
 from .profiling import Cost as Cost
 from .profiling import measure as measure

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers.modeling_outputs import BaseModelOutput
 
 from hyperadapters.tasks import Example, TaskFormat
 from hyperadapters.training.chat_template import in_template
@@ -77,6 +76,8 @@ def score_labels(
     backbone: nn.Module, source: dict[str, Tensor], labels: Int[Tensor, "#batch labels seq"]
 ) -> Float[Tensor, "batch labels"]:
     """Return the log-probability of every label string for every row: one pass of the encoder, few of the decoder."""
+    from transformers.modeling_outputs import BaseModelOutput  # noqa: PLC0415 (slow to import)
+
     batch = len(source["input_ids"])
     encoded = backbone.get_encoder()(**source).last_hidden_state  # type: ignore[operator]
 

@@ -8,10 +8,6 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during training: a checkpoint was written at the end of the step."""
-
-
 @contextmanager
 def stop_at_step_end(asked: threading.Event) -> Iterator[None]:
     """Turn the first Ctrl-C into a request to stop when the step is done; a second one stops at once."""

@@ -21,7 +21,7 @@ from accelerate.utils import gather
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hyperadapters._utils import Meter, NonFiniteLossError, console, files
+from hyperadapters._utils import Interrupted, Meter, NonFiniteLossError, console, files
 from hyperadapters.backbones import CompiledModel, device_of, enable_checkpointing, set_fast_dropout
 from hyperadapters.delta import TENSORS, Delta
 from hyperadapters.training.checkpoint import (
@@ -41,7 +41,7 @@ from hyperadapters.training.data import Data, Mixture, tasks_of
 from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.encodings import ENCODINGS
 from hyperadapters.training.evaluation import Scores, evaluate
-from hyperadapters.training.interruption import Interrupted, stop_at_step_end
+from hyperadapters.training.interruption import stop_at_step_end
 from hyperadapters.training.schedule import Schedule
 from hyperadapters.training.task_adapters import using_tasks
 from hyperadapters.training.tracking import log_evaluation

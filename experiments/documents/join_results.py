@@ -1,6 +1,6 @@
-"""All results of a folder in one file, a line each, as `hyperadapters report` reads them, without this machine's paths.
+"""Joins the results of a folder in one JSON Lines file for `hyperadapters report`, without this machine's paths.
 
-    python experiments/summed_up.py results/evidence results/evidence.jsonl [the backbone's name]
+    python -m experiments.documents.join_results results/evidence results/evidence.jsonl [the backbone's name]
 
 A backbone that was given as a folder needs a name that others know it by. Histories are left out.
 """
@@ -17,8 +17,12 @@ from hyperadapters.runs import Result
 PATHS = ("data", "train", "validation", "test")
 
 
-def line(result: Result, backbone: str) -> dict[str, Any]:
-    """One run."""
+def without_paths(result: Result, backbone: str) -> dict[str, Any]:
+    """Return a result as JSON, with the last part of every path and without its history.
+
+    Raises:
+        SystemExit: the run's backbone is a folder and `backbone` is empty.
+    """
     values = {**asdict(result), "history": []}
     experiment = values["experiment"]
     if Path(experiment["backbone"]).is_absolute():
@@ -35,10 +39,10 @@ def line(result: Result, backbone: str) -> dict[str, Any]:
 
 def main() -> None:
     folder, output = map(Path, sys.argv[1:3])
-    results, wrong = read_results(folder)
-    lines = [json.dumps(line(result, "".join(sys.argv[3:]))) for result in results.values()]
+    results, problems = read_results(folder)
+    lines = [json.dumps(without_paths(result, "".join(sys.argv[3:]))) for result in results.values()]
     output.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(f"{len(lines)} runs", *wrong, sep="\n")
+    print(f"{len(lines)} runs", *problems, sep="\n")
 
 
 if __name__ == "__main__":

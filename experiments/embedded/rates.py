@@ -1,7 +1,7 @@
-"""Which learning rate suits each method on the embedded T5, by validation on demo tasks.
+"""Finds the learning rate that suits each method on the embedded T5, by validation on demo tasks.
 
-python experiments/embedded_rates.py results/embedded-rates.json
-python experiments/embedded_rates.py results/embedded-rates-multitask.json --mixture
+python experiments/embedded/rates.py results/embedded-rates.json
+python experiments/embedded/rates.py results/embedded-rates-multitask.json --mixture
 """
 
 import json
@@ -30,7 +30,7 @@ MIXTURE_METHODS = (
 
 
 def best_validation_score(method: str, rate: float, tasks: tuple[str, ...], training: dict[str, int]) -> float:
-    """The best evaluation's mean accuracy on validation; 0 where training diverged."""
+    """Return the best evaluation's mean accuracy on validation, 0 to 1; 0 where training diverged."""
     backbone, tokenizer = ha.load_backbone("embedded")
     parts = tuple(ha.load_data(task, tokenizer) for task in tasks)
     torch.manual_seed(42)
