@@ -6,7 +6,7 @@ import pytest
 from sweep_runs import experiment, here, rows
 
 from hyperadapters import METHODS, Experiment, NamedTask, Text, Training
-from hyperadapters.cli.sweeping import forecast_table
+from hyperadapters.cli.sweeping import forecast_lines
 from hyperadapters.sweeps.forecasting import answered_tokens, forecast
 from hyperadapters.sweeps.jobs import Job, record_failure
 from hyperadapters.sweeps.keys import experiment_key
@@ -45,7 +45,7 @@ def test_a_forecast_leaves_out_what_failed_for_good_unless_it_is_tried_again(tmp
     record_failure(Job(experiment_key(run), run.to_json(), str(tmp_path), keep=False), "the loss is inf", final=True)
     left = forecast([run], tmp_path)
     assert (left.done, left.failed, left.costs) == (0, 1, [])
-    assert "1 failed and are left alone; --retry-failed tries again what failed for good" in forecast_table(left, 1)
+    assert "1 failed and are left alone; --retry-failed tries again what failed for good" in forecast_lines(left, 1)
     again = forecast([run], tmp_path, retry=True)
     assert (again.failed, again.costs[0].runs) == (0, 1)
 
@@ -86,7 +86,7 @@ def test_no_hours_are_forecast_for_a_backbone_that_is_not_here(tmp_path):
     assert found.basis == [
         "no hours, and tokens by the embedded tokenizer (the backbone is not here): t5-base with compacter++"
     ]
-    assert [*forecast_table(found, 1)[0].columns[-1].cells] == ["unknown", "unknown"]
+    assert [*forecast_lines(found, 1)[0].columns[-1].cells] == ["unknown", "unknown"]
 
 
 def test_a_forecast_says_what_it_could_not_count(tmp_path):
@@ -96,6 +96,6 @@ def test_a_forecast_says_what_it_could_not_count(tmp_path):
     found = forecast([run], tmp_path / "out")
     assert not found.costs
     assert "lacks train.tsv" in found.unknown["glue/rte"]
-    said = [line for line in forecast_table(found, 1) if isinstance(line, str)]
+    said = [line for line in forecast_lines(found, 1) if isinstance(line, str)]
     assert said[0].startswith("not counted: glue/rte")
     assert said[-1].startswith("0 done already")

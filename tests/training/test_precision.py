@@ -19,7 +19,8 @@ from hyperadapters import (
     start_from,
 )
 from hyperadapters.delta.delta import CONFIG, TENSORS
-from hyperadapters.runs.running import load_task, run
+from hyperadapters.runs.building import load_task
+from hyperadapters.runs.running import run
 from hyperadapters.serving.predictor import load_predictor
 from hyperadapters.storage.loading import backbone_of, read_config
 from hyperadapters.sweeps.packed_runs import run_together

@@ -8,7 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hyperadapters._utils import InputError
-from hyperadapters.backbones import default_device, kind_of, load_backbone
+from hyperadapters.backbones import default_device, load_backbone
 from hyperadapters.delta import Delta, Method
 from hyperadapters.methods import attach
 from hyperadapters.runs.experiment import Experiment
@@ -40,9 +40,9 @@ def load_task(experiment: Experiment, tokenizer: Any, backbone: nn.Module) -> Da
     Raises:
         InputError: what `load_data` and `Mixture` raise.
     """
-    choice, kind = experiment.task, kind_of(backbone.config)
+    choice = experiment.task
     tasks, folder = task_definitions(choice)
-    how: Any = {"kind": kind, "seed": experiment.training.seed, "at_most": isinstance(choice, MixtureTask)}
+    how: Any = {"backbone": backbone, "seed": experiment.training.seed, "at_most": isinstance(choice, MixtureTask)}
     found = tuple(load_data(task, tokenizer, folder, experiment.text, **how) for task in tasks)
     return Mixture(found, choice.temperature) if isinstance(choice, MixtureTask) else found[0]
 

@@ -57,8 +57,8 @@ class Sample:
         train, others = (few if limit is None else min(limit, few) for limit, few in zip(limits, most, strict=True))
         text = replace(text, train_rows=train, evaluation_rows=others)
         tokenizer = AutoTokenizer.from_pretrained(resolve_location(place), trust_remote_code=False)
-        backbone = meta_backbone(place)
-        found = tuple(load_data(task, tokenizer, folder, text, backbone=backbone, at_most=True) for task in tasks)
+        outline = meta_backbone(place)
+        found = tuple(load_data(task, tokenizer, folder, text, backbone=outline, at_most=True) for task in tasks)
         self.data: Data | Mixture = Mixture(found) if isinstance(experiment.task, MixtureTask) else found[0]
         self.rows: dict[str, int] = defaultdict(int)
         for task in found:
