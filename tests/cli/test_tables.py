@@ -66,6 +66,7 @@ def test_lists_fit_80_columns_with_every_name_whole(words, names):
 
 def test_a_terminal_of_80_columns_gets_no_more_and_is_told_what_is_left_out(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")  # no colours: their codes would count as columns
     ours, theirs = pty.openpty()
     with open(theirs, "w", encoding="utf-8") as terminal, contextlib.redirect_stdout(terminal):
         show({}, False, compared())
