@@ -137,7 +137,7 @@ def show(value: dict[str, Any], as_json: bool, *parts: Table | ResultTable | str
     for part in parts:
         if isinstance(part, ResultTable):
             table, left_out = part.fitted(out.width if in_terminal else None)
-            Console(**plain, width=max(out.width, natural_width(table))).print(table)
+            Console(**plain, width=max(out.width, natural_width(table)), height=1).print(table)
             if left_out:
                 out.print(f"No room for {', '.join(left_out)}: widen the terminal, or give --json.")
         else:

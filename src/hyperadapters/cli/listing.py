@@ -22,8 +22,8 @@ def list_methods(json_output: Json = False) -> None:
 
     table = Table(show_lines=True)
     table.add_column("method", no_wrap=True)
-    table.add_column("what it is")
-    table.add_column("settings (--set method.KEY=VALUE)")
+    table.add_column("what it is", overflow="fold")
+    table.add_column("settings (--set method.KEY=VALUE)", min_width=32, overflow="fold")
     for name, method in METHODS.items():
         values = ", ".join(f"{key}={in_short(value)}" for key, value in settings.dump(method).items())
         table.add_row(name, (type(method).__doc__ or "").split("\n")[0], values)
@@ -37,7 +37,7 @@ def list_tasks(json_output: Json = False) -> None:
 
     table = Table(show_lines=True)
     table.add_column("task", no_wrap=True)
-    table.add_column("text, answer; note")
+    table.add_column("text, answer; note", overflow="fold")
     table.add_column("metrics", no_wrap=True)
     value = {}
     for name, task in TASKS.items():

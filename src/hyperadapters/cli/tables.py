@@ -17,7 +17,7 @@ WIDE = 10_000
 
 def natural_width(table: Table) -> int:
     """Return how many columns a table takes when nothing in it is wrapped or cut."""
-    console = Console(width=WIDE)
+    console = Console(width=WIDE, height=1)  # without a height, a dumb terminal is 80 wide whatever is asked for
     return console.measure(table).maximum
 
 
