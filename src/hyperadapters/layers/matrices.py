@@ -34,8 +34,8 @@ def glorot(*shape: int, gain: float = math.sqrt(2)) -> nn.Parameter:
 class AdapterMatrices(nn.Module, ABC):
     """The trained tensors from which the projections of all sites are computed: a parametrisation of adapters.
 
-    A `SiteMethod` builds one in `matrices`. Its tensors have the axis of adapters first, so that the adapters of several
-    tasks are computed together.
+    A `SiteMethod` builds one in `matrices`. Its tensors have the axis of adapters first, so that several adapters are
+    computed together.
     """
 
     @abstractmethod
