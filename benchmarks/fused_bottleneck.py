@@ -4,7 +4,7 @@
     TRITON_INTERPRET=1 python benchmarks/fused_bottleneck.py --check                      # on any machine
     python benchmarks/fused_bottleneck.py --build-for 90                                  # on any machine
 
-It goes into the package only if it beats compiled PyTorch on a GPU; the verdict stands in `benchmarks/gpu.md`. The
+It goes into the package only if it beats compiled PyTorch on a GPU; `benchmarks/gpu.py --settle` says whether. The
 check compares outputs and all gradients with the package's dense form in float32; building goes down to the machine
 code of a GPU that need not be there.
 
@@ -14,7 +14,6 @@ gradients of the weights, which reduce over tokens, to matrix products of PyTorc
 """
 
 import argparse
-import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
+from rounds import Budget, add_budget, card, in_rounds, seconds_of, write_report
 from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
@@ -211,14 +211,28 @@ def only(weights: AdapterWeights) -> AdapterWeights:
     return AdapterWeights(*(w[0].detach().requires_grad_() for w in weights[:4]))
 
 
-def milliseconds(form: Callable[..., Tensor], y: Tensor, weights: AdapterWeights) -> float:
-    """Median of forward and backward."""
+def steps(form: Callable[..., Tensor], y: Tensor, weights: AdapterWeights, repeats: int) -> Callable[[], float]:
+    """What measures forward and backward in milliseconds, so many one after the other."""
     ones = torch.ones_like(y)
 
-    def step() -> None:
-        torch.autograd.grad(form(y, weights), [y, *weights[:4]], ones)  # type: ignore[list-item]
+    def all_steps() -> None:
+        for _ in range(repeats):
+            torch.autograd.grad(form(y, weights), [y, *weights[:4]], ones)  # type: ignore[list-item]
 
-    return float(triton.testing.do_bench(step, warmup=50, rep=400, return_mode="median"))
+    return lambda: 1e3 * seconds_of(all_steps, y.device) / repeats
+
+
+def times(args: argparse.Namespace, adapters: int, dtype: torch.dtype, budget: Budget) -> dict[str, float]:
+    """Milliseconds of each form by the number of adapters in the batch: medians over rounds, after one to warm up."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    case = random_case(args.rows, args.length, args.d_model, args.bottleneck, adapters, device, dtype)
+    plain = case if adapters > 1 else (case[0], only(case[1]))
+    compiled = torch.compile(dense, dynamic=False, backend=args.backend)
+    forms = {"fused": (fused, case), "compiled": (compiled, plain), "eager": (dense, plain)}
+    measured = {name: steps(form, *inputs, args.repeats) for name, (form, inputs) in forms.items()}
+    for warm_up in measured.values():
+        warm_up()
+    return {name: statistics.median(found) for name, found in in_rounds(measured, args.rounds, budget).items()}
 
 
 def main() -> None:
@@ -229,7 +243,11 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--d-model", type=int, default=768)
     parser.add_argument("--bottleneck", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=15, help="timed rounds")
+    parser.add_argument("--repeats", type=int, default=20, help="steps of one form in a round")
+    parser.add_argument("--backend", default="inductor", help="of torch.compile")
     parser.add_argument("--output", type=Path)
+    add_budget(parser)
     args = parser.parse_args()
     if args.build_for:
         return build(args.build_for, args.bottleneck)
@@ -240,31 +258,26 @@ def main() -> None:
         raise SystemExit("the kernels do not compute what the dense form does.")
     if args.check:
         return
-    if device == "cpu":
-        raise SystemExit("times need a GPU; --check runs anywhere.")
-    rounding = largest_difference(device, torch.bfloat16)
-    print(f"largest relative difference, bfloat16: {rounding:.1e}")
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    rounding = largest_difference(device, dtype)
+    print(f"largest relative difference, {dtype}: {rounding:.1e}")
     if rounding > 5e-2:
         raise SystemExit("in bfloat16 the kernels differ from the dense form by more than rounding does.")
-    found = {}
-    compiled = torch.compile(dense, dynamic=False)
-    for adapters in (1, 8, args.rows):
-        case = random_case(args.rows, args.length, args.d_model, args.bottleneck, adapters, device, torch.bfloat16)
-        plain = case if adapters > 1 else (case[0], only(case[1]))
-        forms = {"fused": fused, "compiled": compiled, "eager": dense}
-        rounds = [
-            {name: milliseconds(form, *(case if name == "fused" else plain)) for name, form in forms.items()}
-            for _ in range(3)
-        ]
-        times = {name: statistics.median(one[name] for one in rounds) for name in forms}
-        found[f"{adapters} adapters"] = times
-        print(adapters, "adapters", {name: round(value, 3) for name, value in times.items()})
-    settings = {key: value for key, value in vars(args).items() if key not in ("output", "check", "build_for")}
-    report = {"milliseconds": found, "settings": settings, "device": torch.cuda.get_device_name(), "dtype": "bfloat16"}
-    if args.output:
-        args.output.write_text(
-            json.dumps({**report, "versions": library_versions()}, indent=1) + "\n", encoding="utf-8"
-        )
+    found: dict[str, dict[str, float]] = {}
+    report = {
+        "milliseconds": found,
+        "differences": {"float32": difference, str(dtype).removeprefix("torch."): rounding},
+        "settings": {k: v for k, v in vars(args).items() if k not in ("output", "check", "build_for")},
+        "device": card(torch.device(device)),
+        "dtype": str(dtype).removeprefix("torch."),
+        "versions": library_versions(),
+    }
+    numbers = sorted({1, min(8, args.rows), args.rows})
+    for place, adapters in enumerate(numbers):
+        budget = Budget(args.budget).share(1 / (len(numbers) - place))
+        found[f"{adapters} adapters"] = times(args, adapters, dtype, budget)
+        print(adapters, "adapters", {name: round(value, 3) for name, value in found[f"{adapters} adapters"].items()})
+        write_report(args.output, report)
 
 
 if __name__ == "__main__":

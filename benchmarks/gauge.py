@@ -1,13 +1,14 @@
 """What one training step costs, of whichever library made the model: operations, saved bytes, time, peak memory."""
 
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
+from rounds import now
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import PretrainedConfig, T5ForConditionalGeneration
 
 from hyperadapters._utils import PeakMemory, saved_tensors
 
@@ -42,7 +43,10 @@ class Gauge(Protocol):
 
 
 class Here:
-    """A gauge of a model in this process; of compiled ones, the operations are not counted."""
+    """A gauge of a model in this process; of compiled ones, neither operations nor saved bytes are counted.
+
+    Hooks on saved tensors would have them compiled once more.
+    """
 
     def __init__(self, variant: Variant, batch: Batch, *, compiled: bool = False) -> None:
         self.variant, self.batch, self.compiled = variant, batch, compiled
@@ -50,15 +54,19 @@ class Here:
 
     def counts(self) -> dict[str, int]:
         with self.variant() as model:
-            found = {} if self.compiled else self.operations(model)
-            with saved_tensors(model) as saved:
-                model(**self.batch)
+            found = {} if self.compiled else self.operations(model) | self.saved(model)
             model.zero_grad()
             there = torch.cuda.memory_allocated() if self.device.type == "cuda" else 0
             peak = PeakMemory(self.device)
             model(**self.batch).loss.backward()
             model.zero_grad()
-            return {**found, "saved_bytes": sum(saved.values()), "peak_bytes": peak.read() - there}
+            return {**found, "peak_bytes": peak.read() - there}
+
+    def saved(self, model: nn.Module) -> dict[str, int]:
+        """Bytes that autograd keeps for the backward pass."""
+        with saved_tensors(model) as saved:
+            model(**self.batch)
+        return {"saved_bytes": sum(saved.values())}
 
     def operations(self, model: nn.Module) -> dict[str, int]:
         """Aten operations forward and backward."""
@@ -71,18 +79,19 @@ class Here:
     def seconds(self) -> float:
         """On a CPU the process's own time; on a GPU, which works on its own, what passes until it is done."""
         with self.variant() as model:
-            start = self.now()
+            start = now(self.device)
             model(**self.batch).loss.backward()
-            spent = self.now() - start
+            spent = now(self.device) - start
             model.zero_grad()
             return spent
 
-    def now(self) -> float:
-        """Seconds, once everything asked for is done."""
-        if self.device.type != "cuda":
-            return time.process_time()
-        torch.cuda.synchronize()
-        return time.perf_counter()
+
+def fresh_t5(config: PretrainedConfig, device: str, precision: str) -> T5ForConditionalGeneration:
+    """Return a frozen T5 of these sizes with random weights, made where it is to be measured."""
+    with torch.device(device):
+        backbone = T5ForConditionalGeneration(config)
+    backbone.config.decoder_start_token_id = 0
+    return backbone.eval().requires_grad_(False).to(getattr(torch, precision))
 
 
 def make_batch(rows: int, source: int, target: int, device: str = "cpu") -> Batch:
@@ -100,9 +109,9 @@ def make_batch(rows: int, source: int, target: int, device: str = "cpu") -> Batc
 class FromEmbeddings(nn.Module):
     """The floor of a compiled model, whose graph no hook may cut: it is given embeddings that take gradients."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, backend: str = "inductor") -> None:
         super().__init__()
-        self.model = torch.compile(model)
+        self.model = torch.compile(model, backend=backend)
         self.words, self.shifted = model.get_input_embeddings(), model._shift_right
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor) -> Any:

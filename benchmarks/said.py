@@ -2,7 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/said.py --output results/said-t5-small-cpu.json
 
-Both train the same randomly initialised backbone on random tokens with AdamW, in float32. Full fine-tuning is plain
+Both train the same randomly initialised backbone on random tokens with AdamW, in float32, or with --precision bf16
+under autocast. Full fine-tuning is plain
 PyTorch over all parameters. The paper's figures for its published code are 3.4 times the time and 1.7 times the memory
 (Compacter, arXiv:2106.04647v2, Table 3, whose % column divides by the method's own figure). On a CPU that other work
 shares, processor time (`cpu_seconds`) is the figure to trust: it does not count waiting.
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from rounds import Budget, add_budget, card, in_rounds, write_report
 from transformers import AutoModelForSeq2SeqLM
 
 from hyperadapters import METHODS, attach
@@ -29,8 +31,9 @@ NAMES = ("full", "intrinsic-said")
 class Trained:
     """A backbone in training by one of the two methods."""
 
-    def __init__(self, method: str, backbone: str, device: torch.device) -> None:
+    def __init__(self, method: str, backbone: str, device: torch.device, precision: str) -> None:
         torch.manual_seed(0)
+        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
         self.model = AutoModelForSeq2SeqLM.from_config(shape_config(backbone)).to(device).train()
         own = list(self.model.parameters())
         self.bytes = sum(tensor.numel() * tensor.element_size() for tensor in own)
@@ -38,7 +41,9 @@ class Trained:
         self.optimizer = torch.optim.AdamW(trained, lr=1e-4)
 
     def step(self, batch: dict[str, torch.Tensor]) -> None:
-        self.model(**batch).loss.backward()
+        with self.autocast:
+            loss = self.model(**batch).loss
+        loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
 
@@ -51,15 +56,16 @@ def peak_memory(trained: Trained, batch: dict[str, torch.Tensor], device: torch.
     return memory.read() + (0 if device.type == "cuda" else trained.bytes)
 
 
-def timed(step: Callable[[], None], device: torch.device) -> tuple[float, float]:
-    """Seconds by the clock and of the processor."""
+def timed(step: Callable[[], None], device: torch.device, processor_times: list[float]) -> float:
+    """Seconds by the clock; those of the processor are added to a list."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     clock, processor = time.perf_counter(), time.process_time()
     step()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - clock, time.process_time() - processor
+    processor_times.append(time.process_time() - processor)
+    return time.perf_counter() - clock
 
 
 def main() -> None:
@@ -69,7 +75,9 @@ def main() -> None:
     parser.add_argument("--source", type=int, default=128, help="tokens of the source")
     parser.add_argument("--target", type=int, default=2, help="tokens of the target")
     parser.add_argument("--steps", type=int, default=5, help="timed steps of each method, after two to warm up")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--output", type=Path, required=True)
+    add_budget(parser)
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     shapes = {"input_ids": args.source, "decoder_input_ids": args.target, "labels": args.target}
@@ -77,20 +85,25 @@ def main() -> None:
 
     memory = {}
     for name in NAMES:
-        trained = Trained(name, args.backbone, device)
+        trained = Trained(name, args.backbone, device, args.precision)
         memory[name] = peak_memory(trained, batch, device)
         del trained
         gc.collect()
-    both = {name: Trained(name, args.backbone, device) for name in NAMES}
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in NAMES}
-    for _ in range(2 + args.steps):
-        for name, trained in both.items():
-            times[name].append(timed(lambda trained=trained: trained.step(batch), device))
-    clock, processor = ({name: [row[i] for row in times[name][2:]] for name in NAMES} for i in (0, 1))
+    both = {name: Trained(name, args.backbone, device, args.precision) for name in NAMES}
+    processor: dict[str, list[float]] = {name: [] for name in NAMES}
+    variants = {
+        name: lambda name=name, trained=trained: timed(lambda: trained.step(batch), device, processor[name])
+        for name, trained in both.items()
+    }
+    in_rounds(variants, 2, Budget())
+    for values in processor.values():
+        values.clear()
+    clock = in_rounds(variants, args.steps, Budget(args.budget))
     result = {
         "backbone": args.backbone,
         "batch": {"rows": args.batch, "source": args.source, "target": args.target},
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "precision": args.precision,
+        "device": card(device),
         "threads": torch.get_num_threads(),
         "peak_memory_bytes": memory,
         "seconds": clock,
@@ -102,7 +115,7 @@ def main() -> None:
         },
         "versions": library_versions(),
     }
-    args.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_report(args.output, result)
     print(json.dumps(result["ratios"]))
 
 

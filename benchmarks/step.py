@@ -14,28 +14,31 @@ peers train with it, and floor, norms and full fine-tuning stay as the measure w
 measures it there in turn with the rest, beside a floor of its own. Where no package index is, --adapters-folder names
 one into which it was installed (pip install --target).
 
---device cuda measures on a GPU, wall-clock time until it is done; --compile adds floor and methods through
-torch.compile, their times over the compiled floor.
+--device cuda measures on a GPU, wall-clock time until it is done. With --precision bfloat16 everything is held in it,
+the backbone and what trains, ours and the peers'. --compile adds floor and methods through torch.compile, their times
+over the compiled floor: each in a process of its own, where all are compiled at the same time, after everything else
+has been measured and written. --budget ends the rounds in time, and leaves out what is not compiled by then.
 """
 
 import argparse
 import copy
-import json
-import os
 import statistics
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from gauge import Batch, FromEmbeddings, Gauge, Here, Variant, gradients_from_embeddings, make_batch
+from compiled_step import HELD
+from gauge import Batch, Gauge, Here, Variant, fresh_t5, gradients_from_embeddings, make_batch
+from rounds import Budget, add_budget, card, in_rounds, write_report
 from torch import nn
-from transformers import T5Config, T5ForConditionalGeneration
+from transformers import PretrainedConfig
+from workers import There, Worker, counted
 
 import hyperadapters as ha
 from hyperadapters._utils import library_versions
@@ -44,13 +47,22 @@ from hyperadapters.backbones import combine_masks, read_structure, shape_config
 FOLDER = Path(__file__).parent
 PEER = "adapters==1.3.0"
 SIZES = ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_decoder_layers", "num_heads", "dropout_rate")
+EAGER = 0.4
+"""How much of the budget goes to what is not compiled, where some is."""
+ROUNDS_AT_THE_END = 15
+"""Seconds of the budget that are kept for the rounds of what was compiled."""
 
 
-def variants(backbone: nn.Module, methods: list[str], *, dropout: bool, with_peft: bool) -> dict[str, Variant]:
+def variants(
+    backbone: nn.Module, methods: list[str], precision: str, *, dropout: bool, with_peft: bool
+) -> dict[str, Variant]:
     """Everything of this process to measure, by name; all of ours share one backbone, and so do floor and norms."""
     plain = copy.deepcopy(backbone)
     combine_masks(backbone)
-    deltas = {name: ha.attach(backbone, ha.method_named(name), name=name.replace(".", "-")) for name in methods}
+    deltas = {
+        name: ha.attach(backbone, ha.method_named(name), name=name.replace(".", "-"), precision=HELD[precision])
+        for name in methods
+    }
     for delta in deltas.values():
         delta.rest()
     backbone.train(dropout)
@@ -97,65 +109,12 @@ def variants(backbone: nn.Module, methods: list[str], *, dropout: bool, with_pef
     return found
 
 
-def compiled_variants(backbone: nn.Module, methods: list[str]) -> dict[str, Variant]:
-    """The floor and our methods through torch.compile, each on a backbone of its own: hooks stay, graphs hold."""
-    floor = FromEmbeddings(copy.deepcopy(backbone))
-    found: dict[str, Variant] = {"compiled floor": partial(nullcontext, floor)}
-    for name in methods:
-        own = copy.deepcopy(backbone)
-        combine_masks(own)
-        ha.attach(own, ha.method_named(name), name=name.replace(".", "-"))
-        found[f"compiled {name}"] = partial(nullcontext, torch.compile(own))
-    return found
-
-
 def peft_lora(backbone: nn.Module) -> nn.Module:
-    """LoRA of the peft library on a copy of the backbone."""
+    """LoRA of the peft library on a copy of the backbone, held in the backbone's type."""
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415 (needed with --peft alone)
 
-    return get_peft_model(copy.deepcopy(backbone), LoraConfig(task_type="SEQ_2_SEQ_LM", r=8, target_modules=["q", "v"]))
-
-
-class Peer:
-    """The adapters library in a process of its own, in an environment made for it, or `packages` before all others."""
-
-    def __init__(self, setting: dict[str, Any], packages: Path | None) -> None:
-        python = sys.executable if packages else environment(FOLDER.parent / "build" / "adapters-venv")
-        folders = [*([packages] if packages else []), FOLDER.parent / "src", FOLDER]
-        paths = {"PYTHONPATH": os.pathsep.join(map(str, folders))}
-        self.process = subprocess.Popen(
-            [python, FOLDER / "adapters_peer.py"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **paths},
-        )
-        self.versions = self.ask(setting)
-
-    def ask(self, question: Any) -> Any:
-        """One line there, one line back."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(question) + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise SystemExit("the adapters library's process ended; its error stands above.")
-        return json.loads(answer)
-
-
-class There:
-    """A gauge of a model in the peer's process."""
-
-    def __init__(self, peer: Peer, name: str) -> None:
-        self.peer, self.name = peer, name
-
-    def counts(self) -> dict[str, int]:
-        found: dict[str, int] = self.peer.ask(["counts", self.name])
-        return found
-
-    def seconds(self) -> float:
-        return float(self.peer.ask(["seconds", self.name]))
+    config = LoraConfig(task_type="SEQ_2_SEQ_LM", r=8, target_modules=["q", "v"])
+    return get_peft_model(copy.deepcopy(backbone), config, autocast_adapter_dtype=False)
 
 
 def environment(folder: Path) -> Path:
@@ -170,44 +129,77 @@ def environment(folder: Path) -> Path:
     return python
 
 
-def measure(gauges: dict[str, Gauge], floors: dict[str, str], rounds: int) -> dict[str, dict[str, Any]]:
-    """Counts of everything, and times over the floor of the same library."""
+def measure(gauges: Mapping[str, Gauge], rounds: int, budget: Budget) -> dict[str, dict[str, Any]]:
+    """Counts of everything, and times over the floor of the same library, itself compiled or not."""
     found: dict[str, dict[str, Any]] = {name: dict(gauge.counts()) for name, gauge in gauges.items()}
-    times: dict[str, list[float]] = {name: [] for name in gauges}
-    for _ in range(rounds):
-        for name, gauge in gauges.items():
-            times[name].append(gauge.seconds())
+    times = in_rounds({name: gauge.seconds for name, gauge in gauges.items()}, rounds, budget)
     for name, values in found.items():
-        floor = found[floors[name]]
+        own = floor_of(name)
         if "forward" in values:
-            least = floor["forward"] + floor["backward"]
+            least = found[own]["forward"] + found[own]["backward"]
             values["operations_over_floor"] = round((values["forward"] + values["backward"]) / least, 3)
-        if rounds:
-            ratios = [mine / theirs for mine, theirs in zip(times[name], times[floors[name]], strict=True)]
-            values["time_over_floor"] = round(statistics.median(ratios), 3)
-            first = [mine / theirs for mine, theirs in zip(times[name], times["floor"], strict=True)]
-            values["time_over_first_floor"] = round(statistics.median(first), 3)
+        if times[name]:
+            values["seconds"] = statistics.median(times[name])
+            values["rounds"] = len(times[name])
+        for key, floor in (("time_over_floor", own), ("time_over_first_floor", "floor")):
+            if times[name] and floor in times:
+                values[key] = round(median_ratio(times[name], times[floor]), 3)
     return found
 
 
-def gauges_of(args: argparse.Namespace, config: T5Config, batch: Batch) -> tuple[dict[str, Gauge], Peer | None]:
-    """Every gauge by name, the peer's with its library's name in front."""
-    backbone = T5ForConditionalGeneration(config).eval().requires_grad_(False)
-    backbone.to(args.device, getattr(torch, args.precision))
+def median_ratio(mine: list[float], theirs: list[float]) -> float:
+    """The median over rounds of the ratio in the same round."""
+    return statistics.median(one / other for one, other in zip(mine, theirs, strict=True))
+
+
+def floor_of(name: str) -> str:
+    """The floor that a variant is compared with."""
+    return f"{name.split(maxsplit=1)[0]} floor" if name.startswith(("adapters ", "compiled ")) else "floor"
+
+
+def eager_gauges(args: argparse.Namespace, config: PretrainedConfig, batch: Batch) -> dict[str, Gauge]:
+    """Every gauge by name that is not compiled, the peer's with its library's name in front."""
+    backbone = fresh_t5(config, args.device, args.precision)
     methods = args.methods.split(",")
-    compiled = compiled_variants(backbone, methods) if args.compile else {}
-    mine = variants(backbone, methods, dropout=args.dropout, with_peft=args.peft)
+    mine = variants(backbone, methods, args.precision, dropout=args.dropout, with_peft=args.peft)
     gauges: dict[str, Gauge] = {name: Here(variant, batch) for name, variant in mine.items()}
-    gauges |= {name: Here(variant, batch, compiled=True) for name, variant in compiled.items()}
-    if not args.adapters and not args.adapters_folder:
-        return gauges, None
+    if args.adapters or args.adapters_folder:
+        gauges |= peer_gauges(args, config, methods)
+    return gauges
+
+
+def peer_gauges(args: argparse.Namespace, config: PretrainedConfig, methods: list[str]) -> dict[str, Gauge]:
+    """The adapters library in a process of its own, in an environment made for it or with its folder before others."""
     bottlenecks = {name: ha.METHODS[name].bottleneck for name in methods if name in ("compacter", "compacter++")}
-    sizes = {key: getattr(config, key) for key in SIZES}
-    setting = {"backbone": sizes, "methods": bottlenecks, "dropout": args.dropout, "precision": args.precision}
-    setting["batch"] = {key: getattr(args, key) for key in ("rows", "source", "target", "device")}
-    peer = Peer(setting, args.adapters_folder)
-    gauges |= {f"adapters {name}": There(peer, name) for name in ("floor", *bottlenecks)}
-    return gauges, peer
+    setting = {
+        "backbone": {key: getattr(config, key) for key in SIZES},
+        "methods": bottlenecks,
+        "dropout": args.dropout,
+        "precision": args.precision,
+        "batch": {key: getattr(args, key) for key in ("rows", "source", "target", "device")},
+    }
+    folder = args.adapters_folder
+    python = None if folder else environment(FOLDER.parent / "build" / "adapters-venv")
+    peer = Worker("adapters_peer.py", setting, python=python, packages=folder)
+    args.adapters_versions = peer.hear()
+    return {f"adapters {name}": There(peer, name) for name in ("floor", *bottlenecks)}
+
+
+def compiled_gauges(args: argparse.Namespace) -> dict[str, There]:
+    """The floor and our methods through torch.compile, each in a process of its own that begins to make it."""
+    setting = {"backbone": args.backbone, "precision": args.precision, "backend": args.backend}
+    setting |= {"batch": {key: getattr(args, key) for key in ("rows", "source", "target", "device")}}
+    names = ["floor", *args.methods.split(",")]
+    return {f"compiled {name}": There(Worker("compiled_step.py", {**setting, "method": name}), name) for name in names}
+
+
+def measure_compiled(args: argparse.Namespace, floor: Gauge, budget: Budget) -> tuple[dict[str, Any], dict[str, str]]:
+    """What compiled variants cost beside the eager floor, and why some could not be measured."""
+    ready, failed = counted(compiled_gauges(args), budget.left() - ROUNDS_AT_THE_END)
+    found = measure({"floor": floor, **ready}, args.rounds, budget) if ready else {}
+    for gauge in ready.values():
+        gauge.worker.end()
+    return {name: values for name, values in found.items() if name != "floor"}, failed
 
 
 def main() -> None:
@@ -227,25 +219,31 @@ def main() -> None:
     parser.add_argument("--source", type=int, default=32)
     parser.add_argument("--target", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=15, help="timed rounds; 0: counts alone")
+    parser.add_argument("--backend", default="inductor", help="of torch.compile")
     parser.add_argument("--output", type=Path, required=True)
+    add_budget(parser)
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    if args.device == "cpu":
+        torch.set_num_threads(1)
     torch.manual_seed(0)
-    config = shape_config(args.backbone)
-    config.decoder_start_token_id = 0
-    batch = make_batch(args.rows, args.source, args.target, args.device)
-    gauges, peer = gauges_of(args, config, batch)
-    floors = {
-        name: f"{name.split()[0]} floor" if name.startswith(("adapters ", "compiled ")) else "floor" for name in gauges
+    budget, config = Budget(args.budget), shape_config(args.backbone)
+    gauges = eager_gauges(args, config, make_batch(args.rows, args.source, args.target, args.device))
+    report: dict[str, Any] = {
+        "variants": measure(gauges, args.rounds, budget.share(EAGER) if args.compile else budget),
+        "settings": {
+            k: v for k, v in vars(args).items() if k not in ("output", "adapters_folder", "adapters_versions")
+        },
+        "device": card(torch.device(args.device)),
+        "versions": library_versions(),
     }
-    found = measure(gauges, floors, args.rounds)
-    settings = {key: value for key, value in vars(args).items() if key not in ("output", "adapters_folder")}
-    device = torch.cuda.get_device_name() if args.device == "cuda" else "cpu"
-    report = {"variants": found, "settings": settings, "device": device, "versions": library_versions()}
-    if peer:
-        report["adapters_versions"] = peer.versions
-    args.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    for name, values in found.items():
+    if args.adapters or args.adapters_folder:
+        report["adapters_versions"] = args.adapters_versions
+    write_report(args.output, report)
+    if args.compile:
+        compiled, report["failed"] = measure_compiled(args, gauges["floor"], budget)
+        report["variants"] |= compiled
+        write_report(args.output, report)
+    for name, values in report["variants"].items():
         print(f"{name:22s}", values)
 
 

@@ -4,6 +4,7 @@ import ast
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -86,14 +87,23 @@ def test_what_a_package_exports_is_there_and_used_elsewhere(package):
 
 
 def test_no_public_function_shares_its_name_with_a_module():
-    named = {
-        name
-        for package in ORDER
-        if package != "cli"
-        for name in importlib.import_module(f"hyperadapters.{package}").__all__
-    }
-    functions = {name for name in (*named, *hyperadapters.__all__) if name in MODULES}
-    assert {name for name in functions if not importlib.util.find_spec(f"hyperadapters._utils.{name}")} == set()
+    packages = [importlib.import_module(f"hyperadapters.{name}") for name in ORDER if name != "cli"]
+    exported = [(name, getattr(package, name)) for package in (*packages, hyperadapters) for name in package.__all__]
+    assert not {name for name, value in exported if name in MODULES and not isinstance(value, ModuleType)}
+
+
+def test_what_no_other_package_uses_has_an_underscore():
+    public = []
+    for path in PACKAGE.rglob("*.py"):
+        package = path.relative_to(PACKAGE).parts[0]
+        if package in ("cli", "_utils", "__init__.py"):  # commands are used by a shell, `files` as a module
+            continue
+        exported = set(importlib.import_module(f"hyperadapters.{package}").__all__) | set(hyperadapters.__all__)
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            named = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+            if named and node.name not in exported:
+                public.append(f"{path.relative_to(PACKAGE)}: {node.name}")
+    assert not public
 
 
 @pytest.mark.skipif(not (ROOT / "experiments").is_dir(), reason="the package is installed without the repository")

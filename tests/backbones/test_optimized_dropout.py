@@ -12,7 +12,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from conftest import make_tiny
 from hyperadapters import METHODS, Training, attach, load_backbone
 from hyperadapters.backbones.checkpointing import enable_checkpointing
-from hyperadapters.backbones.optimized_dropout import attention, has_fast_dropout, set_fast_dropout
+from hyperadapters.backbones.optimized_dropout import attention, set_fast_dropout
+from hyperadapters.layers.dropout_masks import FastDropout
 from hyperadapters.training.trainer import Trainer
 
 
@@ -20,6 +21,10 @@ def fast_tiny(**changes):
     backbone = make_tiny(**{"dropout_rate": 0.2, **changes})
     set_fast_dropout(backbone, True)
     return backbone
+
+
+def has_fast_dropout(backbone):
+    return any(isinstance(module, FastDropout) for module in backbone.modules())
 
 
 def seeded_logits(backbone, batch):

@@ -36,11 +36,6 @@ def set_fast_dropout(backbone: PreTrainedModel, on: bool) -> None:
         backbone.set_attn_implementation(new_attention)
 
 
-def has_fast_dropout(backbone: nn.Module) -> bool:
-    """Return whether `set_fast_dropout` is on."""
-    return any(isinstance(module, FastDropout) for module in backbone.modules())
-
-
 def attention(
     module: nn.Module,
     query: Float[Tensor, "batch heads queries d_kv"],

@@ -9,7 +9,6 @@ from .by_row import by_rows as by_rows
 from .by_row import for_batch as for_batch
 from .by_row import only as only
 from .container import at_rest as at_rest
-from .container import attached as attached
 from .container import check_name as check_name
 from .container import register as register
 from .delta import CONFIG as CONFIG

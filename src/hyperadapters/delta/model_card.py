@@ -1,54 +1,53 @@
 """The model card that lies beside every saved adapter."""
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+_TEMPLATE = Path(__file__).with_name("model_card.md.j2")
+_HUB_NAME = r"[\w-][\w.-]*/[\w.-]+|t5-\w+"
 
 
 def task_in_words(config: Mapping[str, Any]) -> str:
-    """The task that an adapter says it was trained on, or all that it holds."""
+    """Return the task that an adapter says it was trained on, or all that it holds."""
     return config.get("task", {}).get("name") or ", ".join(config.get("tasks", [])) or "not stated"
 
 
 def render_model_card(config: Mapping[str, Any]) -> str:
-    """The README.md of an adapter, from its adapter_config.json."""
-    base = config["backbone"]["name"]
-    method = dict(config["method"])
+    """Return the text of an adapter's README.md: metadata that the Hub reads, a table, and how to use it.
+
+    Args:
+        config: what `adapter_config.json` says.
+    """
+    from huggingface_hub import ModelCard, ModelCardData  # noqa: PLC0415 (slow, and needed where a Delta is saved)
+
+    base, method = config["backbone"]["name"], dict(config["method"])
+    data = ModelCardData(
+        library_name="hyperadapters",
+        base_model=base if re.fullmatch(_HUB_NAME, base) else None,
+        tags=["adapter", "hyperadapters"],
+    )
     kind = method.pop("type")
-    lines = [
-        "---",
-        "library_name: hyperadapters",
-        *([f"base_model: {base}"] if "/" in base or base.startswith("t5") else []),
-        "tags: [adapter, hyperadapters]",
-        "---",
-        "",
-        f"# {config['name']}",
-        "",
-        f"A {kind} adapter for `{base}`, {config['trained']:,} trained parameters ({config['bytes']:,} bytes).",
-        "",
-        "| | |",
-        "|---|---|",
-        f"| task | {task_in_words(config)} |",
-        f"| method | {kind}: {', '.join(f'{key} = {value}' for key, value in method.items()) or 'no options'} |",
-        f"| backbone | {base}, weights {config['backbone']['weights'][:12]} |",
-    ]
-    for split in ("validation", "test"):
-        scores = config.get("scores", {}).get(split, {})
-        if scores:
-            lines.append(f"| {split} | {', '.join(f'{name} {100 * value:.2f}' for name, value in scores.items())} |")
-    task = f" --task {config['tasks'][0]}" if config["tasks"] else ""
-    lines += [
-        "",
-        "## Use",
-        "",
-        "```python",
-        "import hyperadapters as ha",
-        "",
-        f'delta = ha.load("PATH_OF_THIS_FOLDER")  # loads {base} too; or: ha.load(path, backbone)',
-        "```",
-        "",
-        "```",
-        f'hyperadapters predict PATH_OF_THIS_FOLDER{task} "text"',
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
+    rows = {
+        "task": task_in_words(config),
+        "method": f"{kind}: {', '.join(f'{key} = {value}' for key, value in method.items()) or 'no options'}",
+        "backbone": f"{base}, weights {config['backbone']['weights'][:12]}",
+        **{split: _scores_in_words(found) for split, found in config.get("scores", {}).items() if found},
+    }
+    card = ModelCard.from_template(
+        data,
+        str(_TEMPLATE),
+        name=config["name"],
+        kind=kind,
+        base=base,
+        trained=config["trained"],
+        size=config["bytes"],
+        rows={key: value.replace("|", r"\|").replace("\n", " ") for key, value in rows.items()},
+        task_option=f" --task {config['tasks'][0]}" if config["tasks"] else "",
+    )
+    return str(card)
+
+
+def _scores_in_words(scores: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {100 * value:.2f}" for name, value in scores.items())

@@ -1,5 +1,6 @@
 """The names that other packages use; each is imported when it is first used."""
 
+from . import fastfood as fastfood
 from .adapter_index import SEQUENCE_FIRST as SEQUENCE_FIRST
 from .adapter_index import SINGLE_ADAPTER as SINGLE_ADAPTER
 from .adapter_index import AdapterIndex as AdapterIndex

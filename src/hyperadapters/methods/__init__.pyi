@@ -1,5 +1,6 @@
 """What other packages use of this one; each name is imported when it is first used."""
 
+from . import said as said
 from .hyperformer import HyperMethod as HyperMethod
 from .peft import Peft as Peft
 from .registry import METHODS as METHODS

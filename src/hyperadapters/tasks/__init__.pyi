@@ -10,8 +10,8 @@ from .own_files import own_task as own_task
 from .readers import iterate_rows as iterate_rows
 from .readers import iterate_tasks as iterate_tasks
 from .readers import iterate_unfolded as iterate_unfolded
-from .registry import TASKS as TASKS
 from .registry import task_named as task_named
+from .superglue import TASKS as TASKS
 from .task import Example as Example
 from .task import Labels as Labels
 from .task import Score as Score
