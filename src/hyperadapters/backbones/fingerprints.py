@@ -56,14 +56,14 @@ def architecture_of(config: Any) -> dict[str, Any]:
 
 def unwrap_quantized(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return tensors by name, with each quantised tensor replaced by the plain tensors that it consists of."""
-    found: dict[str, Tensor] = {}
+    plain: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if is_traceable_wrapper_subclass(tensor):
             inner, _ = tensor.__tensor_flatten__()
-            found |= unwrap_quantized({f"{name}.{part}": getattr(tensor, part) for part in inner})
+            plain |= unwrap_quantized({f"{name}.{part}": getattr(tensor, part) for part in inner})
         else:
-            found[name] = tensor
-    return found
+            plain[name] = tensor
+    return plain
 
 
 def disable_bnb_cpu_packing(backbone: nn.Module) -> None:

@@ -190,7 +190,7 @@ def load_model(
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            backbone, found = loader_of(name, config).from_pretrained(
+            backbone, info = loader_of(name, config).from_pretrained(
                 source,
                 config=config,
                 dtype=dtype,
@@ -201,8 +201,11 @@ def load_model(
             )
     finally:
         logging.set_verbosity(verbosity)
-    missing = sorted(key for key in {*found["missing_keys"]} - {*head_parameters(backbone)} if "pooler" not in key)
+    missing = sorted(key for key in {*info["missing_keys"]} - {*head_parameters(backbone)} if "pooler" not in key)
     if missing:
-        raise InputError(f"backbone {name!r} lacks {len(missing)} weights of {type(backbone).__name__}: {missing[0]} …")
+        raise InputError(
+            f"backbone {name!r} lacks {len(missing)} weights of {type(backbone).__name__}: {missing[0]} … Give a "
+            "folder, or a name on the Hugging Face Hub, that has all of them."
+        )
     model: PreTrainedModel = backbone
     return model

@@ -16,12 +16,12 @@ def common_dtype(weights: Sequence[Tensor | None]) -> torch.dtype | None:
 
     It is None if the weights differ in dtype or one is missing, offloaded or quantised, or under autocast.
     """
-    found = {None if weight is None else weight.dtype for weight in weights}
+    dtypes = {None if weight is None else weight.dtype for weight in weights}
     elsewhere = any(
         weight is not None and (weight.is_meta or is_quantized(weight) or torch.is_autocast_enabled(weight.device.type))
         for weight in weights
     )
-    return None if elsewhere or len(found) != 1 else found.pop()
+    return None if elsewhere or len(dtypes) != 1 else dtypes.pop()
 
 
 def cast(dtype: torch.dtype | None, tensor: Tensor) -> Tensor:

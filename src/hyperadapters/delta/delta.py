@@ -339,9 +339,9 @@ class Delta(nn.Module):
         self._settle()
         with torch.no_grad():
             values = {
-                f"{part}.{key}": tensor.clone()
-                for part, held in self._named_parts()
-                for key, tensor in held.baked(number).items()
+                f"{part_name}.{key}": tensor.clone()
+                for part_name, part in self._named_parts()
+                for key, tensor in part.baked(number).items()
             }
         name = name or task.rsplit("/", maxsplit=1)[-1].replace(".", "-")
         layout, precision = self.structure.layout, self.precision
@@ -367,9 +367,14 @@ class Delta(nn.Module):
             InputError: the Delta has the task already, has no task `like`, or was attached with fewer than two tasks.
         """
         if task in self.tasks or not task:
-            raise InputError(f"Delta {self.name!r} cannot add task {task!r}: it holds {self._rows.in_words()}.")
+            raise InputError(
+                f"Delta {self.name!r} cannot add task {task!r}: it holds {self._rows.in_words()}. Give a new name."
+            )
         if len(self.tasks) < 2:
-            raise InputError(f"Delta {self.name!r} was made for one task. Attach it with several: tasks=[...].")
+            raise InputError(
+                f"Delta {self.name!r} was attached for one task, so it cannot add {task!r}. Attach one with several: "
+                "tasks=[...]."
+            )
         sources = [self._rows.number(like)] if like else range(len(self.tasks))
         self._settle()
         with self.disabled():
@@ -392,7 +397,7 @@ class Delta(nn.Module):
         if number is not None and not any(part.per_adapter() for _, part in self._named_parts()):
             raise InputError(
                 f"{type(self.method).__name__} has nothing of its own for a task, so with the rest frozen nothing is "
-                "left to train."
+                "left to train. Use a method in which each task has tensors of its own."
             )
         self._settle()
         if self.in_use:

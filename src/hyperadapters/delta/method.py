@@ -101,9 +101,9 @@ def method_to_json(method: Method) -> dict[str, Any]:
 
 def check_writable(method: Method, structure: ModelStructure) -> None:
     """Raise InputError if the backbone has quantised or offloaded tensors, for a method that changes every tensor."""
-    for what, found in (("quantised", structure.quantized), ("offloaded", structure.offloaded)):
-        if found:
+    for state, paths in (("quantised", structure.quantized), ("offloaded", structure.offloaded)):
+        if paths:
             raise InputError(
-                f"{type(method).__name__} moves every tensor of the backbone, but {len(found)} are {what} "
-                f"({found[0]} …). Use an adapter method, or a backbone that is not {what}."
+                f"{type(method).__name__} moves every tensor of the backbone, but {len(paths)} are {state} "
+                f"({paths[0]} …). Use an adapter method, or a backbone that is not {state}."
             )

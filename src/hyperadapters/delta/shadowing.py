@@ -27,7 +27,7 @@ class Tensors(Protocol):
 
 
 NEUTRAL = {"weight": torch.ones_like, "bias": torch.zeros_like}
-"""Values of a parameter with which it has no effect, so that the hook afterwards can apply each row's own."""
+"""How to make values with which a parameter has no effect; the hook afterwards then applies each row's own."""
 
 
 def scales_then_adds(module: nn.Module) -> bool:

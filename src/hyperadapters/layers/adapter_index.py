@@ -90,7 +90,7 @@ def not_by_row(given: str) -> InputError:
     """
     return InputError(
         f"the rows of one batch cannot use different tasks here: a module that the method changes was given {given}, "
-        "an input that all rows share. Use rows of one task in each batch, or a method that does not change this "
+        "and so not one input per row. Use rows of one task in each batch, or a method that does not change this "
         "module (norms=False for a method that trains norms)."
     )
 

@@ -117,8 +117,8 @@ def wrap(backbone: nn.Module, config: Any) -> tuple[dict[str, nn.Module], dict[s
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, NotImplementedError) as error:
         raise InputError(f"{name}: peft refuses this backbone: {' '.join(str(error).split())}") from error
     finally:
-        found = dict(backbone.named_modules(remove_duplicate=False))
-        wrappers = {path: found[path] for path, own in modules.items() if path in found and found[path] is not own}
+        after = dict(backbone.named_modules(remove_duplicate=False))
+        wrappers = {path: after[path] for path, own in modules.items() if path in after and after[path] is not own}
         for path in wrappers:
             backbone.set_submodule(path, modules[path])
         for attribute in set(vars(backbone)) - attributes:

@@ -59,7 +59,9 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         bad = [*wrong_types(config["backbone"]), *([] if held_in(config) else ["precision"])]
         bad += [] if isinstance(config["method"].get("type"), str) else ["method.type"]
     if bad:
-        raise InputError(f"{folder / CONFIG} is damaged: {', '.join(bad)} missing or of a wrong type.")
+        raise InputError(
+            f"{folder / CONFIG} is damaged: {', '.join(bad)} missing or of a wrong type. Use an intact copy."
+        )
     return config
 
 
@@ -159,7 +161,7 @@ def check_backbone(config: dict[str, Any], folder: Path, found: Fingerprint) -> 
     if differences:
         raise InputError(
             f"the adapter at {folder} was trained on another backbone ({config['backbone']['name']}): "
-            f"{'; '.join(differences)}. Load it on the one it was trained on."
+            f"{'; '.join(differences)}. Load it on the backbone that it was trained on."
         )
 
 
@@ -182,7 +184,7 @@ def outline(
         with torch.device("meta"):
             parts = build_parts(backbone, method, structure, outputs, len(tasks))
     except (RuntimeError, OverflowError, TypeError) as error:
-        raise InputError(f"{folder / CONFIG} asks for impossible sizes: {method}.") from error
+        raise InputError(f"{folder / CONFIG} asks for impossible sizes: {method}. Use an intact copy.") from error
     return Delta(backbone, method, name, structure, parts, tasks)
 
 
@@ -211,5 +213,8 @@ def task_embeddings(folder: str | Path) -> dict[str, Tensor]:
     with files.open_tensors(folder / TENSORS) as file:
         rows = file.get_tensor(EMBEDDINGS) if EMBEDDINGS in set(file.keys()) else torch.empty(0)
     if len(rows) != len(config["tasks"]):
-        raise InputError(f"{folder / TENSORS} is damaged: {len(rows)} embeddings for {len(config['tasks'])} tasks.")
+        raise InputError(
+            f"{folder / TENSORS} is damaged: {len(rows)} embeddings for {len(config['tasks'])} tasks. Use an intact "
+            "copy."
+        )
     return dict(zip(config["tasks"], rows, strict=True))
