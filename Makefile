@@ -1,9 +1,10 @@
 # make run: the main job on the embedded default. make test: every test. make check: what CI runs, all but clusters.
+# make docs: the site, in build/site.
 PYTHON ?= python3
 BIN := .venv/bin
 SETTINGS ?=
 
-.PHONY: run test check format install clean
+.PHONY: run test check docs format install clean
 
 install: .venv/installed
 
@@ -25,6 +26,15 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m 'not cluster'
+
+.venv/docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	touch $@
+
+docs: .venv/docs
+	$(BIN)/python docs/make_methods.py
+	$(BIN)/python -m sphinx -c docs -b html -d build/doctrees --fail-on-warning --keep-going --quiet . build/site
+	@echo 'the site: build/site/index.html'
 
 format: install
 	$(BIN)/ruff format .

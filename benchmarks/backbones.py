@@ -23,6 +23,7 @@ from families import DECODER, FAMILIES, PAIR, Family  # noqa: E402
 from quantizers import QUANTIZERS  # noqa: E402
 
 from hyperadapters import Delta, attach, method_named  # noqa: E402
+from hyperadapters.reports import markdown_table  # noqa: E402
 
 METHODS: dict[str, dict[str, Any]] = {
     "full": {},
@@ -152,11 +153,11 @@ def cell(probe: str, name: str) -> str:
 
 def table(names: list[str]) -> str:
     """The whole table as Markdown."""
-    lines = ["| | " + " | ".join(PROBES) + " |", "|---" * (len(PROBES) + 1) + "|"]
+    rows = []
     for name in names:
-        lines.append(f"| {name} | " + " | ".join(cell(probe, name) for probe in PROBES) + " |")
-        print(lines[-1], flush=True)
-    return "\n".join(lines)
+        rows.append([name, *(cell(probe, name) for probe in PROBES)])
+        print(*rows[-1], sep=" | ", flush=True)
+    return markdown_table(["", *PROBES], rows, labels=1 + len(PROBES))
 
 
 if __name__ == "__main__":

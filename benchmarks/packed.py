@@ -30,7 +30,7 @@ from torch import nn
 
 import hyperadapters as ha
 from hyperadapters._utils import library_versions
-from hyperadapters.backbones import default_device, kind_of
+from hyperadapters.backbones import default_device
 from hyperadapters.papers import random_backbone
 from hyperadapters.runs import load_task
 from hyperadapters.sweeps import Clock, Costs, Member, Pack, free_memory, stack_members, start_member
@@ -117,7 +117,7 @@ class Sides:
 def sides_of(runs: Sequence[ha.Experiment], shape: str, device: torch.device) -> Sides:
     """Begin all runs, on both sides."""
     backbone, tokenizer = backbone_of(shape, device)
-    of_seed = {e.training.seed: load_task(e, tokenizer, kind_of(backbone.config)) for e in runs}
+    of_seed = {e.training.seed: load_task(e, tokenizer, backbone) for e in runs}
     together, alone = (
         [start_member(i, e, None, backbone, of_seed[e.training.seed], Clock()) for i, e in enumerate(runs)]
         for _ in range(2)

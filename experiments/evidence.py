@@ -1,8 +1,8 @@
 """Every method on the embedded T5, real data, text to text: the papers' comparison in our numbers.
 
     hyperadapters sweep experiments/evidence.py --data DATA --output results/evidence --jobs 2
-    python experiments/summed_up.py results/evidence results/evidence.jsonl
-    python experiments/pages.py
+    python -m experiments.documents.join_results results/evidence results/evidence.jsonl
+    python -m experiments.documents.pages
 
 The tasks that this backbone learns come first, each with all methods and seeds, so a grid that was stopped is a smaller
 honest table. Rates are those that `evidence_rates.py` chose on validation.
@@ -47,7 +47,7 @@ RATES_FILE = Path(__file__).parents[1] / "results" / "evidence-rates.json"
 
 
 def experiment(name: str, task: str, rate: float, seed: int, rows: int | None, **training: int) -> ha.Experiment:
-    """One run on the embedded T5, judged by all rows."""
+    """Return one run on the embedded T5, scored on all rows."""
     return ha.Experiment(
         method=ha.METHODS[name],
         backbone="embedded",
@@ -58,7 +58,7 @@ def experiment(name: str, task: str, rate: float, seed: int, rows: int | None, *
 
 
 def chosen_rates() -> dict[str, float]:
-    """Each method's rate, as `evidence_rates.py` wrote it."""
+    """Return each method's rate, which `choose_rates` found in the runs of `evidence_rates.py`."""
     rates: dict[str, float] = json.loads(RATES_FILE.read_text())["chosen"]
     return rates
 
@@ -74,5 +74,5 @@ def experiments() -> list[ha.Experiment]:
 
 
 def limited(run: ha.Experiment) -> ha.Experiment:
-    """The same run, judged by fewer rows."""
+    """Return the same run, scored on at most EVALUATION_ROWS rows of each split."""
     return replace(run, text=replace(run.text, evaluation_rows=EVALUATION_ROWS))

@@ -17,7 +17,7 @@ ARMS = (ha.METHODS["full"], ha.METHODS["compacter++"], ha.method_named("compacte
 
 
 def run(method: ha.Method, rows: int, seed: int) -> ha.Experiment:
-    """One run on so many rows."""
+    """Return one run on a number of training rows."""
     name = "full" if method == ARMS[0] else "compacter++"
     base = experiment(name, "glue/sst2", chosen_rates()[name], seed, rows, epochs=EPOCHS[rows], evaluate_steps=50)
     return limited(replace(base, method=method))

@@ -1,7 +1,7 @@
 """The learning rates of `evidence.py`: chosen on the validation split of SST-2 with 1,000 training rows and one seed.
 
 hyperadapters sweep experiments/evidence_rates.py --data DATA --output results/evidence-rates --jobs 2
-python experiments/rates_chosen.py results/evidence-rates results/evidence-rates.json
+python -m experiments.documents.choose_rates results/evidence-rates results/evidence-rates.json
 """
 
 import hyperadapters as ha

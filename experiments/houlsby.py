@@ -11,15 +11,20 @@ from recipes import GLUE, TRAINING_ROWS, glue, method
 BACKBONE = "google-bert/bert-base-uncased"
 
 
+def run(row: ha.Method, task: str, epochs: int, rate: float) -> ha.Experiment:
+    """Return one run: batches of 32, warm-up over a tenth of the steps, answers by the head."""
+    base = glue(row, task, BACKBONE)
+    warmup = epochs * TRAINING_ROWS[task] // 32 // 10
+    training = replace(base.training, lr=rate, epochs=epochs, batch_size=32, warmup_steps=warmup)
+    return replace(base, training=training, evaluation=ha.Evaluation())
+
+
 def experiments() -> list[ha.Experiment]:
     rows = [method("full"), *(method("houlsby", bottleneck=size) for size in (8, 64, 256))]
-    found = []
-    for row in rows:
-        for task in GLUE:
-            base = glue(row, task, BACKBONE)
-            for epochs in (3, 20):
-                warmup = epochs * TRAINING_ROWS[task] // 32 // 10
-                for rate in (3e-5, 3e-4, 3e-3):
-                    training = replace(base.training, lr=rate, epochs=epochs, batch_size=32, warmup_steps=warmup)
-                    found.append(replace(base, training=training, evaluation=ha.Evaluation()))
-    return found
+    return [
+        run(row, task, epochs, rate)
+        for row in rows
+        for task in GLUE
+        for epochs in (3, 20)
+        for rate in (3e-5, 3e-4, 3e-3)
+    ]

@@ -1,10 +1,13 @@
 """Houlsby et al. (arXiv:1902.00751v2), Table 1 and Figures 1 and 3 in form: an encoder, adapters of many sizes.
 
-On a small encoder (MiniLM-L6, or any whose folder is given in HYPERADAPTERS_ENCODER) and the five tasks of GLUE whose
-whole training sets were available, in the folder HYPERADAPTERS_GLUE, from the Hub without it; HYPERADAPTERS_ROWS limits
-the training rows, and HYPERADAPTERS_RATES, a file of rates_chosen.py, leaves one rate to each method. Sizes and rates
-are chosen on validation. Batches of 32, warm-up over a tenth of the steps, truncated at 128 tokens, as in the paper;
-its erf-GELU too. Initialisation differs: N(0, 0.01²) here, a truncated normal of 1e-3 there.
+On a small encoder and the five tasks of GLUE whose whole training sets were available. Sizes and rates are chosen on
+validation. Batches of 32, warm-up over a tenth of the steps, truncated at 128 tokens, as in the paper; its erf-GELU
+too. Initialisation differs: N(0, 0.01²) here, a truncated normal of 1e-3 there. Variables of the environment:
+
+* HYPERADAPTERS_ENCODER: the encoder's folder or name; MiniLM-L6 without it;
+* HYPERADAPTERS_GLUE: the folder of the tasks; without it they come from the Hub;
+* HYPERADAPTERS_ROWS: limits the training rows;
+* HYPERADAPTERS_RATES: a file that `documents/choose_rates.py` wrote; it leaves one rate to each method.
 
 The runs stand in an order that leaves a smaller table whole when a sweep is stopped: all methods on the first task at
 their first rate, then at the others, then the next task, the other seeds, then the other methods and sizes.
@@ -15,8 +18,7 @@ import os
 from pathlib import Path
 
 import hyperadapters as ha
-from rates_chosen import name_of
-from recipes import TRAINING_ROWS, method
+from recipes import TRAINING_ROWS, method, name_of
 
 BACKBONE = os.environ.get("HYPERADAPTERS_ENCODER", "nreimers/MiniLM-L6-H384-uncased")
 GLUE_FOLDER = os.environ.get("HYPERADAPTERS_GLUE", "")
@@ -41,7 +43,7 @@ EPOCHS = 3
 
 
 def adapters(sizes: tuple[int, ...]) -> list[ha.Method]:
-    """Houlsby's adapters of several sizes."""
+    """Return Houlsby's adapters in several sizes."""
     return [method("houlsby", bottleneck=size, activation="gelu") for size in sizes]
 
 
@@ -60,7 +62,10 @@ OTHERS = [method(name) for name in ("pfeiffer", "lowrank", "phm", "intrinsic-sai
 
 
 def rates(row: ha.Method) -> tuple[float, ...]:
-    """What a method's rate is chosen among, or the one that was; that of the first size goes for those without."""
+    """Return the rates to choose among or, with HYPERADAPTERS_RATES, the chosen one.
+
+    A method whose rate was not chosen has that of the first size of Houlsby's adapters.
+    """
     if CHOSEN:
         chosen = json.loads(Path(CHOSEN).read_text(encoding="utf-8"))["chosen"]
         return (chosen.get(name_of(row)) or chosen[name_of(adapters(SIZES)[0])],)
@@ -68,7 +73,7 @@ def rates(row: ha.Method) -> tuple[float, ...]:
 
 
 def run(row: ha.Method, task: str, rate: float, seed: int) -> ha.Experiment:
-    """A method on a task."""
+    """Return one run of a method on a task."""
     rows = min(ROWS or TRAINING_ROWS[f"glue/{task}"], TRAINING_ROWS[f"glue/{task}"])
     warmup = EPOCHS * rows // BATCH // 10
     return ha.Experiment(
@@ -81,7 +86,7 @@ def run(row: ha.Method, task: str, rate: float, seed: int) -> ha.Experiment:
 
 
 def experiments() -> list[ha.Experiment]:
-    """Every method on every task at its rates, three seeds each."""
+    """Return every method on every task at its rates, three seeds each."""
     parts = [(rows, seed) for rows in (METHODS, OTHERS, adapters(MORE_SIZES)) for seed in SEEDS]
     return [
         run(row, task, rates(row)[number], seed)

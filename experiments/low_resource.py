@@ -9,16 +9,23 @@ EPOCHS = {100: 1000, 500: 200, 1000: 100, 2000: 50, 4000: 25}
 SEEDS = (42, 112, 1234, 1111, 2222)
 
 
+def run(name: str, task: str, rows: int, seed: int) -> ha.Experiment:
+    """Return one run of a preset on a number of training rows, or on all that the task has."""
+    base = glue(method(name), task)
+    return replace(
+        base,
+        text=replace(base.text, train_rows=min(rows, TRAINING_ROWS[task])),
+        training=replace(
+            base.training, epochs=EPOCHS[rows], batch_size=40, warmup_steps=0, evaluate_steps=250, seed=seed
+        ),
+    )
+
+
 def experiments() -> list[ha.Experiment]:
-    found = []
-    for rows, epochs in EPOCHS.items():
-        for name in ("full", "compacter++"):
-            for task in GLUE:
-                base = glue(method(name), task)
-                text = replace(base.text, train_rows=min(rows, TRAINING_ROWS[task]))
-                for seed in SEEDS:
-                    training = replace(
-                        base.training, epochs=epochs, batch_size=40, warmup_steps=0, evaluate_steps=250, seed=seed
-                    )
-                    found.append(replace(base, text=text, training=training))
-    return found
+    return [
+        run(name, task, rows, seed)
+        for rows in EPOCHS
+        for name in ("full", "compacter++")
+        for task in GLUE
+        for seed in SEEDS
+    ]

@@ -1,7 +1,7 @@
 """Many tasks in one model (HyperFormer, arXiv:2106.04489v1, §3), on the embedded T5, small enough for one CPU core.
 
     hyperadapters sweep experiments/multitask.py --data DATA --output results/multitask --keep-adapters
-    python experiments/many_tasks.py results/multitask results/transfer
+    python -m experiments.documents.multitask_tables results/multitask results/transfer
 
 Eight tasks of GLUE and SuperGLUE. The paper's mixture is GLUE's eight; of QQP, MNLI and QNLI the training sets were not
 available. All arms see the same number of rows: a single-task adapter takes an eighth of the steps. Every arm has one
@@ -37,7 +37,7 @@ ABLATIONS = ("adapter_blocks", "conditional_norm", "task_projector", "norms")
 
 
 def run_of(method: ha.Method, task: ha.NamedTask | ha.MixtureTask, steps: int, seed: int) -> ha.Experiment:
-    """A run on some or all of the tasks."""
+    """Return a run on one of the tasks or all."""
     alone_on_cb = task == ha.NamedTask(name="superglue/cb")
     return ha.Experiment(
         method=method,

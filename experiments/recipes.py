@@ -4,10 +4,13 @@ Each table's file in this folder returns the list of its runs; `hyperadapters sw
 Answers are generated, as in the papers.
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import hyperadapters as ha
+from hyperadapters.delta import method_to_json
+from hyperadapters.runs import label_of
 
 GLUE = tuple(f"glue/{name}" for name in ("cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte"))
 SUPERGLUE = tuple(f"superglue/{name}" for name in ("boolq", "cb", "copa", "multirc", "record", "wic"))
@@ -25,7 +28,7 @@ TRAINING_ROWS = {
 """After the papers' split."""
 
 RATES = (3e-5, 3e-4, 3e-3, 3e-2, 3e-1)
-"""What rates were chosen among."""
+"""The rates among which the papers chose."""
 
 BASELINES = (
     "full",
@@ -43,17 +46,18 @@ KRONECKER = ("phm", "compacter", "compacter++")
 
 
 def method(name: str, **fields: object) -> ha.Method:
-    """A method by name, with some of its fields changed."""
+    """Return a method by the name of its preset, with some of its fields changed."""
     return ha.method_named(name, fields)
 
 
-def known(names: Iterable[str]) -> list[str]:
-    """Those of the papers' methods that this version has."""
-    return [name for name in names if name in ha.METHODS]
+def name_of(method: ha.Method) -> str:
+    """Return the preset's name; of another method all its fields as JSON."""
+    name = label_of(method)
+    return name if name in ha.METHODS else json.dumps(method_to_json(method), sort_keys=True)
 
 
 def glue(chosen: ha.Method, task: str, backbone: str = "t5-base") -> ha.Experiment:
-    """A run of Tables 1, 6 and 7."""
+    """Return a run of Tables 1, 6 and 7."""
     training = ha.Training(
         lr=chosen.learning_rate, epochs=ha.TASKS[task].epochs, batch_size=100, warmup_steps=500, checkpoint_seconds=600
     )
@@ -68,7 +72,7 @@ def glue(chosen: ha.Method, task: str, backbone: str = "t5-base") -> ha.Experime
 
 
 def superglue(chosen: ha.Method, task: str) -> ha.Experiment:
-    """A run of Tables 2 and 8: longer texts, smaller batches, no warm-up."""
+    """Return a run of Tables 2 and 8: longer texts, smaller batches, no warm-up."""
     record = task == "superglue/record"
     base = glue(chosen, task)
     return replace(
@@ -78,7 +82,6 @@ def superglue(chosen: ha.Method, task: str) -> ha.Experiment:
     )
 
 
-def at_rates(experiments: Iterable[ha.Experiment], rates: Iterable[float] = RATES) -> list[ha.Experiment]:
-    """The same runs at every rate, to choose one by validation."""
-    rates = tuple(rates)
-    return [replace(e, training=replace(e.training, lr=rate)) for e in experiments for rate in rates]
+def at_rates(experiments: Iterable[ha.Experiment], rates: Sequence[float] = RATES) -> list[ha.Experiment]:
+    """Return the same runs at every rate, to choose one by validation."""
+    return [replace(run, training=replace(run.training, lr=rate)) for run in experiments for rate in rates]

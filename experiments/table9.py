@@ -3,29 +3,27 @@
 from dataclasses import replace
 
 import hyperadapters as ha
-from recipes import BASELINES, GLUE, KRONECKER, glue, known, method
+from recipes import BASELINES, GLUE, KRONECKER, glue, method
 
 HIGHER = ("houlsby", "adapterdrop", "bitfit")
 """Methods whose rate is 3e-3 here, ten times that at T5-base."""
 
 
 def sizes(name: str) -> list[ha.Method]:
-    """A method in every size of the table."""
-    plain = {"first_layer": 5} if name == "adapterdrop" else {}  # of six layers the last alone
+    """Return a method in every size of the table."""
     if not hasattr(method(name), "bottleneck"):
         return [method(name)]
-    widths = [{**plain, "bottleneck": bottleneck} for bottleneck in (16, 32, 64)]
-    return [method(name, **w, n=n) for w in widths for n in (4, 8, 16)] if name in KRONECKER else [
-        method(name, **w) for w in widths
-    ]  # fmt: skip
+    last_layer = {"first_layer": 5} if name == "adapterdrop" else {}  # of six layers the last alone
+    splits = [{"n": n} for n in (4, 8, 16)] if name in KRONECKER else [{}]
+    return [method(name, bottleneck=width, **last_layer, **split) for width in (16, 32, 64) for split in splits]
+
+
+def run(name: str, size: ha.Method, task: str) -> ha.Experiment:
+    """Return one run of a size of the method of this name."""
+    base = glue(size, task, "t5-small")
+    rate = 3e-3 if name in HIGHER else base.training.lr
+    return replace(base, training=replace(base.training, lr=rate, warmup_steps=0))
 
 
 def experiments() -> list[ha.Experiment]:
-    found = []
-    for name in known((*BASELINES, *KRONECKER)):
-        for task in GLUE:
-            for size in sizes(name):
-                run = glue(size, task, "t5-small")
-                rate = 3e-3 if name in HIGHER else run.training.lr
-                found.append(replace(run, training=replace(run.training, lr=rate, warmup_steps=0)))
-    return found
+    return [run(name, size, task) for name in (*BASELINES, *KRONECKER) for task in GLUE for size in sizes(name)]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import hyperadapters as ha
 import multitask
-from hyperadapters.sweeps import key
+from hyperadapters.sweeps import experiment_key
 
 STARTS = Path(os.environ.get("STARTS", "results/multitask"))
 """Where the models lie that the runs start from."""
@@ -29,10 +29,10 @@ FROZEN = ("hyperformer++",)
 
 
 def starts(task: str) -> list[tuple[ha.Method, ha.WarmStart]]:
-    """Every trained model there is for this task, with what of it is frozen."""
+    """Return the methods of the trained models for this task that are there, with how a run starts from each."""
     like, found = LIKE[task], []
     for experiment in multitask.experiments():
-        folder = STARTS / key(experiment)
+        folder = STARTS / experiment_key(experiment)
         mixed = isinstance(experiment.task, ha.MixtureTask)
         fits = experiment.method in arms() if mixed else experiment.task.name == like
         if experiment.training.seed != multitask.SEEDS[0] or not fits or not (folder / "result.json").exists():
@@ -45,12 +45,12 @@ def starts(task: str) -> list[tuple[ha.Method, ha.WarmStart]]:
 
 
 def arms() -> list[ha.Method]:
-    """The methods of multitask.py without its ablations."""
+    """Return the methods of multitask.py without its ablations."""
     return [ha.METHODS[name] for name in multitask.ARMS]
 
 
 def few_shot(method: ha.Method, start: ha.WarmStart, task: str, rows: int, seed: int) -> ha.Experiment:
-    """One run on so many rows."""
+    """Return one run on a number of training rows."""
     return ha.Experiment(
         method=method,
         backbone="embedded",

@@ -29,9 +29,15 @@ torch.set_num_threads(1)
 
 UNSEEN: dict[str, Any] = {
     **dict.fromkeys(("seconds", "steps", "best_step", "tokens", "padded_tokens"), 1),
+    "averages": {},
+    "intervals": {},
     "invalid": {},
-    "decode": "score",
+    "rows": {},
+    "rows_available": {},
     "truncated": {},
+    "truncated_targets": {},
+    "compilations": 0,
+    "decode": "score",
     "device": "cpu",
 }
 """Fields of a result that no table shows."""

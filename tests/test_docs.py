@@ -1,94 +1,193 @@
-"""The README's examples, run as they stand."""
+"""The pages: their examples run, their commands and links exist, and every public name is documented."""
 
+import ast
+import functools
+import importlib
+import importlib.util
+import inspect
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import hyperadapters
+
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+README = ROOT / "README.md"
 ENVIRONMENT = {
     **os.environ,
+    "COLUMNS": "300",
     "HF_HUB_OFFLINE": "1",
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
 }
 
 
-def blocks(kind: str) -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(page: Path, kind: str) -> list[str]:
+    """The fenced blocks of a page that are marked as this language; those marked `text` or not at all do not run."""
+    return re.findall(rf"^```{kind}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("number", range(len(blocks("python"))))
-def test_the_python_examples_run(number, tmp_path):
-    code = blocks("python")[number]
-    done = subprocess.run(
-        [sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", code],
-        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+def prose(page: Path) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
-def test_the_first_example_has_ten_lines_and_saves_an_adapter():
-    assert len(blocks("python")[0].strip().splitlines()) <= 10
-    assert "delta.save" in blocks("python")[0]
+def named(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("number", range(len(blocks("sh"))))
+def succeeds(command: list[str], folder: Path) -> str:
+    """What a command prints; fails with its last lines if it does."""
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-2000:]
+    return done.stdout
+
+
+WITH_PYTHON = [page for page in PAGES if blocks(page, "python") and page.stem != "add-a-method"]
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=named)
+def test_the_python_examples_of_a_page_run(page, tmp_path):
+    code = "\n\n".join(blocks(page, "python"))
+    succeeds([sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", code], tmp_path)
+
+
+def test_the_first_example_trains_saves_and_loads_in_ten_lines():
+    first = blocks(README, "python")[0]
+    lines = [line for line in first.splitlines() if line.strip()]
+    assert len(lines) <= 10
+    assert all(f"{call}(" in first for call in ("ha.fit", "delta.save", "ha.load"))
+
+
+@pytest.mark.parametrize("number", range(len(blocks(README, "sh"))))
 def test_the_shell_examples_run(number, tmp_path):
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", blocks("sh")[number]],
-        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    succeeds(["bash", "-euo", "pipefail", "-c", blocks(README, "sh")[number]], tmp_path)
 
 
-def test_the_commands_that_need_a_hub_have_options_that_exist():
-    lines = [line for block in blocks("") for line in block.splitlines() if line.startswith("hyperadapters")]
-    assert lines
-    for line in lines:
-        name, *words = line.split()[1:]
-        shown = subprocess.run(
-            [sys.executable, "-m", "hyperadapters.cli", name, "--help"],
-            env=ENVIRONMENT,
-            capture_output=True,
-            check=True,
-        ).stdout.decode()
-        assert all(word in shown for word in words if word.startswith("--"))
+@functools.cache
+def options_of(command: str) -> set[str]:
+    """The options that `--help` shows for a command."""
+    shown = succeeds([sys.executable, "-m", "hyperadapters.cli", command, "--help"], ROOT)
+    return set(re.findall(r"(?<![\w-])-{1,2}[a-z][\w-]*", shown))
 
 
-def test_the_counts_in_the_readme_are_those_of_the_tests():
-    from hyperadapters import METHODS, parameters_of
-    from methods.test_counts import BASE
+def commands(page: Path) -> Iterator[list[str]]:
+    """The words of every `hyperadapters` line on a page, in blocks of any kind and in the text."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line for kind in ("", "sh") for block in blocks(page, kind) for line in block.splitlines()]
+    continued = "\n".join(lines).replace("\\\n", " ")
+    inline = re.findall(r"`(hyperadapters [^`]+)`", text)
+    for line in (*continued.splitlines(), *(" ".join(found.split()) for found in inline)):
+        words = line.partition(" #")[0].split()
+        start = next((i for i, word in enumerate(words) if word == "hyperadapters"), None)
+        if start is not None and len(words) > start + 1:
+            yield words[start + 1 :]
 
-    table = dict(re.findall(r"^\| `(\S+)` \|.*\| ([\d,]+) \(", README, re.MULTILINE))
-    n = {"phm": 12, "compacter": 4, "compacter++": 4}
-    for name, count in table.items():
-        row = (name, n[name]) if name in n else (name,)
-        assert int(count.replace(",", "")) == BASE[row][0]
-    many = re.findall(r"^\| `(\S+)` \|.*\| ([\d,]+) \|$", (ROOT / "docs" / "multi-task.md").read_text(), re.MULTILINE)
-    for name, count in many:
-        if name != "full-multitask":
-            assert int(count.replace(",", "")) == parameters_of("t5-base", METHODS[name], 8).trained
-    assert {*table, *dict(many)} == set(METHODS)
+
+def test_the_commands_on_the_pages_have_options_that_exist():
+    found = [(named(page), words) for page in PAGES for words in commands(page)]
+    assert len(found) > 40
+    unknown = [
+        f"{page}: {command} {word}"
+        for page, (command, *words) in found
+        if re.fullmatch("[a-z]+", command)
+        for word in words
+        if re.fullmatch(r"-{1,2}[a-z][\w-]*", word) and word not in options_of(command)
+    ]
+    assert not unknown
+
+
+def test_the_files_that_the_pages_name_are_there():
+    pattern = r"(?<![\w/.])((?:src|tests|experiments|benchmarks|docs)/[\w./-]*\w)"
+    missing = {
+        f"{named(page)}: {path}"
+        for page in PAGES
+        for path in re.findall(pattern, page.read_text(encoding="utf-8"))
+        if path != "docs/reference" and not (ROOT / path).exists()
+    }
+    assert not missing
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub and the site give the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_link_leads_to_a_file_and_a_heading_that_exist():
+    dead = []
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)]+)\)", prose(page)):
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            if "://" not in link and not (target.exists() and (not anchor or anchor in anchors(target))):
+                dead.append(f"{named(page)}: {link}")
+    assert not dead
+
+
+def test_the_table_of_methods_is_what_the_package_counts():
+    spec = importlib.util.spec_from_file_location("make_methods", ROOT / "docs" / "make_methods.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert script.PAGE.read_text(encoding="utf-8") == script.page(), "run: python docs/make_methods.py"
 
 
 def test_the_guide_to_a_new_method_gives_one_that_works(tiny, batch):
-    from hyperadapters import attach
-
-    (code,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "add-a-method.md").read_text(), re.M | re.S)
+    (code,) = blocks(ROOT / "docs" / "add-a-method.md", "python")
     names: dict = {"__name__": "guide"}
     exec(code, names)
-    delta = attach(tiny, names["PRESETS"]["tied"])
+    delta = hyperadapters.attach(tiny, names["PRESETS"]["tied"])
     tiny(**batch).loss.backward()
     assert all(tensor.grad.abs().sum() > 0 for tensor in delta.trained().values())
-    assert delta.count() == {"adapter": 8 * (48 * 24 + 48 + 24), "norm": 12 * 48}
+    count = hyperadapters.count_parameters(delta)
+    assert count.by_kind == {"adapter": 8 * (48 * 24 + 48 + 24), "norm": 12 * 48}
 
 
-def test_every_link_to_a_file_leads_somewhere():
-    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
-        for link in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
-            if "://" not in link:
-                assert (path.parent / link).exists(), f"{path.name}: {link}"
+def docstring(name: str) -> str:
+    """The docstring of a public name; of a value, such as `METHODS`, the string below its assignment."""
+    value = getattr(hyperadapters, name)
+    if callable(value):
+        return inspect.cleandoc(value.__doc__ or "")
+    stub = (ROOT / "src" / "hyperadapters" / "__init__.pyi").read_text(encoding="utf-8")
+    (module,) = re.findall(rf"^from \.([\w.]+) import {name} as {name}$", stub, re.MULTILINE)
+    tree = ast.parse(inspect.getsource(importlib.import_module(f"hyperadapters.{module}")))
+    for statement, following in zip(tree.body, tree.body[1:], strict=False):
+        target = getattr(statement, "target", None) or (getattr(statement, "targets", None) or [None])[0]
+        if isinstance(target, ast.Name) and target.id == name and isinstance(following, ast.Expr):
+            return inspect.cleandoc(following.value.value)
+    return ""
+
+
+@pytest.mark.parametrize("name", hyperadapters.__all__)
+def test_every_public_name_has_a_docstring_with_a_first_sentence(name):
+    first = docstring(name).split("\n\n")[0]
+    assert first[:1].isupper()
+    assert first.endswith((".", ":"))
+
+
+FUNCTIONS = [name for name in hyperadapters.__all__ if inspect.isfunction(getattr(hyperadapters, name))]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_public_function_describes_its_arguments(name):
+    _, _, section = docstring(name).partition("Args:\n")
+    described = set(re.findall(r"^    \*{0,2}(\w+)(?: \([^)]*\))?:", section.split("\n\n")[0], re.MULTILINE))
+    assert set(inspect.signature(getattr(hyperadapters, name)).parameters) <= described
+
+
+CLASSES = [name for name in hyperadapters.__all__ if inspect.isclass(getattr(hyperadapters, name))]
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_public_method_of_a_public_class_has_a_docstring(name):
+    members = {
+        key: getattr(value, "__func__", getattr(value, "fget", value))
+        for key, value in vars(getattr(hyperadapters, name)).items()
+        if not key.startswith("_") and (inspect.isroutine(value) or isinstance(value, property | classmethod))
+    }
+    assert not [key for key, value in members.items() if not inspect.getdoc(value)]

@@ -109,7 +109,7 @@ def test_what_no_other_package_uses_has_an_underscore():
 @pytest.mark.skipif(not (ROOT / "experiments").is_dir(), reason="the package is installed without the repository")
 def test_experiments_and_benchmarks_find_what_they_take_from_the_package():
     missing = []
-    for path in (*ROOT.glob("experiments/*.py"), *ROOT.glob("benchmarks/*.py")):
+    for path in (*ROOT.glob("experiments/**/*.py"), *ROOT.glob("benchmarks/*.py")):
         for node in imports(path):
             there = dir(importlib.import_module(node.module))
             missing += [f"{path.name}: {node.module}.{name.name}" for name in node.names if name.name not in there]
@@ -161,7 +161,7 @@ def test_the_public_names_are_these():
         "NamedTask",
         "NonFiniteLossError",
         "PHMAdapter",
-        "Parameters",
+        "ParameterCount",
         "Pool",
         "Predictor",
         "PromptTuning",
@@ -173,6 +173,7 @@ def test_the_public_names_are_these():
         "WarmStart",
         "attach",
         "attached",
+        "count_parameters",
         "evaluate",
         "fit",
         "instruction_task",
@@ -183,8 +184,6 @@ def test_the_public_names_are_these():
         "measure",
         "method_named",
         "own_task",
-        "parameters",
-        "parameters_of",
         "run",
         "set_fast_dropout",
         "start_from",

@@ -1,11 +1,13 @@
 """The public names; `__init__.py` imports each when it is first used."""
 
 from ._utils.errors import InputError as InputError
+from ._utils.errors import Interrupted as Interrupted
 from ._utils.errors import NonFiniteLossError as NonFiniteLossError
 from .backbones.loading import load_backbone as load_backbone
 from .backbones.optimized_dropout import set_fast_dropout as set_fast_dropout
 from .backbones.sites import Layout as Layout
 from .delta.container import attached as attached
+from .delta.counting import ParameterCount as ParameterCount
 from .delta.delta import Delta as Delta
 from .delta.method import Method as Method
 from .methods.adapters import Adapter as Adapter
@@ -23,6 +25,7 @@ from .methods.hyperformer import HyperPHM as HyperPHM
 from .methods.prompts import PromptTuning as PromptTuning
 from .methods.registry import METHODS as METHODS
 from .methods.registry import attach as attach
+from .methods.registry import count_parameters as count_parameters
 from .methods.registry import method_named as method_named
 from .methods.said import IntrinsicSAID as IntrinsicSAID
 from .runs.experiment import Experiment as Experiment
@@ -51,11 +54,7 @@ from .training.evaluation import Scores as Scores
 from .training.evaluation import evaluate as evaluate
 from .training.fitting import fit as fit
 from .training.profiling import Cost as Cost
-from .training.profiling import Parameters as Parameters
 from .training.profiling import measure as measure
-from .training.profiling import parameters as parameters
-from .training.profiling import parameters_of as parameters_of
 from .training.trainer import FitResult as FitResult
-from .training.trainer import Interrupted as Interrupted
 
 __version__: str

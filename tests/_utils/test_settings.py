@@ -84,10 +84,10 @@ def test_an_experiment_survives_json(name, task):
 @pytest.mark.parametrize(
     ("section", "change", "message"),
     [
-        ("training", {"speed": 1}, "training.speed: unknown field"),
+        ("training", {"speed": 1}, "training.speed: Training has no such field. Did you mean seed"),
         ("training", {"lr": "fast"}, "valid number"),
-        ("task", {"type": "other"}, "type named, files, instructions, mixture"),
-        ("method", {"type": "Lora"}, "method type 'Lora' is not known"),
+        ("task", {"type": "nmaed"}, "task.type='nmaed': there is no such type. Did you mean named"),
+        ("method", {"type": "Lora"}, "method.type='Lora': there is no such type"),
     ],
 )
 def test_json_of_another_shape_is_refused(section, change, message):
@@ -97,10 +97,40 @@ def test_json_of_another_shape_is_refused(section, change, message):
         Experiment.from_json(values)
 
 
-def test_a_missing_field_is_named():
+def test_all_that_is_wrong_in_a_file_is_in_one_error_with_its_path():
     values = EXPERIMENT.to_json()
     del values["training"]["lr"]
-    with pytest.raises(InputError, match="Training lacks lr"):
+    values["training"]["compile"] = "perhaps"
+    values["method"] |= {"n": "eight", "positions": ["feed_forward", 3], "nn": 4}
+    values["task"] = {"type": "mixture", "names": ["glue/rte"], "temprature": 2.0}
+    values["text"] = 128
+    values["evaluation"]["beams"] = 0
+    values["start"] = {"adapter": "a", "digest": "b", "like": "", "freeze": "perhaps"}
+    values["sede"] = 1
+    del values["backbone"]
+    with pytest.raises(InputError) as caught:
+        Experiment.from_json(values)
+    assert sorted(line.strip() for line in str(caught.value).splitlines()) == [
+        "backbone: missing; Experiment needs it.",
+        "evaluation.beams=0: 1 or more.",
+        "method.n='eight': input should be a valid integer, unable to parse string as an integer",
+        "method.nn: Compacter has no such field. Did you mean n?",
+        "method.positions.1=3: input should be 'attention' or 'feed_forward'",
+        "sede: Experiment has no such field. Known: method, task, training, backbone, text, evaluation, start.",
+        "start.freeze='perhaps': input should be a valid boolean, unable to interpret input",
+        "task.data: missing; MixtureTask needs it.",
+        "task.temperature: missing; MixtureTask needs it.",
+        "task.temprature: MixtureTask has no such field. Did you mean temperature?",
+        "text=128: it should be a JSON object",
+        "training.compile='perhaps': input should be a valid boolean, unable to interpret input "
+        "or input should be 'auto' or 'graphs'",
+        "training.lr: missing; Training needs it.",
+    ]
+
+
+@pytest.mark.parametrize("values", [None, [], "x", {}])
+def test_what_is_no_experiment_at_all_is_refused(values):
+    with pytest.raises(InputError, match="Experiment"):
         Experiment.from_json(values)
 
 

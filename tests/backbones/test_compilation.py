@@ -12,7 +12,7 @@ from collections import Counter
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 import hyperadapters as ha
-from hyperadapters import train
+from hyperadapters.training import compile_policy, trainer
 from hyperadapters.backbones.compilation import CompiledModel, bucket
 from hyperadapters.training import epoch_batches
 from hyperadapters.training import ENCODINGS
@@ -51,8 +51,8 @@ def run(how):
 losses, compilations = zip(run(False), run(True), run("auto"))
 sizes = Counter(bucket(max(len(rows[i].source) for i in part))
                 for part in epoch_batches([len(row.source) for row in rows], 16, 42, 0))
-train.Trainer.may_compile = lambda self: True  # as on CUDA
-train.WORTH_COMPILING = max(sizes.values())
+trainer.may_compile = lambda backbone, training: True  # as on CUDA
+compile_policy.WORTH_COMPILING = max(sizes.values())
 unasked = run("auto")
 
 def broken(graph, inputs):

@@ -7,7 +7,7 @@ import torch
 import transformers as hf
 from families import D_MODEL, DECODER, ENCODER, FAMILIES
 
-from hyperadapters import METHODS, InputError, Layout, attach, load, method_named, parameters_of
+from hyperadapters import METHODS, InputError, Layout, attach, count_parameters, load, method_named
 from hyperadapters.backbones.kinds import kind_of
 from hyperadapters.backbones.modules import positions_of
 from hyperadapters.backbones.structure import read_structure
@@ -58,7 +58,7 @@ def test_attached_a_family_computes_and_trains_as_it_should(name, method):
 def test_the_counts_equal_the_closed_form(name):
     family = FAMILIES[name]
     sites = len(family.sites) * family.layers
-    count = attach(family.make(), method_named("houlsby", SMALL)).count()
+    count = count_parameters(attach(family.make(), method_named("houlsby", SMALL))).by_kind
     expected = {"adapter": sites * (2 * D_MODEL * 8 + 8 + D_MODEL), "norm": family.norms, "head": family.head}
     assert count == {kind: number for kind, number in expected.items() if number}
 
@@ -66,10 +66,10 @@ def test_the_counts_equal_the_closed_form(name):
 def test_houlsby_on_bert_base_counts_as_the_paper(tmp_path):
     """By hand: adapters 2,379,264, norms 38,400, head 1,538."""
     hf.BertConfig().save_pretrained(tmp_path)
-    found = parameters_of(str(tmp_path), method_named("houlsby", {"bottleneck": 64}))
+    found = count_parameters(method_named("houlsby", {"bottleneck": 64}), backbone=str(tmp_path))
     assert found.by_kind == {"adapter": 2_379_264, "norm": 38_400, "head": 1_538}
     assert found.total == 109_482_240
-    assert parameters_of(str(tmp_path), METHODS["full"]).trained == 109_482_240 + 1_538
+    assert count_parameters(METHODS["full"], backbone=str(tmp_path)).trained == 109_482_240 + 1_538
 
 
 def test_in_bert_the_adapter_stands_before_residual_and_norm():
@@ -156,7 +156,7 @@ def test_full_fine_tuning_trains_the_head_as_the_deltas_own():
     backbone, batch = FAMILIES["bert"].make(), FAMILIES["bert"].batch()
     before = backbone(**batch).logits
     delta = attach(backbone, METHODS["full"], outputs=3)
-    assert delta.count()["head"] == 3 * 32 + 3
+    assert count_parameters(delta).by_kind["head"] == 3 * 32 + 3
     assert backbone(**batch).logits.shape == (2, 3)
     delta.detach()
     assert torch.equal(backbone(**batch).logits, before)
@@ -231,7 +231,7 @@ def test_sites_named_by_hand_are_used_saved_and_loaded(tmp_path):
     delta.save(tmp_path)
     assert json.loads((tmp_path / "adapter_config.json").read_text())["backbone"]["layout"]["attention"] == []
     fresh = mamba()
-    assert load(tmp_path, fresh).anatomy.layout == layout
+    assert load(tmp_path, fresh).structure.layout == layout
     assert torch.equal(fresh(ids).logits, expected)
 
 
@@ -313,7 +313,7 @@ def test_what_else_is_as_wide_as_the_model_in_a_layer_is_no_feed_forward():
         num_kv_shared_layers=0, activation_sparsity_pattern=[0.0, 0.0],
         layer_types=["full_attention", "sliding_attention"],
     )  # fmt: skip
-    found = [site.module for site in attach(backbone, METHODS["houlsby"]).anatomy.sites]
+    found = [site.module for site in attach(backbone, METHODS["houlsby"]).structure.sites]
     assert found[:2] == ["model.layers.0.self_attn.o_proj", "model.layers.0.mlp.down_proj"]
 
 

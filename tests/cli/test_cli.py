@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from conftest import tiny_config
 from hyperadapters import METHODS, TASKS
-from hyperadapters.reports.writing import compared
+from hyperadapters.reports.comparison import comparison_figure
 from hyperadapters.runs.result import read_result
 
 QUICK = ("--set", "training.epochs=1", "--set", "text.train_rows=32")
@@ -48,30 +48,6 @@ def demo(tmp_path_factory):
     return output
 
 
-def test_help_teaches_without_importing_torch():
-    code = (
-        "import sys, hyperadapters.cli.__main__ as c\ntry: c.app(['--help'])\nexcept SystemExit: pass\n"
-        "sys.exit('torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0
-    for command in (
-        "train",
-        "compare",
-        "sweep",
-        "report",
-        "cost",
-        "evaluate",
-        "predict",
-        "bake",
-        "info",
-        "methods",
-        "tasks",
-        "count",
-    ):
-        assert command in done.stdout
-
-
 def test_train_ends_with_its_result(trained):
     output, result = trained
     value = one_json(result)
@@ -100,7 +76,8 @@ def test_evaluate_scores_as_training_did(trained):
     found = one_json(works("evaluate", output, "--json"))
     assert found["metrics"] == one_json(result)["metrics"]["test"]
     assert one_json(works("evaluate", output, "--split", "validation", "--decode", "generate", "--json"))["rows"] == 24
-    assert "no dev split" in refuses("evaluate", output, "--split", "dev")
+    assert "--split dev: one of train, validation, test" in refuses("evaluate", output, "--split", "dev")
+    assert "--data absent: there is no such folder" in refuses("evaluate", output, "--data", "absent")
     assert "evaluation.decode='guess'" in refuses("evaluate", output, "--decode", "guess")
 
 
@@ -330,7 +307,7 @@ def test_compare_names_each_method_as_it_was_asked_for(files, tmp_path):
     found = works(*words, "--set", "method.bottleneck=8")
     assert all(re.search(rf"^ *{name} ", found.stdout, re.MULTILINE) for name in ("houlsby", "pfeiffer"))
     results = [read_result(tmp_path / "c" / name) for name in ("houlsby", "pfeiffer")]
-    assert list(compared(results).series) == ["houlsby (bottleneck = 8)", "pfeiffer (bottleneck = 8)"]
+    assert list(comparison_figure(results).series) == ["houlsby (bottleneck = 8)", "pfeiffer (bottleneck = 8)"]
 
 
 def test_compare_all_measures_every_method_alike(files, tmp_path):
@@ -388,13 +365,24 @@ WRONG = [
     (("--set", "training.lr=0"), "training.lr=0"),
     (("--set", "training.lr=inf"), "training.lr=inf: a finite number"),
     (("--set", f"training.seed={10**20}"), f"training.seed={10**20}: less than 2**63"),
-    (("--task", "glue/rte", "--data", "absent"), "lacks train.tsv"),
+    (("--task", "glue/rte", "--data", "absent"), "--data absent: there is no such folder"),
+    (("--task", "glue/rte", "--data", "."), "lacks train.tsv"),
     (("--task", "glue/rte"), "could not be had"),
     (("--task", "glue/rte", "--train", "a.jsonl"), "give one or the other"),
     (("--train", "a.jsonl"), "your own files need --validation, --text, --label"),
     (("--train", "a", "--validation", "b", "--text", "c", "--label", "d", "--target", "e"), "give one of them"),
-    (("--train", "a.jsonl", "--validation", "b", "--text", "c", "--label", "d"), "a.jsonl does not exist"),
-    (("--train", "a", "--validation", "b", "--text", "c,d", "--label", "d"), "column 'd' is both text and answer"),
+    (("--train", "a.jsonl", "--validation", "b", "--text", "c", "--label", "d"), "a.jsonl, b do not exist (looked in"),
+    (("--train", "a.jsonl", "--validation", __file__), "a.jsonl does not exist (looked in"),
+    (("--train", __file__, "--validation", __file__, "--text", "c,d", "--label", "d"), "is both text and answer"),
+    (("--lr", "1", "--set", "training.lr=2"), "--lr 1.0 and --set training.lr=2: two values for one setting"),
+    (("--batch-size", "4", "--set", "training.batch_size=x"), "--batch-size 4 and --set training.batch_size=x: two"),
+    (("--epochs", "1", "--steps", "2"), "--epochs 1 and --steps 2: give one of them"),
+    (("--lr", "nan"), "training.lr=nan: more than 0"),
+    (("--batch-size", "0"), "training.batch_size=0: more than 0"),
+    (("--seed", "-1"), "training.seed=-1: 0 or more"),
+    (("--epochs", "x"), "Invalid value for '--epochs'"),
+    (("--methd", "full"), "No such option: --methd"),
+    (("--from", "absent"), "say which with --task"),
 ]
 
 

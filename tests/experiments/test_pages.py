@@ -3,17 +3,17 @@
 import importlib
 from pathlib import Path
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_table_is_what_its_file_gives(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(EXPERIMENTS)
-    pages = importlib.import_module("pages")
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+    pages = importlib.import_module("experiments.documents.pages")
     monkeypatch.setattr(pages, "FIGURES", tmp_path)
-    for page in pages.PAGES:
-        places = list(pages.PLACE.finditer(page.read_text(encoding="utf-8")))
-        assert places
-        for place in places:
+    assert pages.pages()
+    for page in pages.pages():
+        for place in pages.PLACE.finditer(page.read_text(encoding="utf-8")):
             name = place.group(2)
-            assert pages.written(pages.ROOT / "results" / name) in place.group(0), name
+            assert pages.tables_of(pages.ROOT / "results" / name) in place.group(0), name
     assert all((page.parent / "figures" / figure.name).is_file() for figure in tmp_path.iterdir())

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hyperadapters.sweeps.plan import key, load_experiments
+from hyperadapters.sweeps.experiment_files import load_experiments
+from hyperadapters.sweeps.keys import experiment_key
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 LISTS = sorted(path.stem for path in FOLDER.glob("*.py") if "def experiments()" in path.read_text(encoding="utf-8"))
@@ -16,7 +17,7 @@ TABLES = [name for name in LISTS if name != "transfer"]
 def test_every_table_is_a_list_of_different_experiments(table):
     found = load_experiments(FOLDER / f"{table}.py")
     assert found
-    assert len({key(experiment) for experiment in found}) == len(found)
+    assert len({experiment_key(experiment) for experiment in found}) == len(found)
 
 
 def settings(table, task, **method):

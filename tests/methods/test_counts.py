@@ -8,8 +8,7 @@ from transformers import AutoModelForSeq2SeqLM, T5Config
 
 from hyperadapters import METHODS, method_named
 from hyperadapters.methods.adapters import SiteMethod
-from hyperadapters.methods.registry import attach
-from hyperadapters.training.profiling import parameters, parameters_of
+from hyperadapters.methods.registry import attach, count_parameters
 
 SIZES = {
     "small": {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8},
@@ -25,7 +24,7 @@ def config(size: str, vocab_size: int = 32_100) -> T5Config:
 def counted(size: str, method, vocab_size: int = 32_100):
     with torch.device("meta"):
         backbone = AutoModelForSeq2SeqLM.from_config(config(size, vocab_size))
-    return parameters(attach(backbone, method))
+    return count_parameters(attach(backbone, method))
 
 
 BASE = {
@@ -123,19 +122,19 @@ def test_a_gated_t5_with_its_own_head_counts_too():
     gated = T5Config(**SIZES["base"], feed_forward_proj="gated-gelu", tie_word_embeddings=False)
     with torch.device("meta"):
         backbone = AutoModelForSeq2SeqLM.from_config(gated)
-    found = parameters(attach(backbone, method_named("compacter++", {"output_layer": True})))
+    found = count_parameters(attach(backbone, method_named("compacter++", {"output_layer": True})))
     assert found.by_kind == {"adapter": 57_024, "shared": 64, "norm": 47_616, "head": 32_128 * 768}
 
 
 def test_the_sizes_of_t5_are_counted_by_name():
-    assert parameters_of("t5-base", METHODS["compacter"]).trained == 161_728
-    assert parameters_of("google-t5/t5-small", METHODS["full"]).total == 60_506_624
-    assert parameters_of("t5-3b", METHODS["compacter"]).total == 2_851_598_336
+    assert count_parameters(METHODS["compacter"], backbone="t5-base").trained == 161_728
+    assert count_parameters(METHODS["full"], backbone="google-t5/t5-small").total == 60_506_624
+    assert count_parameters(METHODS["compacter"], backbone="t5-3b").total == 2_851_598_336
 
 
 def test_eleven_billion_parameters_are_counted_from_a_config_file(tmp_path):
     huge = {"model_type": "t5", "d_model": 1024, "d_kv": 128, "d_ff": 65_536, "num_layers": 24, "num_heads": 128}
     (tmp_path / "config.json").write_text(json.dumps({**huge, "vocab_size": 32_128, "decoder_start_token_id": 0}))
-    found = parameters_of(str(tmp_path / "config.json"), METHODS["compacter"])
+    found = count_parameters(METHODS["compacter"], backbone=str(tmp_path / "config.json"))
     assert found.total == 11_307_321_344
     assert found.trained == 2 * 2 * 24 * (2 * (1024 + 24) + 24 + 1024) + 64 + 1024 * (5 * 24 + 2)

@@ -10,7 +10,7 @@ from conftest import make_tiny
 from hyperadapters import METHODS, InputError, attach, load, method_named
 from hyperadapters.layers.adapter_index import AdapterIndex
 from hyperadapters.methods.hyperformer import HyperMethod
-from hyperadapters.training.profiling import parameters_of
+from hyperadapters.methods.registry import count_parameters
 
 TASKS = ("mrpc", "rte", "cola")
 ROWS = ("rte", "cola")
@@ -23,11 +23,11 @@ BAKED = [*HYPER, "adapters-multitask", "houlsby", "compacter"]
     [("adapters-multitask", 14_581_248), ("hyperformer", 122_404_672), ("hyperformer++", 5_211_056)],
 )
 def test_t5_base_trains_what_the_papers_table_says(name, trained):
-    assert parameters_of("t5-base", METHODS[name], 8).trained == trained
+    assert count_parameters(METHODS[name], backbone="t5-base", tasks=8).trained == trained
 
 
 def test_hyperformer_plus_plus_is_a_third_of_a_percent_a_task():
-    assert round(parameters_of("t5-base", METHODS["hyperformer++"], 8).percent / 8, 3) == 0.292
+    assert round(count_parameters(METHODS["hyperformer++"], backbone="t5-base", tasks=8).percent / 8, 3) == 0.292
 
 
 @pytest.mark.parametrize("size", [(512, 6, 16), (768, 12, 24)])
@@ -37,7 +37,7 @@ def test_counts_are_their_closed_forms_at_small_and_base(size):
     norms, vectors, tasks = h * (5 * layers + 2), d + 3 * h, 8
 
     def count(name):
-        return parameters_of(backbone, method_named(name, {"bottleneck": d}), tasks).trained
+        return count_parameters(method_named(name, {"bottleneck": d}), backbone=backbone, tasks=tasks).trained
 
     def stacks(out):
         return 2 * (layers * 64 + 2 * 64 + 192 * 128 + 128 + 128 * 64 + 64 + 2 * 64 + 65 * out) + tasks * 64 + norms

@@ -9,7 +9,7 @@ import torch
 from families import FAMILIES
 
 from conftest import make_tiny
-from hyperadapters import METHODS, InputError, attach, load, method_named, parameters, parameters_of
+from hyperadapters import METHODS, InputError, attach, count_parameters, load, method_named
 from hyperadapters.delta.delta import CONFIG
 from hyperadapters.delta.method import method_to_json
 from hyperadapters.methods.registry import method_from_json
@@ -56,7 +56,7 @@ def test_it_trains_is_saved_and_leaves_the_backbone_as_it_was(name, changes, tin
     train_a_little(delta, batch)
     adapted = logits(tiny, batch)
     assert not torch.equal(adapted, base)
-    assert parameters(delta).by_kind == {"adapter": sum(t.numel() for t in delta.trained().values())}
+    assert count_parameters(delta).by_kind == {"adapter": sum(t.numel() for t in delta.trained().values())}
     delta.save(tmp_path / "a")
     fresh = make_tiny()
     assert load(tmp_path / "a", fresh).method == method
@@ -93,7 +93,7 @@ def test_it_is_switched_with_ours_and_copied(tiny, batch):
 @WRAPPING
 def test_it_is_counted_without_weights(name, changes):
     method = method_named(f"peft:{name}", changes)
-    found = parameters_of("embedded", method)
+    found = count_parameters(method, backbone="embedded")
     assert found.total == 3_505_632
     if name == "lora":
         assert found.trained == 12 * 2 * 2 * 4 * 144

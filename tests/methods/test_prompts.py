@@ -9,8 +9,8 @@ from transformers.modeling_outputs import BaseModelOutput
 from conftest import make_tiny
 from hyperadapters import METHODS, InputError, Layout, attach, method_named
 from hyperadapters.backbones.shapes import meta_backbone
+from hyperadapters.methods.registry import count_parameters
 from hyperadapters.training.encoder_decoder import score_labels
-from hyperadapters.training.profiling import parameters
 from hyperadapters.training.tensors import IGNORED
 
 PROMPTS = pytest.mark.parametrize("name", ["prompt-r", "prompt-t"])
@@ -92,7 +92,7 @@ def test_a_random_prompt_is_uniform_between_minus_a_half_and_a_half(tiny):
 @pytest.mark.parametrize("size", ["t5-small", "t5-base", "t5-large"])
 def test_nothing_but_the_vectors_trains(name, size):
     backbone = meta_backbone(size)
-    found = parameters(attach(backbone, METHODS[name]))
+    found = count_parameters(attach(backbone, METHODS[name]))
     assert found.by_kind == {"prompt": 100 * backbone.config.d_model}
     assert found.bytes == 4 * found.trained
 
@@ -118,7 +118,9 @@ def test_every_field_changes_behaviour(field, tiny, batch):
     logits = tiny(**batch).logits
     torch.manual_seed(0)
     after = attach(tiny, method_named("prompt-r", field), name="after")
-    assert before.bytes() != after.bytes() or not torch.equal(tiny(**batch).logits, logits)
+    assert count_parameters(before).bytes != count_parameters(after).bytes or not torch.equal(
+        tiny(**batch).logits, logits
+    )
 
 
 SHORT = {"prompt_length": 5}

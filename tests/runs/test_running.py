@@ -2,6 +2,7 @@
 
 import sys
 import weakref
+from dataclasses import replace
 
 import pytest
 from filelock import FileLock
@@ -9,7 +10,7 @@ from small_backbones import small  # noqa: F401 (a fixture)
 
 from hyperadapters import InputError, load_backbone, run
 from hyperadapters._utils.files import LOCK
-from hyperadapters.runs.result import RESULT
+from hyperadapters.runs.result import RESULT, read_result
 
 
 def test_a_folder_that_another_process_is_at_work_in_is_left_to_it(small, tmp_path):  # noqa: F811
@@ -33,7 +34,15 @@ def test_a_run_begins_without_the_backbones_of_earlier_ones(small, tmp_path, mon
         loaded.append(weakref.ref(backbone))
         return backbone, tokenizer
 
-    monkeypatch.setattr(sys.modules["hyperadapters.runs.running"], "load_backbone", load)
+    monkeypatch.setattr(sys.modules["hyperadapters.runs.building"], "load_backbone", load)
     for number in range(3):
         run(small, tmp_path / str(number), quiet=True)
     assert alive == [0, 0, 0]
+
+
+def test_a_result_says_how_many_rows_were_used_and_how_many_there_are(small, tmp_path):  # noqa: F811
+    few = replace(small, text=replace(small.text, train_rows=16, evaluation_rows=8))
+    found = run(few, tmp_path / "out", quiet=True)
+    assert found.rows == {"train": 16, "validation": 8}
+    assert found.rows_available == {"train": 24, "validation": 12}
+    assert read_result(tmp_path / "out") == found

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 from hyperadapters import METHODS, Experiment, FilesTask, Training
-from hyperadapters.sweeps.worker import attempt
+from hyperadapters.sweeps.attempts import attempt
 
 
 def rows(folder, count=24):
@@ -20,13 +20,31 @@ def experiment(folder, **changes):
 
 
 def here(jobs, progress):
-    """The engine that runs jobs in this process."""
+    """The executor that runs jobs in this process."""
     for job in jobs:
         progress.started(job.key)
         yield attempt(job)
 
 
 def unused(jobs, progress):
-    """An engine that must get nothing to do."""
+    """An executor that must get nothing to do."""
     assert not jobs
     yield from ()
+
+
+PROGRAM = """
+from pathlib import Path
+import json
+from hyperadapters import Experiment
+
+def experiments():
+    return [Experiment.from_json(item) for item in json.loads(Path(__file__).with_suffix(".json").read_text())]
+"""
+
+
+def program(folder, runs):
+    """A sweep's file that returns these runs."""
+    path = folder / "runs.py"
+    path.write_text(PROGRAM)
+    path.with_suffix(".json").write_text(json.dumps([run.to_json() for run in runs]))
+    return path

@@ -3,7 +3,8 @@
 import torch
 
 from hyperadapters.tasks.metrics import accuracy
-from hyperadapters.tasks.task import Labels, TaskFormat
+from hyperadapters.tasks.targets import Labels
+from hyperadapters.tasks.task_format import TaskFormat
 from hyperadapters.training.data import Data, Text
 from hyperadapters.training.encoded import Encoded
 

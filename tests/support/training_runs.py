@@ -8,7 +8,8 @@ import torch
 from conftest import make_tiny
 from hyperadapters import METHODS, Training, attach, fit
 from hyperadapters.tasks.metrics import accuracy
-from hyperadapters.tasks.task import Labels, TaskFormat
+from hyperadapters.tasks.targets import Labels
+from hyperadapters.tasks.task_format import TaskFormat
 from hyperadapters.training.data import Data, Text
 from hyperadapters.training.encoded import Encoded
 

@@ -11,14 +11,21 @@ import pytest
 from sweep_runs import experiment, here, unused
 
 from hyperadapters import InputError
-from hyperadapters.sweeps.plan import key
-from hyperadapters.sweeps.ray_cluster import attempt_away, on_ray, read_files, share_of, slot_resources, write_files
+from hyperadapters.sweeps.jobs import Job, record_failure
+from hyperadapters.sweeps.keys import experiment_key
+from hyperadapters.sweeps.ray_cluster import (
+    attempt_away,
+    ray_executor,
+    read_files,
+    share_of,
+    slot_resources,
+    write_files,
+)
 from hyperadapters.sweeps.sweeping import sweep
-from hyperadapters.sweeps.worker import Job, record_failure
 
 
 def job_of(run, folder, *, keep=False):
-    return Job(key(run), run.to_json(), str(folder), keep)
+    return Job(experiment_key(run), run.to_json(), str(folder), keep)
 
 
 def tree(folder):
@@ -28,13 +35,13 @@ def tree(folder):
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_run_away_leaves_the_files_that_a_run_here_does(tmp_path, keep):
     run = experiment(tmp_path)
-    sweep([run], tmp_path / "here", engine=here, keep=keep, quiet=True)
+    sweep([run], tmp_path / "here", executor=here, keep=keep, quiet=True)
     job = job_of(run, tmp_path / "away", keep=keep)
     report, found = attempt_away({"key": job.key, "experiment": job.experiment, "folder": "nowhere", "keep": keep}, {})
     assert report["outcome"] == "done"
     write_files(job, found)
     assert tree(tmp_path / "away") == [name for name in tree(tmp_path / "here") if not name.endswith(".lock")]
-    assert list(sweep([run], tmp_path / "away", engine=unused, quiet=True).results) == [job.key]
+    assert list(sweep([run], tmp_path / "away", executor=unused, quiet=True).results) == [job.key]
 
 
 def test_a_run_away_goes_on_from_what_is_here_of_it(tmp_path):
@@ -50,7 +57,7 @@ def test_a_run_away_goes_on_from_what_is_here_of_it(tmp_path):
                                  read_files(job))  # fmt: skip
     assert report["outcome"] == "failed"
     write_files(job, found)
-    (reason,) = sweep([run], tmp_path / "out", engine=here, quiet=True).failed.values()
+    (reason,) = sweep([run], tmp_path / "out", executor=here, quiet=True).failed.values()
     assert "not JSON" in reason
 
 
@@ -74,10 +81,10 @@ def test_room_is_counted_node_by_node_and_dead_nodes_have_none():
 
 def test_without_ray_and_with_shares_of_nothing_the_error_says_what_to_do(monkeypatch):
     with pytest.raises(InputError, match="--cpus 0 --gpus 0: a run needs some of a CPU"):
-        on_ray(cpus=0)
+        ray_executor(cpus=0)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"pip install 'hyperadapters\[ray\]'"):
-        on_ray()
+        ray_executor()
 
 
 # -- a real cluster ------------------------------------------------------------------------------------------------
@@ -119,10 +126,10 @@ def test_a_sweep_survives_the_loss_of_a_node_and_ends_with_every_result(tmp_path
 
     loss = threading.Thread(target=lose_a_node)
     loss.start()
-    swept = sweep(runs, tmp_path / "out", engine=on_ray(), quiet=True)
+    swept = sweep(runs, tmp_path / "out", executor=ray_executor(), quiet=True)
     loss.join()
-    assert (list(swept.results), swept.failed) == ([key(run) for run in runs], {})
+    assert (list(swept.results), swept.failed) == ([experiment_key(run) for run in runs], {})
     (record,) = (tmp_path / "out").glob("*.failed.json")
     assert "its task was lost: " in record.read_text()
-    calm = sweep([replace(runs[0])], tmp_path / "calm", engine=here, quiet=True)
-    assert swept.results[key(runs[0])].metrics == calm.results[key(runs[0])].metrics
+    calm = sweep([replace(runs[0])], tmp_path / "calm", executor=here, quiet=True)
+    assert swept.results[experiment_key(runs[0])].metrics == calm.results[experiment_key(runs[0])].metrics

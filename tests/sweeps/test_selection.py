@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hyperadapters import METHODS, Experiment, NamedTask, Result, Training
-from hyperadapters.sweeps.selection import named_apart, select
+from hyperadapters.sweeps.selection import distinguish_tasks, select
 
 
 def result(method="compacter", task="glue/rte", lr=1e-3, seed=42, validation=0.5, test=0.5, **fields):
@@ -82,14 +82,14 @@ def test_files_of_one_name_are_tasks_of_their_own():
         "data (laptops, a)": 0.55,
     }
     assert choice.validation == pytest.approx(0.73)
-    assert named_apart(named_apart(results)) == named_apart(results)
+    assert distinguish_tasks(distinguish_tasks(results)) == distinguish_tasks(results)
     more = [
         *results,
         of_files("/other/films/data.jsonl"),
         of_files("films/data.jsonl", answer="b"),
         result(task="data"),
     ]
-    assert [found.task for found in named_apart(more)] == [
+    assert [found.task for found in distinguish_tasks(more)] == [
         "data (films, a, 1)",
         "data (laptops, a)",
         "data (films, a, 2)",
@@ -100,7 +100,7 @@ def test_files_of_one_name_are_tasks_of_their_own():
 
 def test_files_that_are_the_same_keep_their_name():
     results = [of_files("films/data.jsonl", seed=seed) for seed in (1, 2)]
-    assert [found.task for found in named_apart(results)] == ["data", "data"]
+    assert [found.task for found in distinguish_tasks(results)] == ["data", "data"]
 
 
 def test_the_order_of_results_does_not_matter():

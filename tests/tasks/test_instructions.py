@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from hyperadapters import InputError, load_data
 from hyperadapters.cli.__main__ import app
 from hyperadapters.serving.predictor import load_predictor
-from hyperadapters.tasks.conversation import asked, taught
+from hyperadapters.tasks.conversation import row_to_answer, rows_to_learn
 from hyperadapters.tasks.instructions import instruction_task
 from hyperadapters.training.data import Text
 from hyperadapters.training.encoded import Encoded
@@ -55,10 +55,10 @@ def written(folder, rows):
     return path
 
 
-def encoded(folder, rows, kind="decoder", template=TEMPLATE, **lengths):
+def encoded(folder, rows, family="gpt2", template=TEMPLATE, **lengths):
     path = written(folder, rows)
     task = instruction_task({"train": path, "validation": path}, name="own")
-    return load_data(task, tokenizer(template), text=Text(**lengths), kind=kind)
+    return load_data(task, tokenizer(template), text=Text(**lengths), backbone=FAMILIES[family].make())
 
 
 def words(tokens):
@@ -107,7 +107,7 @@ def test_prompts_and_responses_are_plain_text_without_a_template(tmp_path):
     data = encoded(tmp_path, PROMPTS, template=None)
     assert data.splits["train"][0] == Encoded(words_to_tokens("what is red"), words_to_tokens("a color <|end|>"))
     assert data.references["train"] == ["a color", "a feeling"]
-    pairs = encoded(tmp_path, CHATS, kind="encoder-decoder")
+    pairs = encoded(tmp_path, CHATS, family="t5")
     assert words(pairs.splits["train"][0].source) == "<|user|> what is red <|end|> <|assistant|>"
 
 
@@ -157,19 +157,19 @@ def test_a_template_cannot_reach_python(tmp_path):
 
 def test_an_encoder_refuses_instructions(tmp_path):
     with pytest.raises(InputError, match="an encoder answers with classes or numbers"):
-        encoded(tmp_path, CHATS, kind="encoder")
+        encoded(tmp_path, CHATS, family="bert")
 
 
 def test_a_conversation_to_answer_may_hold_the_old_answer_or_not():
     question = turns("what is red")
     assert (
-        asked({"messages": turns("what is red", "a color")})
-        == asked({"messages": question})
+        row_to_answer({"messages": turns("what is red", "a color")})
+        == row_to_answer({"messages": question})
         == [{"messages": question}]
     )
     with pytest.raises(InputError, match="there is nothing to answer"):
-        asked({"messages": [{"role": "assistant", "content": "a"}]})
-    assert len(taught(CHATS[0])) == 2
+        row_to_answer({"messages": [{"role": "assistant", "content": "a"}]})
+    assert len(rows_to_learn(CHATS[0])) == 2
 
 
 @pytest.mark.parametrize(("family", "rows"), [("qwen3", CHATS), ("llama", PROMPTS), ("t5", PROMPTS)])

@@ -8,7 +8,7 @@ from datasets import ClassLabel, Dataset, Features, Sequence, Value
 
 from hyperadapters import TASKS, InputError, load_data
 from hyperadapters.tasks.readers import Record
-from hyperadapters.tasks.superglue import halve_questions, marked, one_training_row_an_answer, without_markup
+from hyperadapters.tasks.superglue import halve_questions, mark_spans, one_training_row_per_answer, without_markup
 from hyperadapters.training.config import Evaluation
 from hyperadapters.training.evaluation import evaluate
 
@@ -16,13 +16,13 @@ TEXT = "Mark told Pete lies, which Pete put in his book."
 
 
 def test_spans_are_marked_where_the_official_word_numbers_say():
-    assert marked(TEXT, [("Pete", 5, "*"), ("his", 8, "#")]) == (
+    assert mark_spans(TEXT, [("Pete", 5, "*"), ("his", 8, "#")]) == (
         "Mark told Pete lies, which * Pete * put in # his # book."
     )
 
 
 def test_spans_are_found_where_number_case_or_blanks_are_off():
-    assert marked("The lawyer asked it .", [("the  lawyer", 0, "*"), ("it", 2, "#")]) == (
+    assert mark_spans("The lawyer asked it .", [("the  lawyer", 0, "*"), ("it", 2, "#")]) == (
         "* The lawyer * asked # it # ."
     )
 
@@ -67,7 +67,7 @@ def test_record_trains_on_every_answer_and_asks_every_query_once():
     rows = [
         Record({"query": str(i), "answers": "a\nb" if i % 2 else "a", "label": "a"}, f"train:{i}") for i in range(1100)
     ]
-    splits = one_training_row_an_answer({"train": rows, "validation": rows[:3]})
+    splits = one_training_row_per_answer({"train": rows, "validation": rows[:3]})
     assert (len(splits["validation"]), len(splits["test"])) == (1000, 3)
     held = {row.values["query"] for row in splits["validation"]}
     trained = [row for row in rows if row.values["query"] not in held]

@@ -9,15 +9,9 @@ import pytest
 from hyperadapters import TASKS, InputError, own_task
 from hyperadapters.tasks.demo import ROWS, lexicon
 from hyperadapters.tasks.registry import task_named
-from hyperadapters.tasks.task import (
-    FreeText,
-    Labels,
-    Score,
-    TaskFormat,
-    halve_validation,
-    hold_out_thousand,
-    permutation,
-)
+from hyperadapters.tasks.splits import halve_validation, hold_out_thousand, permutation
+from hyperadapters.tasks.targets import FreeText, Labels, Score
+from hyperadapters.tasks.task_format import TaskFormat
 
 
 @pytest.mark.parametrize(

@@ -9,19 +9,10 @@ from families import DROPOUT, FAMILIES
 from toy_tasks import toy
 from training_runs import SHORT, same
 
-from hyperadapters import (
-    METHODS,
-    Experiment,
-    InputError,
-    MixtureTask,
-    Training,
-    attach,
-    fit,
-    measure,
-    method_named,
-    run,
-)
+from hyperadapters import METHODS, Experiment, InputError, MixtureTask, Training, attach, fit, method_named
 from hyperadapters.backbones.checkpointing import enable_checkpointing
+from hyperadapters.runs.running import run
+from hyperadapters.training.profiling import measure
 
 KINDS = {"t5": "encoder-decoder", "bert": "encoder", "llama": "decoder"}
 

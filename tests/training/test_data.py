@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from families import FAMILIES
 
 from hyperadapters import InputError, Text, load_backbone, load_data
 from hyperadapters.training.batching import batches_by_length, epoch_batches
@@ -106,3 +107,21 @@ def test_a_number_of_rows_there_are_not_is_refused(count, tokenizer):
 def test_lengths_that_hold_no_text_are_refused(tokenizer):
     with pytest.raises(InputError, match="2 tokens at least"):
         load_data("demo/acceptability", tokenizer, text=Text(target_length=1))
+
+
+def test_the_data_says_how_many_rows_there_are_before_limits(tokenizer):
+    text = Text(train_rows=10, evaluation_rows=5)
+    data = load_data("demo/acceptability", tokenizer, text=text)
+    assert {split: len(rows) for split, rows in data.splits.items()} == {"train": 10, "validation": 5, "test": 5}
+    assert data.available == {"train": 2000, "validation": 400, "test": 800}
+
+
+@pytest.mark.parametrize(("family", "kind"), [("t5", "encoder-decoder"), ("bert", "encoder"), ("gpt2", "decoder")])
+def test_rows_are_encoded_for_the_kind_of_backbone_given(family, kind, tokenizer):
+    text, backbone = Text(train_rows=2, evaluation_rows=2), FAMILIES[family].make()
+    data = load_data("demo/acceptability", tokenizer, text=text, backbone=backbone)
+    assert data.kind == kind
+    numbers = all(row.target in ([0], [1]) for row in data.splits["train"])
+    assert numbers is (kind == "encoder")
+    if kind == "encoder-decoder":
+        assert data.splits == load_data("demo/acceptability", tokenizer, text=text).splits

@@ -1,35 +1,20 @@
 """The three kinds of backbone on the same tasks: losses, label scores, answers, commands."""
 
-import json
-from dataclasses import replace
-
 import pytest
 import torch
 from families import DECODER, FAMILIES
 from toy_tasks import BINARY, Digits, toy
 from transformers import BertTokenizer
-from typer.testing import CliRunner
 
-from hyperadapters import (
-    METHODS,
-    InputError,
-    Training,
-    attach,
-    evaluate,
-    fit,
-    load_backbone,
-    load_data,
-    method_named,
-    own_task,
-)
-from hyperadapters.cli.__main__ import app
-from hyperadapters.tasks.task import Example, FreeText, Labels, Score, TaskFormat
-from hyperadapters.training.config import Evaluation
-from hyperadapters.training.data import Text
+from hyperadapters import METHODS, Training, attach, fit, method_named
+from hyperadapters.tasks.targets import Labels, Score
+from hyperadapters.tasks.task_format import Example, TaskFormat
 from hyperadapters.training.decoder import score_continuations
 from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.encoder import encoder_batch
+from hyperadapters.training.encoding import Decoding
 from hyperadapters.training.encodings import ENCODINGS
+from hyperadapters.training.evaluation import evaluate
 from hyperadapters.training.tensors import IGNORED, pad_sequences, source_batch
 
 NUMBER = TaskFormat("similarity", ("x",), Score(0.0, 5.0, 0.2))
@@ -57,7 +42,7 @@ def test_scoring_labels_makes_no_logits_of_the_source(name):
 @pytest.mark.parametrize("name", DECODERS)
 def test_a_decoders_labels_have_the_probability_of_a_plain_forward_pass(name, most, monkeypatch):
     """However many of them are computed together."""
-    monkeypatch.setattr("hyperadapters.training.encoder_decoder.LOGITS", most)
+    monkeypatch.setattr("hyperadapters.training.label_strings.LOGITS", most)
     backbone = FAMILIES[name].make()
     delta = attach(backbone, method_named("houlsby", SMALL))
     made, make = [], delta.parts["adapters"].generate
@@ -83,8 +68,8 @@ def test_a_decoder_learns_the_target_alone(name):
 @pytest.mark.parametrize("name", DECODERS)
 def test_left_padding_does_not_change_what_is_generated(name):
     backbone, kind = FAMILIES[name].make(), ENCODINGS["decoder"]
-    together = kind.answer(backbone, ROWS, [BINARY] * len(ROWS), Digits(), "generate", 4, 1)
-    alone = [kind.answer(backbone, [row], [BINARY], Digits(), "generate", 4, 1)[0] for row in ROWS]
+    together = kind.answer(backbone, ROWS, [BINARY] * len(ROWS), Digits(), Decoding("generate", 4))
+    alone = [kind.answer(backbone, [row], [BINARY], Digits(), Decoding("generate", 4))[0] for row in ROWS]
     assert together == alone
 
 
@@ -175,7 +160,7 @@ def test_a_regression_answers_numbers_inside_the_tasks_limits():
     for bias, expected in ((100.0, "5"), (-100.0, "0")):
         with torch.no_grad():
             delta.trained()["head.weight_1"].fill_(bias)
-        assert kind.answer(backbone, ROWS, [NUMBER] * 3, Digits(), "score", 4, 1) == [expected] * 3
+        assert kind.answer(backbone, ROWS, [NUMBER] * 3, Digits(), Decoding("score")) == [expected] * 3
 
 
 @pytest.mark.parametrize("name", ["distilbert", "modernbert", "llama", "qwen3"])
@@ -189,115 +174,3 @@ def test_every_kind_learns_with_the_same_loop(name, method):
     assert fitted.history[-1]["loss"] < fitted.history[0]["loss"] - 0.02
     if method == "full":  # a network that was never trained leaves little to its adapters
         assert evaluate(delta, data, "validation").metrics["accuracy"] >= 0.9
-
-
-# -- what is refused -------------------------------------------------------------------------------------------------
-
-
-def test_an_encoder_generates_no_text_and_takes_no_free_text():
-    with pytest.raises(InputError, match="an encoder generates no text"):
-        ENCODINGS["encoder"].mode(BINARY, "generate")
-    with pytest.raises(InputError, match="an encoder answers with classes or numbers"):
-        ENCODINGS["encoder"].outputs(TaskFormat("free", ("x",), FreeText()))
-
-
-def test_data_for_another_kind_or_size_of_head_is_refused(tiny):
-    with pytest.raises(InputError, match=r"the data is for an encoder, .* load_data\(..., kind='encoder-decoder'\)"):
-        fit(attach(tiny, METHODS["houlsby"]), toy("encoder"), quiet=True)
-    delta = attach(FAMILIES["bert"].make(), method_named("houlsby", SMALL), outputs=3)
-    with pytest.raises(InputError, match=r"needs a head of 2 output\(s\), the Delta has 3: attach\(..., outputs=2\)"):
-        evaluate(delta, toy("encoder"), "validation")
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "method", "longest", "beside"),
-    [
-        ("bert", "encoder", "houlsby", 513, ""),
-        ("bert", "encoder", "prompt-r", 413, ", 100 of the prompt"),
-        ("gpt2", "decoder", "houlsby", 64, ", 1 of an answer"),
-    ],
-)
-def test_rows_beyond_the_backbones_positions_are_refused(name, kind, method, longest, beside):
-    data = replace(toy(kind), text=Text(target_length=1))
-    delta = attach(FAMILIES[name].make(), METHODS[method], outputs=ENCODINGS[kind].outputs(BINARY))
-    row = data.splits["validation"][0]._replace(source=[5] * longest)
-    data = replace(data, splits={**data.splits, "validation": [row]})
-    with pytest.raises(InputError, match=rf"toy: the longest row has {longest} tokens{beside}; .*positions for"):
-        fit(delta, data, Training(lr=1e-3), quiet=True)
-
-
-def test_free_text_for_an_encoder_is_refused_before_anything_is_written(tmp_path, folders):
-    (tmp_path / "a.jsonl").write_text('{"x": "one", "y": "a text"}\n{"x": "two", "y": "another"}\n')
-    file = str(tmp_path / "a.jsonl")
-    words = ["train", "--backbone", folders["encoder"], "--train", file, "--validation", file]
-    result = CliRunner().invoke(app, [*words, "--text", "x", "--target", "y", "--output", str(tmp_path / "out")])
-    assert result.exit_code == 2
-    assert not (tmp_path / "out").exists()
-
-
-# -- the commands ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> dict[str, str]:
-    """Tiny backbones of two kinds on disk, with the embedded tokenizer."""
-    tokenizer = load_backbone()[1]
-    found = {}
-    for kind, name in (("encoder", "bert"), ("decoder", "llama")):
-        folder = tmp_path_factory.mktemp(kind)
-        FAMILIES[name].make(vocab_size=len(tokenizer)).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        found[kind] = str(folder)
-    return found
-
-
-def command(*words: str) -> dict:
-    result = CliRunner().invoke(app, [*words, "--json"])
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
-
-
-@pytest.mark.parametrize("kind", ["encoder", "decoder"])
-def test_every_command_works_on_every_kind(kind, folders, tmp_path):
-    short = [word for s in ("training.epochs=1", "text.train_rows=64") for word in ("--set", s)]
-    out = str(tmp_path / "compare")
-    given = ["--task", "demo/acceptability", "--backbone", folders[kind]]
-    compared = command("compare", *given, "--methods", "compacter,full", "--output", out, *short)
-    assert [result["method"] for result in compared["results"]] == ["compacter", "full"]
-    adapter = f"{out}/compacter"
-    again = command("evaluate", adapter, "--split", "test")
-    assert again["metrics"] == compared["results"][0]["metrics"]["test"]
-    answers = command("predict", adapter, "this farmers like that king .", "a text")["predictions"]
-    assert set(answers) <= {"0", "1"}
-    assert len(answers) == 2
-    assert command("info", adapter)["backbone"]["outputs"] == (2 if kind == "encoder" else None)
-    counted = command("count", "--backbone", folders[kind], "--method", "compacter")
-    assert counted["trained"] == compared["results"][0]["trained"]
-
-
-def test_a_decoder_answers_in_free_text(folders, tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"x": "one", "y": "a text"}\n{"x": "two", "y": "another"}\n')
-    files = dict.fromkeys(("train", "validation"), tmp_path / "a.jsonl")
-    task = own_task(files, ("x",), "y", classify=False, name="own")
-    backbone, tokenizer = load_backbone(folders["decoder"])
-    data = load_data(task, tokenizer, kind="decoder")
-    delta = attach(backbone, METHODS["full"])
-    fit(delta, data, Training(lr=3e-3, epochs=60, batch_size=2, evaluate_steps=60), quiet=True)
-    assert evaluate(delta, data, "validation", Evaluation(decode="generate")).answers == ["a text", "another"]
-
-
-def test_tasks_that_need_heads_of_different_sizes_are_refused_with_one_line_and_nothing_is_left(folders, tmp_path):
-    backbone, _ = load_backbone(folders["encoder"])
-    attach(backbone, METHODS["compacter"], outputs=2).save(tmp_path / "two")
-    mixture = ("--task", "demo/sentiment,demo/entailment", "--method", "houlsby", "--backbone", folders["encoder"])
-    started = ("--from", str(tmp_path / "two"), "--task", "demo/entailment")
-    for words, message in {
-        mixture: "these need: demo/sentiment 2, demo/entailment 3",
-        started: "demo/entailment needs a head of 3 output(s), the adapter at",
-        (*started, "--backbone", folders["decoder"]): "was trained on another backbone",
-    }.items():
-        result = CliRunner().invoke(app, ["train", *words, "--output", str(tmp_path / "out")])
-        assert (result.exit_code, result.stdout) == (2, "")
-        assert message in result.stderr
-        assert result.stderr.strip().count("\n") == 0
-        assert not (tmp_path / "out").exists()

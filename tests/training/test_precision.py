@@ -14,17 +14,16 @@ from hyperadapters import (
     InputError,
     Training,
     attach,
-    evaluate,
     load,
     method_named,
-    run,
     start_from,
 )
 from hyperadapters.delta.delta import CONFIG, TENSORS
-from hyperadapters.runs.running import load_task
+from hyperadapters.runs.running import load_task, run
 from hyperadapters.serving.predictor import load_predictor
 from hyperadapters.storage.loading import backbone_of, read_config
-from hyperadapters.sweeps.packing import run_together
+from hyperadapters.sweeps.packed_runs import run_together
+from hyperadapters.training.evaluation import evaluate
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -44,7 +43,7 @@ def test_a_run_holds_each_in_its_type_and_so_does_all_that_follows(backbone, ada
     assert predictor([{"text": "this farmer sees that king"}])[0] in ("yes", "no")
     model, tokenizer = backbone_of(config)
     delta = load(tmp_path / "out", model)
-    found = evaluate(delta, load_task(small, tokenizer, delta.structure.kind), "validation", small.evaluation)
+    found = evaluate(delta, load_task(small, tokenizer, delta.backbone), "validation", small.evaluation)
     assert found.metrics == result.metrics["validation"]
 
 

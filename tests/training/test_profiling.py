@@ -5,11 +5,13 @@ import torch
 from torch import nn
 
 from conftest import make_tiny
-from hyperadapters import METHODS, attach, measure
+from hyperadapters import METHODS, InputError, attach, attached, count_parameters
 from hyperadapters._utils.memory import saved_tensors
-from hyperadapters.tasks.task import FreeText, TaskFormat
+from hyperadapters.tasks.targets import FreeText
+from hyperadapters.tasks.task_format import TaskFormat
 from hyperadapters.training.data import Data, Text
 from hyperadapters.training.encoded import Encoded
+from hyperadapters.training.profiling import measure
 
 
 class Padding:
@@ -60,7 +62,32 @@ def test_methods_rank_by_activations_as_the_paper_ranks_them_by_memory():
     """Compacter, Table 3: prompts the most, then adapters everywhere, adapters at one position, BitFit."""
     names = ("prompt-r", "houlsby", "compacter++", "bitfit")
     rows = data(32, 48)
-    costs = [measure(attach(make_tiny(), METHODS[name]), rows, batch_size=32, repeats=1) for name in names]
+    costs = [measure(attach(make_tiny(), METHODS[name]), rows, batch_size=32) for name in names]
     saved = [cost.saved_activations for cost in costs]
     assert saved == sorted(saved, reverse=True)
     assert len(set(saved)) == len(saved)
+
+
+def test_a_method_is_counted_by_name_from_the_backbones_configuration_alone(tmp_path):
+    backbone = make_tiny()
+    backbone.config.save_pretrained(tmp_path)
+    by_hand = sum(tensor.numel() for tensor in attach(backbone, METHODS["compacter++"]).trained().values())
+    found = count_parameters("compacter++", backbone=str(tmp_path))
+    assert found == count_parameters(METHODS["compacter++"], backbone=str(tmp_path))
+    assert found == count_parameters(attached(backbone)[0])
+    assert (found.trained, found.bytes) == (by_hand, 4 * by_hand)
+    assert found.total == sum(p.numel() for name, p in backbone.named_parameters() if "hyperadapters" not in name)
+    assert found.percent == pytest.approx(100 * by_hand / found.total)
+
+
+def test_several_tasks_are_counted_together(tmp_path):
+    make_tiny().config.save_pretrained(tmp_path)
+    one, three = (count_parameters("adapters-multitask", backbone=str(tmp_path), tasks=n).trained for n in (1, 3))
+    assert three == 3 * one
+
+
+def test_a_method_without_a_backbone_and_a_delta_with_one_are_refused(tiny):
+    with pytest.raises(InputError, match=r"needs a backbone, such as backbone=\"t5-base\""):
+        count_parameters("compacter")
+    with pytest.raises(InputError, match="leave backbone out"):
+        count_parameters(attach(tiny, METHODS["houlsby"]), backbone="t5-base")

@@ -7,12 +7,12 @@ from accelerate.tracking import GeneralTracker
 from command_line import refuses
 from sweep_runs import experiment, here, unused
 
-from hyperadapters import InputError, run
+from hyperadapters import InputError
 from hyperadapters.runs.result import RESULT
-from hyperadapters.runs.running import EXPERIMENT
-from hyperadapters.sweeps.plan import key
+from hyperadapters.runs.running import EXPERIMENT, run
+from hyperadapters.sweeps.keys import experiment_key
 from hyperadapters.sweeps.sweeping import sweep
-from hyperadapters.training.tracking import flat
+from hyperadapters.training.tracking import flatten
 from hyperadapters.training.trainer import Trainer
 
 
@@ -88,13 +88,13 @@ def test_tensorboard_gets_a_file_that_it_can_read_and_a_sweep_keeps_it(tmp_path)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     chosen = experiment(tmp_path)
-    swept = sweep([chosen], tmp_path / "out", engine=here, track=["tensorboard"], quiet=True)
-    result = swept.results[key(chosen)]
-    events = EventAccumulator(str(tmp_path / "out" / key(chosen) / "hyperadapters"))
+    swept = sweep([chosen], tmp_path / "out", executor=here, track=["tensorboard"], quiet=True)
+    result = swept.results[experiment_key(chosen)]
+    events = EventAccumulator(str(tmp_path / "out" / experiment_key(chosen) / "hyperadapters"))
     events.Reload()
     assert [scalar.step for scalar in events.Scalars("loss")] == [3]
     assert events.Scalars("score")[0].value == pytest.approx(result.score)
-    assert sorted(path.name for path in (tmp_path / "out" / key(chosen)).iterdir() if path.is_file()) == [
+    assert sorted(path.name for path in (tmp_path / "out" / experiment_key(chosen)).iterdir() if path.is_file()) == [
         EXPERIMENT,
         RESULT,
     ]
@@ -105,10 +105,10 @@ def test_unknown_and_missing_trackers_are_refused_before_anything_is_written(tmp
         run(experiment(tmp_path), tmp_path / "out", track=["tensorbord"])
     monkeypatch.setattr("hyperadapters.training.tracking.get_available_trackers", list)
     with pytest.raises(InputError, match=r"--track wandb: not installed. pip install wandb"):
-        sweep([experiment(tmp_path)], tmp_path / "out", engine=unused, track=["wandb"], quiet=True)
+        sweep([experiment(tmp_path)], tmp_path / "out", executor=unused, track=["wandb"], quiet=True)
     assert "pip install mlflow" in refuses("compare", "--track", "mlflow", "--output", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_nested_settings_are_told_flat():
-    assert dict(flat({"a": {"b": 1, "c": {"d": None}}, "e": ["x"]})) == {"a.b": 1, "a.c.d": "None", "e": "['x']"}
+def test_nested_settings_are_told_flatten():
+    assert dict(flatten({"a": {"b": 1, "c": {"d": None}}, "e": ["x"]})) == {"a.b": 1, "a.c.d": "None", "e": "['x']"}

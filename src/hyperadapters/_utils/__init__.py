@@ -1,7 +1,7 @@
-"""Errors, files, settings and text: what every package uses and what knows nothing of adapters.
+"""Errors, files, settings and text: what every package uses and nothing about adapters.
 
-Read `errors` first (every mistake of a user is an `InputError`), then `files` (whole or not at all, JSON and
-safetensors only). Imports no other package.
+Read `errors` first (every mistake of a user is an `InputError`), then `settings` (dataclasses from and to JSON) and
+`files` (written whole or not at all; JSON and safetensors only). Imports no other package.
 """
 
 import lazy_loader

@@ -3,6 +3,7 @@
 from . import files as files
 from . import settings as settings
 from .errors import InputError as InputError
+from .errors import Interrupted as Interrupted
 from .errors import NonFiniteLossError as NonFiniteLossError
 from .errors import listed as listed
 from .errors import neighbours as neighbours

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and tensors whose sizes are known before memory is taken."""
+"""Files that are written whole or not at all, and tensors that are checked before memory is taken for them."""
 
 import hashlib
 import json
@@ -17,11 +17,13 @@ from torch import Tensor
 from hyperadapters._utils.errors import InputError, listed
 
 LARGEST_JSON = 16 * 2**20
+"""Bytes; a larger file is refused unread."""
 
 UNFINISHED = ".tmp"
-"""Ends the name of a file that is being written; one that was killed meanwhile leaves it."""
+"""The ending of a file that is being written; a process that is killed meanwhile leaves it behind."""
 
 FLOATS = {"F64", "F32", "F16", "BF16"}
+"""The types of safetensors that a Delta may be saved in."""
 
 
 def _replace(temporary: Path, path: Path) -> None:
@@ -48,27 +50,31 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of a sane size.
+    """Read a JSON object.
 
     Raises:
-        InputError: no such file, too large, or no JSON object.
+        InputError: there is no such file, it is larger than `LARGEST_JSON`, or it holds no JSON object.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist.")
     if path.stat().st_size > LARGEST_JSON:
-        raise InputError(f"{path} has {path.stat().st_size:,} bytes; such a file has {LARGEST_JSON:,} at most.")
+        raise InputError(f"{path} has {path.stat().st_size:,} bytes; at most {LARGEST_JSON:,} are read.")
     return json_object(path.read_bytes(), str(path))
 
 
 def json_object(text: bytes, where: str) -> dict[str, Any]:
-    """The JSON object of a text.
+    """Return the JSON object that a text holds.
+
+    Args:
+        text: UTF-8.
+        where: where it was found, for errors.
 
     Raises:
-        InputError: it is none; `where` it was found is said.
+        InputError: it holds no JSON object.
     """
     try:
         value = json.loads(text.decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # of JSON, of UTF-8, or a number of too many digits
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or a number of too many digits
         raise InputError(f"{where} is not JSON: {error}.") from error
     if not isinstance(value, dict):
         raise InputError(f"{where} holds a {type(value).__name__}, not a JSON object.")
@@ -76,7 +82,7 @@ def json_object(text: bytes, where: str) -> dict[str, Any]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal.
+    """Return the SHA-256 of a file in hexadecimal.
 
     Raises:
         InputError: there is no such file.
@@ -93,33 +99,35 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     temporary.unlink(missing_ok=True)
     temporary.touch()
-    mode = temporary.stat().st_mode  # as any new file's; safetensors would let the owner alone read it
+    mode = temporary.stat().st_mode  # as of any new file; safetensors makes one that only its owner can read
     save_file(plain, temporary, metadata={"format": "pt", **(metadata or {})})
     temporary.chmod(mode)
     _replace(temporary, path)
 
 
 def open_tensors(path: Path) -> Any:
-    """Open a safetensors file; its header is checked against its length, nothing is read yet.
+    """Open a safetensors file after checking its header against its length; no tensor is read.
 
     Raises:
-        InputError: no such file, truncated, too long, or of another format.
+        InputError: there is no such file, it is truncated, too long or of another format.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist.")
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path} is not a whole safetensors file ({error}). Copy it again from where it came from."
-        ) from error
+        raise InputError(f"{path} is not a whole safetensors file ({error}). Copy it again from its source.") from error
 
 
 def check_tensors(path: Path, expected: Mapping[str, Tensor]) -> None:
-    """Compare the header of a file with the tensors it should hold; nothing is read.
+    """Raise InputError unless the header of a file fits the tensors that it should hold; no tensor is read.
+
+    Args:
+        path: a safetensors file.
+        expected: by name; shapes are compared, and that the file's types are floating point.
 
     Raises:
-        InputError: names, shapes or types differ; lists every bad tensor.
+        InputError: names, shapes or types differ; every bad tensor is listed.
     """
     with open_tensors(path) as file:
         problems = [f"{name}: missing" for name in expected if name not in set(file.keys())]
@@ -136,26 +144,31 @@ def check_tensors(path: Path, expected: Mapping[str, Tensor]) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file, already checked, by name."""
+    """Return the tensors of a file by name; check the file first (`check_tensors`)."""
     with open_tensors(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
 
 
 @torch.no_grad()
 def read_into(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Copy the tensors of a file, already checked, into `tensors`, in place."""
+    """Copy the tensors of a file into `tensors`, in place; check the file first (`check_tensors`)."""
     with open_tensors(path) as file:
         for name, tensor in tensors.items():
             tensor.copy_(file.get_tensor(name))
 
 
 def check_output(folder: Path, *, resume: bool, marker: str = "") -> None:
-    """Accept a folder to write to if it is new, empty or, to resume, holds `marker`, if any. Nothing is written.
+    """Raise InputError unless an output folder can be used: it is new or empty or, to resume, contains `marker`.
 
-    Files that a kill left half-written are nothing: the next writer of the same name replaces them.
+    Nothing is written. Half-written files that a killed process left do not count.
+
+    Args:
+        folder: where output is to go.
+        resume: whether a run in the folder may be resumed.
+        marker: the file that shows that the folder holds a run.
 
     Raises:
-        InputError: it is a file, or holds something else.
+        InputError: it is a file, cannot be written, or holds something else.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"the output {folder} is a file: name a folder.")
@@ -174,15 +187,15 @@ def check_output(folder: Path, *, resume: bool, marker: str = "") -> None:
 
 
 LOCK = ".lock"
-"""Lies in a folder that a process is at work in; one that was killed leaves it, and it holds nobody up."""
+"""The lock file of a folder that a process works in. A killed process leaves the file, but not the lock."""
 
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder; the system lets go of it even when this one is killed.
+    """Lock a folder against other processes; the system releases the lock even when this process is killed.
 
     Raises:
-        InputError: another process is at work in it.
+        InputError: another process works in it.
     """
     lock = FileLock(folder / LOCK)
     try:
@@ -197,10 +210,10 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def make_output(folder: Path) -> None:
-    """Make the folder.
+    """Create a folder and check that files can be written to it.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: it cannot be created or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

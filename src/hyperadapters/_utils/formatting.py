@@ -2,7 +2,7 @@
 
 
 def human_bytes(count: int | float) -> str:
-    """Bytes with a unit, powers of 1000."""
+    """Return a number of bytes with a unit, in powers of 1000."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

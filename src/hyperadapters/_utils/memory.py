@@ -1,6 +1,6 @@
-"""Gauges of memory: what autograd keeps, and the most that was in use.
+"""Measurements of memory: the bytes that autograd keeps, and the peak of what is in use.
 
-Torch and the standard library alone, so that a benchmark can read them in an environment without the package.
+Imports torch and the standard library alone, so that a benchmark can use it in an environment without the package.
 """
 
 import ctypes
@@ -17,10 +17,13 @@ from torch import Tensor, nn
 
 @contextmanager
 def saved_tensors(module: nn.Module) -> Iterator[dict[int, int]]:
-    """Collects what forward passes inside the context keep for their backward pass: bytes by storage.
+    """Collect the bytes, by storage, that forward passes inside the context keep for their backward pass.
 
-    Views of one storage count once. Parameters, which are there anyhow, do not count; what is made from them, such
-    as the matrices of Compacter, does.
+    Views of one storage count once. Parameters do not count, since they are in memory anyway; tensors made from them,
+    such as the matrices of Compacter, do.
+
+    Args:
+        module: its parameters are left out.
     """
     parameters = {tensor.untyped_storage().data_ptr() for tensor in module.parameters()}
     saved: dict[int, int] = {}
@@ -38,10 +41,10 @@ def saved_tensors(module: nn.Module) -> Iterator[dict[int, int]]:
 
 
 class PeakMemory:
-    """The most memory in use between construction and `read`, in bytes.
+    """The peak of memory in use between construction and `read`, in bytes.
 
-    On CUDA what the allocator held, backbone included. On Linux the growth of the process's resident memory since
-    construction, the backbone being there already; elsewhere the process's peak.
+    On CUDA it is what the allocator held, the backbone included. On Linux it is the growth of the process's resident
+    memory since construction, so without the backbone; elsewhere the process's peak.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -55,7 +58,7 @@ class PeakMemory:
             self.before = resident("VmRSS")
 
     def read(self) -> int:
-        """Bytes at the peak so far."""
+        """Return the bytes at the peak so far."""
         if self.device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self.device))
         if sys.platform == "linux":
@@ -64,13 +67,13 @@ class PeakMemory:
 
 
 def resident(field: str) -> int:
-    """A line of /proc/self/status, in bytes."""
+    """Return a field of /proc/self/status in bytes."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(field))
 
 
 def release_freed_memory() -> None:
-    """Give freed memory back to the system, so that one run's does not count for the next."""
+    """Give freed memory back to the system, so that one run's memory does not count for the next."""
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     except OSError:

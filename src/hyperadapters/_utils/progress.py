@@ -8,20 +8,21 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-"""Where everything but results goes."""
+"""Standard error: everything but results is printed here."""
 
 SECONDS_BETWEEN_LINES = 15.0
+"""Where there is no terminal, a line of progress is printed this often."""
 
 
 def span(seconds: float) -> str:
-    """A duration as 1:02:03 or 2:03."""
+    """Return a duration in seconds as 1:02:03 or 2:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 class Meter:
-    """Counts steps of one piece of work and shows them; use it as a context."""
+    """A context that counts the steps of one piece of work and shows them."""
 
     def __init__(self, title: str, total: int, *, done: int = 0, quiet: bool = False) -> None:
         self.title, self.total, self.done, self.quiet = title, total, done, quiet
@@ -40,7 +41,7 @@ class Meter:
         return self
 
     def advance(self, rows: int, note: str) -> None:
-        """One step more, of so many rows."""
+        """Count a step of `rows` rows, and show `note` beside it."""
         self.done += 1
         self.rows += rows
         elapsed = max(time.monotonic() - self.started, 1e-9)

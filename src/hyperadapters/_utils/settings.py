@@ -1,31 +1,68 @@
-"""Frozen dataclasses to and from JSON and the command line, strictly: types checked, unknown keys named."""
+"""Frozen dataclasses from and to JSON and the command line: pydantic checks them, all problems are in one error.
+
+A field that may hold one of several dataclasses names them in its metadata, `field(metadata=settings.one_of({...}))`.
+Its JSON says which by the key `type`.
+"""
 
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping
-from typing import Any, TypeVar, cast, get_type_hints
+import operator
+import reprlib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from hyperadapters._utils.errors import InputError, neighbours
 
 T = TypeVar("T")
 
+TYPE = "type"
+"""The key that says in JSON which of several dataclasses a field holds."""
 
-@functools.cache
-def _adapter(cls: Any, field: str) -> TypeAdapter[Any]:
-    return TypeAdapter(get_type_hints(cls)[field])
+
+def one_of(types: Mapping[str, type]) -> dict[str, Mapping[str, type]]:
+    """Return the metadata of a field that holds one of these dataclasses.
+
+    Args:
+        types: by the name that JSON gives them under `type`.
+    """
+    return {"types": types}
 
 
 def dump(settings: Any) -> dict[str, Any]:
-    """The fields of a dataclass as plain JSON values."""
-    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
+    """Return the fields of a dataclass as plain JSON values, what `parse` reads again."""
+    values: dict[str, Any] = json.loads(json.dumps(_fields_as_dict(settings)))
     return values
 
 
+def _fields_as_dict(settings: Any) -> dict[str, Any]:
+    values = {}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        types = {cls: name for name, cls in _types_of(field).items()}
+        tag = {TYPE: types.get(type(value), type(value).__name__)} if types else {}
+        values[field.name] = {**tag, **_fields_as_dict(value)} if dataclasses.is_dataclass(value) else value
+    return values
+
+
+def parse(cls: type[T], values: Any, where: str) -> T:
+    """Return the dataclass that `dump` wrote: every field must be there and of its type, and there are no others.
+
+    Args:
+        cls: a dataclass, whose fields may be dataclasses too.
+        values: its JSON.
+        where: what errors call it, such as "training"; each problem's path begins with it. May be empty.
+
+    Raises:
+        InputError: fields are missing, unknown or of a wrong type, or do not go together; all of them in one error.
+    """
+    return cast(T, _validated(_adapter(cast(Any, cls)), cls, values, where))
+
+
 def updated(settings: T, changes: Mapping[str, Any], where: str) -> T:
-    """A copy with some fields changed; values may be text, as the command line gives them.
+    """Return a copy with some fields changed; values may be text, as the command line gives them.
 
     Args:
         settings: a frozen dataclass.
@@ -39,33 +76,19 @@ def updated(settings: T, changes: Mapping[str, Any], where: str) -> T:
 
 
 def typed(cls: type, changes: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Values for fields of a dataclass, of their types; as `updated` takes them.
-
-    Raises:
-        InputError: as `updated`.
-    """
-    known = [field.name for field in dataclasses.fields(cls)]
-    problems, values = [], {}
-    for key, value in changes.items():
-        if key not in known:
-            problems.append(f"{where}.{key}: {cls.__name__} has no such field. {neighbours(key, known)}")
-            continue
-        try:
-            values[key] = _adapter(cast(Any, cls), key).validate_python(_plain(cls, key, value))
-        except ValidationError as error:
-            expected = str(get_type_hints(cls)[key]).replace("typing.", "").replace("<class '", "").replace("'>", "")
-            problems.append(f"{where}.{key}={value!r}: {error.errors()[0]['msg'].lower()} (the field is {expected})")
-    if problems:
-        raise InputError("\n  ".join(problems))
-    return values
+    """Return values for some fields of a dataclass, of their types; arguments and errors are those of `updated`."""
+    hints = get_type_hints(cls)
+    known = [field.name for field in dataclasses.fields(cls) if field.name in changes]
+    adapter: TypeAdapter[Any] = TypeAdapter(_without_others(cls.__name__, {name: hints[name] for name in known}))
+    plain = {name: _from_text(hints[name], value) if name in known else value for name, value in changes.items()}
+    return dict(vars(_validated(adapter, cls, plain, where, given=changes)))
 
 
-def _plain(cls: type, key: str, value: Any) -> Any:
-    """Text for a field that is no text: JSON where it reads as such, commas for a list."""
-    kind = get_type_hints(cls)[key]
-    if not isinstance(value, str) or kind is str:
+def _from_text(hint: Any, value: Any) -> Any:
+    """Return the value that a text from the command line means: JSON where it reads as such, commas for a list."""
+    if not isinstance(value, str) or hint is str:
         return value
-    if "tuple" in str(kind) and not value.startswith("["):
+    if "tuple" in str(hint) and not value.startswith("["):
         return [part for part in value.split(",") if part]
     try:
         return json.loads(value)
@@ -73,26 +96,109 @@ def _plain(cls: type, key: str, value: Any) -> Any:
         return value
 
 
-def parse(cls: type[T], values: Mapping[str, Any], where: str) -> T:
-    """A dataclass from its JSON form; every field must be there and of its type.
+def _types_of(field: "dataclasses.Field[Any]") -> Mapping[str, type]:
+    types: Mapping[str, type] = field.metadata.get("types", {})
+    return types
+
+
+@functools.cache
+def _adapter(cls: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(_form(cls))
+
+
+@functools.cache
+def _form(cls: Any, tag: str = "") -> Any:
+    """Return what pydantic checks the JSON of a dataclass against: all its fields are required, others forbidden."""
+    hints = get_type_hints(cls)
+    fields = {field.name: _choice(field) or _nested(hints[field.name]) for field in dataclasses.fields(cls)}
+    form = _without_others(cls.__name__, {**({TYPE: Literal[tag]} if tag else {}), **fields})
+    return Annotated[form, AfterValidator(lambda found: cls(**{name: getattr(found, name) for name in fields}))]
+
+
+def _without_others(name: str, fields: Mapping[str, Any]) -> type:
+    config = {"__pydantic_config__": ConfigDict(extra="forbid")}
+    return dataclasses.make_dataclass(name, fields.items(), namespace=config)
+
+
+def _choice(field: "dataclasses.Field[Any]") -> Any:
+    forms = [_form(cls, name) for name, cls in _types_of(field).items()]
+    return Annotated[functools.reduce(operator.or_, forms), Field(discriminator=TYPE)] if forms else None
+
+
+def _nested(hint: Any) -> Any:
+    """Return a field's type with the forms of dataclasses in place of them."""
+    if dataclasses.is_dataclass(hint):
+        return _form(cast(Any, hint))
+    members = get_args(hint)
+    return (
+        functools.reduce(operator.or_, map(_nested, members)) if any(map(dataclasses.is_dataclass, members)) else hint
+    )
+
+
+def _validated(adapter: TypeAdapter[Any], cls: type, values: Any, where: str, given: Any = None) -> Any:
+    """Return what pydantic makes of values; `given` is what errors show in their place.
 
     Raises:
-        InputError: what is missing, unknown or of a wrong type.
+        InputError: all problems, one a line, each with its path.
     """
-    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
-    missing = [field.name for field in fields if field.name not in values]
-    if missing:
-        raise InputError(f"{where}: {cls.__name__} lacks {', '.join(missing)}.")
-    unknown = [key for key in values if key not in {field.name for field in fields}]
-    if unknown:
-        known = [field.name for field in fields]
-        raise InputError("\n  ".join(f"{where}.{key}: unknown field. {neighbours(key, known)}" for key in unknown))
-    found = {}
-    for key, value in values.items():
-        try:
-            found[key] = _adapter(cast(Any, cls), key).validate_python(value)
-        except ValidationError as error:
-            detail = error.errors()[0]
-            said = f"{detail['msg'].lower()}, but there is {detail['input']!r}"
-            raise InputError(f"{where}: {key}: {said}.") from error
-    return cls(**found)
+    try:
+        return adapter.validate_python(values)
+    except ValidationError as error:
+        reasons: dict[str, list[str]] = {}
+        for detail in error.errors():
+            subject, reason = _problem(cls, values if given is None else given, where, detail)
+            reasons.setdefault(subject, []).append(reason)
+        lines = [subject + " or ".join(dict.fromkeys(found)) for subject, found in reasons.items()]
+        raise InputError("\n  ".join(lines)) from error
+
+
+def _problem(cls: type, values: Any, where: str, detail: Any) -> tuple[str, str]:
+    """Return what one of pydantic's errors is about, with its path, and what is wrong there."""
+    path, holder, value = _located(cls, values, detail["loc"])
+    name = ".".join([where, *path] if where else path) or cls.__name__
+    cause = detail.get("ctx", {}).get("error")
+    match detail["type"]:
+        case "missing":
+            return f"{name}: ", f"missing; {holder.__name__} needs it."
+        case "unexpected_keyword_argument":
+            known = [field.name for field in dataclasses.fields(holder)]
+            return f"{name}: ", f"{holder.__name__} has no such field. {neighbours(path[-1], known)}"
+        case "union_tag_invalid" | "union_tag_not_found":
+            types = next(_types_of(field) for field in dataclasses.fields(holder) if field.name == path[-1])
+            tag = str(value.get(TYPE, ""))
+            return f"{name}.{TYPE}={tag!r}: ", f"there is no such type. {neighbours(tag, types)}"
+        case "dataclass_type" | "model_attributes_type":
+            return f"{name}={reprlib.repr(value)}: ", "it should be a JSON object"
+        case _ if isinstance(cause, InputError):  # of the dataclass itself, which says where
+            return str(cause), ""
+        case _:
+            return f"{name}={reprlib.repr(value)}: ", detail["msg"][0].lower() + detail["msg"][1:]
+
+
+def _located(cls: Any, values: Any, loc: Sequence[int | str]) -> tuple[list[str], Any, Any]:
+    """Return the path of a problem, without what pydantic adds to it (tags, members of unions), and what is there.
+
+    Returns:
+        The path, the dataclass that its last part is a field of, and the value.
+    """
+    path, holder = list[str](), cls
+    for part in loc:
+        names = [field.name for field in dataclasses.fields(cls)] if cls else []
+        if isinstance(values, Mapping) and (part in values or part in names):
+            holder, values = cls, values.get(part)
+            cls = _held(cls, part, values) if part in names else None
+        elif isinstance(values, list | tuple) and isinstance(part, int):
+            values = values[part]
+        else:
+            continue
+        path.append(str(part))
+    return path, holder, values
+
+
+def _held(cls: Any, name: int | str, value: Any) -> Any:
+    """Return the dataclass that a field of another holds, by its JSON; None where it holds none."""
+    field = next(field for field in dataclasses.fields(cls) if field.name == name)
+    if types := _types_of(field):
+        return types.get(str(value.get(TYPE))) if isinstance(value, Mapping) else None
+    hint = get_type_hints(cls)[field.name]
+    return next(filter(dataclasses.is_dataclass, (hint, *get_args(hint))), None)

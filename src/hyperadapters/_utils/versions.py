@@ -1,4 +1,4 @@
-"""Versions of what a result or an adapter was made with."""
+"""The versions with which a result or an adapter was made."""
 
 import platform
 from importlib.metadata import version
@@ -7,6 +7,6 @@ import hyperadapters
 
 
 def library_versions() -> dict[str, str]:
-    """This package, which need not be installed, Python, and the libraries that decide numbers."""
+    """Return the versions of this package (installed or not), of Python and of the libraries that decide numbers."""
     others = {name: version(name) for name in ("torch", "transformers", "accelerate")}
     return {"python": platform.python_version(), "hyperadapters": hyperadapters.__version__, **others}

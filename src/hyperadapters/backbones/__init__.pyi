@@ -16,14 +16,13 @@ from .kinds import BackboneKind as BackboneKind
 from .kinds import Position as Position
 from .kinds import Stack as Stack
 from .kinds import kind_of as kind_of
-from .loading import EMBEDDED as EMBEDDED
 from .loading import default_device as default_device
-from .loading import embedded_folder as embedded_folder
 from .loading import load_backbone as load_backbone
-from .loading import load_config as load_config
 from .loading import loader_of as loader_of
 from .loading import prepare_backbone as prepare_backbone
-from .loading import resolve_location as resolve_location
+from .locations import EMBEDDED as EMBEDDED
+from .locations import embedded_folder as embedded_folder
+from .locations import resolve_location as resolve_location
 from .modules import CONTAINER as CONTAINER
 from .modules import is_inside as is_inside
 from .modules import is_quantized as is_quantized
@@ -32,6 +31,7 @@ from .modules import own_modules as own_modules
 from .modules import positions_of as positions_of
 from .modules import vectors as vectors
 from .offloading import device_of as device_of
+from .offloading import has_offloaded_parameters as has_offloaded_parameters
 from .offloading import value_at as value_at
 from .offloading import value_of as value_of
 from .optimized_attention import combine_masks as combine_masks

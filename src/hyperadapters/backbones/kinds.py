@@ -2,8 +2,6 @@
 
 from typing import Any, Literal
 
-from transformers.models.auto import modeling_auto as auto
-
 BackboneKind = Literal["encoder-decoder", "encoder", "decoder"]
 
 Stack = Literal["encoder", "decoder"]
@@ -23,6 +21,8 @@ def kind_of(config: Any) -> BackboneKind:
         return "encoder-decoder"
     if getattr(config, "is_decoder", False):
         return "decoder"
+    from transformers.models.auto import modeling_auto as auto  # noqa: PLC0415 (slow to import)
+
     masked = config.model_type in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     causal = config.model_type in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     return "decoder" if causal and not masked else "encoder"

@@ -24,37 +24,10 @@ from transformers.utils import logging
 from hyperadapters._utils import InputError
 from hyperadapters.backbones.dtypes import StorageDtype, torch_dtype
 from hyperadapters.backbones.kinds import BackboneKind, kind_of
+from hyperadapters.backbones.locations import EMBEDDED, resolve_location
 from hyperadapters.backbones.optimized_attention import combine_masks
 from hyperadapters.backbones.optimized_dropout import set_fast_dropout
 from hyperadapters.backbones.weights import head_parameters
-
-EMBEDDED = "embedded"
-"""The name of the small pretrained T5 that comes with the package."""
-
-
-def embedded_folder() -> Path:
-    """Return the folder of the T5 that comes with the package."""
-    return Path(__file__).parent / "embedded"
-
-
-def resolve_location(name: str) -> str:
-    """Return the folder of a backbone, or its name on the Hub unchanged, checked as far as possible offline.
-
-    Raises:
-        InputError: it is a path, and there is no configuration.
-    """
-    if name == EMBEDDED:
-        return str(embedded_folder())
-    path = Path(name).expanduser()
-    if path.exists() or (os.sep in name.rstrip(os.sep) and name.startswith((".", "~", os.sep))):
-        config = path if path.is_file() else path / "config.json"
-        if not config.is_file():
-            raise InputError(
-                f"backbone {name!r}: no config.json in {path.resolve()}. Give a folder saved by save_pretrained, "
-                f"a name on the Hugging Face Hub, or {EMBEDDED!r}."
-            )
-        return str(path)
-    return name
 
 
 def loading_error(name: str, error: Exception) -> InputError:

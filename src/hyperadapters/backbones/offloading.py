@@ -5,15 +5,23 @@ without storage (meta device) between passes; accelerate's hook loads it around 
 """
 
 import torch
-from accelerate.utils import has_offloaded_params
 from torch import Tensor, nn
+
+
+def has_offloaded_parameters(module: nn.Module) -> bool:
+    """Whether accelerate brings a module's parameters in for each of its passes."""
+    if not hasattr(module, "_hf_hook"):
+        return False
+    from accelerate.utils import has_offloaded_params  # noqa: PLC0415 (slow to import, and loaded where there is a hook)
+
+    return bool(has_offloaded_params(module))
 
 
 def value_of(module: nn.Module, attribute: str) -> Tensor:
     """Return the values of one of a module's own parameters, fetched if it is offloaded."""
     parameter = module._parameters[attribute]
     assert parameter is not None
-    if parameter.is_meta and has_offloaded_params(module):
+    if parameter.is_meta and has_offloaded_parameters(module):
         fetched: Tensor = module._hf_hook.weights_map[attribute]  # type: ignore[union-attr, index]
         return fetched
     return parameter.detach()
@@ -28,13 +36,13 @@ def value_at(backbone: nn.Module, path: str) -> Tensor:
 def is_offloaded(backbone: nn.Module, path: str) -> bool:
     """Return whether a parameter is kept in host memory or on disk between passes."""
     module = backbone.get_submodule(path.rpartition(".")[0])
-    return backbone.get_parameter(path).is_meta and has_offloaded_params(module)
+    return backbone.get_parameter(path).is_meta and has_offloaded_parameters(module)
 
 
 def device_of(backbone: nn.Module) -> torch.device:
     """Return the device on which a forward pass begins: that of the first parameter, or where accelerate loads it."""
     path, first = next(iter(backbone.named_parameters()))
     module = backbone.get_submodule(path.rpartition(".")[0])
-    if first.is_meta and has_offloaded_params(module):
+    if first.is_meta and has_offloaded_parameters(module):
         return torch.device(module._hf_hook.execution_device)  # type: ignore[union-attr, arg-type]
     return first.device

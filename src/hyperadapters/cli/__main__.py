@@ -1,6 +1,6 @@
 """The entry point: imports every group of commands, which registers them."""
 
-from hyperadapters.cli import answering, listing, running, sweeping  # noqa: F401
+from hyperadapters.cli import running, answering, sweeping, listing, costing  # noqa: F401, I001 (in the order of --help)
 from hyperadapters.cli.base import app
 
 

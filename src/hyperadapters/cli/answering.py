@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,36 +15,46 @@ from hyperadapters.cli.base import command, quiet_libraries, show
 from hyperadapters.cli.options import AdapterFolder, Json, OneOfTasks, OtherBackbone
 
 
-@command
+@command("Use a saved adapter")
 def evaluate(
     adapter: AdapterFolder,
-    split: Annotated[str, typer.Option(help="validation or test.")] = "test",
+    split: Annotated[str, typer.Option(help="Which rows to score: train, validation or test.")] = "test",
     decode: Annotated[
-        str, typer.Option(help="score (likeliest label), generate (as the papers) or auto [default: as in training].")
+        str,
+        typer.Option(
+            help="How to answer: score (likeliest label), generate (as the papers) or auto; default: as in training."
+        ),
     ] = "",
-    data: Annotated[str, typer.Option(help="The task's files, if no longer where they were in training.")] = "",
+    data: Annotated[
+        str, typer.Option(help="Folder with the task's files, if they no longer lie where they did in training.")
+    ] = "",
     task: OneOfTasks = "",
     backbone: OtherBackbone = "",
     json_output: Json = False,
 ) -> None:
-    """Score a saved adapter again on what its run was trained on, or on one of the tasks that it holds.
+    """Score a saved adapter again, on the tasks it was trained on or on one of those that it holds.
 
     Examples:
-        hyperadapters evaluate out/mix
-
-        hyperadapters evaluate out/mix --task mrpc --split validation
+    - `hyperadapters evaluate out/mix`
+    - `hyperadapters evaluate out/mix --task mrpc --split validation`
     """
-    from dataclasses import replace
-
     from hyperadapters._utils import files, resolve_task, settings
-    from hyperadapters.runs import EXPERIMENT, Experiment, MixtureTask, NamedTask, load_task, narrow_to_task, task_name
+    from hyperadapters.runs import EXPERIMENT, Experiment, MixtureTask, NamedTask, task_name
     from hyperadapters.storage import backbone_of, load, read_config
+
+    if split not in ("train", "validation", "test"):
+        raise InputError(f"--split {split}: one of train, validation, test.")
+    config = read_config(adapter)
+    if not (adapter / EXPERIMENT).is_file():
+        raise InputError(f"{adapter} has no {EXPERIMENT}: name the folder that `hyperadapters train` wrote.")
+    experiment = Experiment.from_json(files.read_json(adapter / EXPERIMENT))
+    how = settings.updated(experiment.evaluation, {"decode": decode} if decode else {}, "evaluation")
+    if data and not Path(data).is_dir():
+        raise InputError(f"--data {data}: there is no such folder.")
+    from hyperadapters.runs import load_task, narrow_to_task
     from hyperadapters.training import evaluate as score
     from hyperadapters.training import tasks_of
 
-    if not (adapter / EXPERIMENT).is_file():
-        raise InputError(f"{adapter} has no {EXPERIMENT}: name the folder that `hyperadapters train` wrote.")
-    config, experiment = read_config(adapter), Experiment.from_json(files.read_json(adapter / EXPERIMENT))
     if task:
         known = config["tasks"] or [task_name(experiment.task)]
         experiment = narrow_to_task(
@@ -56,8 +67,7 @@ def evaluate(
     quiet_libraries()
     model, tokenizer = backbone_of(config, backbone)
     delta = load(adapter, model)
-    rows = load_task(experiment, tokenizer, delta.structure.kind)
-    how = settings.updated(experiment.evaluation, {"decode": decode} if decode else {}, "evaluation")
+    rows = load_task(experiment, tokenizer, model)
     found = score(delta, rows, split, how, quiet=False)
     name = task_name(experiment.task)
     value = {
@@ -70,53 +80,48 @@ def evaluate(
         "rows": sum(len(part.splits.get(split, [])) for part in tasks_of(rows)),
         "seconds": found.seconds,
     }
-    table = Table(title=f"{name}, {split} split, {value['rows']} rows, {found.decode}", title_justify="left")
-    table.add_column("metric")
+    title = f"{name}, {split} split, {value['rows']} rows, {found.decode}"
+    table = Table()
+    table.add_column("metric", no_wrap=True)
     table.add_column("value", justify="right")
     for what, number in {**found.metrics, "average": found.mean, "invalid answers": found.invalid}.items():
         table.add_row(what, f"{100 * number:.2f}")
-    show(value, json_output, table)
+    show(value, json_output, title, table)
 
 
-@command
+@command("Use a saved adapter")
 def predict(
     adapter: AdapterFolder,
-    texts: Annotated[list[str], typer.Argument(help="Texts; for a task of several fields, one for each.")] = [],  # noqa: B006
-    file: Annotated[str, typer.Option(help="Rows to answer: JSONL, CSV, TSV or Parquet with the task's columns.")] = "",
-    output: Annotated[str, typer.Option(help="JSONL to write; without it, rows go to standard output.")] = "",
+    texts: Annotated[
+        list[str], typer.Argument(help="Texts to answer; if the task has several fields, one text for each field.")
+    ] = [],  # noqa: B006
+    file: Annotated[
+        str, typer.Option(help="File of rows to answer: JSONL, CSV, TSV or Parquet with the task's columns.")
+    ] = "",
+    output: Annotated[
+        str, typer.Option(help="JSONL file to write the rows and their answers to; default: standard output.")
+    ] = "",
     task: OneOfTasks = "",
     backbone: OtherBackbone = "",
-    resident: Annotated[int, typer.Option(min=2, help="Adapters of a folder that memory may hold at a time.")] = 256,
+    resident: Annotated[
+        int, typer.Option(min=2, help="How many adapters of a folder to hold in memory at a time.")
+    ] = 256,
     json_output: Json = False,
 ) -> None:
     """Answer new texts with a saved adapter, or with a folder of them.
 
-    Where ADAPTER holds several tasks, or is a folder with an adapter in each sub-folder, every row of --file names its
-    task in the column `task`, a sub-folder's name; a batch mixes tasks, each row with its own adapter.
+    If the adapter holds several tasks, every row of --file names one of them in the column `task`. If the folder holds
+    an adapter in each of its sub-folders, the column `task` names the sub-folder. A batch may mix tasks.
 
     Examples:
-        hyperadapters predict out/adapter "the king saw the shy monk ." "the shy monk saw the king ."
-
-        hyperadapters predict out/adapter --file in.jsonl --output out.jsonl
-
-        hyperadapters predict out/mix --task demo/sentiment "a dull film"
-
-        hyperadapters predict adapters --file rows.jsonl --output answers.jsonl
+    - `hyperadapters predict out/adapter "the king saw the shy monk ." "the shy monk saw the king ."`
+    - `hyperadapters predict out/adapter --file in.jsonl --output out.jsonl`
+    - `hyperadapters predict out/mix --task demo/sentiment "a dull film"`
+    - `hyperadapters predict adapters --file rows.jsonl --output answers.jsonl`
     """
+    check_predict(adapter, texts, file, output, json_output)
     from hyperadapters.serving import Predictor, open_predictor, write_predictions
 
-    if bool(texts) == bool(file):
-        raise InputError("give either texts or --file.")
-    if output and not file:
-        raise InputError("--output goes with --file.")
-    if file and json_output and not output:
-        raise InputError("--json with --file needs --output: the rows themselves are JSON lines already.")
-    if output and not Path(output).absolute().parent.is_dir():
-        raise InputError(f"--output {output}: there is no folder {Path(output).absolute().parent}.")
-    if output and Path(output).is_dir():
-        raise InputError(f"--output {output} is a folder: name a file to write.")
-    if file and not Path(file).is_file():
-        raise InputError(f"--file {file} does not exist.")
     quiet_libraries()
     predictor = open_predictor(adapter, task=task, backbone=backbone, by_row=bool(file), resident=resident)
     if output:
@@ -139,11 +144,29 @@ def predict(
         console.print(f"{predictor.truncated} text(s) longer than {predictor.limit}, were cut")
 
 
+def check_predict(adapter: Path, texts: list[str], file: str, output: str, json_output: bool) -> None:
+    """Raise InputError if the options of `predict` do not go together, or name files and folders that are not there."""
+    if bool(texts) == bool(file):
+        raise InputError("give either texts or --file.")
+    if output and not file:
+        raise InputError("--output goes with --file.")
+    if file and json_output and not output:
+        raise InputError("--json with --file needs --output: the rows themselves are JSON lines already.")
+    if output and not Path(output).absolute().parent.is_dir():
+        raise InputError(f"--output {output}: there is no folder {Path(output).absolute().parent}.")
+    if output and Path(output).is_dir():
+        raise InputError(f"--output {output} is a folder: name a file to write.")
+    if file and not Path(file).is_file():
+        raise InputError(f"--file {file} does not exist.")
+    if not adapter.is_dir():
+        raise InputError(f"there is no adapter at {adapter}: no such folder.")
+
+
 def tasks_table(counts: dict[str, int]) -> Table:
-    """Rows answered by task, the most first."""
+    """Return how many rows of each task were answered, the most first."""
     most = sorted(counts.items(), key=lambda item: -item[1])
     table = Table(title=f"{len(counts):,} task(s)", title_justify="left")
-    table.add_column("task")
+    table.add_column("task", no_wrap=True)
     table.add_column("rows", justify="right")
     for name, number in most[:20]:
         table.add_row(name, f"{number:,}")
@@ -152,21 +175,22 @@ def tasks_table(counts: dict[str, int]) -> Table:
     return table
 
 
-@command
+@command("Use a saved adapter")
 def bake(
     adapter: AdapterFolder,
-    task: Annotated[str, typer.Option(help="One of the adapter's tasks.")],
+    task: Annotated[str, typer.Option(help="Which of the adapter's tasks.")],
     output: Annotated[Path, typer.Option(help="Folder for the new adapter; new or empty.")],
     backbone: OtherBackbone = "",
     json_output: Json = False,
 ) -> None:
-    """Write one task of an adapter that holds several as a plain adapter, with the same answers.
+    """Write one task of an adapter that holds several as an adapter of its own, with the same answers.
 
     Example:
-        hyperadapters bake out/mix --task demo/sentiment --output out/sentiment
+    - `hyperadapters bake out/mix --task demo/sentiment --output out/sentiment`
     """
     from hyperadapters._utils import files, human_bytes, resolve_task
-    from hyperadapters.runs import EXPERIMENT, Experiment, narrow_to_task, task_name
+    from hyperadapters.methods import count_parameters
+    from hyperadapters.runs import EXPERIMENT, Experiment, task_name
     from hyperadapters.storage import backbone_of, load, read_config
     from hyperadapters.tasks import TASKS
 
@@ -181,21 +205,31 @@ def bake(
     plain = several.bake(whole)
     plain.save(output)
     if trained and (whole in TASKS or whole == task_name(trained.task)):  # what `evaluate` needs to know of its rows
+        from hyperadapters.runs import narrow_to_task
+
         files.write_json(output / EXPERIMENT, narrow_to_task(trained, whole, plain.method).to_json())
-    value = {"output": str(output), "task": task, "method": type(plain.method).__name__, "bytes": plain.bytes()}
-    show(value, json_output, f"{value['method']}, {human_bytes(plain.bytes())}: {output}")
+    size = count_parameters(plain).bytes
+    value = {
+        "output": str(output),
+        "task": task,
+        "method": type(plain.method).__name__,
+        "bytes": size,
+    }
+    show(value, json_output, f"{value['method']}, {human_bytes(size)}: {output}")
 
 
-@command
+@command("Use a saved adapter")
 def info(adapter: AdapterFolder, json_output: Json = False) -> None:
-    """Say what a saved adapter is: method, task, scores, size, backbone."""
+    """Show what a saved adapter is: method, task, scores, size, backbone."""
     from hyperadapters.delta import task_in_words
     from hyperadapters.methods import method_from_json
     from hyperadapters.storage import read_config
 
     config = read_config(adapter)
     method_from_json(config["method"])
-    table = Table(title=f"{config['name']} ({adapter})", title_justify="left", show_header=False)
+    table = Table(show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     method = dict(config["method"])
     rows = {
         "method": method.pop("type"),
@@ -212,4 +246,4 @@ def info(adapter: AdapterFolder, json_output: Json = False) -> None:
     }
     for key, value in rows.items():
         table.add_row(key, value)
-    show(config, json_output, table)
+    show(config, json_output, f"{config['name']} ({adapter})", table)

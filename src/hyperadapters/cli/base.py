@@ -1,6 +1,8 @@
 """The application, how a command reports errors, and how it prints."""
 
+import dataclasses
 import functools
+import inspect
 import json
 import os
 import sys
@@ -9,43 +11,61 @@ from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
-from hyperadapters._utils import InputError, console
+from hyperadapters._utils import InputError, Interrupted, console
+from hyperadapters.cli.tables import ResultTable, natural_width
 
 app = typer.Typer(
     name="hyperadapters",
     help="Adapt one frozen pretrained transformer to thousands of tasks, at a few hundred kilobytes each.\n\n"
-    "Start with: hyperadapters compare --output out/demo",
+    "Start with `hyperadapters compare --output out/demo`, which needs no data and no network.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     rich_markup_mode="markdown",
 )
 
+Function = Callable[..., None]
+
 
 def fail(code: int, message: str) -> NoReturn:
-    """Say what is wrong on standard error and leave with an exit code."""
+    """Write an error to standard error and leave with an exit code."""
     console.print(f"error: {message}", style="red", soft_wrap=True)
     raise typer.Exit(code)
 
 
-def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Register a command whose errors become messages and exit codes."""
+def command(panel: str, name: str | None = None) -> Callable[[Function], Function]:
+    """Register a function as a command, whose errors become messages and exit codes.
+
+    Args:
+        panel: the heading that the list of commands shows it under.
+        name: what the command is called; None: as the function.
+    """
+
+    def register(function: Function) -> Function:
+        guarded = spread_options(with_exit_codes(function))
+        app.command(name, rich_help_panel=panel)(guarded)
+        return guarded
+
+    return register
+
+
+def with_exit_codes(function: Function) -> Function:
+    """Return a command that ends with the exit code that its errors stand for (`hyperadapters.cli`)."""
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> None:
-        from hyperadapters.training import Interrupted
-
         try:
             function(*args, **kwargs)
             sys.stdout.flush()
         except InputError as error:
             fail(2, str(error))
         except Interrupted:
-            console.print("stopped; nothing is lost. To go on, give the same command with --resume.")
+            console.print("Stopped; nothing is lost. To continue, give the same command with --resume.")
             raise typer.Exit(130) from None
         except KeyboardInterrupt:
-            console.print("interrupted")
+            console.print("Interrupted.")
             raise typer.Exit(130) from None
         except (typer.Exit, BrokenPipeError):  # what reads our output, such as `head`, may leave: so do we
             raise
@@ -54,33 +74,83 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
                 raise
             fail(1, f"{type(error).__name__}: {error} (a fault of ours; HYPERADAPTERS_DEBUG=1 shows where)")
 
-    app.command()(guarded)
     return guarded
 
 
-def show(value: dict[str, Any], as_json: bool, *tables: Any) -> None:
-    """Print a result: JSON alone, or tables and lines. Of several processes only the first prints."""
+def spread_options(function: Function) -> Function:
+    """Return a command whose options are a function's parameters and, in place of a dataclass, the dataclass's fields.
+
+    So options that several commands share are written once.
+    """
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    groups: dict[str, Any] = {p.name: p.annotation for p in parameters if dataclasses.is_dataclass(p.annotation)}
+    options = [
+        option for p in parameters for option in (fields_as_options(groups[p.name]) if p.name in groups else [p])
+    ]
+
+    @functools.wraps(function)
+    def call(**given: Any) -> None:
+        values = {
+            name: group(**{field.name: given.pop(field.name) for field in dataclasses.fields(group)})
+            for name, group in groups.items()
+        }
+        function(**given, **values)
+
+    by_keyword = [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in options]
+    call.__signature__ = inspect.Signature(by_keyword)  # type: ignore[attr-defined]
+    call.__annotations__ = {option.name: option.annotation for option in options}
+    return call
+
+
+def fields_as_options(group: Any) -> list[inspect.Parameter]:
+    """Return the fields of a dataclass as parameters with its defaults."""
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default if field.default_factory is dataclasses.MISSING else field.default_factory(),
+            annotation=field.type,
+        )
+        for field in dataclasses.fields(group)
+    ]
+
+
+def show(value: dict[str, Any], as_json: bool, *parts: Table | ResultTable | str) -> None:
+    """Print what a command found. Of several processes only the first prints.
+
+    In a terminal a table takes its width, and a table of results leaves out columns that have no room. Elsewhere
+    tables are 80 columns wide, and one of results as wide as it needs: nothing is cut.
+
+    Args:
+        value: the whole of it as JSON, for programs.
+        as_json: print only that.
+        parts: tables and lines for people.
+    """
     if os.environ.get("RANK", "0") != "0":
         return
     if as_json:
         sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
         return
-    out = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 160)
-    for table in tables:
-        out.print(table, soft_wrap=isinstance(table, str))
+    in_terminal = sys.stdout.isatty()
+    plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+    out = Console(**plain, width=None if in_terminal else int(os.environ.get("COLUMNS") or 80))
+    for part in parts:
+        if isinstance(part, ResultTable):
+            table, left_out = part.fitted(out.width if in_terminal else None)
+            Console(**plain, width=max(out.width, natural_width(table))).print(table)
+            if left_out:
+                out.print(f"No room for {', '.join(left_out)}: widen the terminal, or give --json.")
+        else:
+            out.print(part, soft_wrap=isinstance(part, str))
 
 
 def quiet_libraries() -> None:
-    """No progress bars but ours."""
+    """Switch off the progress bars of transformers: ours are there."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
 
 
 def was_given(context: typer.Context, name: str) -> bool:
-    """Whether the command line gives a parameter, and not its default."""
+    """Return whether the command line gives a parameter, rather than its default standing."""
     return getattr(context.get_parameter_source(name), "name", "") != "DEFAULT"
-
-
-def _short(value: Any) -> str:
-    return ",".join(value) if isinstance(value, list) else str(value).lower() if isinstance(value, bool) else str(value)

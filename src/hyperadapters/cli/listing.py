@@ -1,71 +1,78 @@
-"""Commands that list and count: methods, tasks, count."""
+"""Commands that look things up: methods, tasks, count."""
 
 from dataclasses import asdict, fields
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from hyperadapters._utils import InputError
-from hyperadapters.cli.base import _short, command, show, was_given
-from hyperadapters.cli.options import Json, MethodName, Settings
-from hyperadapters.cli.planning import changes
+from hyperadapters.cli.base import command, show, was_given
+from hyperadapters.cli.options import Json, MethodName
+from hyperadapters.cli.planning import split_settings
+from hyperadapters.cli.tables import ResultTable
 
 
-@command
-def methods(json_output: Json = False) -> None:
+@command("Look up", "methods")
+def list_methods(json_output: Json = False) -> None:
     """List the methods, what each is, and its settings."""
     from hyperadapters._utils import settings
     from hyperadapters.delta import method_to_json
     from hyperadapters.methods import METHODS
 
-    table = Table("method", "what it is", "settings (--set method.KEY=VALUE)", title_justify="left")
+    table = Table(show_lines=True)
+    table.add_column("method", no_wrap=True)
+    table.add_column("what it is")
+    table.add_column("settings (--set method.KEY=VALUE)")
     for name, method in METHODS.items():
-        values = ", ".join(f"{key}={_short(value)}" for key, value in settings.dump(method).items())
+        values = ", ".join(f"{key}={in_short(value)}" for key, value in settings.dump(method).items())
         table.add_row(name, (type(method).__doc__ or "").split("\n")[0], values)
     show({name: method_to_json(method) for name, method in METHODS.items()}, json_output, table)
 
 
-@command
-def tasks(json_output: Json = False) -> None:
-    """List the tasks, their text, their metrics, and where one is not the benchmark's own."""
+@command("Look up", "tasks")
+def list_tasks(json_output: Json = False) -> None:
+    """List the tasks: their text, answers and metrics, and where one is not the benchmark's own."""
     from hyperadapters.tasks import TASKS
 
-    table = Table(title_justify="left")
+    table = Table(show_lines=True)
     table.add_column("task", no_wrap=True)
-    for column in ("source", "answers", "metrics", "note"):
-        table.add_column(column)
+    table.add_column("text, answer; note")
+    table.add_column("metrics", no_wrap=True)
     value = {}
     for name, task in TASKS.items():
         measured = [metric.__name__ for metric in task.metrics]
-        source = " ".join(f"{field}: …" for field in task.form.fields)
-        table.add_row(name, source, task.form.target.expected(), ", ".join(measured), task.description)
+        source = f"{', '.join(task.form.fields)}: {task.form.target.expected()}"
+        table.add_row(name, "; ".join(filter(None, (source, task.description))), "\n".join(measured))
         value[name] = {**task.form.to_json(), "metrics": measured, "description": task.description}
     show(value, json_output, table)
 
 
-@command
+@command("Look up")
 def count(
     context: typer.Context,
     method: MethodName = "compacter++",
     backbone: Annotated[str, typer.Option(help="A folder, a config.json, a name on the Hub, or `embedded`.")] = (
         "embedded"
     ),
-    tasks: Annotated[int, typer.Option(min=1, help="Tasks that one model holds.")] = 1,
+    tasks: Annotated[int, typer.Option(min=1, help="How many tasks one model holds.")] = 1,
     paper: Annotated[
-        bool, typer.Option("--paper", help="The papers' own tables instead: our counts beside what they print.")
+        bool, typer.Option("--paper", help="Show the papers' own tables instead: our counts beside what they print.")
     ] = False,
-    settings: Settings = [],  # noqa: B006 (typer copies it)
+    settings: Annotated[
+        list[str],
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a setting of the method: `--set method.n=8`. May be repeated."
+        ),
+    ] = [],  # noqa: B006 (typer copies it)
     json_output: Json = False,
 ) -> None:
     """Count what a method trains, from the backbone's config alone.
 
     Examples:
-        hyperadapters count --backbone t5-base --method compacter --set method.n=8
-
-        hyperadapters count --backbone t5-base --method hyperformer++ --tasks 8
-
-        hyperadapters count --paper
+    - `hyperadapters count --backbone t5-base --method compacter --set method.n=8`
+    - `hyperadapters count --backbone t5-base --method hyperformer++ --tasks 8`
+    - `hyperadapters count --paper`
     """
     if paper:
         options = {"method": "--method", "backbone": "--backbone", "tasks": "--tasks", "settings": "--set"}
@@ -74,18 +81,19 @@ def count(
             raise InputError(f"--paper counts the papers' own methods and backbones: leave out {', '.join(given)}.")
         count_papers(json_output)
         return
-    from hyperadapters._utils import human_bytes
     from hyperadapters.methods import method_named
-    from hyperadapters.training import parameters_of
 
     chosen = method_named(method)
-    wanted = changes(settings)
+    wanted = split_settings(settings)
     other = [path for path in wanted if not path.startswith("method.")]
     if other:
         known = ", ".join(f"method.{field.name}" for field in fields(chosen))  # type: ignore[arg-type]
         raise InputError(f"--set {other[0]}: only the method's settings count here: {known or 'it has none'}.")
     chosen = chosen.changed({path.removeprefix("method."): value for path, value in wanted.items()})
-    found = parameters_of(backbone, chosen, tasks)
+    from hyperadapters._utils import human_bytes
+    from hyperadapters.methods import count_parameters
+
+    found = count_parameters(chosen, backbone=backbone, tasks=tasks)
     table = Table(title=f"{method} on {backbone}", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
@@ -105,18 +113,23 @@ def count_papers(json_output: bool) -> None:
     """Print the papers' tables of parameters as we count them."""
     from hyperadapters.papers import count_paper_methods
 
-    tables: dict[str, Table] = {}
+    columns = ("method", "trained", "%", "paper's %", "", "total", "stored")
+    tables: dict[str, list[list[str]]] = {}
     found = list(count_paper_methods())
     for line in found:
-        title = f"{line.table}, {line.backbone}"
-        if title not in tables:
-            tables[title] = table = Table(title=title, title_justify="left")
-            for name in ("method", "trained", "%", "paper's %", "", "total", "stored"):
-                table.add_column(name, justify="left" if name == "method" else "right")
-        words = " ".join([line.method, *(f"{key}={_short(value)}" for key, value in line.changes.items())])
+        rows = tables.setdefault(f"{line.table}, {line.backbone}", [])
+        words = " ".join([line.method, *(f"{key}={in_short(value)}" for key, value in line.changes.items())])
         printed = "–" if line.printed is None else f"{line.printed:.3f}"
         mark = "≠" if line.differs else ""
         totals = (f"{line.total:.3f}×", f"{line.stored:.3f}×")
-        tables[title].add_row(words, f"{line.trained:,}", f"{line.percent:.3f}", printed, mark, *totals)
-    legend = "total: backbone and all tasks' additions as the papers count, stored: with the norms each task needs too"
-    show({"rows": [{**asdict(line), "differs": line.differs} for line in found]}, json_output, *tables.values(), legend)
+        rows.append([words, f"{line.trained:,}", f"{line.percent:.3f}", printed, mark, *totals])
+    legend = "total: backbone and all tasks' additions as the papers count; stored: with the norms each task needs too"
+    value = {"rows": [{**asdict(line), "differs": line.differs} for line in found]}
+    show(
+        value, json_output, *(ResultTable(title, columns, rows, ("stored",)) for title, rows in tables.items()), legend
+    )
+
+
+def in_short(value: Any) -> str:
+    """Return a setting as the command line writes it."""
+    return ",".join(value) if isinstance(value, list) else str(value).lower() if isinstance(value, bool) else str(value)

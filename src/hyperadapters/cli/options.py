@@ -1,138 +1,187 @@
-"""Options that several commands share."""
+"""Options that several commands share; those that belong together are dataclasses, whose fields are the options."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output, and nothing else there.")]
 
 MethodName = Annotated[
-    str, typer.Option(help="A name that `hyperadapters methods` lists, or peft:NAME for one of the peft library.")
+    str, typer.Option(help="A name that `hyperadapters methods` lists, or peft:NAME for a method of the peft library.")
 ]
 
 Backbone = Annotated[
     str, typer.Option(help="A folder, a name on the Hugging Face Hub, or `embedded`: the T5 inside the package.")
 ]
 
-TaskName = Annotated[
-    str,
-    typer.Option(
-        "--task", help="A name that `hyperadapters tasks` lists, or several with commas: one adapter holds them all."
-    ),
+Track = Annotated[
+    str, typer.Option(help="Log the training to tensorboard, wandb, mlflow or trackio; several with commas.")
 ]
 
-OneOfTasks = Annotated[str, typer.Option("--task", help="Which task, where the adapter holds several.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")]
 
-DataFolder = Annotated[str, typer.Option("--data", help="Folder with the task's official files; without it, the Hub.")]
+AdapterFolder = Annotated[Path, typer.Argument(help="Folder of a saved adapter.", show_default=False)]
 
-TrainFile = Annotated[
-    str,
-    typer.Option(
-        "--train",
-        help="Your own training rows: JSONL, CSV, TSV or Parquet. Without --text: rows with messages, or with prompt "
-        "and response.",
-    ),
+OneOfTasks = Annotated[str, typer.Option("--task", help="Which task, if the adapter holds several.")]
+
+OtherBackbone = Annotated[
+    str, typer.Option("--backbone", help="Where to load the backbone from, if not from where the adapter's run did.")
 ]
 
-ValidationFile = Annotated[str, typer.Option("--validation", help="Your own validation rows.")]
+DATA, TRAINING, START = "What to train on", "How to train", "Continuing from a trained adapter"
 
-TestFile = Annotated[str, typer.Option("--test", help="Your own test rows, scored once at the end.")]
 
-TextColumns = Annotated[str, typer.Option("--text", help="Columns of the source text, in order: premise,hypothesis.")]
+@dataclass(frozen=True)
+class TaskOptions:
+    """What to train on: tasks of the package, or a user's own files."""
 
-LabelColumn = Annotated[str, typer.Option("--label", help="Column with the class.")]
+    task: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=DATA,
+            help="A name that `hyperadapters tasks` lists, or several with commas: one adapter then holds them all. "
+            "Without it and without --train: demo/paraphrase.",
+        ),
+    ] = ""
+    data: Annotated[
+        str, typer.Option(rich_help_panel=DATA, help="Folder with the task's official files; without it, the Hub.")
+    ] = ""
+    train: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=DATA,
+            help="Your own training rows: JSONL, CSV, TSV or Parquet. Without --text, rows have the column messages, "
+            "or prompt and response.",
+        ),
+    ] = ""
+    validation: Annotated[str, typer.Option(rich_help_panel=DATA, help="Your own validation rows.")] = ""
+    test: Annotated[str, typer.Option(rich_help_panel=DATA, help="Your own test rows, scored once at the end.")] = ""
+    text: Annotated[
+        str, typer.Option(rich_help_panel=DATA, help="Columns of the source text, in order: premise,hypothesis.")
+    ] = ""
+    label: Annotated[str, typer.Option(rich_help_panel=DATA, help="Column of the answer, if it is a class.")] = ""
+    target: Annotated[str, typer.Option(rich_help_panel=DATA, help="Column of the answer, if it is free text.")] = ""
 
-TargetColumn = Annotated[str, typer.Option("--target", help="Column with the answer where it is free text.")]
+    @property
+    def files(self) -> dict[str, str]:
+        """The user's own files by split; empty texts where there is none."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def given(self) -> list[str]:
+        """The options that name or describe a user's own files, those of them that are given."""
+        values = {**self.files, "text": self.text, "label": self.label, "target": self.target}
+        return [f"--{name}" for name, value in values.items() if value]
+
 
 Settings = Annotated[
     list[str],
     typer.Option(
         "--set",
-        help="Change a setting: method.KEY, training.KEY, text.KEY or evaluation.KEY, as in "
-        "`--set method.n=8 --set training.lr=3e-3`; with several tasks task.temperature too. Repeat it. "
+        metavar="KEY=VALUE",
+        rich_help_panel=TRAINING,
+        help="Change any setting: method.KEY, training.KEY, text.KEY or evaluation.KEY, as in "
+        "`--set method.n=8 --set training.warmup_steps=100`; for several tasks task.temperature too. May be repeated. "
         "`--set training.?=` lists the keys of a section; docs/training.md explains them.",
     ),
 ]
 
-StartFolder = Annotated[
-    str,
-    typer.Option(
-        "--from",
-        help="Go on from this trained adapter, with its method and backbone. One that holds several tasks gets the new "
-        "task besides; one of a single task is trained further.",
-    ),
-]
+Epochs = Annotated[int | None, typer.Option(rich_help_panel=TRAINING, help="Passes over the training rows.")]
 
-InitTask = Annotated[
-    str, typer.Option("--init-task", help="With --from: the task that the new one starts from; else the mean of all.")
-]
+Steps = Annotated[int | None, typer.Option(rich_help_panel=TRAINING, help="Updates to make, in place of epochs.")]
 
-Freeze = Annotated[bool, typer.Option("--freeze", help="With --from: train only what the new task has for itself.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(rich_help_panel=TRAINING, help="Rows of a step, over all processes and accumulated parts."),
+]
 
 MaxTrain = Annotated[
-    int | None, typer.Option("--max-train", help="Train on so many rows, drawn by the seed: --set text.train_rows.")
-]
-
-Steps = Annotated[
-    int | None, typer.Option("--steps", help="Train for so many steps instead of epochs: --set training.steps.")
-]
-
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")]
-
-Track = Annotated[
-    str, typer.Option(help="Follow the training in tensorboard, wandb, mlflow or trackio; several with commas.")
-]
-
-AdapterFolder = Annotated[Path, typer.Argument(help="Folder of a saved adapter.", show_default=False)]
-
-OtherBackbone = Annotated[
-    str, typer.Option("--backbone", help="Where to load the backbone from, if not from the place the adapter names.")
-]
-
-ExperimentsFile = Annotated[
-    Path, typer.Argument(help="Python file with a function experiments() -> list of Experiment.")
-]
-
-SweepFolder = Annotated[Path, typer.Option(help="Folder for the results; several sweeps may share one.")]
-
-Only = Annotated[
-    list[str],
-    typer.Option(help="Run a part: method=compacter,compacter++, task=glue/mrpc, training.lr=3e-3 … Repeat it."),
-]
-
-BackboneOfAll = Annotated[str, typer.Option(help="Use this backbone in all of them.")]
-
-DataOfAll = Annotated[str, typer.Option("--data", help="Folder with the official files, for all of them.")]
-
-EngineName = Annotated[
-    Literal["local", "ray"],
-    typer.Option(help="Processes of this machine, or tasks of a Ray cluster (RAY_ADDRESS)."),
-]
-
-Jobs = Annotated[
     int | None,
-    typer.Option(
-        min=1,
-        help="Runs at a time. local: each in a process, GPUs dealt out in turn [default: 1]; "
-        "ray: [default: as many as the cluster has room for].",
-    ),
+    typer.Option(rich_help_panel=TRAINING, help="Training rows to use, drawn at random by the seed; default: all."),
 ]
 
-CPUs = Annotated[float, typer.Option(help="With ray: CPUs of each run.")]
 
-GPUs = Annotated[float | None, typer.Option(help="With ray: GPUs of each run [default: 1 where the cluster has any].")]
+@dataclass(frozen=True)
+class TrainingOptions:
+    """The settings of training that are changed most, and any other by --set."""
 
-Packing = Annotated[
-    Literal["auto", "off"],
-    typer.Option(
-        help="auto: on this machine, runs that differ in rate, seed, order or training rows alone are trained "
-        "together, unless trackers follow them; off: each by itself."
-    ),
-]
+    lr: Annotated[
+        float | None,
+        typer.Option(rich_help_panel=TRAINING, help="Peak learning rate; default: what suits the method."),
+    ] = None
+    epochs: Epochs = None
+    steps: Steps = None
+    batch_size: BatchSize = None
+    max_train: MaxTrain = None
+    seed: Annotated[
+        int | None, typer.Option(rich_help_panel=TRAINING, help="Seed of initialisation, order and dropout.")
+    ] = None
+    settings: Settings = field(default_factory=list)
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")]
 
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try again what failed for good.")]
+@dataclass(frozen=True)
+class SweepOptions:
+    """Settings to change in every experiment of a sweep; rate and seed are what sweeps vary."""
 
-KeepAdapters = Annotated[bool, typer.Option("--keep-adapters", help="Keep trained adapters, not results alone.")]
+    epochs: Epochs = None
+    steps: Steps = None
+    batch_size: BatchSize = None
+    max_train: MaxTrain = None
+    settings: Settings = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class StartOptions:
+    """A trained adapter that a run continues from."""
+
+    start: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            rich_help_panel=START,
+            help="Continue from this adapter, with its method and backbone. If it holds several tasks, the new task is "
+            "added to them; if it holds one, it is trained further.",
+        ),
+    ] = ""
+    init_task: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=START,
+            help="With --from: the task whose weights the new task starts from; default: the mean of all.",
+        ),
+    ] = ""
+    freeze: Annotated[
+        bool,
+        typer.Option("--freeze", rich_help_panel=START, help="With --from: train the new task's own weights alone."),
+    ] = False
+
+
+@dataclass(frozen=True)
+class ExecutorOptions:
+    """What carries out the runs of a sweep."""
+
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="local: processes of this machine; ray: tasks of a Ray cluster (RAY_ADDRESS)."),
+    ] = "local"
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Runs at a time. local: one process each, GPUs handed out in turn; default: 1. ray: default: as many "
+            "as the cluster has room for.",
+        ),
+    ] = None
+    cpus: Annotated[float, typer.Option(help="With ray: CPUs of each run.")] = 1.0
+    gpus: Annotated[
+        float | None, typer.Option(help="With ray: GPUs of each run; default: 1 if the cluster has any.")
+    ] = None
+    pack: Annotated[
+        Literal["auto", "off"],
+        typer.Option(
+            help="auto: on this machine, runs that differ only in learning rate, seed, order or training rows are "
+            "trained together, unless they are tracked; off: each by itself."
+        ),
+    ] = "auto"

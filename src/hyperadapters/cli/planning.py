@@ -1,108 +1,175 @@
-"""From options to an experiment."""
+"""From options, and the file that `--config` names, to an experiment."""
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from hyperadapters._utils import InputError
 from hyperadapters.cli.base import was_given
+from hyperadapters.cli.options import StartOptions, SweepOptions, TaskOptions, TrainingOptions
+from hyperadapters.cli.run_file import RunFile
+from hyperadapters.cli.task_options import choose_files, choose_named
+
+if TYPE_CHECKING:
+    from hyperadapters.delta import Method
+    from hyperadapters.runs import Experiment, TaskChoice, WarmStart
+
+PATHS = {
+    "lr": "training.lr",
+    "epochs": "training.epochs",
+    "steps": "training.steps",
+    "batch_size": "training.batch_size",
+    "max_train": "text.train_rows",
+    "seed": "training.seed",
+}
+"""The setting that each option of its own changes."""
 
 
-def changes(settings: list[str], option: str = "--set", example: str = "training.lr=3e-3") -> dict[str, str]:
-    """`--set a.b=c` options as a mapping."""
+def split_settings(settings: list[str], option: str = "--set", example: str = "training.lr=3e-3") -> dict[str, str]:
+    """Return `--set a.b=c` options as a mapping.
+
+    Args:
+        settings: what follows each of the options.
+        option: its name, for the error.
+        example: how to write it, for the error.
+
+    Raises:
+        InputError: one lacks its `=`.
+    """
     wrong = [item for item in settings if "=" not in item]
     if wrong:
         raise InputError(f"{option} {wrong[0]}: write it as key=value, such as {example}.")
     return dict(item.split("=", 1) for item in settings)
 
 
-def names_in(text: str) -> list[str]:
-    """Names between commas."""
-    return [name.strip() for name in text.split(",") if name.strip()]
+def changed_settings(options: TrainingOptions | SweepOptions) -> dict[str, str]:
+    """Return every setting that the options change, by its path, as text.
+
+    Raises:
+        InputError: an option and a --set give one setting two values, or there are both epochs and steps.
+    """
+    changes = split_settings(options.settings)
+    given = {f.name: getattr(options, f.name) for f in fields(options) if f.name in PATHS}
+    given = {name: value for name, value in given.items() if value is not None}
+    twice = [
+        f"--{name.replace('_', '-')} {value} and --set {PATHS[name]}={changes[PATHS[name]]}"
+        for name, value in given.items()
+        if PATHS[name] in changes and not is_number(changes[PATHS[name]], value)
+    ]
+    if twice:
+        raise InputError(f"{'; '.join(twice)}: two values for one setting. Give one of them.")
+    if {"epochs", "steps"} <= set(given):
+        raise InputError(f"--epochs {given['epochs']} and --steps {given['steps']}: give one of them.")
+    whole = {"training.steps": "null"} if "epochs" in given else {}  # of a file or of an experiment of a sweep
+    return {**whole, **changes, **{PATHS[name]: str(value) for name, value in given.items()}}
 
 
-def settings_of(method: str, methods: list[str], settings: list[str]) -> list[str]:
-    """The `--set` options that concern one of several methods: `NAME.KEY` is its own `method.KEY`."""
+def is_number(text: str, value: float) -> bool:
+    """Return whether a text is this number, however it is written."""
+    try:
+        return float(text) == value
+    except ValueError:
+        return False
+
+
+def choose_for_method(settings: list[str], method: str, methods: list[str]) -> list[str]:
+    """Return the `--set` options that concern one of several methods: its own `NAME.KEY` become `method.KEY`."""
     sections = [(item.partition(".")[0], item) for item in settings]
     mine = [f"method{item.removeprefix(method)}" for section, item in sections if section == method]
     return [item for section, item in sections if section not in methods] + mine
 
 
-def choose_task(task: str, data: str, files: dict[str, str], text: str, label: str, target: str) -> Any:
-    """The task that the options describe: a named one, several, or a user's own files."""
-    from hyperadapters.runs import FilesTask, InstructionsTask, MixtureTask, NamedTask
-    from hyperadapters.tasks import task_named
+def choose_task(options: TaskOptions, file: RunFile | None = None) -> "TaskChoice":
+    """Return what the options, or else the file, say to train on: a task, several, or a user's own files.
 
-    given = [f"--{name}" for name, value in {**files, "text": text, "label": label, "target": target}.items() if value]
-    if task and given:
-        raise InputError(f"--task names a task of the package, {given[0]} files of your own: give one or the other.")
-    if not given:
-        names = tuple(names_in(task or "demo/paraphrase"))
-        for name in names:
-            task_named(name)
-        if not names or len(set(names)) < len(names):
-            raise InputError(f"--task {task}: name each task once, such as demo/paraphrase,demo/sentiment.")
-        return MixtureTask(names=names, data=data) if len(names) > 1 else NamedTask(name=names[0], data=data)
-    missing = [f"--{name}" for name in ("train", "validation") if not files[name]]
-    if not missing and not (text or label or target):
-        return InstructionsTask(**files)
-    missing += [] if text else ["--text"]
-    missing += [] if label or target else ["--label (or --target)"]
-    if missing:
-        raise InputError(f"your own files need {', '.join(missing)} too.")
-    if label and target:
-        raise InputError("--label is for classes, --target for free text: give one of them.")
-    columns = tuple(names_in(text))
-    return FilesTask(**files, text=columns, answer=label or target, classify=bool(label))
+    Raises:
+        InputError: there is no such task, file or folder, or the options do not go together.
+    """
+    if options.task and options.given:
+        raise InputError(
+            f"--task names a task of the package, {options.given[0]} files of your own: give one or the other."
+        )
+    if options.given:
+        return choose_files(options)
+    if file and file.task is not None and not options.task:
+        return file.task_choice(options.data)
+    return choose_named(options.task or "demo/paraphrase", options.data)
 
 
-def plan(chosen: Any, task: Any, backbone: str, settings: list[str], start: Any = None) -> Any:
-    """The experiment that the options describe, with the method's and the task's own defaults."""
+def choose_start(options: StartOptions, named: bool, file: RunFile | None = None) -> "WarmStart | None":
+    """Return the trained adapter that the options, or else the file, say to continue from, if any.
+
+    Args:
+        options: of the command line.
+        named: whether a task is given.
+        file: what `--config` names.
+
+    Raises:
+        InputError: there is no such adapter, or the options do not go together.
+    """
+    from hyperadapters.runs import start_from
+
+    if options.start and not named:
+        raise InputError("--from continues with a task: say which with --task, or give files of your own.")
+    if options.start:
+        return start_from(options.start, options.init_task, freeze=options.freeze)
+    for option, value in {"--init-task": options.init_task, "--freeze": options.freeze}.items():
+        if value:
+            raise InputError(f"{option} goes with --from, a trained adapter that holds several tasks.")
+    return file.warm_start() if file else None
+
+
+def choose_method(
+    context: typer.Context, method: str, backbone: str, start: "WarmStart | None", file: RunFile
+) -> tuple["Method", str]:
+    """Return the method and the backbone's name: of the command line, else of the file, else of the adapter to start
+    from, else the defaults.
+
+    Raises:
+        InputError: there is no such method, or the adapter's files are damaged.
+    """
+    from hyperadapters.methods import method_from_json, method_named
+    from hyperadapters.storage import read_config
+
+    config: Mapping[str, Any] = read_config(start.adapter) if start else {}
+    own = was_given(context, "method") or (not config and file.method is None)
+    if own:
+        chosen = method_named(method)
+    elif file.method is not None:
+        chosen = file.method_choice(method_from_json(config["method"]) if config else method_named(method))
+    else:
+        chosen = method_from_json(config["method"])
+    if was_given(context, "backbone"):
+        return chosen, backbone
+    return chosen, file.backbone or (config["backbone"]["name"] if config else backbone)
+
+
+def plan_experiment(
+    method: "Method", task: "TaskChoice", backbone: str, changes: Mapping[str, str], start: "WarmStart | None" = None
+) -> "Experiment":
+    """Return an experiment with the method's and the task's own defaults, and the settings that are changed.
+
+    Raises:
+        InputError: unknown settings or wrong values, all of them in one error.
+    """
     from hyperadapters.runs import Experiment, NamedTask, apply_changes, text_for
     from hyperadapters.tasks import task_named
     from hyperadapters.training import Training
 
     epochs = task_named(task.name).epochs if isinstance(task, NamedTask) else 3
-    training = Training(lr=chosen.suggested_rate(backbone), epochs=epochs, **held_types(start))
+    training = Training(lr=method.suggested_rate(backbone), epochs=epochs, **stored_types(start))
     text = text_for(task)
-    experiment = Experiment(method=chosen, task=task, backbone=backbone, training=training, text=text, start=start)
-    return apply_changes(experiment, changes(settings))
+    experiment = Experiment(method=method, task=task, backbone=backbone, training=training, text=text, start=start)
+    return apply_changes(experiment, changes)
 
 
-def held_types(start: Any) -> dict[str, Any]:
-    """The types that backbone and adapter are held in where a run goes on from an adapter: those of its training."""
+def stored_types(start: "WarmStart | None") -> dict[str, Any]:
+    """Return the number types of backbone and adapter for a run that continues: those of the adapter's training."""
     from hyperadapters.storage import read_config
 
     if not start:
         return {}
     config = read_config(start.adapter)
     return {"backbone_precision": config["backbone"]["precision"], "adapter_precision": config["precision"]}
-
-
-def choose_start(folder: str, init_task: str, freeze: bool, named: bool) -> Any:
-    """The trained adapter that the options say to go on from, if any; `named` says that a task is given."""
-    from hyperadapters.runs import start_from
-
-    if folder and not named:
-        raise InputError("--from goes on with a task: say which with --task, or give files of your own.")
-    if folder:
-        return start_from(folder, init_task, freeze=freeze)
-    for option, value in {"--init-task": init_task, "--freeze": freeze}.items():
-        if value:
-            raise InputError(f"{option} goes with --from, a trained adapter that holds several tasks.")
-    return None
-
-
-def choose_method(context: typer.Context, method: str, backbone: str, start: Any) -> tuple[Any, str]:
-    """The method and the backbone that the command line names or, where it does not, that a run goes on from."""
-    from hyperadapters.methods import method_from_json, method_named
-    from hyperadapters.storage import read_config
-
-    if not start:
-        return method_named(method), backbone
-    config = read_config(start.adapter)
-    kept, place = method_from_json(config["method"]), config["backbone"]["name"]
-    return (
-        method_named(method) if was_given(context, "method") else kept,
-        backbone if was_given(context, "backbone") else place,
-    )

@@ -1,138 +1,134 @@
 """Commands that train: train, compare."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hyperadapters._utils import InputError
-from hyperadapters.cli.base import command, quiet_libraries, show
+from hyperadapters.cli.base import command, quiet_libraries, show, was_given
 from hyperadapters.cli.options import (
     Backbone,
-    DataFolder,
-    Freeze,
-    InitTask,
     Json,
-    LabelColumn,
-    MaxTrain,
     MethodName,
     Resume,
-    Settings,
-    StartFolder,
-    Steps,
-    TargetColumn,
-    TaskName,
-    TestFile,
-    TextColumns,
+    StartOptions,
+    TaskOptions,
     Track,
-    TrainFile,
-    ValidationFile,
+    TrainingOptions,
 )
-from hyperadapters.cli.planning import choose_method, choose_start, choose_task, names_in, plan, settings_of
+from hyperadapters.cli.planning import (
+    changed_settings,
+    choose_for_method,
+    choose_method,
+    choose_start,
+    choose_task,
+    plan_experiment,
+)
+from hyperadapters.cli.run_file import RunFile, read_run_file
+from hyperadapters.cli.tables import comparison_table, result_table
+from hyperadapters.cli.task_options import split_names
 
 
-@command
+@command("Train")
 def train(
     context: typer.Context,
-    task: TaskName = "",
+    task: TaskOptions,
+    training: TrainingOptions,
+    start: StartOptions,
     method: MethodName = "compacter++",
     backbone: Backbone = "embedded",
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML or JSON file of an experiment, or of a part of one; options given here win over it. The "
+            "experiment.json of a finished run repeats that run."
+        ),
+    ] = None,
     output: Annotated[Path, typer.Option(help="Folder for the adapter and the result; new or empty.")] = Path(
         "out/adapter"
     ),
-    data: DataFolder = "",
-    train: TrainFile = "",
-    validation: ValidationFile = "",
-    test: TestFile = "",
-    text: TextColumns = "",
-    label: LabelColumn = "",
-    target: TargetColumn = "",
-    start: StartFolder = "",
-    init_task: InitTask = "",
-    freeze: Freeze = False,
-    max_train: MaxTrain = None,
-    steps: Steps = None,
-    settings: Settings = [],  # noqa: B006 (typer copies it)
     track: Track = "",
     resume: Resume = False,
     json_output: Json = False,
 ) -> None:
     """Train one adapter and save it.
 
-    The epoch that is best on validation is kept and tested once. Ctrl-C keeps a checkpoint.
+    The weights that are best on validation are kept and tested once. Ctrl-C leaves a checkpoint for --resume.
 
     Examples:
-        hyperadapters train --task glue/mrpc --data glue_data --backbone t5-base --output out/mrpc
-
-        hyperadapters train --train a.jsonl --validation b.jsonl --text premise,hypothesis --label label
-
-        hyperadapters train --train chats.jsonl --validation more.jsonl --backbone Qwen/Qwen3-0.6B
-
-        hyperadapters train --task glue/mrpc,glue/rte,glue/cola --method hyperformer++ --backbone t5-base
-
-        hyperadapters train --from out/mix --task scitail --init-task glue/rte --max-train 16 --steps 200
+    - `hyperadapters train --task glue/mrpc --data glue_data --backbone t5-base --output out/mrpc`
+    - `hyperadapters train --train a.jsonl --validation b.jsonl --text premise,hypothesis --label label`
+    - `hyperadapters train --train chats.jsonl --validation more.jsonl --backbone Qwen/Qwen3-0.6B`
+    - `hyperadapters train --task glue/mrpc,glue/rte --method hyperformer++ --lr 3e-4 --epochs 10`
+    - `hyperadapters train --from out/mix --task scitail --init-task glue/rte --max-train 16 --steps 200`
+    - `hyperadapters train --config out/mrpc/experiment.json --seed 1 --output out/mrpc-1`
     """
-    from hyperadapters.reports import terminal_table
+    file = read_run_file(config) if config else RunFile()
+    named = bool(task.task or task.train or file.task is not None)
+    begun = choose_start(start, named, file)
+    chosen, place = choose_method(context, method, backbone, begun, file)
+    kept = {k: v for k, v in file.settings.items() if not (was_given(context, "method") and k.startswith("method."))}
+    changes = {**kept, **changed_settings(training)}
+    experiment = plan_experiment(chosen, choose_task(task, file), place, changes, begun)
+    check_output(output, resume)
+    from hyperadapters.reports import comparison_title
     from hyperadapters.runs import run
 
-    files = {"train": train, "validation": validation, "test": test}
-    limits = {"text.train_rows": max_train, "training.steps": steps}
-    settings = [*settings, *(f"{path}={value}" for path, value in limits.items() if value is not None)]
-    begun = choose_start(start, init_task, freeze, bool(task or train))
-    chosen, place = choose_method(context, method, backbone, begun)
-    experiment = plan(chosen, choose_task(task, data, files, text, label, target), place, settings, begun)
     quiet_libraries()
-    result = run(experiment, output, resume=resume, track=names_in(track))
+    result = run(experiment, output, resume=resume, track=split_names(track))
     tokens = f"tokens: {result.tokens:,}, with padding {result.padded_tokens:,}"
     value = {**asdict(result), "output": str(output)}
-    show(value, json_output, terminal_table([result]), tokens, f"adapter and result: {output}")
+    lines = (comparison_title([result]), result_table(result), tokens, f"adapter and result: {output}")
+    show(value, json_output, *lines)
 
 
-@command
+@command("Train")
 def compare(
+    task: TaskOptions,
+    training: TrainingOptions,
     methods: Annotated[
-        str, typer.Option(help="Names of methods, peft:NAME for one of peft, or `all`.")
+        str, typer.Option(help="Names of methods, peft:NAME for a method of the peft library, or `all`.")
     ] = "full,houlsby,compacter,compacter++",
-    task: TaskName = "",
     backbone: Backbone = "embedded",
     output: Annotated[Path, typer.Option(help="Folder for the runs, the table and the figure.")] = Path("out/compare"),
-    data: DataFolder = "",
-    train: TrainFile = "",
-    validation: ValidationFile = "",
-    test: TestFile = "",
-    text: TextColumns = "",
-    label: LabelColumn = "",
-    target: TargetColumn = "",
-    settings: Settings = [],  # noqa: B006 (typer copies it)
     track: Track = "",
     resume: Resume = False,
     json_output: Json = False,
 ) -> None:
     """Train several methods on one task: one table, one figure.
 
-    Each method uses its own learning rate unless --set training.lr changes it for all. A method's name in place of a
-    section changes that method alone.
+    Each method has the learning rate that suits it, unless --lr gives one for all. A method's name in place of a
+    section of --set changes that method alone.
 
     Examples:
-        hyperadapters compare --methods full,houlsby,compacter++ --task glue/mrpc --data glue_data
-
-        hyperadapters compare --methods compacter++,peft:lora --set compacter++.n=8 --set peft:lora.r=16
+    - `hyperadapters compare --methods full,houlsby,compacter++ --task glue/mrpc --data glue_data`
+    - `hyperadapters compare --methods compacter++,peft:lora --set compacter++.n=8 --set peft:lora.r=16`
     """
     from hyperadapters.methods import METHODS, method_named
-    from hyperadapters.reports import terminal_table, write_comparison
-    from hyperadapters.sweeps import run_in_turn
 
-    names = list(METHODS) if methods == "all" else names_in(methods)
+    names = list(METHODS) if methods == "all" else split_names(methods)
     if len(set(names)) != len(names) or not names:
         raise InputError(f"--methods {methods}: name each method once, such as full,houlsby,compacter++.")
-    files = {"train": train, "validation": validation, "test": test}
-    chosen = choose_task(task, data, files, text, label, target)
+    chosen = choose_task(task)
+    own = {name: replace(training, settings=choose_for_method(training.settings, name, names)) for name in names}
+    plans = {name: plan_experiment(method_named(name), chosen, backbone, changed_settings(own[name])) for name in names}
+    from hyperadapters.reports import write_comparison
+    from hyperadapters.sweeps import run_in_turn
+
     quiet_libraries()
-    plans = {name: plan(method_named(name), chosen, backbone, settings_of(name, names, settings)) for name in names}
-    results = run_in_turn(plans, output, resume=resume, track=names_in(track))
+    results = run_in_turn(plans, output, resume=resume, track=split_names(track))
     paths = write_comparison(results, output)
     where = [f"{name}: {path}" for name, path in paths.items()]
     where += [f"adapters and results: {output}/{{{','.join(names)}}}"]
     value = {"output": str(output), **paths, "results": [asdict(result) for result in results]}
-    show(value, json_output, terminal_table(results), *where)
+    show(value, json_output, comparison_table(results), *where)
+
+
+def check_output(output: Path, resume: bool) -> None:
+    """Raise InputError unless a run can write to a folder: before anything slow is imported."""
+    from hyperadapters._utils import files
+    from hyperadapters.runs import EXPERIMENT
+
+    files.check_output(output, resume=resume, marker=EXPERIMENT)

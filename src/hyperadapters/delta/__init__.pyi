@@ -11,6 +11,8 @@ from .by_row import only as only
 from .container import at_rest as at_rest
 from .container import check_name as check_name
 from .container import register as register
+from .counting import ParameterCount as ParameterCount
+from .counting import count_delta as count_delta
 from .delta import CONFIG as CONFIG
 from .delta import FORMAT as FORMAT
 from .delta import TENSORS as TENSORS

@@ -23,11 +23,12 @@ from hyperadapters.backbones import (
 )
 from hyperadapters.delta.building import build_parts, check_tasks, in_place_dtype, trains_in_place
 from hyperadapters.delta.container import at_rest, attached, check_name, register, unregister
+from hyperadapters.delta.counting import count_delta
 from hyperadapters.delta.generation import Generation
 from hyperadapters.delta.head import Head
 from hyperadapters.delta.method import Method, method_to_json
 from hyperadapters.delta.model_card import render_model_card
-from hyperadapters.delta.part import PARAMETER_KINDS, Handle, ParameterKind, Part
+from hyperadapters.delta.part import Handle, Part
 from hyperadapters.delta.task_entry import TaskEntry
 from hyperadapters.delta.task_rows import TaskRows
 from hyperadapters.layers import SEQUENCE_FIRST, AdapterIndex, not_by_row
@@ -137,6 +138,11 @@ class Delta(nn.Module):
         return self._rows.tasks
 
     @property
+    def slots(self) -> int:
+        """How many adapters a pool keeps on the adapter axis, under names of its own; 0 where no pool holds it."""
+        return self._rows.slots
+
+    @property
     def outputs(self) -> int | None:
         """The number of logits of the Delta's own task head; None if the backbone has no such head."""
         head = self.parts["head"] if "head" in self.parts else None  # noqa: SIM401
@@ -203,7 +209,7 @@ class Delta(nn.Module):
 
     def describe(self) -> dict[str, Any]:
         """Return the content of `adapter_config.json`: method, tasks, fingerprint of the backbone, sizes, versions."""
-        original, layout = self.fingerprint(), self.structure.layout
+        original, layout, counted = self.fingerprint(), self.structure.layout, count_delta(self)
         return {
             "format": FORMAT,
             "name": self.name,
@@ -218,22 +224,11 @@ class Delta(nn.Module):
                 "layout": settings.dump(layout) if layout else None,
                 "outputs": self.outputs,
             },
-            "trained": sum(self.count().values()),
-            "bytes": self.bytes(),
+            "trained": counted.trained,
+            "bytes": counted.bytes,
             "versions": library_versions(),
             **self.about,
         }
-
-    def count(self) -> dict[ParameterKind, int]:
-        """Return the number of parameters of each kind that train; after `train_only`, those of that task."""
-        totals = dict.fromkeys(PARAMETER_KINDS, 0)
-        for kind, size in self._sizes():
-            totals[kind] += size
-        return {kind: total for kind, total in totals.items() if total}
-
-    def bytes(self) -> int:
-        """Return the size of all saved tensors, in bytes."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors().values())
 
     def use(self) -> "Delta":
         """Make the backbone compute with this Delta, and put the others to rest.
@@ -430,16 +425,6 @@ class Delta(nn.Module):
             for key, tensor in part.trained(self.backbone).items()
         }
 
-    def _sizes(self) -> list[tuple[ParameterKind, int]]:
-        """Return the kind of every tensor that trains, and how many numbers it has."""
-        if self._entry is not None:
-            return self._entry.count(dict(self._named_parts()))
-        return [
-            (part.kind(key), tensor.numel())
-            for _, part in self._named_parts()
-            for key, tensor in part.trained(self.backbone).items()
-        ]
-
     def _settle(self) -> None:
         """Copy what the task of `train_only` has learned into the parts."""
         if self._entry is not None:
@@ -448,7 +433,7 @@ class Delta(nn.Module):
     def _let_train(self) -> None:
         """Enable gradients for the tensors that train; a Delta that a pool manages trains nothing."""
         for tensor in self.trained().values():
-            tensor.requires_grad_(not self._rows.slots)
+            tensor.requires_grad_(not self.slots)
 
     def _install(self) -> None:
         """Register all hooks. Those that detect the start of a pass come first, because a part may hook a stack too."""

@@ -10,10 +10,9 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
-from accelerate.utils import has_offloaded_params
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
+from hyperadapters.backbones import has_offloaded_parameters
 from hyperadapters.delta.by_row import ByRow, for_batch
 from hyperadapters.delta.part import Handle
 from hyperadapters.layers import check_by_row, not_by_row, per_row
@@ -35,6 +34,8 @@ def scales_then_adds(module: nn.Module) -> bool:
 
     Other classes may use their weight differently, such as norms that scale by 1 + weight.
     """
+    from transformers.pytorch_utils import Conv1D  # noqa: PLC0415 (slow to import)
+
     norm = type(module).forward in (nn.LayerNorm.forward, nn.RMSNorm.forward)
     return norm or isinstance(module, nn.Linear | Conv1D | nn.modules.conv._ConvNd)
 
@@ -106,7 +107,7 @@ def put_over(module: nn.Module, attribute: str, value: Tensor) -> None:
     """Shadow a parameter by an instance attribute; in an offloaded module, only once accelerate has fetched it."""
     parameter = module._parameters[attribute]
     assert parameter is not None
-    if not (parameter.is_meta and has_offloaded_params(module)):
+    if not (parameter.is_meta and has_offloaded_parameters(module)):
         object.__setattr__(module, attribute, value)
         return
     if COVERS not in module.__dict__:

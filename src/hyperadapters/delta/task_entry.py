@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from hyperadapters.delta.part import ParameterKind, Part
+from hyperadapters.delta.part import Part
 
 
 class TaskEntry(nn.Module):
@@ -31,11 +31,6 @@ class TaskEntry(nn.Module):
     def trained(self) -> dict[str, nn.Parameter]:
         """Return the entries by the names that their tensors have in saved files."""
         return {f"{name}.{key}": entry for (name, key), entry in zip(self.names, self.entries, strict=True)}
-
-    def count(self, parts: Mapping[str, Part]) -> list[tuple[ParameterKind, int]]:
-        """Return the kind of every entry, and how many numbers it has."""
-        pairs = zip(self.names, self.entries, strict=True)
-        return [(parts[name].kind(key), entry.numel()) for (name, key), entry in pairs]
 
     @contextmanager
     def spliced_into(self, name: str, part: Part) -> Iterator[None]:

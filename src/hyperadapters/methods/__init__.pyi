@@ -3,7 +3,9 @@
 from . import said as said
 from .hyperformer import HyperMethod as HyperMethod
 from .peft import Peft as Peft
+from .registry import METHOD_TYPES as METHOD_TYPES
 from .registry import METHODS as METHODS
 from .registry import attach as attach
+from .registry import count_parameters as count_parameters
 from .registry import method_from_json as method_from_json
 from .registry import method_named as method_named

@@ -1,8 +1,8 @@
-"""What every method costs to train, measured alike: Compacter's Table 3 (arXiv:2106.04647v2), done with care.
+"""Memory and time of training for every method: Compacter's Table 3 (arXiv:2106.04647v2), with fixed memory apart.
 
-The paper divides the peak memory of the largest batch that fits by its rows. That mixes what is there anyhow (weights,
-optimizer) with what an example adds. Here batches of several sizes, all rows of one length, give both: the fixed part
-and the slope of a straight line through the peaks.
+The paper divides the peak memory of the largest batch that fits by its rows. That mixes memory that is used anyway
+(weights, optimizer) with what an example adds. Here batches of several sizes, all rows of one length, give both: the
+intercept and the slope of a straight line through the peaks.
 """
 
 import statistics
@@ -26,27 +26,28 @@ from hyperadapters.backbones import (
     shape_config,
 )
 from hyperadapters.delta import Delta, Method
-from hyperadapters.methods import attach
+from hyperadapters.methods import attach, count_parameters
 from hyperadapters.training import Encoded, median_seconds, training_step
 
 TARGET_TOKENS = 2
-"""A label's digit and the end of the sequence."""
+"""Tokens of a target: a label's digit and the end of the sequence."""
 
 STEPS = 3
-"""Timed steps in each round, after one that is not counted."""
+"""Timed steps in each round, after a first one that is not counted."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One batch size."""
+    """What a step of one batch size costs."""
 
     rows: int
+    """The batch size."""
     peak: int
-    """Bytes at the peak of a step; on a CPU beyond what the process held before it."""
+    """Peak memory of a step in bytes; on a CPU, beyond what the process held before it."""
     saved: int
     """Bytes that the forward pass keeps for the backward pass: exact, on any machine."""
     seconds: float
-    """A step: the median over all rounds."""
+    """Time of a step: the median over all rounds."""
 
 
 @dataclass(frozen=True)
@@ -55,41 +56,47 @@ class MethodCost:
 
     method: str
     trained: int
+    """Trained parameters."""
     length: int
+    """Tokens of every source."""
     points: tuple[Point, ...]
 
     @property
     def line(self) -> tuple[float, float]:
-        """Fixed bytes, and bytes for each example: least squares through the peaks."""
+        """Fixed bytes, and bytes for each example: the least-squares line through the peaks."""
         slope, fixed = np.polyfit([p.rows for p in self.points], [p.peak for p in self.points], 1)
         return float(fixed), float(slope)
 
     @property
     def saved_per_row(self) -> float:
-        """Bytes kept for the backward pass for each example: the slope of the same line through those."""
+        """Bytes kept for the backward pass for each example: the slope of the line through `saved`."""
         return float(np.polyfit([p.rows for p in self.points], [p.saved for p in self.points], 1)[0])
 
     @property
     def seconds(self) -> float:
-        """A step of the largest batch."""
+        """Time of a step of the largest batch."""
         return self.points[-1].seconds
 
     @property
     def tokens_a_second(self) -> float:
-        """Source tokens, at the largest batch."""
+        """Source tokens per second, at the largest batch."""
         return self.points[-1].rows * self.length / self.seconds
 
     def largest_batch(self, memory: int) -> int:
-        """Rows that fit in so many bytes, by the line; 0 where none do."""
+        """Return the rows that fit in `memory` bytes by the line; 0 where none fit or the slope is not seen."""
         fixed, slope = self.line
         return max(0, int((memory - fixed) // slope)) if slope > 0 else 0
 
 
 def random_backbone(name: str, device: torch.device) -> PreTrainedModel:
-    """A backbone of this name's shape with random weights, frozen: what it costs does not depend on them.
+    """Return a frozen backbone with random weights, of a named one's configuration; costs depend on shapes alone.
+
+    Args:
+        name: as `load_backbone` takes it.
+        device: where to put it.
 
     Raises:
-        InputError: no such configuration, or it is no model of text.
+        InputError: there is no such configuration, or it is not one of a text model.
     """
     config = shape_config(name)
     with torch.random.fork_rng(devices=[]):
@@ -99,19 +106,26 @@ def random_backbone(name: str, device: torch.device) -> PreTrainedModel:
 
 
 def split_by_fit(backbone: str, methods: Mapping[str, Method]) -> tuple[dict[str, Method], dict[str, str]]:
-    """The methods that fit a backbone, and why each other does not: from its configuration alone.
+    """Divide methods into those that fit a backbone and those that do not, from its configuration alone.
+
+    Args:
+        backbone: as `load_backbone` takes it.
+        methods: by name.
+
+    Returns:
+        The methods that fit, and for each other one the reason why it does not.
 
     Raises:
-        InputError: no such configuration, or it is no model of text.
+        InputError: there is no such configuration, or it is not one of a text model.
     """
-    outline, fitting, others = meta_backbone(backbone), {}, {}
+    outline, fit, others = meta_backbone(backbone), {}, {}
     for name, method in methods.items():
         try:
             with attached_for(outline, method):
-                fitting[name] = method
+                fit[name] = method
         except InputError as error:
             others[name] = str(error)
-    return fitting, others
+    return fit, others
 
 
 def measure_costs(
@@ -127,17 +141,20 @@ def measure_costs(
     """Measure every method at every batch size; the methods take turns in each round, so that ratios are fair.
 
     Args:
-        backbone: frozen, on its device.
+        backbone: frozen, on the device to measure.
         methods: by the name to show.
-        batches: at least two sizes, for the line.
+        batches: batch sizes in rows, at least two, since memory is a line through them.
         length: tokens of every source.
         precision: `bf16` computes the backbone under autocast.
-        rounds: how often each method has its turn.
+        rounds: how often each method takes its turn.
         quiet: show no progress.
 
+    Returns:
+        The cost of each method, in bytes and seconds.
+
     Raises:
-        InputError: no method, fewer than two batch sizes, a method that does not fit the backbone, or a source beyond
-            its positions.
+        InputError: there is no method or fewer than two batch sizes, a method does not fit the backbone, or sources are
+            longer than its positions.
     """
     sizes = sorted(set(batches))
     if not methods:
@@ -157,9 +174,9 @@ def measure_costs(
         for _ in range(rounds):
             for name, method in methods.items():
                 with attached_for(backbone, method) as delta:
-                    trained[name] = sum(delta.count().values())
+                    trained[name] = count_parameters(delta).trained
                     for size in sizes:
-                        found[name][size].append(point(delta, size, length, precision))
+                        found[name][size].append(measure_point(delta, size, length, precision))
                         meter.advance(size * (STEPS + 1), f"{name}, {size} rows")
     return [
         MethodCost(name, trained[name], length, tuple(median_point(points) for points in by_size.values()))
@@ -169,7 +186,7 @@ def measure_costs(
 
 @contextmanager
 def attached_for(backbone: PreTrainedModel, method: Method) -> Iterator[Delta]:
-    """A Delta for a while, in training mode."""
+    """Attach a Delta inside the context, with the backbone in training mode."""
     outputs = 2 if kind_of(backbone.config) == "encoder" else None
     delta = attach(backbone, method, outputs=outputs)
     backbone.train()
@@ -181,7 +198,7 @@ def attached_for(backbone: PreTrainedModel, method: Method) -> Iterator[Delta]:
 
 
 def random_rows(backbone: nn.Module, rows: int, length: int) -> list[Encoded]:
-    """Rows of one length with random tokens."""
+    """Return rows of random tokens, all sources of one length."""
     config = backbone.config
     generator = torch.Generator().manual_seed(0)
     size = config.get_text_config().vocab_size  # type: ignore[union-attr, operator]
@@ -190,8 +207,8 @@ def random_rows(backbone: nn.Module, rows: int, length: int) -> list[Encoded]:
     return [Encoded(source, targets) for source in sources]
 
 
-def point(delta: Delta, rows: int, length: int, precision: Precision) -> Point:
-    """One batch size, measured once."""
+def measure_point(delta: Delta, rows: int, length: int, precision: Precision) -> Point:
+    """Measure one batch size once."""
     device = next(delta.backbone.parameters()).device
     pad = delta.backbone.config.pad_token_id or 0  # type: ignore[union-attr]
     batch = random_rows(delta.backbone, rows, length)
@@ -205,7 +222,7 @@ def point(delta: Delta, rows: int, length: int, precision: Precision) -> Point:
 
 
 def median_point(points: Sequence[Point]) -> Point:
-    """The medians of some rounds."""
+    """Return the medians over several rounds."""
     return Point(
         points[0].rows,
         round(statistics.median(p.peak for p in points)),
@@ -226,7 +243,7 @@ PAPER_TIME = {
     "compacter": -13.41,
     "compacter++": -26.51,
 }
-"""Table 3: time of an epoch, % more than full fine-tuning."""
+"""Compacter, Table 3: time of an epoch, in percent more than full fine-tuning."""
 
 PAPER_MEMORY = {
     "houlsby": -26.17,
@@ -236,27 +253,34 @@ PAPER_MEMORY = {
     "prompt-r": 32.31,
     "intrinsic-said": 69.89,
 }
-"""From Table 3's memory column: % more than full fine-tuning, of full fine-tuning's memory.
+"""From the memory column of Compacter, Table 3: the difference from full fine-tuning in percent of its memory.
 
-The percentages that the paper prints beside it are of the method's own memory."""
+The percentages that the paper prints beside that column are in percent of the method's own memory."""
 
 
 @dataclass(frozen=True)
 class RelativeCost:
-    """A method against full fine-tuning, in percent of it, and the paper's figure for the same."""
+    """How a method's cost differs from that of full fine-tuning, in percent, here and in the paper."""
 
     memory: float | None
-    """Of memory for each example, in percent of full fine-tuning's; None where the batches are too small to see it."""
+    """Difference of the memory for each example, in percent of full fine-tuning's; None where batches are too small to
+    show it."""
     memory_of_own: float | None
     """The same difference in percent of the method's own memory, as the paper prints it."""
     time: float | None
+    """Difference of the time of a step, in percent of full fine-tuning's."""
     paper_memory: float | None
     paper_memory_of_own: float | None
     paper_time: float | None
 
 
 def relative_to_full(cost: MethodCost, full: MethodCost | None) -> RelativeCost:
-    """How a method differs from full fine-tuning, here and in the paper."""
+    """Return how a method's cost differs from that of full fine-tuning, here and in the paper.
+
+    Args:
+        cost: of the method.
+        full: of full fine-tuning, measured on the same batches; None: only the paper's figures are returned.
+    """
     paper = PAPER_MEMORY.get(cost.method)
     of_own = None if paper is None else 100 * (paper / 100) / (1 + paper / 100)
     if full is None:

@@ -1,4 +1,4 @@
-"""The papers' own tables of trained parameters, with what we count beside what they print."""
+"""The papers' tables of trained parameters, counted anew beside what the papers print."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from torch import nn
 from transformers import AutoModelForSeq2SeqLM
 
 from hyperadapters.backbones import shape_config
-from hyperadapters.methods import attach, method_named
-from hyperadapters.training import Parameters, parameters
+from hyperadapters.delta import ParameterCount
+from hyperadapters.methods import attach, count_parameters, method_named
 
 VOCABULARY = 32_100
 """Rows of the embeddings after resizing to the tokenizer, as Compacter's code did; T5 itself has 32,128."""
 
 PaperRow = tuple[str, Mapping[str, Any], float | None]
-"""A method, what is changed in it, and the percentage that the paper prints for it, where we have it."""
+"""A preset, the fields that are changed in it, and the percentage that the paper prints, where it is known."""
 
 
 @dataclass(frozen=True)
@@ -27,32 +27,34 @@ class PaperTable:
     title: str
     backbone: str
     tasks: int
-    """Tasks of its benchmark, for the column that counts one model for all of them."""
+    """Tasks of the benchmark, for the column that counts one model for all of them."""
     rows: tuple[PaperRow, ...]
     joint: bool = False
-    """One Delta holds all tasks, and a percentage is that of one task's share."""
+    """Whether one Delta holds all tasks; percentages are then those of one task's share."""
 
 
 @dataclass(frozen=True)
 class CountedMethod:
-    """One row as we count it."""
+    """One row of a paper's table as this package counts it."""
 
     table: str
     backbone: str
     method: str
     changes: dict[str, Any]
     trained: int
+    """Trained parameters, of all tasks where the table is joint."""
     percent: float
+    """Trained parameters of one task, in percent of the backbone's."""
     printed: float | None
     """The paper's percentage."""
     total: float
-    """Backbone and all tasks' additions, in backbones, as the papers count: without the norms they train."""
+    """The backbone and the additions of all tasks, in backbones, as the papers count: without trained norms."""
     stored: float
     """The same with everything that must be stored."""
 
     @property
     def differs(self) -> bool:
-        """Whether our percentage, rounded as printed, is another."""
+        """Whether the counted percentage, rounded as printed, differs from the paper's."""
         return self.printed is not None and round(self.percent, 3) != self.printed
 
 
@@ -110,13 +112,13 @@ TABLES = (
 )
 
 
-def count_paper_methods(tables: tuple[PaperTable, ...] = TABLES) -> Iterator[CountedMethod]:
-    """Every row of the papers' tables, counted from configs alone (arXiv:2106.04647v2, arXiv:2106.04489v1)."""
-    for table in tables:
+def count_paper_methods() -> Iterator[CountedMethod]:
+    """Count every row of the papers' tables (arXiv:2106.04647v2, arXiv:2106.04489v1), from configurations alone."""
+    for table in TABLES:
         joint, deltas = (table.tasks, 1) if table.joint else (1, table.tasks)
         for method, changes, printed in table.rows:
-            found = counted(table.backbone, method, tuple(changes.items()), joint)
-            total, stored = together(found, deltas)
+            found = count_on_papers_backbone(table.backbone, method, tuple(changes.items()), joint)
+            total, stored = count_all_tasks(found, deltas)
             yield CountedMethod(
                 table.title,
                 table.backbone,
@@ -131,14 +133,16 @@ def count_paper_methods(tables: tuple[PaperTable, ...] = TABLES) -> Iterator[Cou
 
 
 @cache
-def counted(backbone: str, method: str, changes: tuple[tuple[str, Any], ...], tasks: int = 1) -> Parameters:
-    """What a method trains on one of the papers' backbones, for so many tasks at once."""
+def count_on_papers_backbone(
+    backbone: str, method: str, changes: tuple[tuple[str, Any], ...], tasks: int = 1
+) -> ParameterCount:
+    """Return what a method trains on one of the papers' backbones, with `tasks` tasks in one Delta."""
     names = [str(number) for number in range(tasks)] if tasks > 1 else []
-    return parameters(attach(papers_backbone(backbone), method_named(method, dict(changes)), tasks=names))
+    return count_parameters(attach(papers_backbone(backbone), method_named(method, dict(changes)), tasks=names))
 
 
 def papers_backbone(name: str) -> nn.Module:
-    """A T5 of the papers' vocabulary, in shape alone."""
+    """Return a T5 with the papers' vocabulary on the meta device: shapes without weights."""
     config = shape_config(name)
     config.vocab_size = VOCABULARY
     with torch.device("meta"):
@@ -146,10 +150,16 @@ def papers_backbone(name: str) -> nn.Module:
     return backbone
 
 
-def together(found: Parameters, tasks: int) -> tuple[float, float]:
-    """One backbone with the additions of all tasks, in backbones: as the papers count, and as it must be stored.
+def count_all_tasks(found: ParameterCount, tasks: int) -> tuple[float, float]:
+    """Return the parameters of one backbone with the additions of all tasks, in units of the backbone.
 
-    The papers' 1 + tasks·(added without norms)/backbone forgets that each task has norms of its own.
+    Args:
+        found: the parameters of one Delta.
+        tasks: how many Deltas there are.
+
+    Returns:
+        As the papers count, 1 + tasks·(added without norms)/backbone, which leaves out that each task has norms of its
+        own; and with everything that must be stored.
     """
     if "backbone" in found.by_kind:
         return float(tasks), float(tasks)

@@ -1,7 +1,9 @@
-"""Tables, figures and pages from results.
+"""Tables, figures and documents from result files.
 
-Read `estimates` first (what a difference is worth), then `writing`. Everything here is a function of result files.
-May import the packages above.
+Read `writing` first: `report` says which sections there are. Results become estimates (`estimates`: scores with their
+uncertainty), estimates become tables (`tables`, `row_counts`, with `notes` in words), tables become sections
+(`sections`, of what `document` and `figures` define), and `markdown`, `latex`, `html` and `drawing` write those.
+`comparison` is the short form that `train` and `compare` show. May import the packages above.
 """
 
 import lazy_loader

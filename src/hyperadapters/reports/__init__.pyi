@@ -1,11 +1,13 @@
 """What other packages use of this one; each name is imported when it is first used."""
 
-from . import figures as figures
-from .markup import Section as Section
-from .markup import in_markdown as in_markdown
-from .writing import read_results as read_results
+from .comparison import comparison_cells as comparison_cells
+from .comparison import comparison_title as comparison_title
+from .comparison import write_comparison as write_comparison
+from .document import Section as Section
+from .drawing import render_figure as render_figure
+from .markdown import markdown_section as markdown_section
+from .markdown import markdown_table as markdown_table
+from .notes import versions_differ as versions_differ
+from .reading import read_results as read_results
 from .writing import report as report
-from .writing import terminal_table as terminal_table
-from .writing import versions_differ as versions_differ
-from .writing import write_comparison as write_comparison
 from .writing import write_report as write_report

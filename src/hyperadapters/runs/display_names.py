@@ -1,4 +1,4 @@
-"""What methods are called: the nearest preset's name, and what differs from it."""
+"""Names of methods in tables: the nearest preset's, and what differs from it."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -7,23 +7,23 @@ from hyperadapters.delta import Method
 from hyperadapters.methods import METHODS, Peft
 
 SIZES = ("bottleneck", "n", "rank", "prompt_length", "intrinsic_dim")
-"""Fields of methods that say how large an adapter is."""
+"""The fields of methods that decide the size of an adapter."""
 
 
 def differing(method: Method, preset: Method) -> list[str]:
-    """Names of the fields in which two methods of one type differ."""
+    """Return the names of the fields in which two methods of one type differ."""
     names = [field.name for field in fields(method)]  # type: ignore[arg-type]
     return [name for name in names if getattr(method, name) != getattr(preset, name)]
 
 
 def nearest(method: Method) -> str:
-    """The preset that differs from a method in the fewest fields; of a type without presets, that type's name."""
+    """Return the name of the preset that differs from a method in the fewest fields; without a preset, its label."""
     same = [name for name, preset in METHODS.items() if type(preset) is type(method)]
     return min(same, key=lambda name: len(differing(method, METHODS[name])), default=method.label)
 
 
 def named(method: Method) -> tuple[str, list[str]]:
-    """The nearest preset's name with what differs from it but its size; and the sizes that differ."""
+    """Return the nearest preset's name with the differences but those of size, and the differences of size."""
     name = nearest(method)
     if isinstance(method, Peft):
         return add_to_label(name, [f"{field} = {value}" for field, value in method.config.items()]), []
@@ -37,12 +37,12 @@ def named(method: Method) -> tuple[str, list[str]]:
 
 
 def label_of(method: Method) -> str:
-    """The nearest preset's name, and what differs from it."""
+    """Return the nearest preset's name with what differs from it in brackets."""
     return add_to_label(*named(method))
 
 
 def add_to_label(label: str, changes: Sequence[str]) -> str:
-    """A label with changes in brackets, joined with those it has."""
+    """Return a label with changes in brackets, after those that it has already."""
     if not changes:
         return label
     text = ", ".join(changes)

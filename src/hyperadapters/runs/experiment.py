@@ -1,4 +1,4 @@
-"""What a run is, as data: frozen dataclasses, strict JSON both ways."""
+"""A run as data: frozen dataclasses with strict JSON both ways."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -6,114 +6,91 @@ from typing import Any
 
 from hyperadapters._utils import InputError, neighbours, settings
 from hyperadapters.backbones import EMBEDDED
-from hyperadapters.delta import Method, method_to_json
-from hyperadapters.methods import method_from_json
+from hyperadapters.delta import Method
+from hyperadapters.methods import METHOD_TYPES
 from hyperadapters.runs.task_choice import TASK_CHOICES, MixtureTask, TaskChoice
-from hyperadapters.training import LATER, Evaluation, Text, Training
+from hyperadapters.training import Evaluation, Text, Training
+
+EXPERIMENT = "experiment.json"
+"""The file of an experiment in the folder of its run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WarmStart:
-    """A trained adapter that a run goes on from, as `start_from` makes it."""
+    """The trained adapter that a run starts from; `start_from` makes it."""
 
     adapter: str
-    """Its folder."""
+    """The adapter's folder."""
     digest: str
-    """SHA-256 of its tensors' file: the run is of these weights, wherever they lie."""
+    """SHA-256 of the file of its tensors: the run starts from these weights, wherever they are moved."""
     like: str = ""
-    """The task of it that a new task starts from; empty: the mean of all."""
+    """The adapter's task whose entry a new task starts from; empty: the mean of all entries."""
     freeze: bool = False
-    """Train only what the new task has for itself."""
+    """Train the new task's own entry alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One run, whole: the same experiment gives the same result."""
+    """Everything that decides a run: on one machine, the same experiment gives the same result."""
 
-    method: Method
-    task: TaskChoice
+    method: Method = field(metadata=settings.one_of(METHOD_TYPES))
+    task: TaskChoice = field(metadata=settings.one_of(TASK_CHOICES))
     training: Training
     backbone: str = EMBEDDED
+    """A folder, a name on the Hugging Face Hub, or `embedded`: the T5 inside the package."""
     text: Text = field(default_factory=Text)
     evaluation: Evaluation = field(default_factory=Evaluation)
     start: WarmStart | None = None
-    """A trained adapter to go on from; None: a fresh one."""
+    """The trained adapter to start from; None: a new one."""
 
     def __post_init__(self) -> None:
-        """Refuse a decay that would move what is frozen."""
+        """Raise InputError for a weight decay that would move what is frozen."""
         if self.start and self.start.freeze and self.training.weight_decay:
             raise InputError(
                 f"training.weight_decay={self.training.weight_decay} would shrink the other tasks' entries, which are "
-                "to stay as they are: leave it at 0 where the rest is frozen."
+                "to stay as they are: leave it at 0 with freeze."
             )
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON; `start` where there is one."""
-        kind = next(name for name, cls in TASK_CHOICES.items() if cls is type(self.task))
-        return {
-            "method": method_to_json(self.method),
-            "task": {"type": kind, **settings.dump(self.task)},
-            "training": self.training.to_json(),
-            "backbone": self.backbone,
-            "text": settings.dump(self.text),
-            "evaluation": settings.dump(self.evaluation),
-            **({"start": settings.dump(self.start)} if self.start else {}),
-        }
+        """Return the experiment as plain JSON; the method and the task say by `type` which they are."""
+        return settings.dump(self)
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "Experiment":
-        """The experiment that `to_json` wrote.
+        """Return the experiment that `to_json` wrote.
 
         Raises:
-            InputError: fields missing, unknown or of a wrong type.
+            InputError: fields are missing, unknown or of a wrong type, or do not go together; all of them in one error.
         """
-        known = {f.name for f in fields(Experiment)}
-        if {*values, "start"} != known:
-            raise InputError(f"an experiment has the fields {', '.join(sorted(known))}; found {', '.join(values)}.")
-        wrong = [
-            name for name, value in values.items() if not isinstance(value, str if name == "backbone" else Mapping)
-        ]
-        if wrong:
-            found = ", ".join(f"{name}: {values[name]!r}" for name in wrong)
-            raise InputError(f"an experiment's backbone is a text, its other fields are JSON objects; found {found}.")
-        task = dict(values["task"])
-        task_type = TASK_CHOICES.get(str(task.pop("type", "")))
-        if task_type is None:
-            raise InputError(f"an experiment's task is of type {', '.join(TASK_CHOICES)}; found {values['task']}.")
-        return Experiment(
-            method=method_from_json(values["method"]),
-            task=settings.parse(task_type, task, "task"),
-            training=settings.parse(Training, {**LATER, **values["training"]}, "training"),
-            backbone=values["backbone"],
-            text=settings.parse(Text, values["text"], "text"),
-            evaluation=settings.parse(Evaluation, values["evaluation"], "evaluation"),
-            start=settings.parse(WarmStart, values["start"], "start") if "start" in values else None,
-        )
+        return settings.parse(Experiment, values, "")
 
 
 def apply_changes(experiment: Experiment, changes: Mapping[str, str]) -> Experiment:
-    """An experiment with some settings changed, as `--set section.key=value` names them.
+    """Return an experiment with some settings changed.
+
+    Args:
+        experiment: to change.
+        changes: path such as `training.lr` -> value as text, as `--set section.key=value` gives them.
 
     Raises:
-        InputError: unknown sections or keys (names their neighbours) or wrong types, all in one error.
+        InputError: unknown sections or keys (with the nearest ones), or wrong types; all of them in one error.
     """
-    sections: dict[str, dict[str, str]] = {"method": {}, "training": {}, "text": {}, "evaluation": {}}
-    if isinstance(experiment.task, MixtureTask):
-        sections["task"] = {}
+    sections = ["method", "training", "text", "evaluation"] + ["task"] * isinstance(experiment.task, MixtureTask)
+    by_section: dict[str, dict[str, str]] = {section: {} for section in sections}
     problems = []
     for path, value in changes.items():
         section, _, key = path.partition(".")
-        if section not in sections or not key:
-            every = [f"{s}.{f.name}" for s in sections for f in fields(getattr(experiment, s))]
-            same = [name for name in every if name.endswith(f".{key or section}")]
-            hint = f"Did you mean {' or '.join(same)}?" if same else neighbours(path, every)
-            problems.append(f"{path}: no such setting. {hint}")
+        if section in sections and key:
+            by_section[section][key] = value
         else:
-            sections[section][key] = value
+            known = [f"{s}.{f.name}" for s in sections for f in fields(getattr(experiment, s))]
+            ending = [name for name in known if name.endswith(f".{key or section}")]
+            hint = f"Did you mean {' or '.join(ending)}?" if ending else neighbours(path, known)
+            problems.append(f"{path}: no such setting. {hint}")
     changed = {}
-    for section, values in sections.items():
+    for section, values in by_section.items():
+        current = getattr(experiment, section)
         try:
-            current = getattr(experiment, section)
             is_method = isinstance(current, Method)
             changed[section] = current.changed(values) if is_method else settings.updated(current, values, section)
         except InputError as error:

@@ -1,7 +1,7 @@
 """What a run found, as one JSON file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,50 +11,70 @@ from hyperadapters.training import Cost
 RESULT = "result.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a run found; one JSON file."""
+    """What a run found; `run` writes it as one JSON file, tables and figures are made of such files."""
 
     experiment: dict[str, Any]
+    """The whole experiment, as `Experiment.to_json` gives it."""
     method: str
+    """The method's name, with what differs from the preset in brackets."""
     task: str
+    """The task's name; of a mixture, all names joined by +."""
     metrics: dict[str, dict[str, float]]
-    """By split, then metric."""
+    """By split, then metric; of a mixture, the metrics are called `task.metric`. Shares, not percent."""
+    averages: dict[str, float]
+    """By split: the mean of the metrics, of a mixture over all tasks, by which evaluations are compared."""
+    intervals: dict[str, list[float]]
+    """By metric: the 95 % interval over resampled rows of the reported split, for tasks with few rows there."""
     invalid: dict[str, float]
-    """Share of invalid answers by split."""
+    """By split: the share of answers that are none of the task's."""
     decode: str
+    """How answers were obtained: score or generate."""
     trained: int
+    """Trained parameters."""
     total: int
+    """Parameters of the backbone."""
     percent: float
+    """`trained` in percent of `total`."""
     by_kind: dict[str, int]
+    """Trained parameters by kind: adapter, norm, head, shared …"""
     bytes: int
-    seconds: float
-    """Training, its evaluations included."""
-    cost: Cost
-    """Of one training step and of generation, on the longest training rows."""
-    steps: int
-    best_step: int
-    tokens: int
-    padded_tokens: int
+    """Size of the trained tensors."""
+    rows: dict[str, int]
+    """Rows that were used, by split, of all tasks together."""
+    rows_available: dict[str, int]
+    """Rows that the tasks' splits hold, before `text.train_rows` and `text.evaluation_rows` limit them."""
     truncated: dict[str, int]
     """Rows whose source was cut, by split, of all tasks together."""
-    history: list[dict[str, Any]]
-    device: str
-    versions: dict[str, str]
-    intervals: dict[str, list[float]] = field(default_factory=dict)
-    """By metric: the 95 % interval that the reported split's rows leave, by bootstrap, where they are few."""
-    averages: dict[str, float] = field(default_factory=dict)
-    """By split: the mean of the metrics, of a mixture over all tasks, by which evaluations are compared."""
-    compilations: int = 0
+    truncated_targets: dict[str, int]
+    """Rows whose target was cut, by split, of all tasks together."""
+    seconds: float
+    """Time of training with its evaluations; of runs trained together, this one's share."""
+    cost: Cost
+    """Memory and time of one training step and of generation, on the longest training rows."""
+    steps: int
+    """Updates that were made."""
+    best_step: int
+    """The step whose weights were kept: the best on validation."""
+    tokens: int
+    """Tokens trained on, source and target."""
+    padded_tokens: int
+    """The same with padding."""
+    compilations: int
     """Graphs that torch.compile made."""
     together: int = 1
-    """How many runs were trained together; `seconds` is this one's share of theirs."""
-    truncated_targets: dict[str, int] = field(default_factory=dict)
-    """Rows whose target was cut."""
+    """How many runs were trained in one pass."""
+    history: list[dict[str, Any]]
+    """One entry for each evaluation: step, loss and metrics."""
+    device: str
+    """cpu, cuda …"""
+    versions: dict[str, str]
+    """Of this package, Python and the libraries."""
 
     @property
     def split(self) -> str:
-        """The split to report: test where there is one."""
+        """The split to report: test where there is one, else validation."""
         return "test" if "test" in self.metrics else "validation"
 
     @property
@@ -65,22 +85,28 @@ class Result:
 
 
 def read_result(folder: Path) -> Result:
-    """The result of a finished run.
+    """Return the result of a finished run.
+
+    Args:
+        folder: what `run` wrote to.
 
     Raises:
-        InputError: there is none, or its file is damaged.
+        InputError: there is no result, or its file is damaged.
     """
     return result_from_json(files.read_json(folder / RESULT), str(folder / RESULT))
 
 
 def result_from_json(values: Mapping[str, Any], where: str) -> Result:
-    """The result whose fields these are.
+    """Return the result that JSON holds.
+
+    Args:
+        values: the fields of a result.
+        where: where they were found, for errors.
 
     Raises:
-        InputError: some are missing, unknown or of a wrong type; `where` they were found is said.
+        InputError: some are missing, unknown or of a wrong type; all of them in one error.
     """
     try:
-        found = Result(**values)
-    except TypeError as error:
-        raise InputError(f"{where} is not a result of this version: {error}.") from error
-    return settings.parse(Result, vars(found), where)
+        return settings.parse(Result, values, "")
+    except InputError as error:
+        raise InputError(f"{where} is not a result of this version:\n  {error}") from error

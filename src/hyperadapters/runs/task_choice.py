@@ -1,4 +1,4 @@
-"""What a run is trained on: a named task, own files, conversations, or a mixture."""
+"""The task of a run as data: a named task, own files, conversations, or a mixture."""
 
 import math
 from dataclasses import dataclass
@@ -14,29 +14,30 @@ class NamedTask:
     """A task of the package."""
 
     name: str
-    """As `hyperadapters tasks` lists it."""
+    """A name that `hyperadapters tasks` lists."""
     data: str = ""
-    """Folder with the official files; empty: from the Hub."""
+    """The folder with the official files; empty: they come from the Hugging Face Hub."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FilesTask:
-    """A user's own files."""
+    """The user's own files: JSONL, CSV, TSV or Parquet."""
 
     train: str
     validation: str
     test: str = ""
+    """Scored once at the end; empty: validation is reported."""
     text: tuple[str, ...]
-    """Columns of the source."""
+    """The columns of the source, in their order."""
     answer: str
-    """Column of the answer."""
+    """The column of the answer."""
     classify: bool
-    """Whether the answers are classes."""
+    """Whether the answers are classes; else they are free text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InstructionsTask:
-    """A user's own files of conversations, or of prompts and responses (`instruction_task`)."""
+    """The user's own files of conversations, or of prompts and responses (`instruction_task`)."""
 
     train: str
     validation: str
@@ -48,20 +49,20 @@ class MixtureTask:
     """Several tasks of the package, trained together in one Delta."""
 
     names: tuple[str, ...]
-    """As `hyperadapters tasks` lists them."""
+    """Names that `hyperadapters tasks` lists."""
     data: str = ""
-    """Folder with the official files of all of them; empty: from the Hub."""
+    """The folder with the official files of all tasks; empty: they come from the Hugging Face Hub."""
     temperature: float = 10.0
-    """T of p ∝ (N/ΣN)^(1/T), by which tasks are drawn (`Mixture`)."""
+    """T of p ∝ (N/ΣN)^(1/T), with which a batch's task is drawn (`Mixture`)."""
 
     def __post_init__(self) -> None:
-        """Refuse what no JSON holds."""
+        """Raise InputError for a temperature that JSON cannot hold."""
         if not math.isfinite(self.temperature):
             raise InputError(f"task.temperature={self.temperature}: a number, such as 10; 1e9 draws all tasks alike.")
 
 
 TaskChoice = NamedTask | FilesTask | InstructionsTask | MixtureTask
-"""What a run is trained on."""
+"""The task of a run."""
 
 TASK_CHOICES: dict[str, type[TaskChoice]] = {
     "named": NamedTask,
@@ -69,21 +70,21 @@ TASK_CHOICES: dict[str, type[TaskChoice]] = {
     "instructions": InstructionsTask,
     "mixture": MixtureTask,
 }
-"""What the JSON of an experiment calls each."""
+"""By the `type` that the JSON of an experiment gives them."""
 
 
 def text_for(task: TaskChoice) -> Text:
-    """The lengths to start from: the papers' for their tasks, longer ones for instructions and for free text."""
+    """Return the lengths to start from: the papers' for their tasks, longer ones for instructions and free text."""
     if isinstance(task, InstructionsTask):
         return Text(source_length=512, target_length=256)
     return Text(target_length=64) if isinstance(task, FilesTask) and not task.classify else Text()
 
 
 def task_definitions(task: TaskChoice) -> tuple[list[Task], Path | None]:
-    """The task itself, or all of a mixture, and the folder of their official files.
+    """Return the task, or all tasks of a mixture, and the folder of their official files, if any.
 
     Raises:
-        InputError: no such task or files.
+        InputError: there is no such task, or there are no such files.
     """
     if isinstance(task, NamedTask | MixtureTask):
         names = task.names if isinstance(task, MixtureTask) else (task.name,)
@@ -97,7 +98,10 @@ def task_definitions(task: TaskChoice) -> tuple[list[Task], Path | None]:
 
 
 def task_name(task: TaskChoice) -> str:
-    """What results call a task: its name or names, or that of its training file or the folder of `train.*`."""
+    """Return the name of a task in results: its own, a mixture's joined by +, or one made of its training file.
+
+    Own files are called by the training file's name without endings; by the folder's name where that is `train`.
+    """
     if isinstance(task, MixtureTask):
         return "+".join(task.names)
     if isinstance(task, NamedTask):

@@ -1,4 +1,4 @@
-"""Going on from a trained adapter: another task in one that holds several, or the same weights trained further."""
+"""Starting from a trained adapter: a new task is added to one of several tasks, one of a single task goes on."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,26 +15,26 @@ from hyperadapters.storage import load, read_config
 
 
 def start_from(folder: str | Path, like: str = "", *, freeze: bool = False) -> WarmStart:
-    """The start of an experiment that goes on from a saved adapter.
+    """Return the `start` of an experiment that begins with the weights of a saved adapter.
 
-    Where the adapter holds several tasks, one that it does not know yet is added to them with an entry of its own
-    (few-shot transfer: HyperFormer, arXiv:2106.04489v1, §3). An adapter of one task is trained further as it is.
+    A task that an adapter of several tasks does not know yet is added with an entry of its own (few-shot transfer:
+    HyperFormer, arXiv:2106.04489v1, §3). An adapter of one task is trained further.
 
     Args:
-        folder: what `train` or `Delta.save` wrote.
-        like: the task that the new one starts from, the last part of its name will do; empty: the mean of all.
-        freeze: train only what the new task has for itself.
+        folder: what `run`, `hyperadapters train` or `Delta.save` wrote.
+        like: the adapter's task whose entry the new task starts from, by its full name or the last part of it; empty:
+            the mean of all entries.
+        freeze: train the new task's own entry alone.
 
     Raises:
-        InputError: there is no adapter, it knows no such task, or it holds one task alone where `like` or `freeze`
-            ask for more.
+        InputError: there is no adapter, it holds no such task, or it is of one task and `like` or `freeze` is given.
     """
     folder = Path(folder)
     tasks = read_config(folder)["tasks"]
     if not tasks and (like or freeze):
         raise InputError(
-            f"the adapter at {folder} holds one task, so all of it is that task's: there is no other to start from "
-            "and nothing shared to freeze. Start from it as it is."
+            f"the adapter at {folder} holds one task: there is no other task to start from and nothing shared to "
+            "freeze. Leave out like and freeze (--init-task and --freeze)."
         )
     return WarmStart(
         adapter=str(folder),
@@ -54,15 +54,15 @@ def load_warm_start(
     forms: Mapping[str, dict[str, Any]],
     precision: Precision = "fp32",
 ) -> Delta:
-    """The Delta that a run goes on from, on its backbone, with the run's tasks.
+    """Load the adapter that a run starts from onto its backbone, and add the run's new tasks to it.
 
     Args:
-        start: what `start_from` made.
+        start: from `start_from`.
         backbone: the one that the adapter was trained on.
-        method: the experiment's, which is the adapter's own.
-        name: what to call the Delta.
-        outputs: of the head that the tasks need, on a backbone that has one.
-        forms: the run's tasks, as the saved adapter is to describe them.
+        method: the experiment's, which must be the adapter's.
+        name: the Delta's.
+        outputs: the size of the head that the tasks need; None on a backbone without a head of the Delta's own.
+        forms: the run's tasks, by name, as the saved adapter is to describe them.
         precision: the type to hold the Delta in, whatever it was saved in.
 
     Raises:
@@ -90,7 +90,7 @@ def load_warm_start(
 
 
 def check_start(start: WarmStart, config: Mapping[str, Any], method: Method, tasks: Mapping[str, Any]) -> None:
-    """Raise InputError unless a run of this method can go on from an adapter with these tasks."""
+    """Raise InputError unless a run of this method with these tasks can start from an adapter with this config."""
     folder, known = Path(start.adapter), config["tasks"]
     digest = files.digest(folder / TENSORS)
     if digest != start.digest:

@@ -1,7 +1,7 @@
 """Answers from saved adapters: one, several in turn, or thousands in one batch.
 
-Read `predictor` first, then `pool` (adapters in slots of one contraction) and `batcher` (rows of many tasks,
-batched). May import the packages above.
+Read `predictor` first, then `pool` (adapters in the slots of one Delta) and `folder_predictor` (a folder of adapters
+answers rows of many tasks); `saved_tasks` reads what an adapter says of its task. May import the packages above.
 """
 
 import lazy_loader

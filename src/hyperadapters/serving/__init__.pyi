@@ -1,5 +1,5 @@
 """What other packages use of this one; each name is imported when it is first used."""
 
-from .batcher import open_predictor as open_predictor
+from .folder_predictor import open_predictor as open_predictor
+from .prediction_file import write_predictions as write_predictions
 from .predictor import Predictor as Predictor
-from .predictor import write_predictions as write_predictions

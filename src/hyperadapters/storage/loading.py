@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hyperadapters._utils import InputError, files, settings
 from hyperadapters.backbones import (
@@ -15,12 +14,13 @@ from hyperadapters.backbones import (
     Layout,
     ModelStructure,
     StorageDtype,
-    default_device,
-    load_backbone,
     read_structure,
 )
 from hyperadapters.delta import CONFIG, FORMAT, TENSORS, Delta, Method, at_rest, build_parts, check_name, check_tasks
 from hyperadapters.methods import HyperMethod, attach, method_from_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def held_in(config: dict[str, Any]) -> bool:
 
 def backbone_of(
     config: Mapping[str, Any], other: str | None = None, device: str | torch.device | None = None
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """Load the backbone that a saved adapter was trained on, in the precision that it had then, and its tokenizer.
 
     Args:
@@ -94,6 +94,8 @@ def backbone_of(
     Raises:
         InputError: as `load_backbone`.
     """
+    from hyperadapters.backbones import default_device, load_backbone  # noqa: PLC0415 (they import transformers)
+
     entry = config["backbone"]
     where = default_device() if device is None else device
     return load_backbone(other or entry["name"], precision=entry["precision"], device=where)
@@ -172,9 +174,20 @@ def outline(
     folder: Path,
     structure: ModelStructure,
     outputs: int | None,
-    tasks: tuple[str, ...],
+    tasks: tuple[str, ...] = (),
+    slots: int = 0,
 ) -> Delta:
     """Make a Delta of shapes only, on the meta device, so that sizes in a damaged file take no memory.
+
+    Args:
+        backbone: the model that it is for; nothing is attached.
+        method: as the file states it.
+        name: the Delta's name.
+        folder: of the adapter, for errors.
+        structure: of the backbone.
+        outputs: number of logits of the Delta's own head, or None.
+        tasks: names on the adapter axis.
+        slots: length of the adapter axis of a pool, which has no names there.
 
     Raises:
         InputError: the method does not fit the backbone, or its sizes are impossible.
@@ -182,10 +195,10 @@ def outline(
     method.check(structure)
     try:
         with torch.device("meta"):
-            parts = build_parts(backbone, method, structure, outputs, len(tasks))
+            parts = build_parts(backbone, method, structure, outputs, slots or len(tasks))
     except (RuntimeError, OverflowError, TypeError) as error:
         raise InputError(f"{folder / CONFIG} asks for impossible sizes: {method}. Use an intact copy.") from error
-    return Delta(backbone, method, name, structure, parts, tasks)
+    return Delta(backbone, method, name, structure, parts, tasks, slots)
 
 
 EMBEDDINGS = "adapters.tasks"

@@ -1,7 +1,7 @@
-"""The jobs of a sweep on a Ray cluster: one task a run, with its share of CPUs and GPUs.
+"""The jobs of a sweep on a Ray cluster: each run is a task with its share of CPUs and GPUs.
 
-Nodes need not share a disk: a run works in a folder of its node's own, and its files travel to and from the driver as
-bytes. The driver holds the lock of each run under way, so a folder may be shared with other sweeps, of either engine.
+Nodes need not share a disk: a run works in a temporary folder of its node, and its files travel to and from the driver
+as bytes. The driver holds the lock of each run under way, so several sweeps may share a folder, local ones too.
 """
 
 import contextlib
@@ -14,43 +14,46 @@ from typing import Any
 
 from hyperadapters._utils import InputError, files
 from hyperadapters.runs import RESULT
-from hyperadapters.sweeps.executors import Executor, Progress, run_on_slots
-from hyperadapters.sweeps.worker import DiedError, Job, Report, attempt, discard, with_lock
+from hyperadapters.sweeps.attempts import attempt, with_lock
+from hyperadapters.sweeps.executors import Executor, run_on_slots
+from hyperadapters.sweeps.jobs import DiedError, Job, Report, discard
+from hyperadapters.sweeps.progress import Progress
 
 Files = dict[str, bytes]
 """A job's files by their path in the sweep's folder."""
 
 
-def on_ray(*, cpus: float = 1.0, gpus: float | None = None, most: int | None = None) -> Executor:
-    """Jobs as tasks of the Ray cluster that `RAY_ADDRESS` names, or of the one on this machine, started if need be.
+def ray_executor(*, cpus: float = 1.0, gpus: float | None = None, most: int | None = None) -> Executor:
+    """Return an executor that runs jobs as tasks of a Ray cluster.
 
-    Every node needs this package and the tasks' data under the same path. A task that is lost with its node is a
-    failure, and is tried once more on another.
+    The cluster is the one that `RAY_ADDRESS` names, else one on this machine, which is started if none runs. Every node
+    needs this package and the tasks' data under the same path. A task that is lost with its node counts as a failed
+    attempt and is retried once on another node.
 
     Args:
-        cpus: each run's share.
-        gpus: likewise, also a part of one; by default one where the cluster has any.
-        most: runs at a time; by default as many as the cluster has room for when the sweep begins.
+        cpus: CPUs of each run, more than 0.
+        gpus: GPUs of each run, perhaps a part of one; None: one where the cluster has any.
+        most: runs at a time; None: as many as the cluster has room for when the sweep begins.
 
     Raises:
-        InputError: a share of nothing, or Ray is not installed; when the sweep begins, no node has room for a run.
+        InputError: a share is not positive, or Ray is not installed; when the sweep begins: no node has room for a run.
     """
     if cpus <= 0 or (gpus or 0) < 0:
         raise InputError(f"--cpus {cpus:g} --gpus {gpus or 0:g}: a run needs some of a CPU, and 0 or more of a GPU.")
     ray = imported_ray()
 
-    def engine(jobs: Sequence[Job], progress: Progress) -> Generator[Report]:
+    def carry_out(jobs: Sequence[Job], progress: Progress) -> Generator[Report]:
         with connected(ray):
             share = share_of(ray.cluster_resources(), cpus, gpus)
             count = min(slot_resources(ray.nodes(), share), most or len(jobs), len(jobs))
             task = ray.remote(num_cpus=share["CPU"], num_gpus=share["GPU"], max_retries=0)(attempt_away)
             yield from run_on_slots([RaySlot(ray, task) for _ in range(count)], jobs, progress)
 
-    return engine
+    return carry_out
 
 
 def imported_ray() -> Any:
-    """The module.
+    """Import and return ray.
 
     Raises:
         InputError: it is not installed.
@@ -67,7 +70,7 @@ def imported_ray() -> Any:
 
 @contextlib.contextmanager
 def connected(ray: Any) -> Generator[None]:
-    """A connection to the cluster, ended again if it was made here."""
+    """Connect to the cluster; a connection that was made here is closed again."""
     ours = not ray.is_initialized()
     if ours:
         ray.init(log_to_driver=False, include_dashboard=False)
@@ -79,15 +82,15 @@ def connected(ray: Any) -> Generator[None]:
 
 
 def share_of(cluster: Mapping[str, float], cpus: float, gpus: float | None) -> dict[str, float]:
-    """What one run gets: a GPU where the cluster has any, unless it was said."""
+    """Return the CPUs and GPUs of one run; without `gpus`, one GPU where the cluster has any."""
     return {"CPU": cpus, "GPU": float(cluster.get("GPU", 0) > 0) if gpus is None else gpus}
 
 
 def slot_resources(nodes: Sequence[Mapping[str, Any]], share: Mapping[str, float]) -> int:
-    """How many runs the living nodes hold at a time.
+    """Return how many runs fit on the living nodes at a time.
 
     Raises:
-        InputError: none.
+        InputError: not even one fits.
     """
     living = [node["Resources"] for node in nodes if node["Alive"]]
     wanted = {kind: amount for kind, amount in share.items() if amount}
@@ -100,7 +103,7 @@ def slot_resources(nodes: Sequence[Mapping[str, Any]], share: Mapping[str, float
 
 
 class RaySlot:
-    """One task of the cluster at a time."""
+    """A slot of the cluster: one task at a time."""
 
     def __init__(self, ray: Any, task: Any) -> None:
         self.ray, self.task = ray, task
@@ -108,15 +111,15 @@ class RaySlot:
         self.stopping = False
 
     def do(self, job: Job) -> Report:
-        """Have a job attempted by a task, with what there is of it already.
+        """Attempt a job in a task, which gets the files that there are of it already, and return its report.
 
         Raises:
             DiedError: the task was lost, with its process or its node.
         """
-        return with_lock(job, self.send)
+        return with_lock(job, self._send)
 
-    def send(self, job: Job) -> Report:
-        """The task's report; its files are then in the sweep's folder."""
+    def _send(self, job: Job) -> Report:
+        """Return the task's report, after its files were written to the sweep's folder."""
         self.reference = self.task.remote(asdict(job), read_files(job))
         try:
             report, found = self.ray.get(self.reference)
@@ -135,26 +138,26 @@ class RaySlot:
             self.ray.cancel(self.reference)
 
     def close(self) -> None:
-        """Nothing: the cluster stays."""
+        """Do nothing: the cluster stays."""
 
 
 def attempt_away(values: dict[str, Any], before: Files) -> tuple[dict[str, Any], Files]:
-    """Attempt a job on this node, in a folder that is then removed; the report as plain data, and the files."""
+    """Attempt a job on this node in a temporary folder; return the report as plain data, and the files."""
     with tempfile.TemporaryDirectory(prefix="hyperadapters-") as folder:
-        job = replace(Job(**values), folder=folder, beside={})  # the node gives back one run's files
+        job = replace(Job(**values), folder=folder, pack={})  # the node gives back one run's files
         write_files(job, before)
         report = attempt(job)
         return asdict(report), read_files(job)
 
 
 def read_files(job: Job) -> Files:
-    """The job's own folder and the record of its failures, as far as there are any."""
-    paths = [path for path in (job.failures, *job.place.rglob("*")) if path.is_file()]
+    """Return the files of the job's folder and the record of its failures, as far as there are any."""
+    paths = [path for path in (job.failure_file, *job.place.rglob("*")) if path.is_file()]
     return {path.relative_to(job.folder).as_posix(): path.read_bytes() for path in paths}
 
 
 def write_files(job: Job, found: Files) -> None:
-    """Put such files in the place of what there was, the result last: it says that the rest is there."""
+    """Replace a job's files by these; the result is written last, since it says that the rest is there."""
     discard(job.place)
     for name in sorted(found, key=lambda name: name.endswith(f"/{RESULT}")):
         path = Path(job.folder) / name

@@ -1,4 +1,4 @@
-"""Which setting of a method to report: chosen on validation alone, as a pure function of results."""
+"""The setting of each method to report: chosen on validation alone, as a pure function of results."""
 
 import json
 from collections import defaultdict
@@ -9,8 +9,9 @@ from statistics import mean
 from typing import Any
 
 from hyperadapters.runs import Result
+from hyperadapters.sweeps.paths import setting_at, without_paths
 
-SEED = ("training", "seed")
+SEED = "training.seed"
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,10 @@ class Choice:
 def select(
     results: Sequence[Result], vary: Sequence[str] = ("training.lr",), *, per_task: bool = False
 ) -> list[Choice]:
-    """For each method, the setting that is best on validation; test scores are never looked at.
+    """Choose for each method the setting with the best mean validation score; test scores are not used.
 
     The papers choose one rate for a method over all tasks (Compacter, arXiv:2106.04647v2, appendix A). The best epoch
-    of every run was chosen on validation too, when it was made.
+    of each run was chosen on validation too, during training.
 
     Args:
         results: runs that may differ in method, task, backbone, seed and settings.
@@ -45,43 +46,43 @@ def select(
         per_task: choose for each task by itself.
 
     Returns:
-        One choice for each group of results that are alike but for the varied settings, the seed, what belongs to the
-        task (`OF_THE_TASK`, where validation chooses too) and, unless `per_task`, the task. Settings that lack a task
-        or seed which another setting has take no part; where all lack one, those with most runs are compared on what
-        they share. They are named.
+        One choice for each group of results that differ only in the varied settings, the seed, what belongs to a
+        task's recipe (`RECIPE`, of which validation chooses one for each task) and, unless `per_task`, the task. A
+        setting that lacks a task or seed which another has takes no part and is named as incomplete; where all lack
+        one, those with the most runs are compared on the runs that they share.
     """
     groups: dict[str, list[Result]] = defaultdict(list)
-    for result in named_apart(results):
+    for result in distinguish_tasks(results):
         groups[group_of(result, vary, per_task=per_task)].append(result)
     return [choose(group, found, vary) for group, found in groups.items()]
 
 
-def named_apart(results: Sequence[Result]) -> list[Result]:
-    """The results, those of own files whose name another task has too called by folder and answer besides."""
+def distinguish_tasks(results: Sequence[Result]) -> list[Result]:
+    """Return the results with distinct task names: own files of one name get their folder and answer column added."""
     alike: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for result in results:
         if result.experiment["task"] not in alike[result.task]:
             alike[result.task].append(result.experiment["task"])
-    return [replace(result, task=called(result, alike[result.task])) for result in results]
+    return [replace(result, task=distinct_name(result, alike[result.task])) for result in results]
 
 
-def called(result: Result, alike: Sequence[Mapping[str, Any]]) -> str:
-    """What to call a run's task among those of its name; numbered where folder and answer are the same too."""
+def distinct_name(result: Result, alike: Sequence[Mapping[str, Any]]) -> str:
+    """Return a name for a run's task among those of the same name; with a number where folder and answer agree too."""
     task = result.experiment["task"]
     if len(alike) == 1 or "train" not in task:
         return result.task
-    same = [other for other in alike if "train" in other and about(other) == about(task)]
+    same = [other for other in alike if "train" in other and folder_and_answer(other) == folder_and_answer(task)]
     number = [str(same.index(task) + 1)] if len(same) > 1 else []
-    return f"{result.task} ({', '.join([*about(task), *number])})"
+    return f"{result.task} ({', '.join([*folder_and_answer(task), *number])})"
 
 
-def about(task: Mapping[str, Any]) -> list[str]:
-    """The folder of a task of own files, and its column of the answer."""
+def folder_and_answer(task: Mapping[str, Any]) -> list[str]:
+    """Return the name of the folder of a task of own files, and its answer column, as far as there are any."""
     return [part for part in (Path(task["train"]).parent.name, task.get("answer")) if part]
 
 
 def choose(group: str, results: Sequence[Result], vary: Sequence[str]) -> Choice:
-    """The best setting of one group."""
+    """Return the choice of one group."""
     found: dict[str, dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
     for result in results:
         found[setting_of(result, vary)][result.task].append(result)
@@ -110,10 +111,10 @@ def choose(group: str, results: Sequence[Result], vary: Sequence[str]) -> Choice
 
 
 def best_recipe(results: Sequence[Result]) -> list[Result]:
-    """Of one task's runs, those of one recipe (epochs, batch, lengths): most seeds, then best on validation."""
+    """Return those of one task's runs that share a recipe: the one with most seeds, then best on validation."""
     recipes: dict[str, dict[int, Result]] = defaultdict(dict)
     for result in results:
-        recipes[recipe_of(result)][case_of(result)[1]] = result
+        recipes[task_recipe(result)][case_of(result)[1]] = result
 
     def rank(recipe: str) -> tuple[int, float]:
         runs = recipes[recipe].values()
@@ -122,35 +123,27 @@ def best_recipe(results: Sequence[Result]) -> list[Result]:
     return list(recipes[max(sorted(recipes), key=rank)].values())
 
 
-def recipe_of(result: Result) -> str:
-    """What belongs to the task, as JSON."""
-    return json.dumps({path: field_of(result.experiment, path) for path in OF_THE_TASK}, sort_keys=True)
+def task_recipe(result: Result) -> str:
+    """Return the settings of `RECIPE` as JSON."""
+    return json.dumps({path: setting_at(result.experiment, path) for path in RECIPE}, sort_keys=True)
 
 
 def validation_score(result: Result) -> float:
-    """Mean of the task's metrics on validation, by which epochs are chosen too."""
+    """Return the mean of the task's metrics on validation, by which epochs are chosen too."""
     return mean(result.metrics["validation"].values())
 
 
 def case_of(result: Result) -> tuple[str, int]:
-    """The task and the seed."""
+    """Return the task and the seed."""
     return result.task, result.experiment["training"]["seed"]
 
 
 def setting_of(result: Result, vary: Sequence[str]) -> str:
-    """The varied fields, as JSON."""
-    return json.dumps({path: field_of(result.experiment, path) for path in vary})
+    """Return the varied settings as JSON; null where the method has no such field."""
+    return json.dumps({path: setting_at(result.experiment, path) for path in vary})
 
 
-def field_of(experiment: Mapping[str, Any], path: str) -> Any:
-    """A field by its path; None where the method has no such field."""
-    value: Any = experiment
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
-
-
-OF_THE_TASK = (
+RECIPE = (
     "text",
     "training.epochs",
     "training.steps",
@@ -160,24 +153,18 @@ OF_THE_TASK = (
     "training.checkpoint_seconds",
     "evaluation",
 )
-"""What a recipe sets for each task."""
+"""Paths of the settings that may differ by task."""
 
 WHEREABOUTS = ("task.data", "start.adapter", "start.digest", "start.like")
-"""Where files lie, and which trained adapter of a seed, and which of its tasks, a run went on from."""
+"""Paths of where files are, and of which trained adapter, and which of its tasks, a run started from."""
 
 
 def group_of(result: Result, vary: Sequence[str], *, per_task: bool) -> str:
-    """The experiment without what is varied, without the seed and, unless `per_task`, without its task.
+    """Return what makes a group, as JSON: the experiment without seed, varied settings and, unless `per_task`, task.
 
-    A mixture's tasks stay: one model of eight tasks is not another of two.
+    A mixture's tasks stay: a model of eight tasks and one of two are never compared.
     """
-    left = json.loads(json.dumps(result.experiment))
-    for path in (*vary, ".".join(SEED), *OF_THE_TASK, *WHEREABOUTS):
-        *sections, name = path.split(".")
-        place = left
-        for section in sections:
-            place = place.get(section, {})
-        place.pop(name, None)
+    left = without_paths(result.experiment, (*vary, SEED, *RECIPE, *WHEREABOUTS))
     if not per_task and "names" not in left["task"]:
         left.pop("task")
     return json.dumps(left, sort_keys=True)

@@ -1,4 +1,4 @@
-"""Many experiments: each in a folder of its own, named after what it is; what is done is never done again."""
+"""`sweep(experiments, folder)`: each experiment runs in a folder named by its key; what is done is not run again."""
 
 import contextlib
 import sys
@@ -10,30 +10,33 @@ from rich.live import Live
 
 from hyperadapters._utils import console, files
 from hyperadapters.runs import RESULT, Experiment, Result, read_result
-from hyperadapters.sweeps.executors import Executor, Progress, on_this_machine
+from hyperadapters.sweeps.executors import Executor
+from hyperadapters.sweeps.in_turn import check_methods
+from hyperadapters.sweeps.jobs import Job, Report, past_failures, settled
+from hyperadapters.sweeps.keys import experiment_key
 from hyperadapters.sweeps.packing import packs
-from hyperadapters.sweeps.plan import check_methods, key
-from hyperadapters.sweeps.worker import Job, Report, failures, settled
+from hyperadapters.sweeps.processes import local_executor
+from hyperadapters.sweeps.progress import Progress
 from hyperadapters.training import check_trackers
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep came to."""
+    """The results of a sweep, and the runs that have none."""
 
     results: dict[str, Result]
-    """By key, in the order of the experiments."""
+    """By key (`experiment_key`), in the order of the experiments."""
     failed: dict[str, str]
-    """Key -> why."""
+    """Key -> why the run failed."""
     elsewhere: tuple[str, ...]
-    """Keys of runs that another process is at."""
+    """Keys of the runs that another process has."""
 
 
 def sweep(
     experiments: Sequence[Experiment],
     folder: str | Path,
     *,
-    engine: Executor | None = None,
+    executor: Executor | None = None,
     retry: bool = False,
     keep: bool = False,
     track: Sequence[str] = (),
@@ -42,83 +45,83 @@ def sweep(
 ) -> SweepResult:
     """Run every experiment that has no result in `folder` yet; each ends as `folder/<key>/result.json`.
 
-    It may be killed at any moment, itself or its processes, and started again: runs that were cut short go on from
-    their checkpoint. Several sweeps may share a folder. A run that fails is tried once more, then its reasons stand in
-    `folder/<key>.failed.json` and it is left alone.
+    A sweep or its processes may be killed at any moment; started again, unfinished runs go on from their checkpoints.
+    Several sweeps may share a folder. A run that fails is retried once; after that `folder/<key>.failed.json` says why,
+    and later sweeps pass it over.
 
     Args:
-        experiments: in the order to run them; equal ones count once.
-        folder: where results lie.
-        engine: who carries them out; one process of this machine by default.
-        retry: try again what failed for good.
-        keep: keep the trained adapters too.
-        track: trackers that follow each run.
-        pack: train together what differs in rate, seed, order or training rows alone (`packed`), in so many packs at
-            least, for as many processes; 0: each run by itself, as those that trackers follow always are.
+        experiments: in the order to run them; equal ones are run once.
+        folder: where the results go.
+        executor: what carries the runs out, `local_executor(n)` or `ray_executor()`; None: one process of this machine.
+        retry: run again what failed for good.
+        keep: keep the trained adapters, not the results alone.
+        track: names of the trackers that follow each run.
+        pack: train in one pass the runs that differ only in rate, seed, order or training rows, divided into at least
+            `pack` packs, one for each process; 0, or with trackers: each run by itself.
         quiet: show nothing.
 
     Raises:
-        InputError: a method does not fit its backbone, a tracker is not there, or the folder cannot be
-            written; nothing has run then.
+        InputError: a method does not fit its backbone, a tracker is not installed, or the folder cannot be written;
+            nothing has run then.
     """
     folder = Path(folder)
-    planned = {key(experiment): experiment for experiment in experiments}
+    planned = {experiment_key(experiment): experiment for experiment in experiments}
     check_trackers(track)
     check_methods(planned.values())
     files.make_output(folder)
     jobs = [Job(name, e.to_json(), str(folder), keep, track) for name, e in planned.items()]
     if retry:
         for job in jobs:
-            job.failures.unlink(missing_ok=True)
+            job.failure_file.unlink(missing_ok=True)
     todo = [job for job in jobs if not (job.place / RESULT).exists()]
     progress = Progress(len(jobs), done=len(jobs) - len(todo))
     busy = []
-    for some in in_packs(todo, planned, pack) if pack and not track else [todo]:
-        reports = reported(some, engine or on_this_machine(1), progress)
-        with showing(progress, quiet=quiet), contextlib.closing(reports):
+    for turn in split_turns(todo, planned, pack) if pack and not track else [todo]:
+        reports = carry_out(turn, executor or local_executor(1), progress)
+        with live_progress(progress, quiet=quiet), contextlib.closing(reports):
             for report in reports:
                 progress.ended(report)
                 if report.outcome == "busy":
                     busy.append(report.key)
                 if not quiet:
-                    say(report, progress)
+                    print_report(report, progress)
     over = [ended for job in jobs if (ended := settled(job))]
     results = {ended.key: read_result(folder / ended.key) for ended in over if ended.outcome == "done"}
     failed = {ended.key: ended.reason for ended in over if ended.outcome == "failed"}
     return SweepResult(results, failed, tuple(busy))
 
 
-def reported(jobs: Sequence[Job], engine: Executor, progress: Progress) -> Generator[Report]:
-    """A report of each job: at once where there is nothing left to do, else when the engine has carried it out."""
+def carry_out(jobs: Sequence[Job], executor: Executor, progress: Progress) -> Generator[Report]:
+    """Yield a report of each job: first of those that are settled, then of the others as the executor ends them."""
     over = {job.key: report for job in jobs if (report := settled(job))}
     yield from over.values()
     left = [job for job in jobs if job.key not in over]
     if left:
-        yield from engine(left, progress)
+        yield from executor(left, progress)
 
 
-def in_packs(jobs: Sequence[Job], experiments: Mapping[str, Experiment], least: int) -> tuple[list[Job], list[Job]]:
-    """Jobs in two turns: those of the first bring others with them, which the second finds done, or runs by themselves.
+def split_turns(jobs: Sequence[Job], experiments: Mapping[str, Experiment], least: int) -> tuple[list[Job], list[Job]]:
+    """Divide jobs into two turns: the first runs each pack as one job, the second what a pack has left undone.
 
-    What has failed before is run by itself.
+    A run that failed before is in no pack.
     """
-    found = packs({job.key: experiments[job.key] for job in jobs if not failures(job)}, least)
-    brought = {first: {key: experiments[key].to_json() for key in others} for first, *others in found}
-    others = {key for beside in brought.values() for key in beside}
-    first = [replace(job, beside=brought.get(job.key, {})) for job in jobs if job.key not in others]
-    return first, [job for job in jobs if job.key in others]
+    found = packs({job.key: experiments[job.key] for job in jobs if not past_failures(job)}, least)
+    rest_of = {leader: {key: experiments[key].to_json() for key in others} for leader, *others in found}
+    later = {key for rest in rest_of.values() for key in rest}
+    first = [replace(job, pack=rest_of.get(job.key, {})) for job in jobs if job.key not in later]
+    return first, [job for job in jobs if job.key in later]
 
 
-def in_words(swept: SweepResult, folder: Path) -> list[str]:
-    """What a sweep came to, line by line."""
+def describe_sweep(swept: SweepResult, folder: Path) -> list[str]:
+    """Return lines that say what a sweep has done, what failed and why."""
     lines = [f"failed: {name}: {reason}" for name, reason in swept.failed.items()]
-    lines += [f"another process is at it: {name}" for name in swept.elsewhere]
+    lines += [f"another process runs it: {name}" for name in swept.elsewhere]
     return [*lines, f"{len(swept.results)} done, {len(swept.failed)} failed; results: {folder}/*/{RESULT}"]
 
 
 @contextlib.contextmanager
-def showing(progress: Progress, *, quiet: bool) -> Iterator[None]:
-    """The live view in a terminal; elsewhere the lines of `say` must do."""
+def live_progress(progress: Progress, *, quiet: bool) -> Iterator[None]:
+    """Show the progress live in a terminal; elsewhere `print_report` says what ended."""
     if quiet or not sys.stderr.isatty():
         yield
         return
@@ -126,8 +129,8 @@ def showing(progress: Progress, *, quiet: bool) -> Iterator[None]:
         yield
 
 
-def say(report: Report, progress: Progress) -> None:
-    """A line for each run that ended."""
-    what = {"done": "done", "failed": f"failed: {report.reason}", "busy": "another process is at it"}
+def print_report(report: Report, progress: Progress) -> None:
+    """Print a line about a run that ended."""
+    what = {"done": "done", "failed": f"failed: {report.reason}", "busy": "another process runs it"}
     line = f"[{progress.done + progress.failed}/{progress.total}] {report.key}  "
     console.print(f"{line}{what.get(report.outcome, report.outcome)}  ({progress.left()})")

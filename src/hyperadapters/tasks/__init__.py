@@ -1,7 +1,8 @@
 """Tasks as data: text, labels, splits, metrics, and where rows come from.
 
-Read `task` first, then `glue` as an example; `readers` reads a user's own files, `sources` the official ones. A new
-task is one entry in a file here; `registry` finds it. May import `_utils` alone.
+Read `task` first, then `glue` as an example: a task has a form (`task_format`) with a target (`targets`), metrics, a
+source (`sources`) and a split (`splits`). `own_files` and `instructions` make tasks of your files, which `readers` and
+`file_formats` read. A new task is one entry in a file here; `registry` finds it. May import `_utils` alone.
 """
 
 import lazy_loader

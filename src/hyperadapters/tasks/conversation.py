@@ -12,7 +12,7 @@ ROLES = ("system", "user", "assistant")
 
 
 def read_conversation(turns: Any) -> tuple[Turn, ...]:
-    """The turns of a conversation, checked; of each its role and its text.
+    """Return the checked turns of a conversation, each with its role and its text.
 
     Raises:
         InputError: it is no list of turns or an empty one, a role is unknown, or a turn has no text.
@@ -20,11 +20,11 @@ def read_conversation(turns: Any) -> tuple[Turn, ...]:
     if not isinstance(turns, (list, tuple)) or not turns:
         what = "empty" if isinstance(turns, (list, tuple)) else f"of type {type(turns).__name__}"
         raise InputError(f"messages is {what}; it is a list of turns such as {{'role': 'user', 'content': 'Hello'}}")
-    return tuple(checked_turn(number, turn) for number, turn in enumerate(turns, 1))
+    return tuple(check_turn(number, turn) for number, turn in enumerate(turns, 1))
 
 
-def checked_turn(number: int, turn: Any) -> Turn:
-    """One turn.
+def check_turn(number: int, turn: Any) -> Turn:
+    """Return one turn with its role and its text.
 
     Raises:
         InputError: its role is unknown, or it has no text.
@@ -38,8 +38,8 @@ def checked_turn(number: int, turn: Any) -> Turn:
     return {"role": str(turn["role"]), "content": text.strip()}
 
 
-def taught(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for every assistant turn of a conversation: what stands before it, and its text as the label.
+def rows_to_learn(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a row for every assistant turn of a conversation: what stands before it, and its text as the label.
 
     Raises:
         InputError: it is no conversation, does not end with the assistant, or begins with it.
@@ -53,11 +53,11 @@ def taught(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"messages": turns[:i], "label": turns[i]["content"]} for i in places]
 
 
-def asked(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A conversation to answer; an assistant's turn at its end is left out, to be answered anew.
+def row_to_answer(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a conversation to answer, as one row; an assistant's turn at its end is left out, to be answered again.
 
     Raises:
-        InputError: it is no conversation, or nothing is asked.
+        InputError: it is no conversation, or holds no turn to answer.
     """
     turns = read_conversation(record.get("messages"))
     turns = turns[:-1] if turns[-1]["role"] == "assistant" else turns

@@ -13,7 +13,10 @@ from typing import NamedTuple
 from hyperadapters.tasks.metrics import accuracy, matthews
 from hyperadapters.tasks.readers import Record
 from hyperadapters.tasks.sources import Generated
-from hyperadapters.tasks.task import Labels, Splits, Task, TaskFormat, as_given
+from hyperadapters.tasks.splits import Splits, as_given
+from hyperadapters.tasks.targets import Labels
+from hyperadapters.tasks.task import Task
+from hyperadapters.tasks.task_format import TaskFormat
 
 ROWS = {"train": 2000, "validation": 400, "test": 800}
 
@@ -73,22 +76,22 @@ class Lexicon(NamedTuple):
 
 
 def lexicon(split: str) -> Lexicon:
-    """Three fifths of every word class for training, a fifth each for validation and test."""
+    """Return a split's words: three fifths of every word class for training, a fifth each for validation and test."""
     low, high = {"train": (0.0, 0.6), "validation": (0.6, 0.8), "test": (0.8, 1.0)}[split]
 
-    def part(words: list[str]) -> list[str]:
+    def share(words: list[str]) -> list[str]:
         order = random.Random(0).sample(words, len(words))
         return order[round(low * len(words)) : round(high * len(words))]
 
-    return Lexicon(*map(part, (NOUNS, VERBS, ADJECTIVES, THINGS, PRAISE, BLAME)))
+    return Lexicon(*map(share, (NOUNS, VERBS, ADJECTIVES, THINGS, PRAISE, BLAME)))
 
 
 Draw = Callable[[Lexicon, random.Random], dict[tuple[str, ...], str]]
-"""A few rows that belong together: the texts of their fields, and the answer."""
+"""Makes a few rows that belong together: their answers by the texts of their fields."""
 
 
 def minimal_pair(words: Lexicon, rng: random.Random) -> dict[tuple[str, ...], str]:
-    """An acceptable sentence, and the same with its determiners exchanged, so that neither agrees with its noun.
+    """Return an acceptable sentence, and the same with its determiners exchanged, so that neither agrees with its noun.
 
     The construction is BLiMP's determiner-noun agreement (Warstadt et al., arXiv:1912.00582), with two noun phrases.
     """
@@ -107,7 +110,7 @@ def minimal_pair(words: Lexicon, rng: random.Random) -> dict[tuple[str, ...], st
 
 
 def opinions(words: Lexicon, rng: random.Random) -> dict[tuple[str, ...], str]:
-    """Praise and blame of one thing in one form; in a third of the forms a negation turns it round."""
+    """Return praise and blame of one thing in one form; in a third of the forms a negation reverses both."""
     negated = rng.random() < 1 / 3
     before = f"{rng.choice(NEGATION if negated else EMPHASIS)} " if negated or rng.random() < 0.5 else ""
     thing = rng.choice(words.things)
@@ -117,13 +120,13 @@ def opinions(words: Lexicon, rng: random.Random) -> dict[tuple[str, ...], str]:
 
 
 def event(subject: str, verb: str, thing: str, *, passive: bool, never: bool = False) -> str:
-    """Who did what to whom, in the active or the passive voice."""
+    """Return who did what to whom, in the active or the passive voice."""
     not_once = "never " if never else ""
     return f"{thing} was {not_once}{verb} by {subject}" if passive else f"{subject} {not_once}{verb} {thing}"
 
 
 def rewritten(words: Lexicon, rng: random.Random) -> dict[tuple[str, ...], str]:
-    """A sentence with itself in the other voice, and with the same where one word has become another."""
+    """Return a sentence paired with itself in the other voice, and with that where one word is another."""
     first, second, other = rng.sample(words.nouns, 3)
     said, also, new = rng.sample(words.adjectives, 3)
     subject, thing, passive = f"the {said} {first}", f"the {also} {second}", rng.random() < 0.5
@@ -139,7 +142,7 @@ def rewritten(words: Lexicon, rng: random.Random) -> dict[tuple[str, ...], str]:
 
 
 def inferences(words: Lexicon, rng: random.Random) -> dict[tuple[str, ...], str]:
-    """Hypotheses that follow (less is said), that may or may not be (something else is said), and that cannot be."""
+    """Return hypotheses that follow from a premise, that add something to it, and that contradict it."""
     first, second = rng.sample(words.nouns, 2)
     said, added = rng.sample(words.adjectives, 2)
     verb, never = rng.choice(words.verbs), rng.random() < 0.5
@@ -156,8 +159,8 @@ def inferences(words: Lexicon, rng: random.Random) -> dict[tuple[str, ...], str]
     }
 
 
-def generated(draw: Draw, fields: tuple[str, ...]) -> Splits:
-    """Distinct rows of a grammar, in random order; the same on every machine."""
+def generate_rows(draw: Draw, fields: tuple[str, ...]) -> Splits:
+    """Return distinct rows of a grammar by split, in random order; the same on every machine."""
     splits: Splits = {}
     for split, count in ROWS.items():
         words, rng = lexicon(split), random.Random(split)
@@ -174,12 +177,20 @@ def generated(draw: Draw, fields: tuple[str, ...]) -> Splits:
 
 
 def demo_task(name: str, draw: Draw, fields: tuple[str, ...], classes: tuple[str, ...], epochs: int) -> Task:
-    """A demo task: a grammar, the fields of its rows, the names of the answers 0, 1, …, epochs for the embedded T5."""
+    """Return a demo task.
+
+    Args:
+        name: behind `demo/`.
+        draw: its grammar.
+        fields: columns of its rows.
+        classes: names of the answers 0, 1, ….
+        epochs: passes that the embedded T5 needs.
+    """
     answers = tuple(str(number) for number in range(len(classes)))
     return Task(
         form=TaskFormat(f"demo/{name}", fields, Labels(answers, classes)),
         metrics=(matthews, accuracy) if name == "acceptability" else (accuracy,),
-        source=Generated(partial(generated, draw, fields)),
+        source=Generated(partial(generate_rows, draw, fields)),
         split=as_given,
         epochs=epochs,
     )

@@ -5,25 +5,16 @@ from dataclasses import replace
 
 from hyperadapters.tasks.metrics import Metric, accuracy, f1, matthews, pearson, spearman
 from hyperadapters.tasks.sources import Hub, Official
-from hyperadapters.tasks.task import (
-    PUBLISHED,
-    Labels,
-    Score,
-    Split,
-    Splits,
-    Target,
-    Task,
-    TaskFormat,
-    halve_validation,
-    hold_out_thousand,
-    parts_of,
-)
+from hyperadapters.tasks.splits import Split, Splits, halve_validation, hold_out_thousand, parts_of
+from hyperadapters.tasks.targets import Labels, Score, Target
+from hyperadapters.tasks.task import Task
+from hyperadapters.tasks.task_format import PUBLISHED, TaskFormat
 
 TWO_FILES = {"train": "train.tsv", "validation": "dev.tsv"}
 
 
 def matched_and_mismatched(splits: Splits) -> Splits:
-    """MNLI: the mismatched set validates, the matched one tests."""
+    """Split MNLI: the mismatched set validates, the matched one tests."""
     return {"train": splits["train"], "validation": splits["mismatched"], "test": splits["matched"]}
 
 
@@ -41,7 +32,7 @@ def glue_task(
     whole_rows_only: bool = False,
     epochs: int = 3,
 ) -> Task:
-    """A task of GLUE. `columns` maps each field, then `label`, to the official files' column."""
+    """Return a task of GLUE; `columns` holds the official files' column of each field, then of `label`."""
     return Task(
         form=TaskFormat(f"glue/{name}", tuple(column for column in columns if column != "label"), target),
         metrics=metrics,
@@ -59,8 +50,8 @@ def glue_task(
     )
 
 
-def part(whole: Task, name: str, folder: str, files: Mapping[str, str], columns: Mapping[str, str | int]) -> Task:
-    """A stand-in for a task of which one split alone is at hand, divided anew and named as such."""
+def stand_in(whole: Task, name: str, folder: str, files: Mapping[str, str], columns: Mapping[str, str | int]) -> Task:
+    """Return a stand-in for a task of which only one split is available, divided anew and named as such."""
     (split,) = files
     return replace(
         whole,
@@ -73,7 +64,7 @@ def part(whole: Task, name: str, folder: str, files: Mapping[str, str], columns:
 
 
 def same(*names: str) -> dict[str, str | int]:
-    """Columns that are called in the files as here."""
+    """Return columns whose names in the files are ours."""
     return {name: name for name in names}
 
 
@@ -152,22 +143,22 @@ PUBLISHED_FORMS = (
     ),
 )
 
-PARTS = (
-    part(
+STAND_INS = (
+    stand_in(
         OFFICIAL["glue/qnli"],
         "qnli-dev",
         "QNLI",
         {"validation": "dev.tsv"},
         same("question", "sentence", "label"),
     ),
-    part(
+    stand_in(
         MNLI,
         "mnli-dev-matched",
         "MNLI",
         {"matched": "dev_matched.jsonl"},
         same("premise", "hypothesis", "label"),
     ),
-    part(
+    stand_in(
         OFFICIAL["glue/qqp"],
         "qqp-subset",
         "QQP-subset",
@@ -176,4 +167,4 @@ PARTS = (
     ),
 )
 
-TASKS = {**OFFICIAL, **{task.form.name: task for task in (*PUBLISHED_FORMS, *PARTS)}}
+TASKS = {**OFFICIAL, **{task.form.name: task for task in (*PUBLISHED_FORMS, *STAND_INS)}}

@@ -2,7 +2,10 @@
 
 from hyperadapters.tasks.metrics import accuracy
 from hyperadapters.tasks.sources import Hub, Official
-from hyperadapters.tasks.task import Labels, Task, TaskFormat, hold_out_thousand
+from hyperadapters.tasks.splits import hold_out_thousand
+from hyperadapters.tasks.targets import Labels
+from hyperadapters.tasks.task import Task
+from hyperadapters.tasks.task_format import TaskFormat
 
 TASKS = {
     "imdb": Task(

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyperadapters._utils import InputError
-from hyperadapters.tasks.conversation import taught
+from hyperadapters.tasks.conversation import rows_to_learn
 from hyperadapters.tasks.metrics import exact_match, token_f1
 from hyperadapters.tasks.readers import columns_of, read_unfolded
 from hyperadapters.tasks.sources import OwnFiles
-from hyperadapters.tasks.task import FreeText, Source, Splits, Task, TaskFormat, as_given
+from hyperadapters.tasks.splits import Splits, as_given
+from hyperadapters.tasks.targets import FreeText
+from hyperadapters.tasks.task import Source, Task
+from hyperadapters.tasks.task_format import TaskFormat
 
 
 @dataclass(frozen=True)
@@ -19,22 +22,22 @@ class Conversations(Source):
     files: Mapping[str, Path]
 
     def read(self, data: Path | None) -> Splits:
-        return {split: read_unfolded(path, taught) for split, path in self.files.items()}
+        return {split: read_unfolded(path, rows_to_learn) for split, path in self.files.items()}
 
 
 def instruction_task(files: Mapping[str, Path], *, name: str) -> Task:
-    """A task from a user's own instructions.
+    """Return a task from your own files of instructions.
 
-    Of a conversation, every assistant turn is learned, each from all that stands before it, as the chat template of the
-    backbone's tokenizer writes it. Prompts and responses are plain text, without a template.
+    Every assistant turn of a conversation is learned, from all turns before it, written as the chat template of the
+    backbone's tokenizer has it. Prompts and responses are plain text, without a template.
 
     Args:
-        files: train, validation and perhaps test. JSONL or Parquet with `messages`, a list of
+        files: the file of train, of validation and perhaps of test. JSONL or Parquet with `messages`, a list of
             `{"role": "system" | "user" | "assistant", "content": text}`, or any format with `prompt` and `response`.
-        name: what results and the saved adapter call it.
+        name: the task's name in results and in the saved adapter.
 
     Raises:
-        InputError: a file is missing, or its rows are neither.
+        InputError: a file is missing, or its rows have neither kind of columns.
     """
     metrics, columns = (exact_match, token_f1), columns_of(files["train"])
     if "messages" in columns:

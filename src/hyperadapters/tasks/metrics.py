@@ -13,40 +13,44 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy import stats
-from sklearn import metrics
 
 INVALID = -1
 """The class number of an answer that is none of the labels."""
 
 Metric = Callable[[Sequence[Any], Sequence[Any]], float]
-"""(predictions, references) -> score, higher is better. Its name is the column in tables."""
+"""Computes a score from predictions and references; higher is better. Its name is the column in tables."""
 
 
 def accuracy(predictions: Sequence[int], references: Sequence[int]) -> float:
-    """Share of right answers."""
+    """Return the share of right answers."""
     return float(np.mean(np.asarray(predictions) == np.asarray(references)))
 
 
 def f1(predictions: Sequence[int], references: Sequence[int]) -> float:
-    """F1 of class 1 of two; an invalid answer counts as the class that is wrong."""
+    """Return the F1 of class 1 of two; an invalid answer counts as the class that is wrong."""
+    from sklearn import metrics  # noqa: PLC0415 (slow to import)
+
     answers = [1 - r if p == INVALID else p for p, r in zip(predictions, references, strict=True)]
     return float(metrics.f1_score(references, answers, zero_division=0.0))
 
 
 def macro_f1(predictions: Sequence[int], references: Sequence[int], labels: Sequence[int] | None = None) -> float:
-    """Mean of the F1 of every class that is the answer or the reference of a row, as SuperGLUE has it; or of these."""
+    """Return the mean F1 of all classes that are the answer or the reference of a row, as SuperGLUE; or of `labels`."""
+    from sklearn import metrics  # noqa: PLC0415 (slow to import)
+
     labels = labels or distinct_classes(predictions, references)
     return float(metrics.f1_score(references, predictions, labels=labels, average="macro", zero_division=0.0))
 
 
 def distinct_classes(predictions: Sequence[int], references: Sequence[int]) -> list[int]:
-    """The classes that are the answer or the reference of a row."""
+    """Return the classes that are the answer or the reference of a row."""
     return sorted({*predictions, *references} - {INVALID})
 
 
 def matthews(predictions: Sequence[int], references: Sequence[int]) -> float:
-    """Matthews' correlation coefficient; invalid answers are a class of their own."""
+    """Return Matthews' correlation coefficient; invalid answers are a class of their own."""
+    from sklearn import metrics  # noqa: PLC0415 (slow to import)
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one class only: the coefficient is then defined as 0
         return float(metrics.matthews_corrcoef(references, predictions))
@@ -65,28 +69,32 @@ def _correlation(
 
 
 def pearson(predictions: Sequence[float | None], references: Sequence[float]) -> float:
-    """Pearson's correlation; an invalid answer is the score farthest from the reference, NaN counts 0."""
+    """Return Pearson's correlation; an invalid answer is the score farthest from the reference, NaN counts 0."""
+    from scipy import stats  # noqa: PLC0415 (slow to import)
+
     return _correlation(stats.pearsonr, predictions, references)
 
 
 def spearman(predictions: Sequence[float | None], references: Sequence[float]) -> float:
-    """Spearman's rank correlation; invalid answers and NaN as for `pearson`."""
+    """Return Spearman's rank correlation; invalid answers and NaN as for `pearson`."""
+    from scipy import stats  # noqa: PLC0415 (slow to import)
+
     return _correlation(stats.spearmanr, predictions, references)
 
 
-def normalized(text: str) -> str:
-    """SQuAD's normalisation (Rajpurkar et al., arXiv:1606.05250): lower case, no punctuation, no articles."""
+def normalize(text: str) -> str:
+    """Return text in lower case without punctuation and articles, as SQuAD (Rajpurkar et al., arXiv:1606.05250)."""
     text = "".join(character for character in text.lower() if character not in string.punctuation)
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 
 def exact_match(predictions: Sequence[str], references: Sequence[str | tuple[str, ...]]) -> float:
-    """Share of answers equal to a reference after normalisation; where a row has several, to any of them."""
-    return _best(lambda p, r: float(normalized(p) == normalized(r)), predictions, references)
+    """Return the share of answers equal to a reference after normalisation; where a row has several, to any of them."""
+    return _best(lambda p, r: float(normalize(p) == normalize(r)), predictions, references)
 
 
 def token_f1(predictions: Sequence[str], references: Sequence[str | tuple[str, ...]]) -> float:
-    """Mean over rows of the F1 between the words of answer and reference, after normalisation; the best of several."""
+    """Return the mean over rows of the F1 between the normalised words of answer and reference; the best of several."""
     return _best(_word_f1, predictions, references)
 
 
@@ -98,7 +106,7 @@ def _best(
 
 
 def _word_f1(prediction: str, reference: str) -> float:
-    predicted, expected = normalized(prediction).split(), normalized(reference).split()
+    predicted, expected = normalize(prediction).split(), normalize(reference).split()
     common = sum((Counter(predicted) & Counter(expected)).values())
     if not predicted or not expected:
         return float(predicted == expected)
@@ -106,7 +114,7 @@ def _word_f1(prediction: str, reference: str) -> float:
 
 
 def answer_f1(predictions: Sequence[int], references: Sequence[tuple[int, str]]) -> float:
-    """F1 over all answers of all questions: MultiRC's F1a (Khashabi et al., NAACL 2018).
+    """Return the F1 over all answers of all questions: MultiRC's F1a (Khashabi et al., NAACL 2018).
 
     Args:
         predictions: 1 for an answer taken as right.
@@ -116,7 +124,7 @@ def answer_f1(predictions: Sequence[int], references: Sequence[tuple[int, str]])
 
 
 def question_exact_match(predictions: Sequence[int], references: Sequence[tuple[int, str]]) -> float:
-    """Share of questions of which every answer was judged right: MultiRC's EM, as SuperGLUE reports it."""
+    """Return the share of questions of which every answer was judged right: MultiRC's EM, as SuperGLUE reports it."""
     whole: dict[str, bool] = {}
     for prediction, (right, question) in zip(predictions, references, strict=True):
         whole[question] = whole.get(question, True) and prediction == right
@@ -127,10 +135,18 @@ OVER_QUESTIONS = (answer_f1, question_exact_match)
 """Metrics whose references are (class, question)."""
 
 
-def bootstrap(
-    metric: Metric, predictions: Sequence[Any], references: Sequence[Any], resamples: int = 500
-) -> tuple[float, float]:
-    """The 95 % percentile interval of a metric over resampled rows; of MultiRC, over resampled questions."""
+RESAMPLES = 500
+"""How often `bootstrap` draws rows, with replacement."""
+
+
+def bootstrap(metric: Metric, predictions: Sequence[Any], references: Sequence[Any]) -> tuple[float, float]:
+    """Return the 95 % percentile interval of a metric over resampled rows; of MultiRC, over resampled questions.
+
+    Args:
+        metric: one of this module.
+        predictions: decoded answers.
+        references: what the metric compares them with.
+    """
     if metric is macro_f1:  # a resample may lack a class that the whole has
         metric = partial(macro_f1, labels=distinct_classes(predictions, references))
     units: dict[Any, list[int]] = defaultdict(list)
@@ -139,29 +155,12 @@ def bootstrap(
     groups = list(units.values())
     random = np.random.default_rng(0)
     found = []
-    for _ in range(resamples):
+    for _ in range(RESAMPLES):
         rows = [row for unit in random.integers(len(groups), size=len(groups)) for row in groups[unit]]
         found.append(metric([predictions[row] for row in rows], [references[row] for row in rows]))
     low, high = np.quantile(found, (0.025, 0.975))
     return float(low), float(high)
 
 
-METRICS: dict[str, Metric] = {
-    metric.__name__: metric
-    for metric in (
-        accuracy,
-        f1,
-        macro_f1,
-        matthews,
-        pearson,
-        spearman,
-        exact_match,
-        token_f1,
-        answer_f1,
-        question_exact_match,
-    )
-}
-"""By the name in tables and files."""
-
 SIGNED = ("matthews", "pearson", "spearman")
-"""Names of those that reach down to -1, the others to 0."""
+"""Names of the metrics that lie in [-1, 1]; the others lie in [0, 1]."""

@@ -6,21 +6,25 @@ from hyperadapters._utils import InputError
 from hyperadapters.tasks.metrics import accuracy, exact_match, macro_f1, token_f1
 from hyperadapters.tasks.readers import read_rows
 from hyperadapters.tasks.sources import OwnFiles
-from hyperadapters.tasks.task import FreeText, Labels, Task, TaskFormat, as_given
+from hyperadapters.tasks.splits import as_given
+from hyperadapters.tasks.targets import FreeText, Labels
+from hyperadapters.tasks.task import Task
+from hyperadapters.tasks.task_format import TaskFormat
 
 
 def own_task(files: dict[str, Path], fields: tuple[str, ...], answer: str, *, classify: bool, name: str) -> Task:
-    """A task from a user's own files.
+    """Return a task from your own files of rows.
 
     Args:
-        files: train, validation and perhaps test.
+        files: the file of train, of validation and perhaps of test: JSONL (plain or .gz), CSV, TSV or Parquet.
         fields: the columns of the source text, in order.
         answer: the column of the answer.
-        classify: the answers are classes, whose set is that of the training rows; otherwise any text.
-        name: what results and the saved adapter call it.
+        classify: whether the answers are classes, those that occur in the training rows; otherwise they are any text.
+        name: the task's name in results and in the saved adapter.
 
     Raises:
-        InputError: files or columns missing, a column that is both text and answer, bad rows, or a single class.
+        InputError: a file or column is missing, a column is both text and answer, rows are bad, or there is only one
+            class.
     """
     if answer in fields:
         raise InputError(

@@ -14,14 +14,14 @@ _MODULES = [
 ]
 
 TASKS: dict[str, Task] = {name: task for module in _MODULES for name, task in getattr(module, "TASKS", {}).items()}
-"""Every task that has a name."""
+"""Every task that comes with the package, by name."""
 
 
 def task_named(name: str) -> Task:
-    """A task by name.
+    """Return a task by its name in `TASKS`.
 
     Raises:
-        InputError: there is none; names the nearest.
+        InputError: there is no such task; names the nearest.
     """
     if name not in TASKS:
         raise InputError(f"there is no task {name!r}. {neighbours(name, TASKS)}")

@@ -5,13 +5,16 @@ from dataclasses import replace
 from hyperadapters.tasks.metrics import accuracy
 from hyperadapters.tasks.readers import Unfold
 from hyperadapters.tasks.sources import Hub, Official
-from hyperadapters.tasks.task import Labels, Task, TaskFormat, as_given, parts_of
+from hyperadapters.tasks.splits import as_given, parts_of
+from hyperadapters.tasks.targets import Labels
+from hyperadapters.tasks.task import Task
+from hyperadapters.tasks.task_format import TaskFormat
 
 SPLITS = {"train": "train", "validation": "validation", "test": "test"}
 
 
 def pair(premise: str | int, hypothesis: str | int, label: str | int) -> Unfold:
-    """A premise and a hypothesis, under the names that HyperFormer gives them, from these columns."""
+    """Return what makes rows of a record, with the column names of HyperFormer, from these columns of it."""
     return lambda record: [{"sentence1": record[premise], "sentence2": record[hypothesis], "label": record[label]}]
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from hyperadapters._utils import InputError
 from hyperadapters.tasks.readers import Record, Unfold, read_rows, read_unfolded
-from hyperadapters.tasks.task import Source, Splits
+from hyperadapters.tasks.splits import Splits
+from hyperadapters.tasks.task import Source
 
 
 @dataclass(frozen=True)
@@ -17,24 +18,24 @@ class Hub:
     repository: str
     configuration: str
     splits: Mapping[str, str]
-    """Our name of a split -> the Hub's."""
+    """The Hub's name of each split, by ours."""
     renamed: Mapping[str, str] = field(default_factory=dict)
-    """Our column -> the Hub's, where they differ."""
+    """The Hub's name of each column, by ours, where they differ."""
     unfold: Unfold | None = None
-    """Makes rows from one of the Hub's records, where columns alone do not."""
+    """Makes rows of one of the Hub's records, where these are not rows already."""
 
     def read(self, columns: Mapping[str, str | int], copy: Path | None = None) -> Splits:
-        """Download, or take from the cache or from a folder with the Hub's Parquet files, through `datasets`."""
+        """Read rows through `datasets`: downloaded, from its cache, or from a folder with the Hub's Parquet files."""
         import datasets  # noqa: PLC0415 (only where a Hub data set is asked for)
 
         try:
             if copy:
-                found = datasets.load_dataset("parquet", data_files=self.parquet_files(copy))
+                found = datasets.load_dataset("parquet", data_files=self._parquet_files(copy))
             else:
                 found = datasets.load_dataset(self.repository, self.configuration)
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(
-                f"data set {self.repository} ({self.configuration}) could not be had from "
+                f"data set {self.repository} ({self.configuration}) could not be read from "
                 f"{copy or 'the Hugging Face Hub or its local cache'}: {str(error).splitlines()[0]}. "
                 "Connect to the network, or give --data a folder with the official files."
             ) from error
@@ -42,26 +43,26 @@ class Hub:
             ours: [
                 Record(values, f"{theirs}:{number}")
                 for number, record in enumerate(found[theirs])
-                for values in self.rows(record, columns)
+                for values in self._rows(record, columns)
             ]
             for ours, theirs in self.splits.items()
         }
 
-    def rows(self, record: Mapping[str, Any], columns: Mapping[str, str | int]) -> list[dict[str, str]]:
-        """The rows of one record."""
+    def _rows(self, record: Mapping[str, Any], columns: Mapping[str, str | int]) -> list[dict[str, str]]:
+        """Return the rows of one record."""
         if self.unfold:
             return list(self.unfold(record))
         return [{name: str(record[self.renamed.get(name, name)]) for name in columns}]
 
     def copy_in(self, data: Path) -> Path | None:
-        """The copy of the repository that a folder is or holds, if it does: `configuration/split-*.parquet`."""
+        """Return the copy of the repository that a folder is or holds (`configuration/split-*.parquet`), if any."""
         for folder in (data, data / self.repository.split("/")[-1]):
             if any((folder / self.configuration).glob("*.parquet")):
                 return folder
         return None
 
-    def parquet_files(self, copy: Path) -> dict[str, list[str]]:
-        """The files of each split.
+    def _parquet_files(self, copy: Path) -> dict[str, list[str]]:
+        """Return the files of each split in a copy.
 
         Raises:
             InputError: a split has none.
@@ -83,16 +84,16 @@ class Official(Source):
     folder: str
     """Name of the task's folder inside the benchmark's."""
     files: Mapping[str, str]
-    """Our name of a split -> file name."""
+    """The file of each split, by our name."""
     columns: Mapping[str, str | int]
-    """Our column -> the files' column, by name or, without a header, by number."""
+    """The files' column of each of ours: its name or, without a header, its number."""
     hub: Hub | None = None
-    """The same on the Hub, where it is there."""
+    """The same rows on the Hub, if they are there."""
     header: bool = True
     whole_rows_only: bool = False
     """Skip rows that lack cells: the official QQP has some."""
     unfold: Unfold | None = None
-    """Makes rows from one record of a file, where columns alone do not."""
+    """Makes rows of one record of a file, where these are not rows already."""
 
     def read(self, data: Path | None) -> Splits:
         if data is None:
@@ -102,11 +103,11 @@ class Official(Source):
         copy = self.hub.copy_in(data) if self.hub else None
         if self.hub and copy:
             return self.hub.read(self.columns, copy)
-        folder = self.find(data)
-        return {split: self.read_file(folder / name) for split, name in self.files.items()}
+        folder = self._find(data)
+        return {split: self._read_file(folder / name) for split, name in self.files.items()}
 
-    def find(self, data: Path) -> Path:
-        """The folder that holds the files: the one given, the task's in it, or the benchmark's and the task's.
+    def _find(self, data: Path) -> Path:
+        """Return the folder that holds the files: the one given, the task's in it, or that in the benchmark's.
 
         Raises:
             InputError: none of them has all files.
@@ -122,8 +123,8 @@ class Official(Source):
             f"({', '.join(self.files.values())}), or a folder that holds it."
         )
 
-    def read_file(self, path: Path) -> list[Record]:
-        """The rows of one file."""
+    def _read_file(self, path: Path) -> list[Record]:
+        """Return the rows of one file."""
         if self.unfold:
             return read_unfolded(path, self.unfold, header=self.header)
         return read_rows(path, self.columns, header=self.header, whole_rows_only=self.whole_rows_only)

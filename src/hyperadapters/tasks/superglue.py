@@ -18,21 +18,10 @@ from hyperadapters.tasks.metrics import (
 )
 from hyperadapters.tasks.readers import Record, Unfold
 from hyperadapters.tasks.sources import Hub, Official
-from hyperadapters.tasks.task import (
-    PUBLISHED,
-    FreeText,
-    Labels,
-    Reference,
-    Split,
-    Splits,
-    Target,
-    Task,
-    TaskFormat,
-    halve_validation,
-    hold_out_thousand,
-    permutation,
-    target_value,
-)
+from hyperadapters.tasks.splits import Split, Splits, halve_validation, hold_out_thousand, permutation
+from hyperadapters.tasks.targets import FreeText, Labels, Target
+from hyperadapters.tasks.task import Reference, Task, target_value
+from hyperadapters.tasks.task_format import PUBLISHED, TaskFormat
 
 TWO_FILES = {"train": "train.jsonl", "validation": "val.jsonl"}
 
@@ -50,7 +39,7 @@ def superglue_task(
     reference: Reference = target_value,
     epochs: int = 20,
 ) -> Task:
-    """A task of SuperGLUE; the official files' columns are called as the fields unless `unfold` makes rows of them."""
+    """Return a task of SuperGLUE; unless `unfold` makes the rows, the official columns have the names of the fields."""
     return Task(
         form=TaskFormat(f"superglue/{name}", fields, target),
         metrics=metrics,
@@ -69,25 +58,25 @@ def superglue_task(
 
 
 def on_hub(configuration: str, unfold: Unfold | None = None) -> Hub:
-    """SuperGLUE on the Hub."""
+    """Return a task of SuperGLUE on the Hub."""
     return Hub("aps/super_glue", configuration, {"train": "train", "validation": "validation"}, unfold=unfold)
 
 
 @functools.cache
 def without_markup(text: str) -> str:
-    """MultiRC's paragraphs without the HTML that numbers their sentences, blanks single."""
+    """Return a paragraph of MultiRC without the HTML that numbers their sentences, blanks single."""
     return " ".join(re.sub(r"</?\w+>", " ", re.sub(r"<b>Sent \d+: </b>", " ", text)).split())
 
 
 def answer_row(question: str, answer: str, paragraph: str, label: Any, question_id: str) -> dict[str, str]:
-    """One candidate answer of MultiRC."""
+    """Return a row of MultiRC: one candidate answer."""
     texts = {"question": question, "answer": answer, "paragraph": paragraph}
     cleaned = {name: without_markup(text) for name, text in texts.items()}
     return {**cleaned, "label": str(int(label)), "question_id": question_id}
 
 
 def answers_of_passage(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
-    """MultiRC's official records: a passage with its questions and their answers."""
+    """Yield the rows of an official record of MultiRC: a passage with its questions and their answers."""
     passage = record["passage"]
     for number, question in enumerate(passage["questions"]):
         for answer in question["answers"]:
@@ -96,18 +85,18 @@ def answers_of_passage(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
 
 
 def answer_on_hub(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
-    """MultiRC's records on the Hub: one answer each."""
+    """Yield the row of a record of MultiRC on the Hub: one answer."""
     key = f"{record['idx']['paragraph']}-{record['idx']['question']}"
     yield answer_row(record["question"], record["answer"], record["paragraph"], record["label"], key)
 
 
 def class_and_question(value: int, row: Record) -> tuple[int, str]:
-    """What MultiRC's metrics need: the class of an answer, and whose answer it is."""
+    """Return what MultiRC's metrics need: the class of an answer, and the question that it answers."""
     return value, row.values["question_id"]
 
 
 def halve_questions(splits: Splits) -> Splits:
-    """MultiRC: half of the validation questions, with all their answers, are the test set.
+    """Split MultiRC: half of the validation questions, with all their answers, are the test set.
 
     The published code halves the answers, so that a question is judged by some of them (its EM is then too high).
     """
@@ -121,7 +110,7 @@ def halve_questions(splits: Splits) -> Splits:
 
 
 def query_row(query: str, entities: Iterable[str], passage: str, answers: Iterable[str]) -> dict[str, str]:
-    """One query of ReCoRD with all its right answers, the highlights read as sentences."""
+    """Return a row of ReCoRD: one query with all its right answers, the highlights read as sentences."""
     passage = re.sub(r"""(?<=[.?!"'])\n@highlight\n""", " ", passage)
     passage = re.sub(r"\n@highlight\n", ". ", passage)
     right = sorted(set(answers))
@@ -135,7 +124,7 @@ def query_row(query: str, entities: Iterable[str], passage: str, answers: Iterab
 
 
 def queries_of_passage(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
-    """ReCoRD's official records: a passage with its entities and queries."""
+    """Yield the rows of an official record of ReCoRD: a passage with its entities and queries."""
     text = record["passage"]["text"]
     entities = [text[e["start"] : e["end"] + 1] for e in record["passage"]["entities"]]
     for query in record["qas"]:
@@ -143,17 +132,17 @@ def queries_of_passage(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
 
 
 def query_on_hub(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
-    """ReCoRD's records on the Hub: one query each."""
+    """Yield the row of a record of ReCoRD on the Hub: one query."""
     yield query_row(record["query"], record["entities"], record["passage"], record["answers"])
 
 
 def any_answer(value: str, row: Record) -> tuple[str, ...]:
-    """All right answers to a query."""
+    """Return all right answers to a query."""
     return tuple(row.values["answers"].split("\n"))
 
 
-def one_training_row_an_answer(splits: Splits) -> Splits:
-    """ReCoRD: 1,000 training queries validate; the others are trained on once for every right answer."""
+def one_training_row_per_answer(splits: Splits) -> Splits:
+    """Split ReCoRD: 1,000 training queries validate; the others are trained on once for every right answer."""
     parts = hold_out_thousand(splits)
     train = [
         row._replace(values={**row.values, "label": answer})
@@ -163,8 +152,8 @@ def one_training_row_an_answer(splits: Splits) -> Splits:
     return {**parts, "train": train}
 
 
-def place(text: str, span: str, word: int) -> tuple[int, int]:
-    """Where a span begins and ends: of its occurrences, in any case, the nearest to the word of a given number.
+def find_span(text: str, span: str, word: int) -> tuple[int, int]:
+    """Return where a span begins and ends: of its occurrences, in upper or lower case, the nearest to a word's number.
 
     Raises:
         ValueError: it does not occur. (In places the official numbers are off by one, and case and blanks differ.)
@@ -178,26 +167,26 @@ def place(text: str, span: str, word: int) -> tuple[int, int]:
     return min(found, key=lambda ends: abs(ends[0] - expected))
 
 
-def marked(text: str, spans: Sequence[tuple[str, int, str]]) -> str:
-    """The text with marks around spans, each given by its text, its first word's number and its mark."""
-    for start, end, mark in sorted(((*place(text, span, word), mark) for span, word, mark in spans), reverse=True):
+def mark_spans(text: str, spans: Sequence[tuple[str, int, str]]) -> str:
+    """Return a text with marks around spans, each given by its text, its first word's number and its mark."""
+    for start, end, mark in sorted(((*find_span(text, span, word), mark) for span, word, mark in spans), reverse=True):
         text = f"{text[:start]}{mark} {text[start:end]} {mark}{text[end:]}"
     return text
 
 
 def wsc_row(record: Mapping[Any, Any], spans: Mapping[str, Any]) -> dict[str, str]:
-    """A text of WSC: `*` around the noun, `#` around the pronoun, as T5 reads it (arXiv:1910.10683v4, §2.4)."""
+    """Return a row of WSC: `*` around the noun, `#` around the pronoun, as T5 reads it (arXiv:1910.10683v4, §2.4)."""
     marks = [(spans[f"span{i}_text"], int(spans[f"span{i}_index"]), mark) for i, mark in ((1, "*"), (2, "#"))]
-    return {"text": marked(record["text"], marks), "label": str(int(record["label"]))}
+    return {"text": mark_spans(record["text"], marks), "label": str(int(record["label"]))}
 
 
 def wsc_official(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
-    """WSC's official records hold the spans under `target`."""
+    """Yield the row of an official record of WSC, which holds the spans under `target`."""
     yield wsc_row(record, record["target"])
 
 
 def wsc_on_hub(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
-    """WSC's records on the Hub are flat."""
+    """Yield the row of a record of WSC on the Hub, which holds the spans itself."""
     yield wsc_row(record, record)
 
 
@@ -235,7 +224,7 @@ OFFICIAL = {
             (token_f1, exact_match),
             hub=on_hub("record", query_on_hub),
             unfold=queries_of_passage,
-            split=one_training_row_an_answer,
+            split=one_training_row_per_answer,
             reference=any_answer,
             epochs=3,
         ),

@@ -5,11 +5,14 @@ from typing import Any
 
 from hyperadapters.tasks.metrics import accuracy
 from hyperadapters.tasks.sources import Hub, Official
-from hyperadapters.tasks.task import Labels, Task, TaskFormat, hold_out_thousand
+from hyperadapters.tasks.splits import hold_out_thousand
+from hyperadapters.tasks.targets import Labels
+from hyperadapters.tasks.task import Task
+from hyperadapters.tasks.task_format import TaskFormat
 
 
 def review(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
-    """A line of the official CSV: class 1 (negative) or 2 (positive), then the review."""
+    """Yield the row of a line of the official CSV: class 1 (negative) or 2 (positive), then the review."""
     yield {"sentence": record[1], "label": str(int(record[0]) - 1)}
 
 

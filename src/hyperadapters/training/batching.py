@@ -11,13 +11,13 @@ SORTED_TOGETHER = 64
 
 
 def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Row numbers in batches of like length, the longest first, so that running out of memory shows at once."""
+    """Return row numbers in batches of like length, the longest first, so that running out of memory shows at once."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 
 def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """One epoch's batches of row numbers: random, yet of like length; a pure function of its arguments.
+    """Return one epoch's batches of row numbers: random, yet of like length; a pure function of its arguments.
 
     Rows are shuffled, sorted by length within groups of 64 batches, cut into batches, and the batches shuffled.
     """
@@ -28,7 +28,7 @@ def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int
 def mixed_batches(
     lengths: Sequence[int], sizes: Sequence[int], temperature: float, batch_size: int, seed: int, epoch: int
 ) -> list[list[int]]:
-    """One epoch's batches of a mixture of tasks: as many rows as all have together, drawn with replacement.
+    """Return one epoch's batches of a mixture: as many rows as all tasks have together, drawn with replacement.
 
     A row is of a task with p ∝ (N/ΣN)^(1/T) (HyperFormer, arXiv:2106.04489v1, §3), so a batch holds several tasks.
     A pure function of its arguments: the same on every process, and after an interruption.
@@ -37,8 +37,8 @@ def mixed_batches(
         lengths: of the rows of all tasks, one task after the other.
         sizes: rows of each task.
         temperature: T; 1 draws tasks by their size, a large T all alike.
-        batch_size: rows a batch.
-        seed: the run's.
+        batch_size: rows of a batch.
+        seed: the run's seed.
         epoch: counts from 0.
     """
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
@@ -51,7 +51,7 @@ def mixed_batches(
 
 
 def mixing_shares(sizes: Sequence[int], temperature: float) -> Float[Tensor, " tasks"]:
-    """How often each task is drawn: p ∝ (N/ΣN)^(1/T)."""
+    """Return the probability of each task: p ∝ (N/ΣN)^(1/T)."""
     shares = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
     return torch.softmax((shares / shares.max()).log() / temperature, dim=0)
 
@@ -59,7 +59,7 @@ def mixing_shares(sizes: Sequence[int], temperature: float) -> Float[Tensor, " t
 def grouped(
     order: Sequence[int], lengths: Sequence[int], batch_size: int, generator: torch.Generator
 ) -> list[list[int]]:
-    """Rows in this order, sorted by length within groups of 64 batches, cut into batches, and the batches shuffled."""
+    """Return rows of an order, sorted by length within groups of 64 batches, cut into batches, which are shuffled."""
     group = SORTED_TOGETHER * batch_size
     batches = []
     for start in range(0, len(order), group):

@@ -1,14 +1,14 @@
-"""Tasks and a tokenizer to batches: encoding, and grouping by length."""
+"""A task's rows in tokens: one task (`Data`) or several (`Mixture`), and how they are loaded."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from hyperadapters._utils import InputError
-from hyperadapters.backbones import BackboneKind
-from hyperadapters.delta import Delta
+from hyperadapters.backbones import BackboneKind, kind_of
 from hyperadapters.tasks import Example, Labels, Metric, Task, TaskFormat, permutation, task_named
 from hyperadapters.training.encoded import Cut, Encoded
 from hyperadapters.training.encodings import ENCODINGS
@@ -16,7 +16,7 @@ from hyperadapters.training.encodings import ENCODINGS
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """How rows become tokens."""
+    """How rows become tokens, and how many rows are used."""
 
     source_length: int = 128
     """Longest source, in tokens; longer ones are cut, and counted."""
@@ -25,28 +25,34 @@ class Text:
     prefix: bool = False
     """Write the task's name before the source."""
     train_rows: int | None = None
-    """Train on so many rows, drawn by the run's seed; None: on all. Of a mixture, on at most so many of each task."""
+    """Training rows to use, drawn by the run's seed; None: all. Of a mixture, at most this many of each task."""
     evaluation_rows: int | None = None
-    """Judge by at most so many rows of each other split, the same ones whatever the seed; None: by all."""
+    """Rows of each other split to use at most, the same ones whatever the seed; None: all."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """A task's rows in tokens, with what is needed to read answers back."""
+    """A task's rows in tokens, with what is needed to read answers back; `load_data` makes it."""
 
     form: TaskFormat
+    """The form of the task: fields, answers."""
     metrics: tuple[Metric, ...]
     tokenizer: Any
+    """The backbone's tokenizer."""
     text: Text
+    """Lengths and numbers of rows, as they were asked for."""
     splits: dict[str, list[Encoded]]
+    """The rows to use, by split: train, validation and perhaps test."""
     references: dict[str, list[Any]]
-    """What metrics compare the answers with, by split."""
+    """What metrics compare the answers with, by split, in the order of the rows."""
     truncated: dict[str, int] = field(default_factory=dict)
-    """Rows whose source was cut to the limit, by split."""
+    """Number of rows whose source was cut to the limit, by split."""
     truncated_targets: dict[str, int] = field(default_factory=dict)
-    """Rows whose target was."""
+    """Number of rows whose target was cut, by split."""
     kind: BackboneKind = "encoder-decoder"
-    """The kind of backbone that the rows were put in tokens for."""
+    """The kind of backbone that the rows were encoded for."""
+    available: dict[str, int] = field(default_factory=dict)
+    """Number of rows that the task has in each split, before `text.train_rows` or `text.evaluation_rows` cut it."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +61,11 @@ class Mixture:
 
     tasks: tuple[Data, ...]
     temperature: float = 10.0
-    """T of p ∝ (N/ΣN)^(1/T): 1 draws tasks by their size, a large one all alike (HyperFormer, §3: 10)."""
+    """T of p ∝ (N/ΣN)^(1/T) (HyperFormer, arXiv:2106.04489v1, §3, which uses 10): with 1 a task is drawn in proportion
+    to its size N; the larger T, the more alike."""
 
     def __post_init__(self) -> None:
-        """Refuse tasks that cannot be trained together, and temperatures that mean nothing."""
+        """Raise InputError if the tasks cannot be trained together, or the temperature is not more than 0."""
         if not self.temperature > 0:
             raise InputError(f"temperature={self.temperature}: more than 0, such as 10; 1 draws tasks by their size.")
         names = [data.form.name for data in self.tasks]
@@ -67,24 +74,24 @@ class Mixture:
         empty = [data.form.name for data in self.tasks if not data.splits["train"]]
         if empty:
             raise InputError(f"{' and '.join(empty)}: no training rows.")
-        heads = {data.form.name: classes(data.form) for data in self.tasks if data.kind == "encoder"}
+        heads = {data.form.name: count_classes(data.form) for data in self.tasks if data.kind == "encoder"}
         if len(set(heads.values())) > 1:
             found = ", ".join(f"{name} {count}" for name, count in heads.items())
-            raise InputError(f"one Delta's heads have as many outputs for every task; these need: {found}.")
+            raise InputError(f"the heads of one Delta have the same size for every task; these need: {found}.")
 
 
 def tasks_of(data: Data | Mixture) -> tuple[Data, ...]:
-    """The tasks of a mixture, or the one that there is."""
+    """Return the tasks of a mixture, or the one that there is."""
     return data.tasks if isinstance(data, Mixture) else (data,)
 
 
 def training_rows(data: Data | Mixture) -> list[Encoded]:
-    """The training rows of all tasks, one task after the other, each with the name of its task."""
-    return [row._replace(task=part.form.name) for part in tasks_of(data) for row in part.splits["train"]]
+    """Return the training rows of all tasks, one task after the other, each with the name of its task."""
+    return [row._replace(task=task.form.name) for task in tasks_of(data) for row in task.splits["train"]]
 
 
-def classes(form: TaskFormat) -> int:
-    """How many classes the answers have; 1 where they are numbers."""
+def count_classes(form: TaskFormat) -> int:
+    """Return how many classes the answers have; 1 where they are numbers."""
     return len(form.target.texts) if isinstance(form.target, Labels) else 1
 
 
@@ -94,42 +101,52 @@ def load_data(
     folder: str | Path | None = None,
     text: Text | None = None,
     *,
-    kind: BackboneKind = "encoder-decoder",
+    backbone: nn.Module | None = None,
     seed: int = 42,
     at_most: bool = False,
 ) -> Data:
-    """A task's rows in tokens, ready for `fit` and `evaluate`.
+    """Load a task's rows and encode them, ready for `fit` and `evaluate`.
 
     Args:
         task: a name out of `TASKS`, or a task such as `own_task` makes.
-        tokenizer: the backbone's.
-        folder: where the official files lie; without one the Hugging Face Hub is asked (demo tasks need neither).
-        text: lengths and form; `Text()` by default.
-        kind: the backbone's: `delta.structure.kind`.
+        tokenizer: the backbone's tokenizer.
+        folder: where the official files lie; None: rows come from the Hugging Face Hub (demo tasks need neither).
+        text: lengths in tokens, and numbers of rows; None: `Text()`.
+        backbone: what the rows are for; an encoder takes classes or numbers as targets, a decoder continues the
+            source. None: an encoder-decoder (text to text).
         seed: draws the training rows where `text.train_rows` asks for fewer than all.
         at_most: take all rows where there are fewer than `text.train_rows`, as in a mixture.
 
     Raises:
-        InputError: no such task, files missing or damaged, answers that are none, an empty split, or answers that
-            this kind of backbone cannot give.
+        InputError: there is no such task, files are missing or damaged, answers are not valid ones, a split is empty,
+            or this kind of backbone cannot give the task's answers.
     """
     text = text or Text()
     if text.source_length < 2 or text.target_length < 2:
         raise InputError("text.source_length and text.target_length are 2 tokens at least.")
     task = task_named(task) if isinstance(task, str) else task
-    examples = task.examples(Path(folder) if folder else None, prefix=text.prefix)
-    examples = limited(examples, text, task.form.name, seed, at_most=at_most)
+    kind: BackboneKind = "encoder-decoder" if backbone is None else kind_of(backbone.config)
+    every = task.examples(Path(folder) if folder else None, prefix=text.prefix)
+    used = limit_rows(every, text, task.form.name, seed, at_most=at_most)
     encoded, sources, targets = {}, {}, {}
-    for split, rows in examples.items():
+    for split, rows in used.items():
         encoded[split], (sources[split], targets[split]) = encode(rows, task.form, tokenizer, text, kind)
-    references = {split: [row.reference for row in rows] for split, rows in examples.items()}
-    return Data(task.form, task.metrics, tokenizer, text, encoded, references, sources, targets, kind)
+    references = {split: [row.reference for row in rows] for split, rows in used.items()}
+    available = {split: len(rows) for split, rows in every.items()}
+    return Data(task.form, task.metrics, tokenizer, text, encoded, references, sources, targets, kind, available)
 
 
-def limited(
+def limit_rows(
     examples: dict[str, list[Example]], text: Text, task: str, seed: int, *, at_most: bool
 ) -> dict[str, list[Example]]:
-    """A task's rows by split, as many as `text` asks for.
+    """Return a task's rows by split, as many as `text` asks for.
+
+    Args:
+        examples: all rows by split.
+        text: `train_rows` and `evaluation_rows` are used.
+        task: the task's name, for errors.
+        seed: draws the training rows.
+        at_most: take all training rows where there are fewer than `train_rows`.
 
     Raises:
         InputError: fewer than one row is asked for, or, unless `at_most`, more than there are to train on.
@@ -140,26 +157,21 @@ def limited(
             raise InputError(
                 f"text.train_rows={text.train_rows}: {task} has {len(train)} training rows; take 1 to {len(train)}."
             )
-        train = drawn(train, text.train_rows, seed)
+        train = draw_rows(train, text.train_rows, seed)
     if text.evaluation_rows is not None:
         if text.evaluation_rows < 1:
             raise InputError(f"text.evaluation_rows={text.evaluation_rows}: 1 or more.")
-        others = {split: drawn(rows, text.evaluation_rows, 0) for split, rows in others.items()}
+        others = {split: draw_rows(rows, text.evaluation_rows, 0) for split, rows in others.items()}
     return {"train": train, **others}
 
 
-def drawn(rows: Sequence[Example], count: int, seed: int) -> list[Example]:
-    """At most so many of the rows, at random."""
+def draw_rows(rows: Sequence[Example], count: int, seed: int) -> list[Example]:
+    """Return at most `count` of the rows, drawn at random by a seed."""
     return [rows[i] for i in permutation(len(rows), seed)[:count]]
 
 
 def encode(
     rows: Sequence[Example], form: TaskFormat, tokenizer: Any, text: Text, kind: BackboneKind
 ) -> tuple[list[Encoded], Cut]:
-    """Rows in tokens, and how many were cut."""
+    """Return rows in tokens for a kind of backbone, and how many were cut to the lengths of `text`."""
     return ENCODINGS[kind].encode(rows, form, tokenizer, text.source_length, text.target_length)
-
-
-def using_tasks_of(delta: Delta, rows: Sequence[Encoded]) -> AbstractContextManager[Any]:
-    """The context in which each row uses its task's adapter; nothing where the Delta has but one for all."""
-    return delta.rows([row.task for row in rows]) if delta.tasks else nullcontext()

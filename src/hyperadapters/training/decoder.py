@@ -1,4 +1,4 @@
-"""Causal language models: the answer continues the source."""
+"""Tasks on causal language models: the answer continues the source."""
 
 import copy
 from collections.abc import Sequence
@@ -11,18 +11,11 @@ from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
 from hyperadapters.tasks import Example, TaskFormat
-from hyperadapters.training.encoded import Cut, Encoded
-from hyperadapters.training.encoder_decoder import label_chunks
-from hyperadapters.training.encoding import (
-    Encoding,
-    clipped,
-    generated,
-    in_template,
-    label_tokens,
-    likeliest,
-    longer,
-    texts,
-)
+from hyperadapters.training.chat_template import in_template
+from hyperadapters.training.encoded import Cut, Encoded, count_longer, truncate
+from hyperadapters.training.encoding import Decoding, Encoding
+from hyperadapters.training.generated_text import generate_tokens, tokens_to_texts
+from hyperadapters.training.label_strings import label_chunks, label_tokens, likeliest
 from hyperadapters.training.tensors import (
     IGNORED,
     on_device,
@@ -57,12 +50,13 @@ class Decoder(Encoding):
             sources, targets = conversations(rows, tokenizer)
         else:
             found = tokenizer([row.source for row in rows], verbose=False).input_ids
-            sources = [unended(tokens, end) for tokens in found]
+            sources = [without_end(tokens, end) for tokens in found]
             targets = continuations([row.target for row in rows], tokenizer)
-        cut = Cut(longer(sources, source_length), longer(targets, target_length))
+        cut = Cut(count_longer(sources, source_length), count_longer(targets, target_length))
+        # of a conversation the end is kept, where the question stands
         kept = slice(-source_length, None) if form.style == "conversation" else slice(source_length)
         return [
-            Encoded(source[kept], clipped(target, target_length, end))
+            Encoded(source[kept], truncate(target, target_length, end))
             for source, target in zip(sources, targets, strict=True)
         ], cut
 
@@ -83,45 +77,44 @@ class Decoder(Encoding):
         rows: Sequence[Encoded],
         forms: Sequence[TaskFormat],
         tokenizer: Any,
-        mode: str,
-        target_length: int,
-        beams: int,
+        decoding: Decoding,
     ) -> list[str]:
         sources = source_batch([row.source for row in rows], tokenizer.pad_token_id, side="left")
         source = on_device(sources, backbone)
-        if mode == "score":
+        if decoding.mode == "score":
             labels = label_tokens(forms, lambda answers: continuations(answers, tokenizer))
             return likeliest(score_continuations(backbone, source, labels), forms)
-        tokens = generated(backbone, source, tokenizer, max_new_tokens=target_length, num_beams=beams)
-        return texts(tokens[:, source["input_ids"].shape[1] :], tokenizer)
+        limits = {"max_new_tokens": decoding.target_length, "num_beams": decoding.beams}
+        tokens = generate_tokens(backbone, source, tokenizer, **limits)
+        return tokens_to_texts(tokens[:, source["input_ids"].shape[1] :], tokenizer)
 
     def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:
         sources = source_batch([row.source for row in rows], tokenizer.pad_token_id, side="left")
-        return generated(
+        return generate_tokens(
             backbone, on_device(sources, backbone), tokenizer, min_new_tokens=tokens, max_new_tokens=tokens
         )
 
 
-def unended(tokens: list[int], end: int) -> list[int]:
-    """A source without the end-of-sequence token that some tokenizers write after it."""
+def without_end(tokens: list[int], end: int) -> list[int]:
+    """Return a source without the end-of-sequence token that some tokenizers write after it."""
     return tokens[:-1] if tokens and tokens[-1] == end else tokens
 
 
 def continuations(answers: list[str], tokenizer: Any) -> list[list[int]]:
-    """Answers in tokens as they continue a source: after a space, and ended."""
+    """Return answers in tokens as they continue a source: after a space, and ended."""
     found = tokenizer([f" {answer}" for answer in answers], add_special_tokens=False, verbose=False).input_ids
     return [[*tokens, tokenizer.eos_token_id] for tokens in found]
 
 
 def conversations(rows: Sequence[Example], tokenizer: Any) -> tuple[list[list[int]], list[list[int]]]:
-    """Conversations and their answers in tokens, as the chat template has them; answers are ended.
+    """Return conversations and their answers in tokens, as the chat template writes them; answers are ended.
 
-    The template writes special tokens itself, and cutting takes a conversation's beginning: what is asked stands last.
+    The template writes special tokens itself.
     """
     written = [in_template(row, tokenizer) for row in rows]
     sources, answers = (
-        tokenizer([getattr(row, part) for row in written], add_special_tokens=False, verbose=False).input_ids
-        for part in ("source", "target")
+        tokenizer([getattr(row, side) for row in written], add_special_tokens=False, verbose=False).input_ids
+        for side in ("source", "target")
     )
     end = tokenizer.eos_token_id
     return sources, [[*takewhile(lambda token: token != end, answer), end] for answer in answers]
@@ -130,7 +123,7 @@ def conversations(rows: Sequence[Example], tokenizer: Any) -> tuple[list[list[in
 def score_continuations(
     backbone: nn.Module, source: dict[str, Tensor], labels: Int[Tensor, "#batch labels seq"]
 ) -> Float[Tensor, "batch labels"]:
-    """Log-probability of every label string as the continuation of every row, which is computed once.
+    """Return the log-probability of every label string as the continuation of every row, which is computed once.
 
     `source` is padded on the left. The second pass computes the label strings alone, on the first one's cache.
     """
@@ -154,5 +147,5 @@ def score_continuations(
         return summed_log_probability(torch.cat([first, following], dim=1), targets).view(len(mask), count)
 
     *others, last = label_chunks(backbone, len(mask), labels)
-    found = [scores(part, copy.deepcopy(prefix.past_key_values)) for part in others]  # each pass writes to its cache
+    found = [scores(chunk, copy.deepcopy(prefix.past_key_values)) for chunk in others]  # each pass writes to its cache
     return torch.cat([*found, scores(last, prefix.past_key_values)], dim=1)

@@ -1,14 +1,15 @@
-"""Rows in tokens."""
+"""Rows as tokens."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 
 class Encoded(NamedTuple):
-    """One example in tokens; for an encoder the target is the number of the class, or the score."""
+    """One row in tokens."""
 
     source: list[int]
     target: list[int] | list[float]
+    """The answer's tokens; for an encoder the number of the class, or the score."""
     task: str = ""
     """Its task's name, where several are trained together."""
     segments: Sequence[int] = ()
@@ -16,7 +17,17 @@ class Encoded(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """How many rows were longer than their limits, and lost their end; of a conversation, its beginning."""
+    """How many rows were longer than their limits, and lost their end (of a conversation, its beginning)."""
 
     sources: int
     targets: int = 0
+
+
+def count_longer(rows: Sequence[Sequence[int]], limit: int) -> int:
+    """Return how many rows have more than `limit` tokens."""
+    return sum(len(tokens) > limit for tokens in rows)
+
+
+def truncate(tokens: list[int], limit: int, end: int) -> list[int]:
+    """Return at most the first `limit` tokens; where some are lost, the last one kept is `end`, the end of sequence."""
+    return tokens if len(tokens) <= limit else [*tokens[: limit - 1], end]

@@ -1,4 +1,4 @@
-"""Encoders: a class or a number from the Delta's own head."""
+"""Tasks on encoders: a class or a number from the Delta's own head."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
 from hyperadapters.tasks import Example, Labels, Score, TaskFormat
-from hyperadapters.training.encoded import Cut, Encoded
-from hyperadapters.training.encoding import Encoding, likeliest, longer
+from hyperadapters.training.encoded import Cut, Encoded, count_longer
+from hyperadapters.training.encoding import Decoding, Encoding
+from hyperadapters.training.label_strings import likeliest
 from hyperadapters.training.tensors import on_device, pad_sequences, source_batch
 
 
@@ -21,10 +22,10 @@ class Encoder(Encoding):
     name = "encoder"
 
     def outputs(self, form: TaskFormat) -> int:
-        """One for each class, or one for a number.
+        """Return one for each class, or one for a number.
 
         Raises:
-            InputError: the answers are neither.
+            InputError: the answers are neither classes nor numbers.
         """
         if isinstance(form.target, Labels):
             return len(form.target.texts)
@@ -46,13 +47,13 @@ class Encoder(Encoding):
         self.outputs(form)
         texts = [list(column) for column in zip(*(row.texts for row in rows), strict=True)]
         found = tokenizer(*texts, verbose=False)
-        cut = Cut(longer(found.input_ids, source_length))
+        cut = Cut(count_longer(found.input_ids, source_length))
         if cut.sources:  # of a pair, the longer text loses its end first
             found = tokenizer(*texts, verbose=False, truncation=True, max_length=source_length)
         segments = getattr(found, "token_type_ids", None) or [()] * len(rows)
         return [
-            Encoded(source, [form.target.decode(row.target)], segments=own)
-            for source, own, row in zip(found.input_ids, segments, rows, strict=True)
+            Encoded(source, [form.target.decode(row.target)], segments=ids)
+            for source, ids, row in zip(found.input_ids, segments, rows, strict=True)
         ], cut
 
     def losses(
@@ -74,9 +75,7 @@ class Encoder(Encoding):
         rows: Sequence[Encoded],
         forms: Sequence[TaskFormat],
         tokenizer: Any,
-        mode: str,
-        target_length: int,
-        beams: int,
+        decoding: Decoding,
     ) -> list[str]:
         logits = backbone(**encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
         if logits.shape[1] > 1:
@@ -89,7 +88,7 @@ class Encoder(Encoding):
 
 
 def encoder_batch(rows: Sequence[Encoded], pad: int, backbone: nn.Module) -> dict[str, Tensor]:
-    """Sources as an encoder takes them, with the segments of pairs where it knows segments."""
+    """Return sources as an encoder takes them, with the segments of pairs where it knows segments."""
     batch = source_batch([row.source for row in rows], pad)
     if rows[0].segments and getattr(backbone.config, "type_vocab_size", 0) > 1:
         batch["token_type_ids"] = pad_sequences([row.segments for row in rows], 0)
@@ -97,7 +96,7 @@ def encoder_batch(rows: Sequence[Encoded], pad: int, backbone: nn.Module) -> dic
 
 
 def in_range(value: float, form: TaskFormat) -> str:
-    """A number as the answer of a task whose answers are numbers, within its limits; or its only label."""
+    """Return a number as an answer: within the limits of the task's scores, or the only label where there is one."""
     if isinstance(form.target, Labels):
         return form.target.texts[0]
     assert isinstance(form.target, Score)

@@ -1,4 +1,4 @@
-"""Encoder-decoders: text to text."""
+"""Tasks on encoder-decoders: text to text."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,20 +6,13 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers.modeling_outputs import BaseModelOutput
 
 from hyperadapters.tasks import Example, TaskFormat
-from hyperadapters.training.encoded import Cut, Encoded
-from hyperadapters.training.encoding import (
-    Encoding,
-    clipped,
-    generated,
-    in_template,
-    label_tokens,
-    likeliest,
-    longer,
-    texts,
-)
+from hyperadapters.training.chat_template import in_template
+from hyperadapters.training.encoded import Cut, Encoded, count_longer, truncate
+from hyperadapters.training.encoding import Decoding, Encoding
+from hyperadapters.training.generated_text import generate_tokens, tokens_to_texts
+from hyperadapters.training.label_strings import label_chunks, label_tokens, likeliest
 from hyperadapters.training.tensors import (
     IGNORED,
     collate,
@@ -43,9 +36,9 @@ class EncoderDecoder(Encoding):
         sources = tokenizer([row.source for row in rows], verbose=False).input_ids
         targets = tokenizer([row.target for row in rows], verbose=False).input_ids
         end = tokenizer.eos_token_id
-        cut = Cut(longer(sources, source_length), longer(targets, target_length))
+        cut = Cut(count_longer(sources, source_length), count_longer(targets, target_length))
         return [
-            Encoded(clipped(source, source_length, end), clipped(target, target_length, end))
+            Encoded(truncate(source, source_length, end), truncate(target, target_length, end))
             for source, target in zip(sources, targets, strict=True)
         ], cut
 
@@ -65,25 +58,26 @@ class EncoderDecoder(Encoding):
         rows: Sequence[Encoded],
         forms: Sequence[TaskFormat],
         tokenizer: Any,
-        mode: str,
-        target_length: int,
-        beams: int,
+        decoding: Decoding,
     ) -> list[str]:
         source = on_device(source_batch([row.source for row in rows], tokenizer.pad_token_id), backbone)
-        if mode == "score":
+        if decoding.mode == "score":
             labels = label_tokens(forms, lambda answers: tokenizer(answers).input_ids)
             return likeliest(score_labels(backbone, source, labels), forms)
-        return texts(generated(backbone, source, tokenizer, max_new_tokens=target_length, num_beams=beams), tokenizer)
+        limits = {"max_new_tokens": decoding.target_length, "num_beams": decoding.beams}
+        return tokens_to_texts(generate_tokens(backbone, source, tokenizer, **limits), tokenizer)
 
     def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:
         source = on_device(source_batch([row.source for row in rows], tokenizer.pad_token_id), backbone)
-        return generated(backbone, source, tokenizer, min_new_tokens=tokens, max_new_tokens=tokens)
+        return generate_tokens(backbone, source, tokenizer, min_new_tokens=tokens, max_new_tokens=tokens)
 
 
 def score_labels(
     backbone: nn.Module, source: dict[str, Tensor], labels: Int[Tensor, "#batch labels seq"]
 ) -> Float[Tensor, "batch labels"]:
-    """Log-probability of every label string for every row, from one pass of the encoder and few of the decoder."""
+    """Return the log-probability of every label string for every row: one pass of the encoder, few of the decoder."""
+    from transformers.modeling_outputs import BaseModelOutput  # noqa: PLC0415 (slow to import)
+
     batch = len(source["input_ids"])
     encoded = backbone.get_encoder()(**source).last_hidden_state  # type: ignore[operator]
 
@@ -97,16 +91,4 @@ def score_labels(
         ).logits
         return summed_log_probability(logits, targets).view(batch, count)
 
-    return torch.cat([scores(part) for part in label_chunks(backbone, batch, labels)], dim=1)
-
-
-LOGITS = 2**27
-"""How many logits of label strings are made at a time: half a gigabyte in float32."""
-
-
-def label_chunks(
-    backbone: nn.Module, batch: int, labels: Int[Tensor, "#batch labels seq"]
-) -> tuple[Int[Tensor, "#batch _ seq"], ...]:
-    """Label strings, as many together as memory should hold the logits of for these rows."""
-    vocabulary = backbone.config.get_text_config().vocab_size  # type: ignore[union-attr, operator]
-    return torch.split(labels, max(1, LOGITS // (batch * labels.shape[2] * vocabulary)), dim=1)
+    return torch.cat([scores(chunk) for chunk in label_chunks(backbone, batch, labels)], dim=1)

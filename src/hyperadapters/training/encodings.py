@@ -6,5 +6,7 @@ from hyperadapters.training.encoder import Encoder
 from hyperadapters.training.encoder_decoder import EncoderDecoder
 from hyperadapters.training.encoding import Encoding
 
-ENCODINGS: dict[BackboneKind, Encoding] = {kind.name: kind for kind in (EncoderDecoder(), Encoder(), Decoder())}
-"""Every kind by its name."""
+ENCODINGS: dict[BackboneKind, Encoding] = {
+    encoding.name: encoding for encoding in (EncoderDecoder(), Encoder(), Decoder())
+}
+"""By the name of the kind of backbone."""

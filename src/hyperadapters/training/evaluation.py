@@ -1,25 +1,23 @@
-"""Answers and their scores."""
+"""Scoring a Delta: the answers to the rows of a split, and the task's metrics of them."""
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
-from torch import nn
 
 from hyperadapters._utils import InputError, Meter, short_names
 from hyperadapters.delta import Delta
 from hyperadapters.tasks import INVALID, TaskFormat
+from hyperadapters.training.answering import evaluating, in_row_order
 from hyperadapters.training.batching import batches_by_length
 from hyperadapters.training.config import Evaluation
 from hyperadapters.training.data import Data, Mixture
 from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.encodings import ENCODINGS
+from hyperadapters.training.task_adapters import using_tasks
 
 
 @dataclass(frozen=True)
@@ -27,51 +25,49 @@ class Scores:
     """What an evaluation found."""
 
     metrics: dict[str, float]
+    """By the name of the metric; of a mixture, `task.metric`. All lie in [0, 1] or [-1, 1]."""
     invalid: float
     """Share of answers that are none of the task's."""
     decode: str
     """How the answers were obtained: score or generate."""
     seconds: float
     answers: list[str]
+    """In the order of the rows, those of a mixture one task after the other."""
 
     @property
     def mean(self) -> float:
-        """Mean of the task's metrics, by which models are selected (Compacter, §4.1)."""
+        """The mean of the task's metrics, by which the best weights are chosen (Compacter, §4.1)."""
         return sum(self.metrics.values()) / len(self.metrics)
-
-
-@contextmanager
-def evaluating(backbone: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients."""
-    was_training = backbone.training
-    backbone.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        backbone.train(was_training)
 
 
 def evaluate(
     delta: Delta, data: Data | Mixture, split: str = "test", evaluation: Evaluation | None = None, *, quiet: bool = True
 ) -> Scores:
-    """Score a Delta on one split of a task, or of each task of a mixture; unless `quiet`, progress is shown.
+    """Score a Delta on one split of a task, or of each task of a mixture.
 
     A mixture's metrics are named `task.metric`, by the last part of the task's name where it is unique; a task without
     that split is left out.
 
+    Args:
+        delta: in use on its backbone; of a Delta that holds several tasks, the adapter of each task answers its rows.
+        data: what `load_data` gave, or a `Mixture` of several.
+        split: train, validation or test.
+        evaluation: how answers are obtained; None: `Evaluation()`.
+        quiet: show no progress.
+
     Raises:
-        InputError: the data has no such split or is for another kind of backbone, or label strings cannot be scored
-            for this task, or the Delta holds several tasks and not this one.
+        InputError: the data has no such split or is for another kind of backbone, label strings cannot be scored for
+            this task, the Delta is at rest, or it holds several tasks and not this one.
     """
+    evaluation = evaluation or Evaluation()
     if isinstance(data, Data):
         return evaluate_task(delta, data, split, evaluation, quiet=quiet)
-    parts = [part for part in data.tasks if split in part.splits]
-    if not parts:
-        known = dict.fromkeys(name for part in data.tasks for name in part.splits)
+    tasks = [task for task in data.tasks if split in task.splits]
+    if not tasks:
+        known = dict.fromkeys(name for task in data.tasks for name in task.splits)
         raise InputError(f"none of the tasks has a {split} split; they have {', '.join(known)}.")
-    names = short_names([part.form.name for part in data.tasks])
-    found = {names[p.form.name]: evaluate_task(delta, p, split, evaluation, quiet=quiet) for p in parts}
+    names = short_names([task.form.name for task in data.tasks])
+    found = {names[t.form.name]: evaluate_task(delta, t, split, evaluation, quiet=quiet) for t in tasks}
     return Scores(
         metrics={f"{task}.{name}": value for task, one in found.items() for name, value in one.metrics.items()},
         invalid=sum(one.invalid for one in found.values()) / len(found),
@@ -81,29 +77,56 @@ def evaluate(
     )
 
 
-def of_task(delta: Delta, form: TaskFormat) -> AbstractContextManager[Any]:
-    """The context in which all rows use this task's adapter; nothing where the Delta has but one for all."""
-    return delta.rows(form.name) if delta.tasks else nullcontext()
-
-
-def evaluate_task(
-    delta: Delta, data: Data, split: str = "test", evaluation: Evaluation | None = None, *, quiet: bool = True
-) -> Scores:
-    """`evaluate` for one task, with the adapter of that task where the Delta holds several."""
+def evaluate_task(delta: Delta, data: Data, split: str, evaluation: Evaluation, *, quiet: bool) -> Scores:
+    """Score a Delta on one split of one task."""
     check_kind(delta, data)
     if split not in data.splits:
         raise InputError(f"the data has no {split} split; it has {', '.join(data.splits)}.")
     start = time.perf_counter()
-    evaluation = evaluation or Evaluation()
     rows = data.splits[split]
-    batches = math.ceil(len(rows) / evaluation.batch_size)
-    with Meter(f"evaluate {split}", batches, quiet=quiet) as meter, of_task(delta, data.form):
-        answers = answer(delta, rows, data.form, data.tokenizer, data.text.target_length, evaluation, meter)
-    return scored(data, split, answers, evaluation, time.perf_counter() - start)
+    with Meter(f"evaluate {split}", math.ceil(len(rows) / evaluation.batch_size), quiet=quiet) as meter:
+        answers = answer_rows(delta, rows, data.form, data.tokenizer, data.text.target_length, evaluation, meter)
+    return score_answers(data, split, answers, evaluation, time.perf_counter() - start)
 
 
-def scored(data: Data, split: str, answers: list[str], evaluation: Evaluation, seconds: float) -> Scores:
-    """The scores of the answers to all rows of a split, in order, which were found in so many seconds."""
+def answer_rows(
+    delta: Delta,
+    rows: Sequence[Encoded],
+    form: TaskFormat,
+    tokenizer: Any,
+    target_length: int,
+    evaluation: Evaluation,
+    meter: Meter | None = None,
+) -> list[str]:
+    """Return the answer to every row of one task, in order; rows of like length share a batch.
+
+    Args:
+        delta: in use on its backbone.
+        rows: rows in tokens, shared out over all processes.
+        form: the task's form.
+        tokenizer: the backbone's tokenizer.
+        target_length: most tokens of a generated answer.
+        evaluation: how answers are obtained.
+        meter: is advanced by the rows of each batch; None: no progress is shown.
+    """
+    encoding, state = ENCODINGS[delta.structure.kind], PartialState()
+    decoding = encoding.decoding(form, target_length, evaluation)
+
+    def answer_batch(numbers: Sequence[int]) -> list[str]:
+        batch = [rows[i] for i in numbers]
+        answers = encoding.answer(delta.backbone, batch, [form] * len(batch), tokenizer, decoding)
+        if meter:
+            meter.advance(len(numbers), "")
+        return answers
+
+    batches = batches_by_length([encoding.length(row) for row in rows], evaluation.batch_size)
+    own = batches[state.process_index :: state.num_processes]
+    with evaluating(delta.backbone), using_tasks(delta, form.name):
+        return in_row_order([(numbers, answer_batch(numbers)) for numbers in own], processes=state.num_processes)
+
+
+def score_answers(data: Data, split: str, answers: list[str], evaluation: Evaluation, seconds: float) -> Scores:
+    """Return the scores of the answers to all rows of a split, in order, which took some seconds to find."""
     predictions = [data.form.target.decode(text) for text in answers]
     return Scores(
         metrics={metric.__name__: metric(predictions, data.references[split]) for metric in data.metrics},
@@ -115,12 +138,13 @@ def scored(data: Data, split: str, answers: list[str], evaluation: Evaluation, s
 
 
 def check_kind(delta: Delta, data: Data) -> None:
-    """Raise InputError if rows are in tokens for another kind of backbone, the head is of another size, or it rests."""
+    """Raise InputError if the Delta is at rest, or the data is for another kind of backbone or size of head."""
     delta.check_in_use()
     kind = delta.structure.kind
     if data.kind != kind:
         raise InputError(
-            f"the data is for an {data.kind}, but the backbone is of the kind {kind}: load_data(..., kind={kind!r})."
+            f"the data is for an {data.kind}, but the backbone is of the kind {kind}: "
+            "load_data(..., backbone=delta.backbone)."
         )
     outputs = ENCODINGS[kind].outputs(data.form)
     if outputs != delta.outputs:
@@ -128,31 +152,3 @@ def check_kind(delta: Delta, data: Data) -> None:
             f"task {data.form.name} needs a head of {outputs} output(s), the Delta has {delta.outputs}: "
             f"attach(..., outputs={outputs})."
         )
-
-
-def answer(
-    delta: Delta,
-    rows: Sequence[Encoded],
-    form: TaskFormat,
-    tokenizer: Any,
-    target_length: int,
-    evaluation: Evaluation,
-    meter: Meter,
-) -> list[str]:
-    """The answer to every row, in order. Rows of like length are computed together, on all processes."""
-    kind = ENCODINGS[delta.structure.kind]
-    mode = kind.mode(form, evaluation.decode)
-    state = PartialState()
-    batches = batches_by_length([kind.length(row) for row in rows], evaluation.batch_size)
-    found: list[tuple[int, str]] = []
-    with evaluating(delta.backbone):
-        for numbers in batches[state.process_index :: state.num_processes]:
-            batch = [rows[i] for i in numbers]
-            texts = kind.answer(
-                delta.backbone, batch, [form] * len(batch), tokenizer, mode, target_length, evaluation.beams
-            )
-            found += zip(numbers, texts, strict=True)
-            meter.advance(len(numbers), "")
-    if state.num_processes > 1:
-        found = gather_object(found)
-    return [text for _, text in sorted(found)]

@@ -1,4 +1,4 @@
-"""`fit`: train a Delta on a task."""
+"""`fit`: train a Delta on a task, after checking that it can be trained so."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,23 +26,29 @@ def fit(
     trackers: Sequence[GeneralTracker] = (),
     quiet: bool = False,
 ) -> FitResult:
-    """Train a Delta on a task, keeping the evaluation that is best on the validation split.
+    """Train a Delta on a task or a mixture, and keep the weights that are best on the validation rows.
+
+    AdamW with linear warm-up and decay; the best evaluation is that with the highest mean of the task's metrics
+    (Compacter, arXiv:2106.04647v2, §4.1 and appendix A). Backbone and Delta are trained in the types they are kept in.
 
     Args:
         delta: in use on its backbone.
         data: what `load_data` gave, or a `Mixture` of several.
-        training: settings; by default the method's `suggested_rate`.
-        evaluation: how validation answers are obtained.
-        output: folder for checkpoints and the best adapter so far; without one nothing is written.
-        resume: go on from the checkpoint in `output` if there is one; the end is the same to the bit (on CPU).
-        trackers: started ones, told of every evaluation: loss, rate, metrics; after resuming, of earlier ones again.
+        training: settings; None: `Training` with the rate suggested for the method on this backbone.
+        evaluation: how validation answers are obtained; None: `Evaluation()`.
+        output: folder for checkpoints and the best adapter so far; None: nothing is written.
+        resume: continue from the checkpoint in `output` if there is one; the result is the same to the bit (on CPU).
+        trackers: started ones; each evaluation's loss, rate and metrics are logged to them, and after resuming those
+            of earlier evaluations again.
         quiet: show no progress.
 
-    Backbone and Delta are trained in the types they are held in.
+    Returns:
+        What training did: steps, history, tokens, seconds. The Delta holds the best weights.
 
     Raises:
-        InputError: the checkpoint is of another run, the data is for another kind of backbone or size of head, the
-            backbone knows no gradient checkpointing, or `training` asks for bfloat16 where float32 is held.
+        InputError: the checkpoint is of another run, the data is for another kind of backbone or size of head, a row
+            is too long for the backbone, gradient checkpointing is not supported by it, or `training` asks for
+            bfloat16 where the weights are in float32.
         NonFiniteLossError: the loss is not finite; names the step; the last good checkpoint stays.
         Interrupted: Ctrl-C; a checkpoint has been written if there is an `output`.
     """
@@ -54,11 +60,23 @@ def fit(
 
 
 def check_fit(delta: Delta, data: Data | Mixture, training: Training) -> None:
-    """Raise InputError where `fit` could not train this Delta on this data in this way; nothing is touched."""
-    names = [task.form.name for task in tasks_of(data)]
+    """Raise InputError if `fit` could not train this Delta on this data in this way; nothing is changed."""
     for task in tasks_of(data):
         check_kind(delta, task)
         check_lengths(delta, task)
+    check_tasks(delta, data)
+    if training.gradient_checkpointing:
+        check_checkpointing(delta.backbone)
+    check_compilation(delta, data, training)
+    if training.backbone_precision == "bf16" != precision_of(delta.backbone):
+        raise InputError('training.backbone_precision=bf16: load it so, load_backbone(..., precision="bf16").')
+    if training.adapter_precision == "bf16" != delta.precision:
+        raise InputError('training.adapter_precision=bf16: attach it so, attach(..., precision="bf16").')
+
+
+def check_tasks(delta: Delta, data: Data | Mixture) -> None:
+    """Raise InputError if the Delta does not hold the data's tasks, or another task alone trains."""
+    names = [task.form.name for task in tasks_of(data)]
     if isinstance(data, Mixture) and not delta.tasks:
         raise InputError(f"a mixture needs a Delta that holds its tasks: attach(..., tasks={names}).")
     held = {resolve_task(name, delta.tasks, f"Delta {delta.name!r}") for name in names} if delta.tasks else set()
@@ -67,8 +85,10 @@ def check_fit(delta: Delta, data: Data | Mixture, training: Training) -> None:
             f"train_only lets {delta.trained_task} alone train, the data is {', '.join(names)}: "
             "train_only(None) lets all train."
         )
-    if training.gradient_checkpointing:
-        check_checkpointing(delta.backbone)
+
+
+def check_compilation(delta: Delta, data: Data | Mixture, training: Training) -> None:
+    """Raise InputError if `training.compile` asks for what torch.compile is not used for."""
     compiled = training.compile in (True, "graphs")
     if compiled and (isinstance(data, Mixture) or PartialState().num_processes > 1):
         raise InputError("training.compile is for one task on one process; leave it out: training.compile=false.")
@@ -77,10 +97,6 @@ def check_fit(delta: Delta, data: Data | Mixture, training: Training) -> None:
             "training.compile=graphs is for CUDA, and for batches in one part (training.accumulation=1): "
             "training.compile=true does without CUDA graphs."
         )
-    if training.backbone_precision == "bf16" != precision_of(delta.backbone):
-        raise InputError('training.backbone_precision=bf16: load it so, load_backbone(..., precision="bf16").')
-    if training.adapter_precision == "bf16" != delta.precision:
-        raise InputError('training.adapter_precision=bf16: attach it so, attach(..., precision="bf16").')
 
 
 def check_lengths(delta: Delta, task: Data) -> None:
@@ -88,12 +104,11 @@ def check_lengths(delta: Delta, task: Data) -> None:
     positions, extra = positions_of(delta.backbone), delta.method.extra_tokens
     if positions is None:
         return
-    joined = task.kind == "decoder"  # the answer stands behind the source
-    answers = task.text.target_length if joined else 0
+    answer = task.text.target_length if task.kind == "decoder" else 0  # a decoder's answer stands behind the source
     longest = max(len(row.source) for rows in task.splits.values() for row in rows)
-    if longest + answers + extra > positions:
-        beside = f", {answers} of an answer" * bool(answers) + f", {extra} of the prompt" * bool(extra)
+    if longest + answer + extra > positions:
+        others = f", {answer} of an answer" * bool(answer) + f", {extra} of the prompt" * bool(extra)
         raise InputError(
-            f"task {task.form.name}: the longest row has {longest} tokens{beside}; the backbone has positions for "
-            f"{positions}. Cut rows with text.source_length={max(1, positions - answers - extra)}."
+            f"task {task.form.name}: the longest row has {longest} tokens{others}; the backbone has positions for "
+            f"{positions}. Cut rows with text.source_length={max(1, positions - answer - extra)}."
         )

@@ -18,19 +18,19 @@ IGNORED = -100
 def pad_sequences(
     rows: Sequence[Sequence[int] | Sequence[float]], value: int, side: str = "right"
 ) -> Int[Tensor, "batch seq"]:
-    """Rows as one tensor, filled up with `value`."""
+    """Return rows as one tensor, filled up with `value` on one side."""
     tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
     return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value, padding_side=side)
 
 
 def source_batch(sources: Sequence[Sequence[Any]], pad: int, side: str = "right") -> dict[str, Int[Tensor, "batch _"]]:
-    """`input_ids` and `attention_mask`."""
+    """Return the `input_ids` and `attention_mask` of sources."""
     mask = [[1] * len(source) for source in sources]
     return {"input_ids": pad_sequences(sources, pad, side), "attention_mask": pad_sequences(mask, 0, side)}
 
 
 def collate(rows: Sequence[Encoded], pad: int) -> dict[str, Int[Tensor, "batch _"]]:
-    """A text-to-text batch: `input_ids`, `attention_mask`, and `labels` with -100 where padded."""
+    """Return a text-to-text batch: `input_ids`, `attention_mask`, and `labels` with -100 where padded."""
     return {
         **source_batch([row.source for row in rows], pad),
         "labels": pad_sequences([row.target for row in rows], IGNORED),
@@ -38,7 +38,7 @@ def collate(rows: Sequence[Encoded], pad: int) -> dict[str, Int[Tensor, "batch _
 
 
 def on_device(batch: dict[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
-    """A batch where a pass through the backbone begins."""
+    """Return a batch on the device where a pass through the backbone begins."""
     device = device_of(backbone)
     return {key: value.to(device) for key, value in batch.items()}
 
@@ -46,7 +46,7 @@ def on_device(batch: dict[str, Tensor], backbone: nn.Module) -> dict[str, Tensor
 def row_cross_entropy(
     logits: Float[Tensor, "batch seq vocab"], labels: Int[Tensor, "batch seq"]
 ) -> Float[Tensor, " batch"]:
-    """Each row's cross entropy in float32, summed over its labels that are not -100."""
+    """Return each row's cross entropy in float32, summed over its labels that are not -100."""
     each = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none")
     return each.view(labels.shape).sum(-1)
 
@@ -54,6 +54,6 @@ def row_cross_entropy(
 def summed_log_probability(
     logits: Float[Tensor, "rows seq vocab"], targets: Int[Tensor, "rows seq"]
 ) -> Float[Tensor, " rows"]:
-    """The log-probability of each row's targets, those that are -100 left out."""
+    """Return the log-probability of each row's targets, leaving out those that are -100."""
     chosen = logits.float().log_softmax(-1).gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
     return chosen.masked_fill(targets == IGNORED, 0.0).sum(-1)

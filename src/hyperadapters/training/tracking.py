@@ -1,4 +1,4 @@
-"""Trackers of experiments (TensorBoard, W&B, MLflow, trackio), through Accelerate's one interface to them."""
+"""Experiment trackers (TensorBoard, W&B, MLflow, trackio), through Accelerate's one interface to them."""
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,17 +11,20 @@ from accelerate.tracking import GeneralTracker, get_available_trackers
 from hyperadapters._utils import InputError, neighbours
 
 TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
-"""By the name of tracker and package."""
+"""Names of trackers, which are those of their packages."""
 
 PROJECT = "hyperadapters"
-"""What trackers file runs under."""
+"""The project that trackers file runs under."""
 
 
 def check_trackers(track: Sequence[str | GeneralTracker]) -> None:
-    """Refuse trackers that are unknown or not installed.
+    """Raise InputError if a tracker is unknown or not installed.
+
+    Args:
+        track: names out of `TRACKERS`, or trackers of your own, which are not checked.
 
     Raises:
-        InputError: names them, with what to install.
+        InputError: names the trackers, and what to install.
     """
     names = [name for name in track if isinstance(name, str)]
     unknown = [name for name in names if name not in TRACKERS]
@@ -37,12 +40,12 @@ def check_trackers(track: Sequence[str | GeneralTracker]) -> None:
 def tracked(
     track: Sequence[str | GeneralTracker], name: str, config: Mapping[str, Any], folder: Path
 ) -> Generator[list[GeneralTracker]]:
-    """Trackers of one run, started by the first process, told the configuration, and finished at the end.
+    """Start the trackers of one run in the first process, log the configuration, and finish them at the end.
 
     Args:
         track: names out of `TRACKERS`, or trackers of your own, built on `accelerate.tracking.GeneralTracker`.
-        name: the run's.
-        config: nested; trackers get it flat, as `training.lr`.
+        name: the run's name.
+        config: nested; trackers get it flat, with keys such as `training.lr`.
         folder: where TensorBoard writes; the others have places of their own.
 
     Raises:
@@ -54,7 +57,7 @@ def tracked(
         return
     accelerator = Accelerator(mixed_precision="no", log_with=list(track), project_dir=str(folder))
     named = {"wandb": {"name": name}, "mlflow": {"run_name": name}, "trackio": {"name": name}}
-    accelerator.init_trackers(PROJECT, dict(flat(config)), init_kwargs=named)
+    accelerator.init_trackers(PROJECT, dict(flatten(config)), init_kwargs=named)
     try:
         yield accelerator.trackers
     finally:
@@ -62,16 +65,23 @@ def tracked(
             tracker.finish()
 
 
-def flat(values: Mapping[str, Any], before: str = "") -> Generator[tuple[str, str | float]]:
-    """Nested values as `a.b`, value; what is neither text nor a number becomes text."""
+def flatten(values: Mapping[str, Any], before: str = "") -> Generator[tuple[str, str | float]]:
+    """Yield nested values as ("a.b", value); what is neither text nor a number becomes text."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from flat(value, f"{before}{key}.")
+            yield from flatten(value, f"{before}{key}.")
         else:
             yield f"{before}{key}", value if isinstance(value, (str, int, float)) else str(value)
 
 
 def log_metrics(trackers: Sequence[GeneralTracker], values: Mapping[str, float], step: int) -> None:
-    """Log numbers at a step."""
+    """Log numbers by name, as of one training step, to started trackers."""
     for tracker in trackers:
         tracker.log(dict(values), step=step)
+
+
+def log_evaluation(trackers: Sequence[GeneralTracker], entry: Mapping[str, Any], rate: float) -> None:
+    """Log an entry of a run's history, its metrics as `validation/…`, and the learning rate of its last step."""
+    training = {"epoch": entry["epoch"], "loss": entry["loss"]}
+    metrics = {f"validation/{name}": value for name, value in entry.items() if name not in ("step", *training)}
+    log_metrics(trackers, {**training, "lr": rate, **metrics}, entry["step"])

@@ -1,0 +1,166 @@
+"""The file that `train --config` names: an experiment, or a part of one, in YAML or JSON."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hyperadapters._utils import InputError
+from hyperadapters.cli.task_options import check_files, choose_named
+
+if TYPE_CHECKING:
+    from hyperadapters.delta import Method
+    from hyperadapters.runs import Experiment, TaskChoice, WarmStart
+
+SECTIONS = ("training", "text", "evaluation")
+"""The parts of an experiment that are settings alone."""
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """What a file says of an experiment; what it leaves out has the command's defaults.
+
+    Its keys are those of `experiment.json`. In place of the whole of them, `method` may be a name, or a name and the
+    fields to change; `task` may be a name or a list of names; `start` needs its `adapter` alone.
+    """
+
+    method: Any = None
+    task: Any = None
+    backbone: str = ""
+    start: Mapping[str, Any] | None = None
+    settings: dict[str, str] = field(default_factory=dict)
+    """The settings of its sections by their path, such as training.lr, as text; whatever else stands there too, so that
+    one error names every unknown key."""
+
+    def method_choice(self, default: "Method") -> "Method":
+        """Return the method that is named, or the default; its fields are among the settings.
+
+        Raises:
+            InputError: there is no such method.
+        """
+        from hyperadapters.delta import method_to_json
+        from hyperadapters.methods import METHODS, method_from_json, method_named
+
+        if not isinstance(self.method, Mapping):
+            return method_named(str(self.method))
+        if "name" in self.method:
+            return method_named(str(self.method["name"]))
+        if "type" not in self.method:
+            return default
+        presets = (preset for preset in METHODS.values() if type(preset).__name__ == self.method["type"])
+        preset = next(presets, None)
+        if preset is None:
+            return method_from_json(self.method)
+        known = method_to_json(preset)
+        return method_from_json({**known, **{key: value for key, value in self.method.items() if key in known}})
+
+    def task_choice(self, data: str) -> "TaskChoice":
+        """Return what the file says to train on.
+
+        Args:
+            data: the folder with the official files, where the command line gives one.
+
+        Raises:
+            InputError: there is no such task or type of task, or fields are missing or wrong.
+        """
+        from hyperadapters.runs import MixtureTask, NamedTask
+
+        if not isinstance(self.task, Mapping):
+            names = self.task if isinstance(self.task, list) else [self.task]
+            return choose_named(",".join(map(str, names)), data)
+        task = self.experiment_with(task=with_defaults(self.task)).task
+        if isinstance(task, NamedTask | MixtureTask):
+            choose_named(",".join(task.names if isinstance(task, MixtureTask) else (task.name,)), data or task.data)
+            return replace(task, data=data or task.data)
+        if data:
+            raise InputError(f"--data {data} is for tasks of the package; the file's task is of your own files.")
+        check_files((task.train, task.validation, task.test))
+        return task
+
+    def warm_start(self) -> "WarmStart | None":
+        """Return the trained adapter to continue from, if the file names one.
+
+        Raises:
+            InputError: there is no adapter, or fields are missing or wrong.
+        """
+        from hyperadapters.runs import start_from
+
+        if not self.start:
+            return None
+        if "digest" in self.start:
+            return self.experiment_with(start=self.start).start
+        unknown = [f"start.{key}" for key in self.start if key not in ("adapter", "like", "freeze")]
+        if unknown or "adapter" not in self.start:
+            raise InputError(f"start has the keys adapter, like and freeze; found {', '.join(self.start) or 'none'}.")
+        return start_from(
+            str(self.start["adapter"]), str(self.start.get("like", "")), freeze=bool(self.start.get("freeze"))
+        )
+
+    @staticmethod
+    def experiment_with(**parts: Any) -> "Experiment":
+        """Return an experiment with these parts read from JSON, and others of no account."""
+        from hyperadapters.methods import METHODS
+        from hyperadapters.runs import Experiment, NamedTask
+        from hyperadapters.training import Training
+
+        task = NamedTask(name="demo/paraphrase")
+        some = Experiment(method=next(iter(METHODS.values())), task=task, training=Training(lr=1e-3))
+        return Experiment.from_json({**some.to_json(), **parts})
+
+
+def with_defaults(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON of a task with the fields that it leaves out and that have a default."""
+    from hyperadapters.runs import TASK_CHOICES
+
+    cls = TASK_CHOICES.get(str(task.get("type")))
+    return {**({f.name: f.default for f in fields(cls) if f.default is not MISSING} if cls else {}), **task}
+
+
+def read_run_file(path: Path) -> RunFile:
+    """Return what a YAML or JSON file says of an experiment.
+
+    Raises:
+        InputError: there is no such file, it cannot be read, or it is no mapping.
+    """
+    values = parsed(path)
+    settings: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and key not in ("task", "start"):
+            settings |= {f"{key}.{name}": as_text(item) for name, item in value.items() if not_a_name(key, name)}
+        elif key in SECTIONS:
+            raise InputError(f"{path}: {key} is {value!r}; it holds settings, such as {key}: {{KEY: VALUE}}.")
+        elif key not in ("method", "task", "backbone", "start"):
+            settings[str(key)] = as_text(value)
+    if not isinstance(values.get("backbone", ""), str):
+        raise InputError(f"{path}: backbone is {values['backbone']!r}; it is a folder or a name.")
+    if not isinstance(values.get("start") or {}, Mapping):
+        raise InputError(f"{path}: start is {values['start']!r}; write it as start: {{adapter: FOLDER}}.")
+    known = {name: values[name] for name in ("method", "task", "backbone", "start") if name in values}
+    return RunFile(**known, settings=settings)
+
+
+def not_a_name(section: str, key: str) -> bool:
+    """Return whether a key of a section is a setting, rather than what says which method it is."""
+    return section != "method" or key not in ("name", "type")
+
+
+def parsed(path: Path) -> Mapping[str, Any]:
+    """Return the mapping that a file holds: JSON if its name ends so, YAML otherwise."""
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except OSError as error:
+        raise InputError(f"--config {path} cannot be read: {error.strerror}.") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise InputError(f"--config {path} is damaged: {' '.join(str(error).split())}.") from error
+    if not isinstance(values, Mapping):
+        raise InputError(f"--config {path} holds no experiment: write `key: value` lines, such as task: glue/mrpc.")
+    return values
+
+
+def as_text(value: Any) -> str:
+    """Return a value as the command line would write it."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -1,0 +1,75 @@
+"""What to train on, from options: tasks of the package, or a user's own files."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hyperadapters._utils import InputError
+from hyperadapters.cli.options import TaskOptions
+
+if TYPE_CHECKING:
+    from hyperadapters.runs import TaskChoice
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names between commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def choose_named(task: str, data: str) -> "TaskChoice":
+    """Return one task of the package, or several together.
+
+    Args:
+        task: a name, or several with commas.
+        data: the folder with the official files; may be empty.
+
+    Raises:
+        InputError: there is no such task or folder, or a task stands there twice.
+    """
+    from hyperadapters.runs import MixtureTask, NamedTask
+    from hyperadapters.tasks import task_named
+
+    names = tuple(split_names(task))
+    for name in names:
+        task_named(name)
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"--task {task}: name each task once, such as demo/paraphrase,demo/sentiment.")
+    if data and not Path(data).is_dir():
+        raise InputError(f"--data {data}: there is no such folder.")
+    return MixtureTask(names=names, data=data) if len(names) > 1 else NamedTask(name=names[0], data=data)
+
+
+def choose_files(options: TaskOptions) -> "TaskChoice":
+    """Return a user's own files as the options describe them.
+
+    Raises:
+        InputError: options or files are missing, or do not go together.
+    """
+    from hyperadapters.runs import FilesTask, InstructionsTask
+
+    columns = bool(options.text or options.label or options.target)
+    missing = [f"--{name}" for name in ("train", "validation") if not options.files[name]]
+    if missing or columns:
+        missing += [] if options.text else ["--text"]
+        missing += [] if options.label or options.target else ["--label (or --target)"]
+    if missing:
+        raise InputError(f"your own files need {', '.join(missing)} too.")
+    if options.label and options.target:
+        raise InputError("--label is for classes, --target for free text: give one of them.")
+    check_files(options.files.values())
+    if not columns:
+        return InstructionsTask(**options.files)
+    return FilesTask(
+        **options.files,
+        text=tuple(split_names(options.text)),
+        answer=options.label or options.target,
+        classify=bool(options.label),
+    )
+
+
+def check_files(paths: Iterable[str]) -> None:
+    """Raise InputError unless files are there; empty paths name none."""
+    absent = [path for path in paths if path and not Path(path).is_file()]
+    if absent:
+        found = "does not exist" if len(absent) == 1 else "do not exist"
+        raise InputError(f"{', '.join(absent)} {found} (looked in {Path.cwd()}).")

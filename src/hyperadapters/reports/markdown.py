@@ -1,0 +1,37 @@
+"""Tables and whole reports in Markdown."""
+
+from collections.abc import Sequence
+
+from pandas import DataFrame
+
+from hyperadapters.reports.document import FIGURES, Section
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, labels: int = 1) -> str:
+    """Return a table in Markdown: names to the left, numbers to the right.
+
+    Args:
+        columns: headings.
+        rows: a text for each column.
+        labels: how many of the first columns are names.
+    """
+    align = ["left"] * labels + ["right"] * (len(columns) - labels)
+    cells = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    table: str = DataFrame(cells, columns=columns).to_markdown(index=False, disable_numparse=True, colalign=align)
+    return table
+
+
+def markdown_document(title: str, sections: Sequence[Section]) -> str:
+    """Return a report in Markdown; its figures are the SVG files beside it."""
+    return "\n".join([f"# {title}\n", *map(markdown_section, sections)])
+
+
+def markdown_section(section: Section) -> str:
+    """Return a section in Markdown."""
+    blocks = [f"## {section.title}"]
+    blocks += [markdown_table(grid.columns, grid.rows, labels=grid.labels) for grid in section.grids]
+    blocks += ["\n".join(f"- {note}" for note in section.notes)] if section.notes else []
+    for figure in section.figures:
+        caption = f"{figure.title}: {figure.caption}" if figure.caption else figure.title
+        blocks += [f"![{figure.title}]({FIGURES}/{figure.name}.svg)", f"*{caption}*"]
+    return "\n\n".join(blocks) + "\n"

@@ -1,0 +1,116 @@
+"""Reading the results of many runs, damaged ones left out and named."""
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hyperadapters._utils import InputError, files
+from hyperadapters.methods import method_from_json
+from hyperadapters.reports.estimates import column_of, scores_by_column
+from hyperadapters.reports.facts import task_names
+from hyperadapters.runs import RESULT, Result, read_result, result_from_json
+from hyperadapters.sweeps import distinguish_tasks
+
+
+def read_results(place: Path) -> tuple[dict[Path, Result], list[str]]:
+    """Read every `result.json` below a folder, or every line of a JSON Lines file of results.
+
+    Args:
+        place: a folder, such as a sweep's, or a file that ends in `.jsonl`.
+
+    Returns:
+        The results by the folder that holds each, or by `file:line`, where several own data files share a name told
+        apart by their folders; and, in words, what is wrong with the results that were left out.
+
+    Raises:
+        InputError: no such folder or file, or no result in it can be read.
+    """
+    if not place.is_dir() and place.suffix != ".jsonl":
+        raise InputError(
+            f"{place} is no folder. Name one with runs, such as the --output of a sweep, or a .jsonl file."
+        )
+    if not place.exists():
+        raise InputError(f"{place} does not exist.")
+    results, problems = {}, []
+    for path, read in (in_folder if place.is_dir() else in_lines)(place):
+        try:
+            results[path] = check_result(read(), path)
+        except InputError as error:
+            problems.append(str(error))
+    if not results:
+        why = f": {problems[0]}" if problems else ". `hyperadapters sweep` and `train` write them."
+        raise InputError(f"{place} holds no {RESULT} of a run that can be read, at any depth{why}")
+    return dict(zip(results, distinguish_tasks(list(results.values())), strict=True)), problems
+
+
+def in_folder(folder: Path) -> Iterator[tuple[Path, Callable[[], Result]]]:
+    """Yield each folder that holds a result, at any depth, with a function that reads it."""
+    for path in sorted(folder.rglob(RESULT)):
+        yield path.parent, partial(read_result, path.parent)
+
+
+def in_lines(file: Path) -> Iterator[tuple[Path, Callable[[], Result]]]:
+    """Yield each line of a file as `file:line`, with a function that makes a result of it."""
+    with file.open("rb") as lines:
+        for number, line in enumerate(iter(partial(lines.readline, files.LARGEST_JSON), b""), 1):
+            if line.strip():
+                yield Path(f"{file}:{number}"), partial(result_of_line, line, f"{file}:{number}")
+
+
+def result_of_line(line: bytes, where: str) -> Result:
+    """Return the result in a line of JSON."""
+    return result_from_json(files.json_object(line, where), where)
+
+
+def check_result(result: Result, path: Path) -> Result:
+    """Return the result if it has everything that tables need.
+
+    Raises:
+        InputError: something is missing or of a wrong type, or a number is not finite or impossible.
+    """
+    try:
+        numbers = shown_numbers(result)
+        complete = is_complete(result) and all(isinstance(number, int | float) for number in numbers)
+        finite = all(math.isfinite(number) for number in numbers)
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError(f"{path} is not a result of this version ({type(error).__name__}: {error}).") from error
+    if not complete:
+        raise InputError(f"{path} is damaged: it lacks scores, or holds what no run can have. Run it again.")
+    if not finite:
+        raise InputError(f"{path} has scores that are no finite numbers: run it again.")
+    return result
+
+
+def is_complete(result: Result) -> bool:
+    """Return whether a result has the fields that tables are made from, with values that a run can have.
+
+    Raises:
+        InputError, KeyError, TypeError, AttributeError: a field is missing or of another type.
+    """
+    method_from_json(result.experiment["method"])
+    rows, available = result.rows, result.rows_available
+    return all(
+        [
+            isinstance(result.experiment["backbone"], str),
+            isinstance(result.experiment["training"]["seed"], int),
+            all(isinstance(name, str) for name in task_names(result)),
+            result.metrics[result.split] and result.metrics["validation"],
+            min(result.trained, result.total) > 0 <= min(result.bytes, *vars(result.cost).values()),
+            all(0 < rows[split] <= available[split] for split in {"train", result.split, *rows}),
+        ]
+    )
+
+
+def shown_numbers(result: Result) -> list[Any]:
+    """Return the numbers of a result that tables and figures show.
+
+    Raises:
+        KeyError, TypeError, AttributeError: one is missing.
+    """
+    names = result.metrics["validation"]
+    ends = [end for name, (low, high) in result.intervals.items() if column_of(result, name) for end in (low, high)]
+    of_run = [result.trained, result.total, result.bytes, *result.by_kind.values(), *vars(result.cost).values()]
+    history = [entry[name] for entry in result.history for name in ("step", *names)]
+    return [*scores_by_column(result).values(), *names.values(), *ends, *of_run, *history]

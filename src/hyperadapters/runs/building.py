@@ -1,0 +1,112 @@
+"""From an experiment to its objects: the backbone, the rows in tokens, the Delta."""
+
+import gc
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from hyperadapters._utils import InputError
+from hyperadapters.backbones import default_device, kind_of, load_backbone
+from hyperadapters.delta import Delta, Method
+from hyperadapters.methods import attach
+from hyperadapters.runs.experiment import Experiment
+from hyperadapters.runs.task_choice import MixtureTask, NamedTask, task_definitions, task_name
+from hyperadapters.runs.warm_start import load_warm_start
+from hyperadapters.tasks import TASKS, TaskFormat
+from hyperadapters.training import ENCODINGS, Data, Mixture, load_data, tasks_of
+
+
+def backbone_for(experiment: Experiment) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a run's backbone, in the type that the run holds it in, onto the default device, and its tokenizer.
+
+    Raises:
+        InputError: what `load_backbone` raises.
+    """
+    gc.collect()  # an earlier run's backbone and Delta refer to each other, and would stay in memory beside this one's
+    precision = experiment.training.backbone_precision
+    return load_backbone(experiment.backbone, precision=precision, device=default_device())
+
+
+def load_task(experiment: Experiment, tokenizer: Any, backbone: nn.Module) -> Data | Mixture:
+    """Load the rows of an experiment's task, or of all tasks of its mixture, in tokens.
+
+    Args:
+        experiment: its task, text and seed are used.
+        tokenizer: the backbone's.
+        backbone: what the rows are for.
+
+    Raises:
+        InputError: what `load_data` and `Mixture` raise.
+    """
+    choice, kind = experiment.task, kind_of(backbone.config)
+    tasks, folder = task_definitions(choice)
+    how: Any = {"kind": kind, "seed": experiment.training.seed, "at_most": isinstance(choice, MixtureTask)}
+    found = tuple(load_data(task, tokenizer, folder, experiment.text, **how) for task in tasks)
+    return Mixture(found, choice.temperature) if isinstance(choice, MixtureTask) else found[0]
+
+
+def attach_for(experiment: Experiment, backbone: nn.Module, data: Data | Mixture) -> Delta:
+    """Attach a new Delta for this data, or the saved one that the run goes on from.
+
+    Its `about` says what prediction needs to know of its task or tasks.
+
+    Args:
+        experiment: its method, task, start and `training.adapter_precision` are used.
+        backbone: from `backbone_for`.
+        data: from `load_task`.
+
+    Raises:
+        InputError: what `attach` and `load_warm_start` raise; the method may be one that holds one task alone.
+    """
+    forms = {task.form.name: format_to_json(task.form, experiment) for task in tasks_of(data)}
+    tasks = list(forms) if isinstance(data, Mixture) else []
+    first = tasks_of(data)[0]
+    name = task_name(experiment.task).replace(".", "-")
+    outputs = ENCODINGS[first.kind].outputs(first.form)
+    precision = experiment.training.adapter_precision
+    if experiment.start:
+        return load_warm_start(
+            experiment.start, backbone, experiment.method, name, outputs=outputs, forms=forms, precision=precision
+        )
+    delta = attach(backbone, experiment.method, name, outputs=outputs, tasks=tasks, precision=precision, seed=None)
+    delta.about = {"forms": forms} if tasks else {"task": forms[first.form.name]}
+    return delta
+
+
+def format_to_json(form: TaskFormat, experiment: Experiment) -> dict[str, Any]:
+    """Return what prediction with the saved adapter needs to know of a task, as plain JSON."""
+    text, evaluation = experiment.text, experiment.evaluation
+    return {
+        **form.to_json(),
+        "source_length": text.source_length,
+        "target_length": text.target_length,
+        "prefix": text.prefix,
+        "decode": evaluation.decode,
+        "beams": evaluation.beams,
+    }
+
+
+def narrow_to_task(experiment: Experiment, task: str, method: Method) -> Experiment:
+    """Return the experiment that describes one task of a run's adapter: where its rows are and how it is evaluated.
+
+    Args:
+        experiment: the run's.
+        task: the whole name of a task that the adapter holds.
+        method: of the adapter.
+
+    Raises:
+        InputError: the task was trained on own files in an earlier run, and only that run knows where they are.
+    """
+    choice = experiment.task
+    data = choice.data if isinstance(choice, NamedTask | MixtureTask) else None
+    if data is not None or task_name(choice) != task:
+        if task not in TASKS:
+            raise InputError(
+                f"only the run that was trained on {task} knows where its rows are; {task_name(choice)} went on from "
+                "that run's adapter. Give the folder of that run."
+            )
+        choice = NamedTask(name=task, data=data or "")
+    text = replace(experiment.text, train_rows=None)
+    return replace(experiment, method=method, task=choice, text=text, start=None)

@@ -1,0 +1,196 @@
+"""Answers to rows that name their task: every batch mixes tasks, each row with its own adapter."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from torch import nn
+
+from hyperadapters._utils import InputError, resolve_task
+from hyperadapters.delta import CONFIG, Delta
+from hyperadapters.methods import method_from_json
+from hyperadapters.serving.pool import FEWEST_SLOTS, Pool
+from hyperadapters.serving.pool_slots import adapter_recipe
+from hyperadapters.serving.predictor import ROWS_AT_ONCE, Predictor, load_predictor
+from hyperadapters.serving.saved_tasks import find_tasks, saved_task
+from hyperadapters.serving.task_batches import Batch, ServedTask, plan_batches
+from hyperadapters.storage import backbone_of, load, read_config
+from hyperadapters.tasks import iterate_tasks
+from hyperadapters.training import ENCODINGS, Encoded, encode, evaluating, in_row_order, using_tasks
+
+
+class SingleDelta:
+    """A Delta in the place of a pool: its one task, or those that it holds."""
+
+    def __init__(self, delta: Delta) -> None:
+        self.delta = delta
+
+    def use(self) -> None:
+        """Make it what the backbone computes with."""
+        self.delta.use()
+
+    def prefetch(self, names: Sequence[str]) -> None:
+        """Do nothing: all of it is in memory."""
+
+    def rows(self, names: Sequence[str]) -> AbstractContextManager[nn.Module]:
+        """Return the context in which each row uses the adapter of its task."""
+        return using_tasks(self.delta, names)
+
+
+@dataclass
+class FolderPredictor:
+    """A folder of adapters, each in a sub-folder with its task's name, or one adapter that holds several tasks.
+
+    Adapters of one method and backbone are pooled, so that a batch mixes their tasks; the others take turns.
+    """
+
+    folder: Path
+    backbone: str = ""
+    """Another place to load the backbone from than the one that the adapters name."""
+    batch_size: int = 128
+    """Rows answered together."""
+    resident: int = 256
+    """How many adapters of a pool may be in memory."""
+    truncated: int = 0
+    """Texts so far that were cut to the length of training."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """Rows to answer, by task."""
+
+    def __post_init__(self) -> None:
+        """Find the tasks; nothing is loaded."""
+        self._known = find_tasks(self.folder)
+        self._served: dict[str, ServedTask] = {}
+        self.groups: dict[str, Pool | SingleDelta] = {}
+
+    @property
+    def limit(self) -> str:
+        """The longest texts that are not cut, in words."""
+        return "their tasks' limits of training"
+
+    def file(self, path: Path) -> Iterator[dict[str, str]]:
+        """Yield the rows of a file in order, each with its `prediction`; all rows are checked before the first.
+
+        Raises:
+            InputError: a row names no task or one without an adapter, or lacks one of its task's columns.
+        """
+        self.counts = Counter(task for task, _ in iterate_tasks(path, self._fields))
+        if not self.counts:
+            return
+        self._load()
+        rows = iterate_tasks(path, self._fields)
+        while chunk := list(islice(rows, ROWS_AT_ONCE)):
+            answers = self._answers([(task, row.values) for task, row in chunk])
+            for (task, row), prediction in zip(chunk, answers, strict=True):
+                yield {"task": task, **row.values, "prediction": prediction}
+
+    def _fields(self, task: str) -> tuple[str, ...]:
+        return self._task(task).form.fields
+
+    def _task(self, name: str) -> ServedTask:
+        """Return the task of this name; the last part will do.
+
+        Raises:
+            InputError: there is no adapter for it, or the adapter does not say its task.
+        """
+        if name not in self._served:
+            full = resolve_task(name, self._known, f"the folder {self.folder}")
+            place = self._known[full]
+            config = read_config(place.folder)
+            form, text, evaluation = saved_task(config, place.folder, place.inner)
+            if form.style == "conversation":
+                raise InputError(f"{full} answers conversations, one adapter at a time: name it with --task.")
+            pooled = not config["tasks"] and method_from_json(config["method"]).separable
+            group = json.dumps(adapter_recipe(config, place.folder), sort_keys=True) if pooled else str(place.folder)
+            inside, precision = full if pooled else place.inner, config["backbone"]["precision"]
+            self._served[name] = ServedTask(inside, group, pooled, place, form, text, evaluation, precision)
+        return self._served[name]
+
+    def _load(self) -> None:
+        """Load the backbone, and prepare the adapters of the tasks that rows name.
+
+        Raises:
+            InputError: an adapter was trained on another backbone or one of another type, or there is none.
+        """
+        precisions = {served.precision: task for task, served in self._served.items()}
+        if len(precisions) > 1:
+            which = ", ".join(f"{task} on {precision}" for precision, task in precisions.items())
+            raise InputError(
+                f"adapters of backbones in different types cannot be answered together: {which}. Split the file."
+            )
+        first = next(iter(self._served.values()))
+        model, self._tokenizer = backbone_of(read_config(first.place.folder), self.backbone)
+        members: dict[str, list[ServedTask]] = defaultdict(list)
+        for served in self._served.values():
+            members[served.group].append(served)
+        for number, (group, tasks) in enumerate(members.items()):
+            self.groups[group] = self._load_group(tasks, model, f"group {number}")
+
+    def _load_group(self, tasks: Sequence[ServedTask], backbone: nn.Module, name: str) -> Pool | SingleDelta:
+        if not tasks[0].pooled:
+            return SingleDelta(load(tasks[0].place.folder, backbone, name=name))
+        folders = {task.name: task.place.folder for task in tasks}
+        return Pool(backbone, folders, resident=max(FEWEST_SLOTS, min(self.resident, len(folders))), name=name)
+
+    def _answers(self, rows: Sequence[tuple[str, dict[str, str]]]) -> list[str]:
+        """Return the answers to rows of tasks that are loaded, in order."""
+        tasks = [self._task(task) for task, _ in rows]
+        encoded = self._encoded(tasks, [values for _, values in rows])
+        deltas = {name: group.delta for name, group in self.groups.items()}
+        batches = plan_batches(tasks, encoded, deltas, self.batch_size)
+        nexts = [*batches[1:], None]
+        answers = [self._answer(b, following, tasks, encoded) for b, following in zip(batches, nexts, strict=True)]
+        return in_row_order([(batch.numbers, found) for batch, found in zip(batches, answers, strict=True)])
+
+    def _answer(
+        self, batch: Batch, following: Batch | None, tasks: Sequence[ServedTask], rows: Sequence[Encoded]
+    ) -> list[str]:
+        """Return the answers to one batch, while the adapters of the following one are read."""
+        group, own = self.groups[batch.group], [tasks[i] for i in batch.numbers]
+        group.use()
+        with group.rows([task.name for task in own]) as backbone, evaluating(backbone):
+            if following:
+                self.groups[following.group].prefetch([tasks[i].name for i in following.numbers])
+            encoding, forms = ENCODINGS[group.delta.structure.kind], [task.form for task in own]
+            return encoding.answer(backbone, [rows[i] for i in batch.numbers], forms, self._tokenizer, batch.decoding)
+
+    def _encoded(self, tasks: Sequence[ServedTask], values: Sequence[dict[str, str]]) -> list[Encoded]:
+        """Return rows in tokens, as their tasks were trained."""
+        found: dict[int, Encoded] = {}
+        by_task: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for i, task in enumerate(tasks):
+            by_task[task.group, task.name].append(i)
+        for (group, _), numbers in by_task.items():
+            form, text = tasks[numbers[0]].form, tasks[numbers[0]].text
+            examples = [form.example(values[i], prefix=text.prefix) for i in numbers]
+            rows, cut = encode(examples, form, self._tokenizer, text, self.groups[group].delta.structure.kind)
+            self.truncated += cut.sources
+            found |= dict(zip(numbers, rows, strict=True))
+        return [found[i] for i in range(len(tasks))]
+
+
+def open_predictor(
+    folder: Path, *, task: str = "", backbone: str = "", by_row: bool = False, resident: int = 256
+) -> Predictor | FolderPredictor:
+    """Return what answers for an adapter, or for a folder of them.
+
+    Args:
+        folder: one adapter, or a folder with one in each sub-folder.
+        task: which task, where there are several; the last part of its name will do.
+        backbone: another place to load the backbone from.
+        by_row: where there are several tasks and none is named, let every row name its own.
+        resident: how many adapters may be in memory.
+
+    Raises:
+        InputError: there is no adapter, or it does not know the task.
+    """
+    alone = (folder / CONFIG).is_file()
+    if by_row and not task and not (alone and not read_config(folder)["tasks"]):
+        return FolderPredictor(folder, backbone, resident=resident)
+    if not alone and task:
+        known = find_tasks(folder)
+        folder, task = known[resolve_task(task, known, f"the folder {folder}")]
+    return load_predictor(folder, backbone or None, task=task)

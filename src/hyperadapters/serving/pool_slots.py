@@ -1,0 +1,71 @@
+"""The empty slots of a pool, made for what its adapters have in common."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hyperadapters._utils import InputError, files, settings
+from hyperadapters.backbones import DTYPES, Layout, device_of, read_structure
+from hyperadapters.delta import TENSORS, Delta
+from hyperadapters.methods import method_from_json
+from hyperadapters.storage import outline
+
+
+def adapter_recipe(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return what all adapters of one pool have in common: method, type, sites named by hand, outputs of the head.
+
+    Args:
+        config: the `adapter_config.json` of one of them.
+        folder: where it lies, for errors.
+
+    Raises:
+        InputError: the adapter holds several tasks.
+    """
+    if len(config["tasks"]) > 1:
+        raise InputError(
+            f"the adapter at {folder} holds {len(config['tasks'])} tasks, which a pool cannot take apart: "
+            "`hyperadapters bake` makes one for each."
+        )
+    backbone = config["backbone"]
+    alike = {"layout": backbone.get("layout"), "outputs": backbone.get("outputs")}
+    return {"method": config["method"], "precision": config["precision"], **alike}
+
+
+def empty_slots(
+    backbone: nn.Module, recipe: Mapping[str, Any], folder: Path, slots: int, name: str
+) -> tuple[Delta, dict[str, Tensor]]:
+    """Return a Delta with empty slots on its adapter axis, and the shapes of one adapter's tensors in its file.
+
+    The operating system gives memory as it is written.
+
+    Args:
+        backbone: what the adapters were trained on; nothing is attached.
+        recipe: what `adapter_recipe` gave.
+        folder: one of the adapters, whose file is checked before memory is taken.
+        slots: number of adapters in memory.
+        name: the Delta's name.
+
+    Raises:
+        InputError: adapters of this method share something, it does not fit the backbone, or its sizes are impossible.
+    """
+    method, layout = method_from_json(recipe["method"]), recipe["layout"]
+    if not method.separable:
+        raise InputError(
+            f"{type(method).__name__} cannot be pooled: it moves the backbone itself, or shares weights between tasks. "
+            "Load each adapter as a Delta, or bake the tasks of one that holds several."
+        )
+    structure = read_structure(backbone, settings.parse(Layout, layout, "backbone.layout") if layout else None)
+    outputs = recipe["outputs"] if structure.head else None
+    shapes = outline(backbone, method, name, folder, structure, outputs).tensors()
+    files.check_tensors(folder / TENSORS, shapes)
+    delta = outline(backbone, method, name, folder, structure, outputs, slots=slots)
+    delta.precision = recipe["precision"]
+    try:
+        with torch.inference_mode(False):
+            return delta.to(DTYPES[delta.precision]).to_empty(device=device_of(backbone)), shapes
+    except RuntimeError as error:
+        size = sum(tensor.nbytes for tensor in delta.tensors().values())
+        raise InputError(f"resident={slots} adapters take {size:,} bytes, more than there is: keep fewer.") from error

@@ -1,0 +1,103 @@
+"""The jobs of a sweep as data: what to run and where its files go, what became of it, what the folder says of it."""
+
+import contextlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from hyperadapters._utils import InputError, files
+from hyperadapters.runs import EXPERIMENT, RESULT, read_result
+
+ATTEMPTS = 2
+"""A run that fails is tried once more."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One experiment and where its files go."""
+
+    key: str
+    """`experiment_key` of the experiment: the name of its folder."""
+    experiment: dict[str, Any]
+    """The experiment as JSON."""
+    folder: str
+    """The sweep's folder."""
+    keep: bool
+    """Keep the trained adapter, not the result alone."""
+    track: Sequence[str] = ()
+    """Names of the trackers that follow the run."""
+    pack: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    """Experiments by key that are trained in one pass with it; those that are done already are passed over."""
+
+    @property
+    def place(self) -> Path:
+        """The run's own folder."""
+        return Path(self.folder) / self.key
+
+    @property
+    def failure_file(self) -> Path:
+        """Lists why the run failed, once for each attempt."""
+        return Path(self.folder) / f"{self.key}.failed.json"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a job."""
+
+    key: str
+    outcome: Literal["done", "failed", "busy", "stopped"]
+    """`busy`: another process runs it; `stopped`: by Ctrl-C, and a later sweep goes on with it."""
+    reason: str = ""
+    """Why it failed."""
+    pack: Sequence[str] = ()
+    """Keys of the runs that were trained in one pass with it and are done."""
+
+
+class DiedError(Exception):
+    """The process or task that attempted a job ended without an answer; the message says how."""
+
+
+def settled(job: Job) -> Report | None:
+    """Return the report of a job that is done, has failed for good or left a damaged result; None if it is to do."""
+    if (job.place / RESULT).exists():
+        try:
+            read_result(job.place)
+        except InputError as error:
+            return Report(job.key, "failed", f"{error} Delete that file, and the run is done again.")
+        return Report(job.key, "done")
+    reasons = past_failures(job)
+    return Report(job.key, "failed", reasons[-1]) if len(reasons) >= ATTEMPTS else None
+
+
+def past_failures(job: Job) -> list[str]:
+    """Return why the run failed, once for each attempt."""
+    return list(files.read_json(job.failure_file)["reasons"]) if job.failure_file.exists() else []
+
+
+def record_failure(job: Job, reason: str, *, final: bool = False) -> None:
+    """Add a reason to the job's failures; a final one stands for all attempts that are left."""
+    reasons = [*past_failures(job), reason]
+    reasons += [reason] * (ATTEMPTS - len(reasons)) if final else []
+    files.write_json(job.failure_file, {"experiment": job.experiment, "reasons": reasons})
+
+
+def discard(place: Path) -> None:
+    """Remove a run's folder, `experiment.json` first: after a kill in between, nothing looks like a run to resume."""
+    with contextlib.suppress(OSError):
+        (place / EXPERIMENT).unlink()
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def discard_unbegun(job: Job) -> None:
+    """Remove a run's folder that a kill left without `experiment.json`: no run can be resumed from it."""
+    if not (job.place / EXPERIMENT).exists():
+        discard(job.place)
+
+
+def remove_all_but_json(folder: Path) -> None:
+    """Remove the adapter and its card; the result, the experiment and the trackers' folders stay."""
+    for path in folder.iterdir():
+        if path.is_file() and path.name not in (RESULT, EXPERIMENT):
+            path.unlink()

@@ -1,0 +1,92 @@
+"""The answers of a task: classes, numbers or any text."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+
+class Target(ABC):
+    """The answers of a task: how they are written and read back. Concrete targets are frozen dataclasses."""
+
+    @abstractmethod
+    def encode(self, raw: str) -> str | None:
+        """Return the target text of a raw answer, or None if it is not a valid one."""
+
+    @abstractmethod
+    def decode(self, text: str) -> Any:
+        """Return the value that metrics compare, from the text of an answer."""
+
+    @abstractmethod
+    def expected(self) -> str:
+        """Return, in words, what a valid raw answer is."""
+
+
+@dataclass(frozen=True)
+class Labels(Target):
+    """A class out of a closed set; metrics see its number, or -1 for an invalid answer."""
+
+    texts: tuple[str, ...]
+    """The target text of each class."""
+    names: tuple[str, ...] = ()
+    """What raw data may call each class, besides its text."""
+
+    def encode(self, raw: str) -> str | None:
+        raw = raw.strip()
+        if raw in self.texts:
+            return raw
+        if raw in self.names:
+            return self.texts[self.names.index(raw)]
+        return None
+
+    def decode(self, text: str) -> int:
+        return self.texts.index(text.strip()) if text.strip() in self.texts else -1
+
+    def expected(self) -> str:
+        return f"one of {', '.join((*self.names, *self.texts))}"
+
+
+@dataclass(frozen=True)
+class Score(Target):
+    """A number from `low` to `high`, rounded to a step and written as text, as T5 does for STS-B (arXiv:1910.10683).
+
+    Metrics see the number, or None for an invalid answer.
+    """
+
+    low: float
+    high: float
+    step: float
+
+    def encode(self, raw: str) -> str | None:
+        try:
+            value = float(raw)
+        except ValueError:
+            return None
+        return f"{round(value / self.step) * self.step:.1f}" if self.low <= value <= self.high else None
+
+    def decode(self, text: str) -> float | None:
+        try:
+            value = float(text)
+        except ValueError:
+            return None
+        return value if self.low <= value <= self.high else None
+
+    def expected(self) -> str:
+        return f"a number from {self.low} to {self.high}"
+
+
+@dataclass(frozen=True)
+class FreeText(Target):
+    """Any text; metrics compare strings."""
+
+    def encode(self, raw: str) -> str | None:
+        return raw.strip() or None
+
+    def decode(self, text: str) -> str:
+        return text.strip()
+
+    def expected(self) -> str:
+        return "a text"
+
+
+TARGETS: dict[str, type[Target]] = {"labels": Labels, "score": Score, "text": FreeText}
+"""By the type that stands in an adapter's file."""

@@ -1,0 +1,118 @@
+"""The text-to-text form of a task: how the columns of a row become a source, and its answer a target."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+from hyperadapters._utils import InputError
+from hyperadapters.tasks.conversation import Turn, read_conversation
+from hyperadapters.tasks.targets import TARGETS, Target
+
+PUBLISHED = "-published"
+"""Ends the name of a variant that is exactly what the papers' code computed, where that is wrong."""
+
+
+class Example(NamedTuple):
+    """One row in text-to-text form."""
+
+    source: str
+    target: str
+    """What training teaches."""
+    reference: Any = None
+    """What metrics compare an answer with: the target's value, or what `Task.reference` makes of the row."""
+    texts: tuple[str, ...] = ()
+    """The source as encoders are pretrained to read it: one text, or a pair."""
+    turns: tuple[Turn, ...] = ()
+    """The conversation that the target answers; then there is no source text without a tokenizer's chat template."""
+
+
+Style = Literal["named", "bare", "conversation"]
+"""Each column after its name; one column's text as it is; or one column's turns, as the tokenizer's chat template has
+them."""
+
+
+@dataclass(frozen=True)
+class TaskFormat:
+    """The text-to-text form of a task: all that answering needs, saved with every adapter."""
+
+    name: str
+    fields: tuple[str, ...]
+    """Columns of the source, in order; each is written `column: value` (Compacter, arXiv:2106.04647v2, §4.1)."""
+    target: Target
+    without_colon: tuple[str, ...] = ()
+    """Columns after whose name no colon stands."""
+    style: Style = "named"
+    """How the columns become the source."""
+
+    @property
+    def prefix(self) -> str:
+        """The task's name as the published code writes it: mrpc, superglue-copa."""
+        return self.name.removeprefix("glue/").replace("/", "-").removesuffix(PUBLISHED)
+
+    def source(self, values: Mapping[str, Any], *, prefix: bool = False) -> str:
+        """Return the source text of a row; with `prefix` the task's name stands before it."""
+        return " ".join(([self.prefix] if prefix else []) + self._named(values, self.fields))
+
+    def _named(self, values: Mapping[str, Any], fields: tuple[str, ...]) -> list[str]:
+        """Return some columns of a row, each after its name unless the style is bare."""
+        if self.style == "bare":
+            return [values[name].strip() for name in fields]
+        return [f"{name}{'' if name in self.without_colon else ':'} {values[name].strip()}" for name in fields]
+
+    def texts(self, values: Mapping[str, Any], *, prefix: bool = False) -> tuple[str, ...]:
+        """Return a row as one text or a pair, without column names (Houlsby et al., arXiv:1902.00751, §3.1).
+
+        Of three or more columns, all but the first stand in the second text, after their names.
+        """
+        first, *others = self.fields
+        start = " ".join([self.prefix, values[first].strip()] if prefix else [values[first].strip()])
+        if len(others) == 1:
+            return (start, values[others[0]].strip())
+        return (start, " ".join(self._named(values, tuple(others)))) if others else (start,)
+
+    def example(self, values: Mapping[str, Any], target: str = "", reference: Any = None, *, prefix: bool) -> Example:
+        """Return a row in text-to-text form; without a target, a row to answer.
+
+        Args:
+            values: the row's columns, by name.
+            target: the text of its answer.
+            reference: what metrics compare an answer with.
+            prefix: write the task's name before the source.
+
+        Raises:
+            InputError: the style is conversation, and the row holds none.
+        """
+        if self.style == "conversation":
+            return Example("", target, reference, turns=read_conversation(values[self.fields[0]]))
+        texts = self.texts(values, prefix=prefix)
+        return Example(self.source(values, prefix=prefix), target, reference, texts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form as plain JSON values."""
+        target_type = next(name for name, cls in TARGETS.items() if cls is type(self.target))
+        return {
+            "name": self.name,
+            "fields": list(self.fields),
+            "without_colon": list(self.without_colon),
+            "style": self.style,
+            "target": {"type": target_type, **vars(self.target)},
+        }
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "TaskFormat":
+        """Return the form that `to_json` wrote.
+
+        Raises:
+            InputError: something is missing or of a wrong type.
+        """
+        try:
+            target = dict(values["target"])
+            cls = TARGETS[target.pop("type")]
+            arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in target.items()}
+            fields, without_colon = (tuple(map(str, found)) for found in (values["fields"], values["without_colon"]))
+            style = values["style"]
+            if style not in get_args(Style):
+                raise ValueError(f"style {style!r}")
+            return TaskFormat(str(values["name"]), fields, cls(**arguments), without_colon, style)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"the task in adapter_config.json is damaged: {error!r}.") from error

@@ -1,0 +1,213 @@
+"""Rows that name their task: answers are those of each adapter by itself, whatever stands in one batch."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hyperadapters import METHODS, InputError, Predictor, attach, load_backbone, load_predictor
+from hyperadapters.delta.method import Method
+from hyperadapters.runs.building import format_to_json
+from hyperadapters.runs.experiment import Experiment
+from hyperadapters.runs.task_choice import NamedTask
+from hyperadapters.serving.folder_predictor import FolderPredictor
+from hyperadapters.serving.saved_tasks import saved_task
+from hyperadapters.storage.loading import read_config
+from hyperadapters.tasks.registry import task_named
+from hyperadapters.tasks.targets import FreeText, Labels
+from hyperadapters.training.config import Evaluation, Training
+from hyperadapters.training.encodings import ENCODINGS
+from hyperadapters.training.label_strings import label_tokens
+
+SENTENCES = ["the tall king helped the shy monk .", "an awful film", "a fine film", "this farmer liked these kings ."]
+USUAL = Evaluation()
+WORDS = Labels(("good", "bad", "neither"))
+
+
+def save(folder, backbone, method: Method, tasks=("demo/sentiment",), target=None, evaluation=USUAL):
+    """A saved adapter that differs from the backbone, as `train` would leave it."""
+    forms = {}
+    for task in tasks:
+        training = Training(lr=1e-3)
+        experiment = Experiment(method=method, task=NamedTask(name=task), training=training, evaluation=evaluation)
+        form = task_named(task).form
+        forms[task] = format_to_json(replace(form, target=target) if target else form, experiment)
+    delta = attach(backbone, method, tasks=tasks if len(tasks) > 1 else ())
+    delta.about = {"forms": forms} if len(tasks) > 1 else {"task": forms[tasks[0]]}
+    with torch.no_grad():
+        for tensor in delta.trained().values():
+            tensor.add_(0.3 * torch.randn_like(tensor))
+    delta.save(folder)
+    delta.detach()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two methods that are pooled, one that is not, one adapter of two tasks, and answers of three kinds."""
+    folder = tmp_path_factory.mktemp("adapters")
+    backbone, _ = load_backbone()
+    torch.manual_seed(0)
+    save(folder / "mood" / "first", backbone, METHODS["compacter++"])
+    save(folder / "mood" / "second", backbone, METHODS["compacter++"])
+    save(folder / "words", backbone, METHODS["compacter++"], target=WORDS)
+    save(folder / "free", backbone, METHODS["compacter++"], target=FreeText())
+    save(folder / "beams", backbone, METHODS["compacter++"], evaluation=Evaluation(decode="generate", beams=2))
+    save(folder / "pairs", backbone, METHODS["houlsby"], ("demo/paraphrase",))
+    save(folder / "whole", backbone, METHODS["full"])
+    save(folder / "mix", backbone, METHODS["hyper-compacter"], ("demo/sentiment", "demo/paraphrase"))
+    return folder
+
+
+TASKS = ["first", "words", "pairs", "mood/second", "whole", "mix/demo/sentiment", "mix/demo/paraphrase", "free"]
+WHERE = {"first": "mood/first", "mix/demo/sentiment": "mix", "mix/demo/paraphrase": "mix"}
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Three rows for every task, tasks in turn."""
+    found = []
+    for number in range(3 * len(TASKS)):
+        task, text = TASKS[number % len(TASKS)], SENTENCES[number % 4] * (1 + number % 3)
+        pair = task == "pairs" or task.endswith("paraphrase")
+        fields = {"sentence1": text, "sentence2": SENTENCES[0]} if pair else {"sentence": text}
+        found.append({"task": task, **fields})
+    return found
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(folder, rows):
+    """Each row answered by itself, by its adapter alone."""
+    found: dict[int, str] = {}
+    for task in TASKS:
+        inner = task.removeprefix("mix/") if task.startswith("mix/") else ""
+        predictor = load_predictor(folder / WHERE.get(task, task), task=inner)
+        found |= {i: predictor([row])[0] for i, row in enumerate(rows) if row["task"] == task}
+    return [found[i] for i in range(len(rows))]
+
+
+@pytest.mark.parametrize(("resident", "batch_size"), [(256, 128), (2, 4)])
+def test_answers_are_those_of_each_adapter_by_itself_in_the_files_order(
+    folder, rows, expected, resident, batch_size, tmp_path
+):
+    predictor = FolderPredictor(folder, resident=resident, batch_size=batch_size)
+    found = list(predictor.file(write(tmp_path / "rows.jsonl", rows)))
+    assert [row["prediction"] for row in found] == expected
+    assert [{key: row[key] for key in row if key != "prediction"} for row in found] == rows
+    assert len({*expected}) == 3
+    assert predictor.counts == dict.fromkeys(TASKS, 3)
+
+
+def test_a_batch_mixes_the_tasks_of_one_method_whatever_their_labels(folder, rows, tmp_path, monkeypatch):
+    seen = []
+    answer = ENCODINGS["encoder-decoder"].answer
+
+    def watched(backbone, rows, forms, *others):
+        seen.append([form.target for form in forms])
+        return answer(backbone, rows, forms, *others)
+
+    monkeypatch.setattr(ENCODINGS["encoder-decoder"], "answer", watched)
+    list(FolderPredictor(folder).file(write(tmp_path / "rows.jsonl", rows)))
+    assert sorted(len(batch) for batch in seen) == [3, 3, 3, 6, 9]  # pairs, free, whole, the mixture, the pool's scored
+    assert max(len({str(target) for target in batch}) for batch in seen) == 2
+
+
+def test_each_task_is_answered_as_it_was_in_training(folder, tmp_path, monkeypatch):
+    """Greedily or with beams, generated or scored; also by itself, unless another way is asked for."""
+    seen = []
+    answer = ENCODINGS["encoder-decoder"].answer
+
+    def watched(backbone, rows, forms, tokenizer, decoding):
+        seen.append(decoding)
+        return answer(backbone, rows, forms, tokenizer, decoding)
+
+    monkeypatch.setattr(ENCODINGS["encoder-decoder"], "answer", watched)
+    rows = [{"task": task, "sentence": SENTENCES[0]} for task in ("beams", "first", "free")]
+    list(FolderPredictor(folder).file(write(tmp_path / "rows.jsonl", rows)))
+    assert set(seen) == {("generate", 16, 2), ("score", 0, 1), ("generate", 16, 1)}
+    predictor = load_predictor(folder / "beams")
+    assert (predictor.evaluation.decode, predictor.evaluation.beams) == ("generate", 2)
+    assert load_predictor(folder / "beams", evaluation=Evaluation(decode="score")).evaluation.decode == "score"
+
+
+def test_an_adapter_that_does_not_say_how_it_was_answered_is_refused(folder):
+    config = read_config(folder / "beams")
+    config["task"]["decode"] = "guess"
+    with pytest.raises(InputError, match=r"adapter_config.json: task.decode='guess': input should be"):
+        saved_task(config, folder / "beams")
+    del config["task"]["decode"], config["task"]["beams"]
+    with pytest.raises(InputError, match=r"adapter_config.json is damaged: KeyError\('decode'\)"):
+        saved_task(config, folder / "beams")
+
+
+def test_one_adapter_of_several_tasks_takes_rows_that_name_them(folder, rows, expected, tmp_path):
+    mine = [(row, answer) for row, answer in zip(rows, expected, strict=True) if row["task"].startswith("mix/")]
+    named = [{**row, "task": row["task"].split("/")[-1]} for row, _ in mine]
+    found = list(FolderPredictor(folder / "mix").file(write(tmp_path / "rows.jsonl", named)))
+    assert [row["prediction"] for row in found] == [answer for _, answer in mine]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"task": "nothing", "sentence": "x"},
+            "knows no task 'nothing'. It knows beams, free, mix/demo/",
+        ),
+        ({"task": "paraphrase2", "sentence": "x"}, "knows no task 'paraphrase2'"),
+        ({"task": "first"}, "rows.jsonl:25: column 'sentence' is missing"),
+        ({"sentence": "x"}, "rows.jsonl:25: column 'task' is missing"),
+    ],
+)
+def test_a_row_that_cannot_be_answered_is_refused_before_anything_is_answered(folder, rows, row, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        next(FolderPredictor(folder).file(write(tmp_path / "rows.jsonl", [*rows, row])))
+
+
+def test_the_backbone_is_held_as_the_adapters_that_rows_name_were_trained_on(tmp_path):
+    for name, precision in {"a": "bf16", "b": "fp32", "c": "fp32"}.items():
+        save(tmp_path / name, load_backbone(precision=precision)[0], METHODS["compacter++"])
+    asked = [{"task": task, "sentence": SENTENCES[0]} for task in ("b", "c")]
+    predictor = FolderPredictor(tmp_path)
+    assert len(list(predictor.file(write(tmp_path / "rows.jsonl", asked)))) == 2
+    assert {group.delta.backbone.dtype for group in predictor.groups.values()} == {torch.float32}
+    with pytest.raises(InputError, match="in different types cannot be answered together: a on bf16, c on fp32"):
+        list(FolderPredictor(tmp_path).file(write(tmp_path / "all.jsonl", [{"task": "a", "sentence": "x"}, *asked])))
+
+
+def test_a_folder_without_adapters_is_refused(tmp_path):
+    with pytest.raises(InputError, match="neither it nor a folder in it has an adapter_config.json"):
+        FolderPredictor(tmp_path)
+
+
+def test_a_file_without_tasks_names_its_columns(folder, tmp_path):
+    with pytest.raises(InputError, match="no column 'task'. Its columns: sentence"):
+        next(FolderPredictor(folder).file(write(tmp_path / "rows.jsonl", [{"sentence": "x"}])))
+
+
+def test_rows_with_fewer_labels_never_get_anothers():
+    forms = [replace(task_named("demo/sentiment").form, target=labels) for labels in (WORDS, Labels(("0", "1")))]
+    tokens = label_tokens(forms, lambda texts: [[len(text), 1] for text in texts])
+    assert tokens.tolist() == [[[4, 1], [3, 1], [7, 1]], [[1, 1], [1, 1], [-100, -100]]]
+
+
+def test_the_command_line_answers_a_folder(folder, rows, expected, tmp_path):
+    from command_line import one_json, refuses, works
+
+    file, output = write(tmp_path / "rows.jsonl", rows), tmp_path / "answers.jsonl"
+    done = one_json(works("predict", folder, "--file", file, "--output", output, "--json"))
+    assert (done["rows"], done["tasks"]) == (24, dict.fromkeys(TASKS, 3))
+    assert [json.loads(line)["prediction"] for line in output.read_text().splitlines()] == expected
+    one = one_json(works("predict", folder, "--task", "first", rows[0]["sentence"], "--json"))
+    assert one["predictions"] == expected[:1]
+    output.unlink()
+    bad = write(tmp_path / "bad.jsonl", [*rows, {"task": "nothing", "sentence": "x"}])
+    assert "knows no task 'nothing'" in refuses("predict", folder, "--file", bad, "--output", output)
+    assert "knows no task 'nothing'" in refuses("predict", folder, "--file", bad)
+    assert not output.exists()
+    assert isinstance(load_predictor(folder / "words"), Predictor)

@@ -1,0 +1,59 @@
+"""What `fit` refuses before anything is changed."""
+
+from dataclasses import replace
+
+import pytest
+from families import FAMILIES
+from toy_tasks import BINARY, toy
+from typer.testing import CliRunner
+
+from hyperadapters import METHODS, InputError, Training, attach, fit, method_named
+from hyperadapters.cli.__main__ import app
+from hyperadapters.tasks.targets import FreeText
+from hyperadapters.tasks.task_format import TaskFormat
+from hyperadapters.training.data import Text
+from hyperadapters.training.encodings import ENCODINGS
+from hyperadapters.training.evaluation import evaluate
+
+SMALL = {"bottleneck": 8}
+
+
+def test_an_encoder_generates_no_text_and_takes_no_free_text():
+    with pytest.raises(InputError, match="an encoder generates no text"):
+        ENCODINGS["encoder"].mode(BINARY, "generate")
+    with pytest.raises(InputError, match="an encoder answers with classes or numbers"):
+        ENCODINGS["encoder"].outputs(TaskFormat("free", ("x",), FreeText()))
+
+
+def test_data_for_another_kind_or_size_of_head_is_refused(tiny):
+    with pytest.raises(InputError, match=r"the data is for an encoder, .* load_data\(..., backbone=delta.backbone\)"):
+        fit(attach(tiny, METHODS["houlsby"]), toy("encoder"), quiet=True)
+    delta = attach(FAMILIES["bert"].make(), method_named("houlsby", SMALL), outputs=3)
+    with pytest.raises(InputError, match=r"needs a head of 2 output\(s\), the Delta has 3: attach\(..., outputs=2\)"):
+        evaluate(delta, toy("encoder"), "validation")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "method", "longest", "beside"),
+    [
+        ("bert", "encoder", "houlsby", 513, ""),
+        ("bert", "encoder", "prompt-r", 413, ", 100 of the prompt"),
+        ("gpt2", "decoder", "houlsby", 64, ", 1 of an answer"),
+    ],
+)
+def test_rows_beyond_the_backbones_positions_are_refused(name, kind, method, longest, beside):
+    data = replace(toy(kind), text=Text(target_length=1))
+    delta = attach(FAMILIES[name].make(), METHODS[method], outputs=ENCODINGS[kind].outputs(BINARY))
+    row = data.splits["validation"][0]._replace(source=[5] * longest)
+    data = replace(data, splits={**data.splits, "validation": [row]})
+    with pytest.raises(InputError, match=rf"toy: the longest row has {longest} tokens{beside}; .*positions for"):
+        fit(delta, data, Training(lr=1e-3), quiet=True)
+
+
+def test_free_text_for_an_encoder_is_refused_before_anything_is_written(tmp_path, folders):
+    (tmp_path / "a.jsonl").write_text('{"x": "one", "y": "a text"}\n{"x": "two", "y": "another"}\n')
+    file = str(tmp_path / "a.jsonl")
+    words = ["train", "--backbone", folders["encoder"], "--train", file, "--validation", file]
+    result = CliRunner().invoke(app, [*words, "--text", "x", "--target", "y", "--output", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert not (tmp_path / "out").exists()

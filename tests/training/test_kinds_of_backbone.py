@@ -1,0 +1,77 @@
+"""Commands and free text on every kind of backbone."""
+
+import json
+
+import pytest
+from families import FAMILIES
+from typer.testing import CliRunner
+
+from hyperadapters import METHODS, Training, attach, fit, load_backbone, load_data, own_task
+from hyperadapters.cli.__main__ import app
+from hyperadapters.training.config import Evaluation
+from hyperadapters.training.evaluation import evaluate
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[str, str]:
+    """Tiny backbones of two kinds on disk, with the embedded tokenizer."""
+    tokenizer = load_backbone()[1]
+    found = {}
+    for kind, name in (("encoder", "bert"), ("decoder", "llama")):
+        folder = tmp_path_factory.mktemp(kind)
+        FAMILIES[name].make(vocab_size=len(tokenizer)).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        found[kind] = str(folder)
+    return found
+
+
+def command(*words: str) -> dict:
+    result = CliRunner().invoke(app, [*words, "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_every_command_works_on_every_kind(kind, folders, tmp_path):
+    short = [word for s in ("training.epochs=1", "text.train_rows=64") for word in ("--set", s)]
+    out = str(tmp_path / "compare")
+    given = ["--task", "demo/acceptability", "--backbone", folders[kind]]
+    compared = command("compare", *given, "--methods", "compacter,full", "--output", out, *short)
+    assert [result["method"] for result in compared["results"]] == ["compacter", "full"]
+    adapter = f"{out}/compacter"
+    again = command("evaluate", adapter, "--split", "test")
+    assert again["metrics"] == compared["results"][0]["metrics"]["test"]
+    answers = command("predict", adapter, "this farmers like that king .", "a text")["predictions"]
+    assert set(answers) <= {"0", "1"}
+    assert len(answers) == 2
+    assert command("info", adapter)["backbone"]["outputs"] == (2 if kind == "encoder" else None)
+    counted = command("count", "--backbone", folders[kind], "--method", "compacter")
+    assert counted["trained"] == compared["results"][0]["trained"]
+
+
+def test_a_decoder_answers_in_free_text(folders, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"x": "one", "y": "a text"}\n{"x": "two", "y": "another"}\n')
+    files = dict.fromkeys(("train", "validation"), tmp_path / "a.jsonl")
+    task = own_task(files, ("x",), "y", classify=False, name="own")
+    backbone, tokenizer = load_backbone(folders["decoder"])
+    data = load_data(task, tokenizer, backbone=backbone)
+    delta = attach(backbone, METHODS["full"])
+    fit(delta, data, Training(lr=3e-3, epochs=60, batch_size=2, evaluate_steps=60), quiet=True)
+    assert evaluate(delta, data, "validation", Evaluation(decode="generate")).answers == ["a text", "another"]
+
+
+def test_tasks_that_need_heads_of_different_sizes_are_refused_with_one_line_and_nothing_is_left(folders, tmp_path):
+    backbone, _ = load_backbone(folders["encoder"])
+    attach(backbone, METHODS["compacter"], outputs=2).save(tmp_path / "two")
+    mixture = ("--task", "demo/sentiment,demo/entailment", "--method", "houlsby", "--backbone", folders["encoder"])
+    started = ("--from", str(tmp_path / "two"), "--task", "demo/entailment")
+    for words, message in {
+        mixture: "these need: demo/sentiment 2, demo/entailment 3",
+        started: "demo/entailment needs a head of 3 output(s), the adapter at",
+        (*started, "--backbone", folders["decoder"]): "was trained on another backbone",
+    }.items():
+        result = CliRunner().invoke(app, ["train", *words, "--output", str(tmp_path / "out")])
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert message in result.stderr
+        assert result.stderr.strip().count("\n") == 0
+        assert not (tmp_path / "out").exists()
