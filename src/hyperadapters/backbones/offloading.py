@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def has_offloaded_parameters(module: nn.Module) -> bool:
-    """Whether accelerate brings a module's parameters in for each of its passes."""
+    """Return whether a module's parameters are offloaded, so that accelerate loads them for each of its passes."""
     if not hasattr(module, "_hf_hook"):
         return False
     from accelerate.utils import has_offloaded_params  # noqa: PLC0415 (slow to import, and loaded where there is a hook)

@@ -139,7 +139,7 @@ class Delta(nn.Module):
 
     @property
     def slots(self) -> int:
-        """How many adapters a pool keeps on the adapter axis, under names of its own; 0 where no pool holds it."""
+        """Length of the adapter axis if a pool manages the Delta, and keeps the tasks' names itself; else 0."""
         return self._rows.slots
 
     @property

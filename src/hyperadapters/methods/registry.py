@@ -1,4 +1,4 @@
-"""Methods by name: attaching one to a backbone, and counting what it trains.
+"""Methods by name: attaching one to a backbone, and counting the parameters that it trains.
 
 Every module of this package may define `PRESETS`, a dictionary of methods by name; all of them are collected here, so a
 new method needs no registration.
@@ -103,19 +103,19 @@ def attach(
 
 
 def count_parameters(counted: Delta | Method | str, *, backbone: str = "", tasks: int = 1) -> ParameterCount:
-    """Count what a Delta trains, or what a method would train on a backbone.
+    """Count the parameters that a Delta trains, or that a method would train on a backbone.
 
-    The count of a method is exact and comes from the backbone's configuration alone, so it is as fast for 11 B as for
-    60 M parameters.
+    The count of a method is exact. It needs the backbone's configuration only, not its weights, so it is as fast for
+    11 billion parameters as for 60 million.
 
     Args:
-        counted: a Delta, a method, or a method's name such as "compacter++".
-        backbone: of a method, the backbone's name or folder, as for `load_backbone`.
-        tasks: of a method, how many tasks one Delta of it holds.
+        counted: a Delta, a method, or a preset's name such as "compacter++".
+        backbone: the name or folder of the backbone, as for `load_backbone`; for a method only.
+        tasks: the number of tasks that one Delta holds; for a method only.
 
     Raises:
-        InputError: a method is given without a backbone or a Delta with one, or there is no such method or backbone, or
-            the method does not fit it.
+        InputError: a method is given without a backbone, or a Delta with one; there is no such method or backbone; or
+            the method does not fit the backbone.
     """
     if isinstance(counted, Delta):
         if backbone:
