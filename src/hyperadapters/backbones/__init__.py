@@ -1,7 +1,7 @@
-"""Pretrained transformers: loading, fingerprints, and what their structure tells.
+"""Pretrained transformers: loading them, finding their adapter sites, telling them apart by fingerprint.
 
-Read `structure` first (`ModelStructure` is all that a method knows of a backbone), then `sites` and `loading`. The
-other modules make a backbone cheaper to run or hold: `optimized_dropout`, `optimized_attention`, `compilation`,
+Read `structure` first (`ModelStructure` is all that a method knows of a backbone), then `sites` and `loading`. Some
+modules make a backbone cheaper to run or to keep in memory: `optimized_dropout`, `optimized_attention`, `compilation`,
 `checkpointing`, `offloading`. May import `_utils` and `layers`.
 """
 

@@ -1,4 +1,4 @@
-"""Gradient checkpointing, as transformers does it."""
+"""Gradient checkpointing, as transformers implements it."""
 
 from typing import Any
 
@@ -13,11 +13,14 @@ def check_checkpointing(backbone: Any) -> None:
 
 
 def enable_checkpointing(backbone: Any) -> None:
-    """Let a backbone compute its layers again in the backward pass, as transformers does it; it stays so.
+    """Make a backbone recompute its layers in the backward pass instead of storing their activations, from now on.
+
+    Args:
+        backbone: a model of the transformers library.
 
     Raises:
-        InputError: as `check_checkpointing`.
+        InputError: transformers has no gradient checkpointing for this architecture.
     """
     check_checkpointing(backbone)
-    new = getattr(backbone, "activation_checkpointing_enable", None)  # its name in later versions of transformers 5
-    (new or backbone.gradient_checkpointing_enable)({"use_reentrant": False})
+    renamed = getattr(backbone, "activation_checkpointing_enable", None)  # the name in later versions of transformers 5
+    (renamed or backbone.gradient_checkpointing_enable)({"use_reentrant": False})

@@ -1,4 +1,4 @@
-"""A backbone under torch.compile that meets few shapes: batches are padded up to buckets of length."""
+"""A backbone under torch.compile that is compiled for few shapes: batches are padded to bucket lengths."""
 
 import warnings
 from collections.abc import Callable, Collection, Sequence
@@ -14,20 +14,23 @@ from torch._inductor import config as inductor
 from hyperadapters._utils import InputError
 
 SHORTEST = 16
-"""The first bucket, in tokens."""
+"""The shortest bucket, in tokens."""
 
 SHAPES = 64
-"""More than all buckets of a run; torch's own limit of 8 would leave the rest uncompiled."""
+"""Limit of compiled shapes, more than a run has buckets; torch's default of 8 would leave the rest uncompiled."""
 
 
 class Output(NamedTuple):
-    """What a loss needs of a pass: logits, (rows, …)."""
+    """The output of a forward pass: logits, (rows, …)."""
 
     logits: Tensor
 
 
 def bucket(length: int) -> int:
-    """The least of 16, 24, 32, 48, 64, 96, 128, … that holds so many tokens: at most half as many again."""
+    """Return the bucket for a length in tokens: the smallest of 16, 24, 32, 48, 64, 96, 128, … that is not below it.
+
+    A bucket is at most 1.5 times the length, for lengths of 16 and more.
+    """
     size = SHORTEST
     while size < length:
         size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
@@ -35,17 +38,19 @@ def bucket(length: int) -> int:
 
 
 class CompiledModel(nn.Module):
-    """Calls a backbone through torch.compile, a graph for every bucket, and counts the compilations.
+    """A backbone called through torch.compile, with one graph per bucket; it counts the compilations.
 
-    Tokens are added on the right, where the mask leaves them out, or causality does; rows up to `rows`. The logits of
-    both are cut off, so a loss sees what the backbone alone would give.
+    Batches are padded on the right to their bucket's length, and to `rows` rows. Padding tokens have no influence: the
+    attention mask or causality excludes them. The logits of padding are cut off, so a loss is the same as with the
+    backbone alone.
 
     Args:
-        backbone: what is called.
-        rows: of the largest batch.
-        pad: the token that lengths are filled up with.
-        buckets: those that are compiled; batches of others go to the backbone as they are. Where compiling fails, all
-            do, with a warning. None: all buckets are, and a failure is an error.
+        backbone: the model that is called.
+        rows: number of rows of the largest batch.
+        pad: id of the padding token.
+        buckets: the buckets to compile, in tokens. Batches of other lengths are passed to the backbone unchanged; so
+            are all batches once compiling has failed, after a warning. None: compile every bucket, and raise an error
+            if compiling fails.
         graphs: replay each bucket's kernels as a CUDA graph.
     """
 
@@ -66,17 +71,17 @@ class CompiledModel(nn.Module):
         self.model = torch.compile(backbone, backend=self.counted, dynamic=False)
 
     def counted(self, graph: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
-        """The backend: counts, and hands on."""
+        """Compile a graph with the backend, and count it."""
         with inductor.patch({"triton.cudagraphs": self.graphs}):
             compiled: Callable[..., Any] = lookup_backend(self.backend)(graph, list(inputs))
         self.compilations += 1
         return compiled
 
     def forward(self, **batch: Any) -> Output:
-        """The logits of a batch.
+        """Compute the logits of a batch, given by keyword as the backbone takes it.
 
         Raises:
-            InputError: it cannot be compiled, though every bucket should be.
+            InputError: compiling failed, and `buckets` is None.
         """
         if self.buckets is not None and bucket(batch["input_ids"].shape[1]) not in self.buckets:
             return Output(self.backbone(**batch).logits)
@@ -85,15 +90,15 @@ class CompiledModel(nn.Module):
         except TorchDynamoException as error:
             why = " ".join(str(error).strip().partition("\n\n")[0].split())
             if self.buckets is None:
-                raise InputError(f"torch.compile failed ({why}): train without it, training.compile=false.") from error
-            warnings.warn(f"torch.compile failed ({why}): training goes on without it.", stacklevel=2)
+                raise InputError(f"torch.compile failed ({why}). Train without it: training.compile=false.") from error
+            warnings.warn(f"torch.compile failed ({why}): training continues without it.", stacklevel=2)
             self.buckets = ()
             return Output(self.backbone(**batch).logits)
 
     def in_bucket(
         self, *, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: Tensor | None = None, **rest: Any
     ) -> Output:
-        """The logits of a batch that is padded up to its bucket."""
+        """Pad a batch to its bucket, and compute the logits of its own rows and tokens."""
         rows, length = input_ids.shape
         batch = {"input_ids": self.grown(input_ids, self.pad), "attention_mask": self.grown(attention_mask, 0)}
         if "token_type_ids" in rest:
@@ -111,7 +116,10 @@ class CompiledModel(nn.Module):
         return Output(logits)
 
     def grown(self, tokens: Tensor, value: int) -> Tensor:
-        """Tokens up to the bucket; rows up to their number, copies of the first, so that no mask is empty."""
+        """Pad tokens on the right to the bucket's length, and append copies of the first row.
+
+        Appended rows are copies so that no row's attention mask is empty.
+        """
         rows, length = tokens.shape
         if rows < self.rows:
             tokens = torch.cat([tokens, tokens[:1].expand(self.rows - rows, -1)])

@@ -1,4 +1,4 @@
-"""The types that weights are stored and computed in, by the names that settings use."""
+"""The dtypes that weights are stored and computed in, by the names used in settings."""
 
 from typing import Literal
 
@@ -8,26 +8,26 @@ from torch import nn
 from hyperadapters._utils import InputError
 
 Precision = Literal["fp32", "bf16"]
-"""What training computes in, and what it holds tensors in."""
+"""The dtype that training computes in."""
 
 StorageDtype = Literal[Precision, "fp16"]
-"""What tensors may be held in."""
+"""The dtype that tensors are stored in."""
 
 DTYPES: dict[StorageDtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def torch_dtype(precision: StorageDtype) -> torch.dtype:
-    """The type of torch that is meant.
+    """Return torch's dtype of this name.
 
     Raises:
-        InputError: there is none of this name.
+        InputError: the name is unknown.
     """
     if precision not in DTYPES:
-        raise InputError(f"precision={precision!r}: one of {', '.join(DTYPES)}.")
+        raise InputError(f"precision={precision!r}: one of {', '.join(DTYPES)} is needed.")
     return DTYPES[precision]
 
 
 def precision_of(backbone: nn.Module) -> StorageDtype:
-    """The type that a backbone's weights are held in; fp32 where it is one of no other name."""
+    """Return the dtype that a backbone's weights are stored in; "fp32" for a dtype without a name here."""
     own = next((tensor.dtype for tensor in backbone.parameters() if tensor.is_floating_point()), torch.float32)
     return next((name for name, dtype in DTYPES.items() if dtype == own), "fp32")

@@ -1,4 +1,4 @@
-"""A backbone's fingerprint: tells whether an adapter was trained on it."""
+"""The fingerprint of a backbone, by which loading checks that an adapter was trained on it."""
 
 import hashlib
 import re
@@ -14,18 +14,23 @@ from hyperadapters.backbones.offloading import value_at
 from hyperadapters.backbones.weights import own_parameters
 
 SAMPLE = 65_536
-"""Numbers of each tensor that a fingerprint looks at."""
+"""A fingerprint hashes at least this many numbers of each tensor, or all of a smaller one."""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Tells one backbone from another: its architecture and a hash over its weights."""
+    """The identity of a backbone: its architecture and a hash of its weights."""
 
     architecture: dict[str, Any]
+    """The fields of its configuration that give its family and its sizes."""
     weights: str
+    """SHA-256 of sampled weights, in hexadecimal; empty for a backbone without weights."""
 
     def differences(self, other: "Fingerprint") -> list[str]:
-        """In words, what another backbone has differently."""
+        """Return, in words, what is different in another backbone; empty if nothing is.
+
+        Hashes are compared only if the architectures agree and both backbones have weights.
+        """
         keys = [*self.architecture, *(key for key in other.architecture if key not in self.architecture)]
         differing = [
             f"{key} is {other.architecture.get(key)}, not {self.architecture.get(key)}"
@@ -41,32 +46,32 @@ ARCHITECTURE = (
     r"model_type|d_model|d_kv|d_ff|dim|hidden_dim|head_dim|n_embd|n_inner|ffn_dim|.*hidden_size|.*intermediate_size|"
     r"(n|num|encoder|decoder)_.*(layers?|heads?|ffn_dim)"
 )
-"""The fields of configurations, whatever a family calls them, that say how large a model is."""
+"""Names, as a regular expression, under which the families' configurations state the family and the sizes."""
 
 
 def architecture_of(config: Any) -> dict[str, Any]:
-    """What kind of model this is and how large, from its configuration."""
+    """Return the fields of a configuration that give a model's family and sizes."""
     return {key: value for key, value in config.to_dict().items() if re.fullmatch(ARCHITECTURE, key)}
 
 
 def unwrap_quantized(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors by name, quantised ones as the tensors that they are made of."""
-    found: dict[str, Tensor] = {}
+    """Return tensors by name, with each quantised tensor replaced by the plain tensors that it consists of."""
+    plain: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if is_traceable_wrapper_subclass(tensor):
             inner, _ = tensor.__tensor_flatten__()
-            found |= unwrap_quantized({f"{name}.{part}": getattr(tensor, part) for part in inner})
+            plain |= unwrap_quantized({f"{name}.{part}": getattr(tensor, part) for part in inner})
         else:
-            found[name] = tensor
-    return found
+            plain[name] = tensor
+    return plain
 
 
 def disable_bnb_cpu_packing(backbone: nn.Module) -> None:
-    """Leave bitsandbytes' 4-bit weights as they were loaded.
+    """Keep bitsandbytes' 4-bit weights in the layout that they were loaded in, and restore it if it was changed.
 
-    On a CPU with bfloat16 instructions a pass without gradients packs them anew for a product that has no backward:
-    training after it would lose its gradients, and the weights would look like others. Reading a module's state is
-    bitsandbytes' own way back.
+    On a CPU with bfloat16 instructions, bitsandbytes repacks these weights in a pass without gradients, for a matrix
+    product that has no backward pass. Later training would lose its gradients, and the fingerprint would differ.
+    Reading the module's state dict makes bitsandbytes restore the original layout.
     """
     for module in backbone.modules():
         if getattr(module, "support_avx512bf16_for_cpu", False):
@@ -75,16 +80,20 @@ def disable_bnb_cpu_packing(backbone: nn.Module) -> None:
 
 
 def fingerprint(backbone: nn.Module, tensors: dict[str, Tensor] | None = None) -> Fingerprint:
-    """The fingerprint of a backbone; `tensors` stand for its parameters where those have been written.
+    """Return the fingerprint of a backbone.
 
-    The hash covers up to 65,536 evenly spaced numbers of every tensor, rounded to bfloat16, so that it is the same
-    for a backbone held in float32 or bfloat16; a quantised backbone is another one. It is empty for a backbone
-    without weights (meta device).
+    The hash covers at least 65,536 evenly spaced numbers of every tensor (all of a smaller one), rounded to bfloat16,
+    so that it is the same for a backbone stored in float32 or in bfloat16. It is different for a quantised backbone,
+    and empty for one without weights (meta device).
+
+    Args:
+        backbone: a model of the transformers library.
+        tensors: its original parameters by path, if a Delta has overwritten them; None: the backbone's own.
     """
     disable_bnb_cpu_packing(backbone)
     architecture, digest = architecture_of(backbone.config), hashlib.sha256()
     for path in own_parameters(backbone) if tensors is None else tensors:
-        value = value_at(backbone, path) if tensors is None else tensors[path]  # one at a time: they may lie on disk
+        value = value_at(backbone, path) if tensors is None else tensors[path]  # one at a time: they may be on disk
         if value.is_meta:
             return Fingerprint(architecture, "")
         for name, tensor in unwrap_quantized({path: value}).items():

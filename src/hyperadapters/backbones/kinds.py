@@ -5,14 +5,17 @@ from typing import Any, Literal
 BackboneKind = Literal["encoder-decoder", "encoder", "decoder"]
 
 Stack = Literal["encoder", "decoder"]
+"""One of the backbone's stacks of layers."""
 
 Position = Literal["attention", "feed_forward"]
+"""The sub-layer after which an adapter sits."""
 
 
 def kind_of(config: Any) -> BackboneKind:
-    """What a model of this configuration is.
+    """Return the kind of a model with this configuration.
 
-    Families that are pretrained by masked language modelling are encoders, also where they can be made decoders.
+    A family that is pretrained by masked language modelling counts as an encoder, even if transformers can also
+    configure it as a decoder; a configuration with `is_decoder` set counts as a decoder.
     """
     if getattr(config, "is_encoder_decoder", False):
         return "encoder-decoder"

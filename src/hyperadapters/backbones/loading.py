@@ -1,4 +1,4 @@
-"""Backbones: loading one, and its fingerprint."""
+"""Loading a pretrained backbone and its tokenizer."""
 
 import json
 import os
@@ -31,7 +31,7 @@ from hyperadapters.backbones.weights import head_parameters
 
 
 def loading_error(name: str, error: Exception) -> InputError:
-    """A loading error of transformers, in one line that says what was looked for and where."""
+    """Return a loading error of transformers as one that says what was looked for, and where."""
     cache = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")) / "hub"
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return InputError(
@@ -42,10 +42,13 @@ def loading_error(name: str, error: Exception) -> InputError:
 
 
 def load_config(name: str) -> PretrainedConfig:
-    """The configuration of a backbone: a folder, a config.json, or a name on the Hub.
+    """Load the configuration of a backbone.
+
+    Args:
+        name: a folder, the path of a config.json, or a name on the Hub.
 
     Raises:
-        InputError: there is none; says where was looked.
+        InputError: there is no configuration; the error says where it was looked for.
     """
     source = resolve_location(name)
     try:
@@ -59,11 +62,11 @@ LOADERS: dict[BackboneKind, Any] = {
     "encoder": AutoModelForSequenceClassification,
     "decoder": AutoModelForCausalLM,
 }
-"""The class of transformers that makes a model of each kind, with the head that its tasks need."""
+"""The class of transformers that loads each kind of backbone, with the head that its tasks need."""
 
 
 def loader_of(name: str, config: PretrainedConfig) -> Any:
-    """The class of transformers that makes a backbone.
+    """Return the class of transformers that loads a backbone.
 
     Raises:
         InputError: it is no model of text.
@@ -71,14 +74,14 @@ def loader_of(name: str, config: PretrainedConfig) -> Any:
     loader = LOADERS[kind_of(config)]
     if type(config) not in loader._model_mapping:
         raise InputError(
-            f"backbone {name!r} is a {config.model_type!r}, which is no model of text. Attach to it from Python: "
-            "ha.attach(model, method)."
+            f"backbone {name!r} is a {config.model_type!r}, which is no model of text. Load it with transformers and "
+            "attach to it from Python: ha.attach(model, method)."
         )
     return loader
 
 
 def default_device() -> torch.device:
-    """The process's accelerator if there is one, else the CPU."""
+    """Return the process's accelerator if there is one, else the CPU."""
     device: torch.device = PartialState().device
     return device
 
@@ -93,25 +96,25 @@ def load_backbone(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a pretrained backbone, frozen, and its tokenizer.
 
-    An encoder-decoder comes as text-to-text model, a decoder as causal language model, an encoder with a
-    classification head, which no adapter uses as it is: every Delta brings its own. On a CPU
-    dropout masks are drawn the cheap way (`set_fast_dropout`), and T5's attention combines mask and position bias
-    once a stack (`combine_masks`).
+    An encoder-decoder is loaded as a text-to-text model, a decoder as a causal language model, an encoder with a
+    classification head (every Delta replaces the head by its own). Dropout masks are drawn the fast way on a CPU
+    (`set_fast_dropout`), and T5's attention combines mask and position bias once per stack.
 
     Args:
         name: a folder saved by `save_pretrained`, a name on the Hugging Face Hub, or "embedded" for the small
             T5 that comes with the package.
-        precision: the type the weights are held in.
-        device: where to put it.
+        precision: the dtype to store the weights in: "fp32", "bf16" or "fp16".
+        device: where to put the model.
         device_map: for a backbone too large for one device: "auto", or a device, "cpu" or "disk" for each module, as
-            accelerate takes it. Then `device` says nothing. Where it offloads, only adapter methods apply.
-        offload_folder: where to write what the map puts on disk and is not in safetensors there.
+            accelerate takes it. `device` is ignored then. A method that writes the backbone's own weights cannot be
+            attached if some of them are offloaded.
+        offload_folder: where to write weights that the map puts on disk, if they are not in safetensors files already.
 
     Returns:
-        The model in evaluation mode with every parameter frozen, and its tokenizer, which has a padding token.
+        The model, in evaluation mode and with every parameter frozen, and its tokenizer, which has a padding token.
 
     Raises:
-        InputError: it is not there, lacks weights or has none in safetensors, or is no model of text.
+        InputError: the backbone is not found, lacks weights or has none in safetensors, or is no model of text.
     """
     source, dtype = resolve_location(name), torch_dtype(precision)
     config = load_config(name)
@@ -129,7 +132,7 @@ def load_backbone(
 
 
 def prepare_backbone(backbone: PreTrainedModel) -> PreTrainedModel:
-    """A backbone as `load_backbone` hands it out: frozen, in evaluation mode, with what makes its steps cheaper."""
+    """Freeze a backbone, set evaluation mode, and apply the optimisations that `load_backbone` promises."""
     backbone.requires_grad_(False)
     backbone.eval()
     set_fast_dropout(backbone, True)
@@ -140,20 +143,27 @@ def prepare_backbone(backbone: PreTrainedModel) -> PreTrainedModel:
 def load_model(
     name: str, source: str, config: PretrainedConfig, dtype: torch.dtype, spread: Mapping[str, Any]
 ) -> PreTrainedModel:
-    """The model with the weights of its files, spread over devices where that is asked for.
+    """Load a model with its weights.
 
-    What an encoder's files lack (its head, perhaps a pooler) is drawn from a fixed seed, so that it is the same
-    model, with the same fingerprint, every time.
+    Weights of the head and the pooler that an encoder's files lack are drawn from a fixed seed, so that the model and
+    its fingerprint are the same every time.
+
+    Args:
+        name: of the backbone, for errors.
+        source: the folder or the name on the Hub to load from.
+        config: its configuration.
+        dtype: to store the weights in.
+        spread: arguments of `from_pretrained` that spread the model over devices; empty for one device.
 
     Raises:
         InputError: the files lack other weights.
     """
-    said = logging.get_verbosity()
-    logging.set_verbosity_error()  # a head that is missing is as it should be
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # transformers warns of a missing head, which is expected here
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            backbone, found = loader_of(name, config).from_pretrained(
+            backbone, info = loader_of(name, config).from_pretrained(
                 source,
                 config=config,
                 dtype=dtype,
@@ -163,9 +173,12 @@ def load_model(
                 **spread,
             )
     finally:
-        logging.set_verbosity(said)
-    missing = sorted(key for key in {*found["missing_keys"]} - {*head_parameters(backbone)} if "pooler" not in key)
+        logging.set_verbosity(verbosity)
+    missing = sorted(key for key in {*info["missing_keys"]} - {*head_parameters(backbone)} if "pooler" not in key)
     if missing:
-        raise InputError(f"backbone {name!r} lacks {len(missing)} weights of {type(backbone).__name__}: {missing[0]} …")
+        raise InputError(
+            f"backbone {name!r} lacks {len(missing)} weights of {type(backbone).__name__}: {missing[0]} … Give a "
+            "folder, or a name on the Hugging Face Hub, that has all of them."
+        )
     model: PreTrainedModel = backbone
     return model

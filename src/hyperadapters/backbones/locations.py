@@ -1,4 +1,4 @@
-"""Where a backbone lies: the one inside the package, a folder, or a name on the Hub."""
+"""Where a backbone is stored: inside the package, in a folder, or on the Hub."""
 
 import os
 from pathlib import Path
@@ -10,12 +10,19 @@ EMBEDDED = "embedded"
 
 
 def embedded_folder() -> Path:
-    """Where the T5 that comes with the package lies."""
+    """Return the folder of the T5 that comes with the package."""
     return Path(__file__).parent / "embedded"
 
 
 def resolve_location(name: str) -> str:
-    """A folder or the name of a repository on the Hub, checked as far as can be done without a network."""
+    """Return the folder of a backbone, or its name on the Hub unchanged, checked as far as possible offline.
+
+    Args:
+        name: a folder, the path of a config.json, a name on the Hub, or "embedded".
+
+    Raises:
+        InputError: the name is a path, and there is no configuration.
+    """
     if name == EMBEDDED:
         return str(embedded_folder())
     path = Path(name).expanduser()

@@ -1,4 +1,4 @@
-"""Modules of a backbone by path, and what one of them is."""
+"""Finding modules of a backbone by path, and recognising what they are."""
 
 import re
 from collections.abc import Iterator
@@ -9,48 +9,49 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 CONTAINER = "hyperadapters"
-"""The submodule of a backbone under which its Deltas live."""
+"""The name of the backbone's submodule that holds its Deltas."""
 
 
 def own_modules(backbone: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The backbone's own modules by path, without those of attached Deltas."""
+    """Yield the backbone's own modules with their paths, without those of attached Deltas."""
     for path, module in backbone.named_modules():
         if not is_inside(path, CONTAINER):
             yield path, module
 
 
 def is_inside(path: str, root: str) -> bool:
-    """Whether a path is that of `root` or of something within it."""
+    """Return whether a path is `root` or lies below it; every path lies below the empty root."""
     return not root or path == root or path.startswith(f"{root}.")
 
 
 def path_of(backbone: nn.Module, wanted: nn.Module) -> str:
-    """The path of a module in the backbone."""
+    """Return the path of a module in the backbone."""
     found: str = next(path for path, module in backbone.named_modules() if module is wanted)
     return found
 
 
 def numberless(path: str) -> str:
-    """A path with `#` for its numbers."""
+    """Return a path with `#` in place of its numbers."""
     return re.sub(r"(?<=\.)\d+(?=\.|$)", "#", path)
 
 
 def base_path(backbone: nn.Module) -> str:
-    """The path of the model proper, without language-model or classification head; empty where it is all of it."""
+    """Return the path of the model without its language-model or classification head; empty if it has no head."""
     return path_of(backbone, getattr(backbone, "base_model", backbone))
 
 
 def d_model_of(backbone: nn.Module) -> int:
-    """The width of the residual stream."""
+    """Return the width of the residual stream."""
     config: Any = backbone.config
     width: int = config.get_text_config().hidden_size
     return width
 
 
 def out_width(module: nn.Module) -> int | None:
-    """The width of a linear layer's output; None for anything else. Quantised layers keep the attribute.
+    """Return the output width of a linear layer, quantised or not; None for any other module.
 
-    The output projection of `torch.nn.MultiheadAttention` is none: it is never called, only its weight is read.
+    The output projection of `torch.nn.MultiheadAttention` does not count as a linear layer: it is never called, so a
+    hook on it would not run; only its weight is read.
     """
     if isinstance(module, NonDynamicallyQuantizableLinear):
         return None
@@ -59,16 +60,16 @@ def out_width(module: nn.Module) -> int | None:
 
 
 def is_quantized(tensor: Tensor) -> bool:
-    """Whether a tensor holds its numbers in few bits: as integers (bitsandbytes) or as a tensor subclass (torchao)."""
+    """Return whether a tensor is quantised: stored as integers (bitsandbytes) or as a tensor subclass (torchao)."""
     return is_traceable_wrapper_subclass(tensor) or not tensor.is_floating_point()
 
 
 POSITIONS = ("position_embeddings", "embed_positions", "wpe")
-"""What transformers calls tables of absolute positions."""
+"""Attribute names that transformers gives to tables of absolute position embeddings."""
 
 
 def positions_of(backbone: nn.Module) -> int | None:
-    """How many tokens a backbone has positions for; None where they are relative or computed, so any number will do."""
+    """Return how many tokens a backbone has positions for; None if positions are relative or computed (no limit)."""
     tables = [
         module
         for path, module in backbone.named_modules()
@@ -79,10 +80,10 @@ def positions_of(backbone: nn.Module) -> int | None:
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Whether a module is a layer norm (or RMS norm) with parameters."""
+    """Return whether a module is a layer norm (or RMS norm) with parameters."""
     return type(module).__name__.lower().endswith("norm") and bool(vectors(module))
 
 
 def vectors(module: nn.Module) -> list[str]:
-    """Names of a module's own one-dimensional parameters: the weight and, where there is one, the bias of a norm."""
+    """Return the names of a module's own one-dimensional parameters: of a norm, its weight and its bias if any."""
     return [name for name, tensor in module.named_parameters(recurse=False) if tensor.dim() == 1]

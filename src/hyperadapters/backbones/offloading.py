@@ -1,7 +1,7 @@
-"""Where a backbone's tensors are: on one device, on several, or out of the way in host memory or on disk.
+"""Where a backbone's tensors are: on one device, on several, or offloaded to host memory or disk.
 
-transformers spreads a large model with accelerate (`device_map`). What does not fit on a device is a tensor without
-storage (meta) between passes, and is brought in by a hook around its module's `forward` alone.
+transformers spreads a large model over devices with accelerate (`device_map`). An offloaded parameter is a tensor
+without storage (meta device) between passes; accelerate's hook loads it around its module's `forward` only.
 """
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def has_offloaded_parameters(module: nn.Module) -> bool:
-    """Whether accelerate brings a module's parameters in for each of its passes."""
+    """Return whether a module's parameters are offloaded, so that accelerate loads them for each of its passes."""
     if not hasattr(module, "_hf_hook"):
         return False
     from accelerate.utils import has_offloaded_params  # noqa: PLC0415 (slow to import, and loaded where there is a hook)
@@ -18,7 +18,7 @@ def has_offloaded_parameters(module: nn.Module) -> bool:
 
 
 def value_of(module: nn.Module, attribute: str) -> Tensor:
-    """The values of one of a module's own parameters, fetched if it is offloaded."""
+    """Return the values of one of a module's own parameters, fetched if it is offloaded."""
     parameter = module._parameters[attribute]
     assert parameter is not None
     if parameter.is_meta and has_offloaded_parameters(module):
@@ -28,19 +28,19 @@ def value_of(module: nn.Module, attribute: str) -> Tensor:
 
 
 def value_at(backbone: nn.Module, path: str) -> Tensor:
-    """`value_of` by the parameter's path in the backbone."""
+    """Return the values of the parameter at this path in the backbone, fetched if it is offloaded."""
     module, _, attribute = path.rpartition(".")
     return value_of(backbone.get_submodule(module), attribute)
 
 
 def is_offloaded(backbone: nn.Module, path: str) -> bool:
-    """Whether a parameter is held in host memory or on disk between passes."""
+    """Return whether a parameter is kept in host memory or on disk between passes."""
     module = backbone.get_submodule(path.rpartition(".")[0])
     return backbone.get_parameter(path).is_meta and has_offloaded_parameters(module)
 
 
 def device_of(backbone: nn.Module) -> torch.device:
-    """Where a pass through the backbone begins: its first parameter's device, or the one that it is brought to."""
+    """Return the device on which a forward pass begins: that of the first parameter, or where accelerate loads it."""
     path, first = next(iter(backbone.named_parameters()))
     module = backbone.get_submodule(path.rpartition(".")[0])
     if first.is_meta and has_offloaded_parameters(module):

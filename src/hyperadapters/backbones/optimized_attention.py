@@ -1,4 +1,4 @@
-"""Attention with relative position bias (T5's): mask and bias combined once a stack instead of once a layer."""
+"""Attention with relative position bias (T5): mask and bias combined once per stack instead of once per layer."""
 
 import inspect
 from typing import Any
@@ -12,14 +12,17 @@ from hyperadapters.backbones.optimized_dropout import ATTENTION
 
 
 def combine_masks(backbone: PreTrainedModel) -> list[str]:
-    """Make the first attention of each kind in a stack combine its mask with the position bias, for all layers.
+    """Make the first layer of a stack add mask and position bias, for all layers of the stack.
 
-    T5 in transformers hands bias and mask from layer to layer and every layer adds them up anew, keeping the sum of
-    shape (batch, heads, queries, keys) for the backward pass. The sum is the same in every layer: a pre-hook passes it
-    on as the bias, and no mask beside it. Values, keys and parameters stay as they are.
+    T5 in transformers passes bias and mask from layer to layer. Every layer adds them again, and keeps the sum, of
+    shape (batch, heads, queries, keys), for the backward pass. The sum is the same in every layer: here a pre-hook on
+    each attention passes it on as the bias, without a mask. Results and parameters do not change.
+
+    Args:
+        backbone: a model of the transformers library; it is changed in place.
 
     Returns:
-        The paths of the attention modules concerned: none where a family has no bias that is handed on.
+        The paths of the attention modules that got the hook: none for a family that does not pass a bias on.
     """
     paths = [name for name, module in backbone.named_modules() if hands_bias_on(module)]
     for path in paths:
@@ -28,7 +31,7 @@ def combine_masks(backbone: PreTrainedModel) -> list[str]:
 
 
 def hands_bias_on(module: nn.Module) -> bool:
-    """Whether a module is attention that takes a mask and a position bias, and can compute the latter."""
+    """Return whether a module is an attention that takes a mask and a position bias, and can compute the bias."""
     return hasattr(module, "compute_bias") and {"mask", "position_bias"} <= {
         *inspect.signature(module.forward).parameters
     }
@@ -37,7 +40,12 @@ def hands_bias_on(module: nn.Module) -> bool:
 def combine(
     module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """The pre-hook: what is decided here depends on nothing that differs from layer to layer."""
+    """Replace an attention's mask and position bias by their sum (a forward pre-hook).
+
+    Returns:
+        The attention's new arguments, or None to leave them unchanged. The decision depends only on what is the same in
+        every layer of the stack.
+    """
     mask, cache = kwargs.get("mask"), kwargs.get("past_key_values")
     queries: Float[Tensor, "batch queries d_model"] = args[0]
     if module.config._attn_implementation not in ("sdpa", ATTENTION):
@@ -58,17 +66,20 @@ def combine(
 def combined(
     module: Any, queries: Float[Tensor, "batch queries d_model"], mask: Tensor, cache: Any
 ) -> Float[Tensor, "#batch #heads #queries keys"]:
-    """Position bias where the mask lets attend, and the lowest number elsewhere; without a bias of its own, 0."""
+    """Return the position bias where the mask allows attention, and the lowest number elsewhere.
+
+    The bias is 0 in an attention that has none of its own (T5's cross-attention).
+    """
     bias = queries.new_zeros(1, 1, 1, 1)
     if module.has_relative_attention_bias:
         past = 0 if cache is None else cache.get_seq_length(module.layer_idx)
         bias = module.compute_bias(queries.shape[1], mask.shape[-1], device=queries.device, past_seen_tokens=past)
-    sum_of_both = torch.where(mask, bias, lowest(bias)) if mask.dtype == torch.bool else bias + mask
-    return sum_of_both.contiguous()  # every layer would copy it otherwise
+    bias_and_mask = torch.where(mask, bias, lowest(bias)) if mask.dtype == torch.bool else bias + mask
+    return bias_and_mask.contiguous()  # otherwise every layer would copy it
 
 
 def lowest(bias: Tensor) -> float:
-    """The lowest finite number of both the bias's type and the one that attention computes in."""
+    """Return the lowest number that is finite both in the bias's dtype and in the one that attention computes in."""
     kind = bias.device.type
     types = [bias.dtype, torch.get_autocast_dtype(kind)] if torch.is_autocast_enabled(kind) else [bias.dtype]
     return max(torch.finfo(dtype).min for dtype in types)

@@ -1,4 +1,4 @@
-"""A backbone's dropout on a CPU: masks that cost little, in its modules and in its attention."""
+"""Dropout of a backbone with masks that are cheap to draw on a CPU, in its modules and in its attention."""
 
 from typing import Any
 
@@ -12,15 +12,19 @@ from transformers.masking_utils import sdpa_mask
 from hyperadapters.layers import FastDropout, fast_dropout
 
 ATTENTION = "sdpa_fast_dropout"
-"""Name of `attention` among the attention implementations of transformers."""
+"""The name under which `attention` is registered with transformers."""
 
 
 def set_fast_dropout(backbone: PreTrainedModel, on: bool) -> None:
-    """Draw a backbone's dropout masks from random 16-bit numbers (`layers.noise`), or as PyTorch does.
+    """Draw a backbone's dropout masks from random 16-bit numbers (`layers/dropout_masks.py`), or as PyTorch does.
 
-    The same probability to within 2⁻¹⁷, from the same seeded generator, another sequence. Affects training on a CPU
-    alone; parameters, state-dict keys and the saved configuration stay as they are. Attention other than
-    scaled-dot-product ("sdpa") keeps its own dropout.
+    The dropout probability is the same to within 2⁻¹⁷. The masks come from the same seeded generator, but are different
+    ones. Only training on a CPU is affected; parameters, state-dict keys and the saved configuration do not change.
+    Attention implementations other than scaled-dot-product ("sdpa") keep their own dropout.
+
+    Args:
+        backbone: a model of the transformers library; it is changed in place.
+        on: use the fast masks; False: go back to PyTorch's.
     """
     old, new = (nn.Dropout, FastDropout) if on else (FastDropout, nn.Dropout)
     for parent in list(backbone.modules()):
@@ -44,9 +48,11 @@ def attention(
     position_bias: Tensor | None = None,
     **options: Any,
 ) -> tuple[Float[Tensor, "batch queries heads d_kv"], None]:
-    """Scaled-dot-product attention of transformers, except where dropout makes PyTorch leave its fused kernel.
+    """Compute scaled-dot-product attention, softmax(Q·Kᵀ·scaling + bias)·V, with fast dropout on a CPU.
 
-    There, on a CPU, the same is computed with `fast_dropout` on the probabilities.
+    It calls the implementation of transformers, except in training with dropout on a CPU, where PyTorch has no fused
+    kernel. There the formula is computed step by step, with `fast_dropout` of the probabilities. Arguments are those
+    of an attention function of transformers.
     """
     fused = dropout == 0 or query.device.type != "cpu" or query.shape[1] != key.shape[1]
     if fused or torch.compiler.is_compiling():
@@ -79,7 +85,7 @@ def attention(
 def masked(
     scores: Float[Tensor, "batch heads queries keys"], mask: Tensor
 ) -> Float[Tensor, "batch heads queries keys"]:
-    """Scores with a mask: boolean, True to attend, or floating, to be added."""
+    """Apply a mask to attention scores: a boolean mask is True where attention is allowed, a float mask is added."""
     if mask.dtype == torch.bool:
         return scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return scores + mask

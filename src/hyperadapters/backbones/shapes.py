@@ -1,4 +1,4 @@
-"""Backbones without weights: configurations and shapes, to count with."""
+"""Backbones without weights: configurations and shapes, for counting parameters and operations."""
 
 from pathlib import Path
 
@@ -14,21 +14,21 @@ T5_SIZES = {
     "t5-3b": (1024, 128, 16_384, 24, 32),
     "t5-11b": (1024, 128, 65_536, 24, 128),
 }
-"""d_model, d_kv, d_ff, layers, heads of T5 v1.0 (Raffel et al., arXiv:1910.10683v4, §3.7), to count without a hub."""
+"""d_model, d_kv, d_ff, layers, heads of T5 v1.0 (Raffel et al., arXiv:1910.10683v4, §3.7), for counting offline."""
 
 
 def shape_config(name: str) -> PretrainedConfig:
-    """The configuration to count with; T5's own sizes are known, everything else is looked up."""
+    """Return the configuration of a backbone: a T5 v1.0 of a known size needs no files, others are loaded."""
     size = T5_SIZES.get(name.removeprefix("google-t5/"))
     if size is None or Path(name).exists():
         return load_config(name)
     d_model, d_kv, d_ff, layers, heads = size
     sizes = {"d_model": d_model, "d_kv": d_kv, "d_ff": d_ff, "num_layers": layers, "num_heads": heads}
-    return T5Config(**sizes, decoder_start_token_id=0)  # T5 starts its answers with the padding token
+    return T5Config(**sizes, decoder_start_token_id=0)  # T5 starts decoding with the padding token
 
 
 def meta_backbone(name: str) -> PreTrainedModel:
-    """The backbone without its weights: shapes alone, of any size at once."""
+    """Return a backbone on the meta device: it has shapes but no weights, so any size is made in no time."""
     config = shape_config(name)
     with torch.device("meta"):
         backbone: PreTrainedModel = loader_of(name, config).from_config(config)

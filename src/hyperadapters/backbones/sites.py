@@ -1,4 +1,4 @@
-"""Where adapters sit: blocks found in the module tree, or sites named by hand."""
+"""Where adapters sit: sites found in the module tree, or named by hand."""
 
 import re
 from dataclasses import dataclass
@@ -17,41 +17,44 @@ class Site:
 
     stack: Stack
     layer: int
+    """The layer's number in its stack, from 0."""
     position: Position
     module: str
-    """The module whose output the adapter transforms, by its path in the backbone."""
+    """Path of the module whose output the adapter transforms."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Sites named by hand, for a backbone whose structure does not tell: module paths, `#` for a layer's number.
+    """Sites named by hand, for a backbone in whose modules they are not found.
 
-    `Layout(feed_forward=("backbone.layers.#.mixer.out_proj",))` adapts the mixers of a Mamba.
+    A site is named by the path of the module whose output the adapter transforms, with `#` for the layer's number:
+    `Layout(feed_forward=("backbone.layers.#.mixer.out_proj",))` puts adapters after the mixers of a Mamba.
     """
 
     attention: tuple[str, ...] = ()
-    """Where the output of self-attention leaves, a pattern for each stack."""
+    """The modules whose output is that of self-attention: one pattern per stack."""
     feed_forward: tuple[str, ...] = ()
-    """Where the output of the feed-forward leaves, a pattern for each stack."""
+    """The modules whose output is that of the feed-forward: one pattern per stack."""
 
 
 def entry_points(backbone: nn.Module, base: str) -> dict[Stack, str]:
-    """Each stack with the module that its pass begins with.
+    """Return each stack with the path of the module that its forward pass begins with.
 
-    Encoder and decoder of a pair are called apart; a single stack begins with the whole model, embeddings included.
+    The encoder and the decoder of an encoder-decoder are called separately. A single encoder begins with the base
+    model, embeddings included; a decoder with what transformers gives as its decoder.
     """
     config: Any = backbone.config
     if getattr(config, "is_encoder_decoder", False):
         parts: dict[Stack, nn.Module] = {"encoder": backbone.get_encoder(), "decoder": backbone.get_decoder()}  # type: ignore[operator]
         return {stack: path_of(backbone, module) for stack, module in parts.items()}
-    if kind_of(config) == "decoder":  # not always the model proper: OPT's is called past it
+    if kind_of(config) == "decoder":  # not always the base model: OPT's head calls the decoder inside it directly
         return {"decoder": path_of(backbone, backbone.get_decoder())}  # type: ignore[operator]
     return {"encoder": base}
 
 
 @dataclass(frozen=True)
 class Block:
-    """One layer of a stack, with the modules where its two sub-layers' outputs leave."""
+    """One layer of a stack, with the paths of the modules whose outputs are those of its two sub-layers."""
 
     path: str
     attention: str
@@ -59,7 +62,11 @@ class Block:
 
 
 def found_sites(backbone: nn.Module, entries: dict[Stack, str]) -> tuple[Site, ...]:
-    """The sites of every block of every stack, in order."""
+    """Find the sites of every block of every stack, in order.
+
+    Raises:
+        InputError: no block is found, or blocks in several lists of layers.
+    """
     sites: list[Site] = []
     for stack, entry in entries.items():
         blocks = find_blocks(backbone, entry)
@@ -74,16 +81,16 @@ def found_sites(backbone: nn.Module, entries: dict[Stack, str]) -> tuple[Site, .
 
 
 def outermost_list(block: str, entry: str) -> str:
-    """The path of the list of layers that a block stands in, up to the first number."""
+    """Return the path of the outermost list of layers around a block: its path up to the first number."""
     head, *_ = re.split(r"\.\d+(?:\.|$)", block.removeprefix(f"{entry}."), maxsplit=1)
     return f"{entry}.{head}" if entry else head
 
 
 def find_blocks(backbone: nn.Module, entry: str) -> list[Block]:
-    """The blocks of one stack: of nested lists of modules the innermost whose elements hold both sub-layers.
+    """Find the blocks of one stack: the elements of the innermost list of modules that hold both sub-layers.
 
     Raises:
-        InputError: some layers of a list are blocks and others are not.
+        InputError: some elements of such a list are blocks and others are not.
     """
     d_model = d_model_of(backbone)
     lists = {
@@ -104,11 +111,11 @@ def find_blocks(backbone: nn.Module, entry: str) -> list[Block]:
 
 
 FEED_FORWARD = r"(^|\.)(mlp|ffn|ff|feed_?forward)\."
-"""Inside a module that is called so lies the feed-forward, whatever else of a layer is as wide as the model."""
+"""Names of modules that hold the feed-forward; they take precedence over other linear layers as wide as the model."""
 
 
 def as_block(path: str, module: nn.Module, d_model: int) -> Block | None:
-    """A module as a block, or None if it does not hold both sub-layers."""
+    """Return a module as a block, or None if it does not hold both sub-layers."""
     attentions = outermost_attentions(module)
     if not attentions or "" in attentions:
         return None
@@ -117,7 +124,7 @@ def as_block(path: str, module: nn.Module, d_model: int) -> Block | None:
     others = [name for name in linear if not any(is_inside(name, other) for other in attentions)]
     feed_forward = [name for name in others if re.search(FEED_FORWARD, name)] or others
     experts = [name for name, _ in module.named_modules() if name.rpartition(".")[2] == "experts"]
-    if experts:  # a mixture's output leaves the module that weighs the experts
+    if experts:  # a mixture's output is that of the module around its experts, which weights theirs
         feed_forward = sorted({name.rpartition(".")[0] for name in experts})
         if len(feed_forward) > 1 or any(not path or is_inside(path, attentions[0]) for path in feed_forward):
             return None
@@ -127,16 +134,16 @@ def as_block(path: str, module: nn.Module, d_model: int) -> Block | None:
 
 
 def outermost_attentions(block: nn.Module) -> list[str]:
-    """Paths of the attentions of a block that lie in no other attention, the self-attention first."""
+    """Return the paths of a block's attentions, self-attention first, without attentions inside other attentions."""
     every = [name for name, module in block.named_modules() if "attention" in type(module).__name__.lower()]
     return [name for name in every if not any(other != name and is_inside(name, other) for other in every)]
 
 
 def named_sites(backbone: nn.Module, entries: dict[Stack, str], layout: Layout) -> tuple[Site, ...]:
-    """The sites that a layout names.
+    """Return the sites that a layout names, in the backbone's order.
 
     Raises:
-        InputError: a pattern matches no module, or one that is not `d_model` wide.
+        InputError: a pattern matches no module.
     """
     sites: list[Site] = []
     patterns: dict[Position, tuple[str, ...]] = {"attention": layout.attention, "feed_forward": layout.feed_forward}
@@ -155,7 +162,10 @@ def named_sites(backbone: nn.Module, entries: dict[Stack, str], layout: Layout) 
 
 
 def unknown_structure(backbone: nn.Module, problem: str) -> InputError:
-    """The error for a backbone whose sites were not found: its block, the candidates, and how to name them."""
+    """Return the error for a backbone whose sites were not found.
+
+    It shows the backbone's block and the candidates in it, and says how to name the sites.
+    """
     modules = dict(own_modules(backbone))
     lists = [(path, m) for path, m in modules.items() if isinstance(m, nn.ModuleList) and len(m)]
     path, largest = max(lists, key=lambda item: sum(p.numel() for p in item[1].parameters()), default=("", backbone))

@@ -1,9 +1,9 @@
-"""The structure of a backbone: where adapters sit, its norms, output layer and head, found from its module tree.
+"""The structure of a backbone: its adapter sites, norms, output layer and head, found in its module tree.
 
-What structure tells: a *block* is the smallest element of a `ModuleList` that holds an attention and, outside of it, a
-feed-forward. Each of the two ends in its last linear layer that is `d_model` wide: that is where its output leaves,
+How sites are found: a *block* is the smallest element of a `ModuleList` that holds an attention and, outside of it, a
+feed-forward. The site of each of the two sub-layers is the output of its last linear layer that is `d_model` wide,
 before dropout, residual and any norm that follows (Houlsby et al., arXiv:1902.00751v2, figure 2; Compacter,
-arXiv:2106.04647v2, §4.1). The first attention of a block is its self-attention; further ones attend to an encoder.
+arXiv:2106.04647v2, §4.1). The first attention of a block is its self-attention; further ones are cross-attention.
 """
 
 from dataclasses import dataclass
@@ -20,42 +20,46 @@ from hyperadapters.backbones.weights import head_parameters, output_modules, own
 
 @dataclass(frozen=True)
 class ModelStructure:
-    """What a method needs to know of a backbone."""
+    """Everything that a method needs to know about a backbone."""
 
     kind: BackboneKind
+    """Encoder-decoder, encoder or decoder."""
     d_model: int
+    """Width of the residual stream."""
     sites: tuple[Site, ...]
+    """Every point where an adapter may sit, stack by stack and layer by layer."""
     norms: tuple[str, ...]
-    """Paths of every layer norm, those of embeddings and the final ones included; a head's own are the head's."""
+    """Paths of every layer norm, those of the embeddings and the final ones included, but not those of a task head."""
     stacks: tuple[Stack, ...]
+    """The stacks that the backbone has."""
     entries: dict[Stack, str]
-    """The module with which each stack's pass begins, by its path; all norms and sites lie inside one of them."""
+    """Path of the module that each stack's forward pass begins with; all norms and sites lie inside one of them."""
     output: tuple[str, ...]
-    """Paths of the modules that hold the output layer's weight: with tied embeddings there are several."""
+    """Paths of the modules that hold the output layer's weight: several if it is tied to the embeddings."""
     head: tuple[str, ...]
-    """Paths of the parameters of a classification or regression head, of which every Delta has its own."""
+    """Paths of the parameters of a classification or regression head, which every Delta replaces by its own."""
     parameters: int
-    """Of the backbone without a head, tied ones once."""
+    """Number of the backbone's parameters, without a task head's, tied ones once."""
     tensors: int
-    """Number of the backbone's parameter tensors, without a head's, tied ones once."""
+    """Number of the backbone's parameter tensors, without a task head's, tied ones once."""
     quantized: tuple[str, ...]
-    """Paths of the parameters that are held in few bits: no method may train or write them."""
+    """Paths of quantised parameters, which no method can train or write."""
     offloaded: tuple[str, ...]
-    """Paths of the parameters that are held in host memory or on disk between passes: no method may write them."""
+    """Paths of parameters that are offloaded to host memory or disk between passes, which no method can write."""
     layout: Layout | None = None
-    """Set where the sites were named by hand."""
+    """The layout, if the sites were named by hand."""
 
 
 def read_structure(backbone: nn.Module, layout: Layout | None = None) -> ModelStructure:
-    """Find the sites and norms of a backbone.
+    """Find the adapter sites, norms, output layer and head of a backbone.
 
     Args:
-        backbone: a transformer of the transformers library.
-        layout: the sites named by hand, where structure does not tell.
+        backbone: a model of the transformers library.
+        layout: names the sites by hand, for a backbone in whose modules they are not found.
 
     Raises:
-        InputError: it is no model of transformers, or no sites are found: shows the block, the candidates in it, and
-            how to name them.
+        InputError: the model is not of transformers, or its sites were not found. The error then shows the block, the
+            candidates in it, and how to name the sites.
     """
     if not hasattr(backbone, "config"):
         raise InputError(

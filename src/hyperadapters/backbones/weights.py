@@ -1,4 +1,4 @@
-"""Parameters of a backbone: its own, its head's, its output layer's, and who uses each."""
+"""Parameters of a backbone: its own, its head's and its output layer's, and the modules that use each."""
 
 from torch import nn
 
@@ -6,7 +6,7 @@ from hyperadapters.backbones.modules import CONTAINER, base_path, is_inside
 
 
 def output_modules(backbone: nn.Module) -> tuple[str, ...]:
-    """Paths of all modules whose weight is the output layer's; none for a model without one."""
+    """Return the paths of all modules that hold the output layer's weight; none for a model without output layer."""
     output = backbone.get_output_embeddings()  # type: ignore[operator]
     return tuple(
         name
@@ -16,7 +16,7 @@ def output_modules(backbone: nn.Module) -> tuple[str, ...]:
 
 
 def head_parameters(backbone: nn.Module) -> tuple[str, ...]:
-    """Paths of a task head's parameters: what lies outside the model proper and is no language-model head."""
+    """Return the paths of a task head's parameters: those outside the base model, if it has no language-model head."""
     base = base_path(backbone)
     if not base or backbone.get_output_embeddings() is not None:  # type: ignore[operator]
         return ()
@@ -25,13 +25,13 @@ def head_parameters(backbone: nn.Module) -> tuple[str, ...]:
 
 
 def own_parameters(backbone: nn.Module) -> dict[str, nn.Parameter]:
-    """The backbone's own parameters, tied ones once, without those of attached Deltas and of a task head."""
+    """Return the backbone's own parameters by path, tied ones once, without those of Deltas and of a task head."""
     head = set(head_parameters(backbone))
     return {n: p for n, p in backbone.named_parameters() if not is_inside(n, CONTAINER) and n not in head}
 
 
 def tensor_users(backbone: nn.Module) -> list[list[tuple[nn.Module, str]]]:
-    """For each of the backbone's own parameters, in order, the modules that hold it and the attribute it is there.
+    """Return, for each of the backbone's own parameters in order, the modules that use it and its attribute there.
 
     A tied parameter has several users.
     """

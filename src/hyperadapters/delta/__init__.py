@@ -1,9 +1,9 @@
-"""The Delta: what is trained, measured, saved and switched, and how it reaches the backbone.
+"""The Delta: the adapter that is trained, saved and switched, and the ways it changes a backbone's computation.
 
-Read the two contracts first: `method` (a frozen dataclass that builds parts) and `part` (a group of trained tensors
-and the hooks that put them to work). Then `delta`, and `generation`, which decides when weights are made.
-`adapters_at_sites`, `owned_tensors`, `shadowing` and `whole_backbone` are the ways to reach a backbone. May import
-the packages above.
+Read the two abstract classes first: `method` (a frozen dataclass that builds parts) and `part` (a group of trained
+tensors and the hooks that apply them). Then read `delta`, and `generation`, which decides when weights are computed.
+`adapters_at_sites`, `owned_tensors` and `shadowing` are ways to apply weights to a backbone. May import `_utils`,
+`layers` and `backbones`.
 """
 
 import lazy_loader

@@ -25,32 +25,39 @@ from hyperadapters.layers import (
 )
 
 POST_NORM_SCALE = 0.1
-"""Where the norm after an up-projection starts: a fresh adapter's output is small, and a norm of scale one would make
-it as large as what it is added to."""
+"""Initial scale of the norm after an up-projection. A fresh adapter's output is small; a norm of scale 1 would make it
+as large as the sub-layer's output that it is added to."""
 
 
 class AdaptersAtSites(Part):
-    """Bottleneck adapters at the backbone's sites (where: Compacter, arXiv:2106.04647v2, §4.1), however made."""
+    """Bottleneck adapters at sites of the backbone (Compacter, arXiv:2106.04647v2, §4.1).
+
+    Subclasses say where the weights come from.
+
+    Args:
+        sites: where the adapters sit.
+        activation: the non-linearity between their projections.
+    """
 
     def __init__(self, sites: Sequence[Site], activation: Activation) -> None:
         super().__init__()
         self.sites = tuple(sites)
         self.activation: Activation = activation
         self.hosts: list[nn.Module] = []
-        """The modules at the sites, once installed."""
+        """The modules at the sites, set by `install`."""
 
     @abstractmethod
     def weights(self, rows: AdapterIndex) -> AdapterWeights:
-        """The weights of all sites of the adapters that the rows use, (present, sites, …)."""
+        """Compute the weights of all sites for the adapters that the rows use, (present, sites, …)."""
 
     def generate(self, rows: AdapterIndex) -> list[AdapterWeights]:
-        """Each site's weights of the adapters that the rows use, all made in one contraction."""
+        """Compute each site's weights for the adapters that the rows use, all sites in one contraction."""
         dtype = common_dtype([module._parameters.get("weight") for module in self.hosts])
         columns = [self.by_site(map_factors(partial(cast, dtype), weight), rows) for weight in self.weights(rows)[:-1]]
         return [AdapterWeights(*site)._replace(rows=rows.index) for site in zip(*columns, strict=True)]
 
     def by_site(self, weight: Tensor | Factors | None, rows: AdapterIndex) -> Sequence[Any]:
-        """Every site's own of what all of them have together."""
+        """Split a tensor of all sites, or each of its factors, into one per site."""
         if weight is None:
             return [None] * len(self.sites)
         if isinstance(weight, tuple):
@@ -58,7 +65,7 @@ class AdaptersAtSites(Part):
         return of_sites(weight, rows)
 
     def install(self, backbone: nn.Module, generated: Callable[[], list[AdapterWeights]]) -> list[Handle]:
-        """A forward hook on the output of every site."""
+        """Register a forward hook on the module of every site."""
         self.hosts = [backbone.get_submodule(site.module) for site in self.sites]
         return [
             module.register_forward_hook(partial(self.adapt, generated, index))
@@ -73,14 +80,25 @@ class AdaptersAtSites(Part):
         args: tuple[Any, ...],
         output: Float[Tensor, "*tokens d_model"] | tuple[Any, ...],
     ) -> Float[Tensor, "*tokens d_model"] | tuple[Any, ...]:
-        """The hook: y -> A(y) + y, where y is what a module gives, or the first of several things."""
-        if isinstance(output, tuple):  # a mixture of experts tells its routing too
+        """Replace the module's output y by A(y) + y (a forward hook); y is the first element of a tuple."""
+        if isinstance(output, tuple):  # a mixture of experts returns its routing too
             return (bottleneck_adapter(output[0], generated()[index], self.activation), *output[1:])
         return bottleneck_adapter(output, generated()[index], self.activation)
 
 
 class SiteAdapters(AdaptersAtSites):
-    """Adapters that own their weights, a set for every adapter on the axis."""
+    """Adapters whose weights are trained directly.
+
+    Args:
+        sites: where the adapters sit.
+        matrices: the parametrisation of their projections.
+        d_model: width of the backbone.
+        bottleneck: width of the adapters.
+        activation: the non-linearity between the projections.
+        adapters: length of the adapter axis, one entry per task.
+        post_norms: number of layer norms after the up-projection at each site: 0, 1 (shared by all adapters), or one
+            for each adapter.
+    """
 
     def __init__(
         self,
@@ -92,7 +110,6 @@ class SiteAdapters(AdaptersAtSites):
         adapters: int = 1,
         post_norms: int = 0,
     ) -> None:
-        """`post_norms`: none, one that all adapters share, or one each."""
         super().__init__(sites, activation)
         self.matrices = matrices
         self.adapters = adapters
@@ -103,22 +120,22 @@ class SiteAdapters(AdaptersAtSites):
         self.shift = nn.Parameter(torch.zeros_like(ones)) if post_norms else None
 
     def kind(self, tensor: str) -> ParameterKind:
-        """Slow weights that all sites share are "shared", a norm's "norm", the rest is "adapter"."""
+        """Return "shared" for slow weights that all sites share, "norm" for a norm's vectors, else "adapter"."""
         if tensor in ("scale", "shift"):
             return "norm"
         return "shared" if tensor.startswith("matrices.slow.") else "adapter"
 
     def per_adapter(self) -> tuple[str, ...]:
-        """All but a norm that the adapters share."""
+        """Return the names of all tensors but those of a norm that the adapters share."""
         return tuple(name for name, tensor in self.held().items() if len(tensor) == self.adapters)
 
     def grow(self, like: Sequence[int]) -> None:
-        """One adapter more."""
+        """Append one adapter, the mean of those numbered in `like`."""
         super().grow(like)
         self.adapters += 1
 
     def weights(self, rows: AdapterIndex) -> AdapterWeights:
-        """The matrices from one contraction, or where few rows share one what they are products of; and the vectors."""
+        """Compute the projections (as factors if few rows share an adapter) and select biases and norms."""
         present = rows.present
         down, up = self.matrices.factors(present) if rows.is_per_row else self.matrices(present)
         vectors = [selected(vector, present) for vector in (self.down_bias, self.up_bias)]
@@ -126,7 +143,7 @@ class SiteAdapters(AdaptersAtSites):
         return AdapterWeights(down, vectors[0], up, vectors[1], *norms)
 
     def norm_of(self, vector: Tensor, present: Present) -> Tensor:
-        """A norm's vector of the adapters that are present, who may share it."""
+        """Return a norm's vector for the adapters that are present, expanded if they share it."""
         if len(vector) == self.adapters:
             return selected(vector, present)
         return vector if present is None else vector.expand(len(present), -1, -1)

@@ -1,4 +1,4 @@
-"""Building a Delta's parts, and checking what was asked for before anything changes."""
+"""Building a Delta's parts, and checking the arguments before anything changes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,15 +14,22 @@ from hyperadapters.delta.part import Part
 def build_parts(
     backbone: nn.Module, method: Method, structure: ModelStructure, outputs: int | None, tasks: int = 0
 ) -> dict[str, Part]:
-    """Build the method's parts and, where the backbone has a task head, the Delta's own.
+    """Build the method's parts and, if the backbone has a task head, the Delta's own head.
+
+    Args:
+        backbone: the model to adapt; it is not changed.
+        method: builds the parts.
+        structure: of the backbone.
+        outputs: number of logits of the Delta's head; None: a copy of the backbone's head.
+        tasks: number of tasks; 0 counts as one task without a name.
 
     Raises:
-        InputError: a number of outputs for a backbone without such a head.
+        InputError: `outputs` is given, but the backbone has no classification head.
     """
     if outputs is not None and not structure.head:
         raise InputError(
-            f"outputs={outputs}: {type(backbone).__name__} has no classification head. Leave outputs away, or load the "
-            "backbone as AutoModelForSequenceClassification."
+            f"outputs={outputs}: {type(backbone).__name__} has no classification head. Leave out `outputs`, or load "
+            "the backbone as AutoModelForSequenceClassification."
         )
     parts = method.build(backbone, structure, max(1, tasks))
     if structure.head:
@@ -31,31 +38,31 @@ def build_parts(
 
 
 def trains_in_place(parts: Mapping[str, Part]) -> bool:
-    """Return whether it is the backbone's own tensors that train."""
+    """Return whether the parts train the backbone's own tensors."""
     return any(part.in_place for part in parts.values())
 
 
 def in_place_dtype(backbone: nn.Module, method: Method, asked: StorageDtype) -> StorageDtype:
-    """Return the type of what trains in place: the backbone's.
+    """Return the dtype of tensors that are trained in place, which is the backbone's.
 
     Raises:
-        InputError: another is asked for than that or the default.
+        InputError: `asked` is neither that dtype nor the default, fp32.
     """
     own = precision_of(backbone)
     if asked not in ("fp32", own):
         raise InputError(
             f"{method.label} trains the backbone in place, in its own type ({own}): load the backbone in {asked}, "
-            "or leave the adapter's type at fp32."
+            "or leave the adapter's precision at fp32, the default."
         )
     return own
 
 
 def check_tasks(method: Method, tasks: Sequence[str]) -> None:
-    """Raise InputError if a method cannot hold these tasks."""
+    """Raise InputError unless a Delta of this method can hold these tasks."""
     if isinstance(tasks, str) or len(set(tasks)) != len(tasks) or not all(tasks):
         raise InputError(f"tasks={tasks!r}: give each task's name once, such as {['mrpc', 'rte']!r}.")
     if len(tasks) > 1 and not method.many_tasks:
         raise InputError(
             f"{type(method).__name__} holds one task; {len(tasks)} were given ({', '.join(tasks)}). "
-            "Attach one Delta a task, or use a method that holds many, such as hyperformer++ or full-multitask."
+            "Attach one Delta per task, or use a method that holds several, such as hyperformer++ or full-multitask."
         )

@@ -1,4 +1,4 @@
-"""The Deltas of a backbone: submodules of it, by name."""
+"""The Deltas of a backbone, which are submodules of it."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def attached(backbone: nn.Module) -> "list[Delta]":
-    """Return the Deltas of a backbone, in the order they were attached.
+    """Return the Deltas that are attached to a backbone, in the order in which they were attached.
 
     Args:
         backbone: a model of the transformers library.
@@ -24,7 +24,7 @@ def attached(backbone: nn.Module) -> "list[Delta]":
 
 
 def register(delta: "Delta") -> None:
-    """Make a Delta a submodule of its backbone, and freeze the backbone's own parameters if they are not."""
+    """Make a Delta a submodule of its backbone, and freeze the backbone's own parameters."""
     backbone = delta.backbone
     for other in attached(backbone):
         other.rest()
@@ -37,7 +37,7 @@ def register(delta: "Delta") -> None:
 
 
 def unregister(delta: "Delta") -> None:
-    """Take a Delta out of its backbone's submodules, if it is among them."""
+    """Remove a Delta from its backbone's submodules, if it is one of them."""
     if delta in attached(delta.backbone):
         container = getattr(delta.backbone, CONTAINER)
         del container[_key(delta.name)]
@@ -47,7 +47,7 @@ def unregister(delta: "Delta") -> None:
 
 @contextmanager
 def at_rest(backbone: nn.Module) -> Iterator[None]:
-    """Let the backbone be as it was before any Delta: inside this context none is in use."""
+    """Restore the backbone to what it was before any Delta, inside this context: no Delta is in use."""
     with ExitStack() as stack:
         for delta in attached(backbone):
             stack.enter_context(delta.disabled())
@@ -55,7 +55,7 @@ def at_rest(backbone: nn.Module) -> Iterator[None]:
 
 
 def check_name(backbone: nn.Module, name: str) -> None:
-    """Raise InputError if a Delta cannot be called so."""
+    """Raise InputError if a Delta of this backbone cannot have this name."""
     if not name or "." in name:
         raise InputError(f"a Delta cannot be called {name!r}: use a name without dots, such as {'mrpc'!r}.")
     if name in {delta.name for delta in attached(backbone)}:
@@ -63,5 +63,5 @@ def check_name(backbone: nn.Module, name: str) -> None:
 
 
 def _key(name: str) -> str:
-    """Return the key of a Delta in its container: bare names such as "train" are attributes of modules."""
+    """Return a Delta's key in the container; the prefix avoids names that modules have already, such as "train"."""
     return f"delta:{name}"

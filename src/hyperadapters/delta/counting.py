@@ -1,4 +1,4 @@
-"""What a Delta trains, counted."""
+"""Counting the parameters that a Delta trains."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,25 +11,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ParameterCount:
-    """How many parameters a Delta trains, of how many in its backbone."""
+    """The number of parameters that a Delta trains, and that of its backbone."""
 
     by_kind: dict[str, int]
-    """Trained parameters by kind: adapter, norm, head, bias, shared and so on."""
+    """Number of trained parameters of each kind: adapter, norm, head, bias, shared and so on."""
     trained: int
-    """Trained parameters, all kinds together; after `train_only`, those of that task."""
+    """Number of trained parameters; after `train_only`, those of that task."""
     total: int
-    """Parameters of the backbone, tied ones once."""
+    """Number of parameters of the backbone, without a task head's, tied ones once."""
     bytes: int
-    """Size of the saved adapter's tensors, in bytes."""
+    """Size of the saved tensors, in bytes."""
 
     @property
     def percent(self) -> float:
-        """Trained parameters in percent of the backbone's, as the papers' tables give it."""
+        """Trained parameters in percent of the backbone's, as in the papers' tables."""
         return 100 * self.trained / self.total
 
 
 def count_delta(delta: "Delta") -> ParameterCount:
-    """Count what a Delta trains, and the bytes of its saved tensors."""
+    """Count the parameters that a Delta trains, and the bytes of its saved tensors."""
     totals: dict[str, int] = dict.fromkeys(PARAMETER_KINDS, 0)
     for name, tensor in delta.trained().items():
         owner, _, key = name.partition(".")

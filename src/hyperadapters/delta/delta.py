@@ -1,4 +1,4 @@
-"""The Delta: the only thing that is trained, measured, saved, mixed and shared."""
+"""The Delta: a method attached to a backbone, with the tensors that it trains."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -34,22 +34,34 @@ from hyperadapters.delta.task_rows import TaskRows
 from hyperadapters.layers import SEQUENCE_FIRST, AdapterIndex, not_by_row
 
 FORMAT = 1
-"""Version of the layout on disk; a reader refuses newer ones."""
+"""Version of the file format; files of newer versions are refused."""
 CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"
 
 
 class Delta(nn.Module):
-    """A method attached to a backbone under a name: all that it trains, and the hooks that put it to work.
+    """A method attached to a backbone under a name: the tensors that it trains, and the hooks that apply them.
 
-    `ha.attach` and `ha.load` make one. It is a submodule of the backbone (`backbone.hyperadapters["delta:<name>"]`), so
-    `.to()`, `.train()`, DDP, FSDP and `Trainer` see it; the backbone's own tensors and keys do not change. Any number
-    may be attached, one of which is in use. A Delta of several `tasks` holds all of them, and `rows` says which of them
-    each row of a batch uses.
+    Made by `ha.attach` and `ha.load`. A Delta holds its own copies of everything it trains, layer norms included, so
+    several can be attached to one backbone and switched independently; one of them is in use at a time. A Delta with
+    several `tasks` holds an adapter for each, and `rows` says which task each row of a batch belongs to.
+
+    A Delta is a submodule of its backbone (`backbone.hyperadapters["delta:<name>"]`), so `.to()`, `.train()`, DDP, FSDP
+    and `Trainer` find it. The backbone's own tensors and state-dict keys do not change.
+
+    Args:
+        backbone: the model that the Delta is for.
+        method: what it was built from.
+        name: unique on the backbone.
+        structure: of the backbone.
+        parts: its components, by name, as `Method.build` returns them.
+        tasks: names of the tasks that it holds; empty for one task without a name.
+        slots: length of the adapter axis if a pool manages the Delta, else 0.
+        precision: the dtype of its tensors.
     """
 
     backbone: nn.Module
-    """The model that it is attached to."""
+    """The model that the Delta is attached to."""
 
     def __init__(
         self,
@@ -62,23 +74,22 @@ class Delta(nn.Module):
         slots: int = 0,
         precision: StorageDtype = "fp32",
     ):
-        """Hold these parts; nothing is attached yet. `slots`: how many adapters a pool keeps on the axis, or 0."""
         super().__init__()
         object.__setattr__(self, "backbone", backbone)  # not a submodule: it is the parent
         self.method = method
         self.name = name
         self.structure = structure
         self.precision: StorageDtype = precision
-        """The type that its tensors were made in."""
+        """The dtype in which its tensors were made."""
         self.about: dict[str, Any] = {}
-        """What is saved beside the weights: task, scores. Plain JSON."""
+        """What else is saved in `adapter_config.json`, such as the task and its scores: plain JSON."""
         self.parts = nn.ModuleDict(parts)
         self._entry: TaskEntry | None = None
         self._rows = TaskRows(name, tasks, slots)
         self._generation = Generation(self._make, self.parameters, self._rows, structure.stacks[0])
         self._handles: list[Handle] = []
         self._frozen: set[str] = set()
-        """What a user had frozen when the Delta went to rest."""
+        """Names of the trained tensors that the user had frozen when the Delta was last put to rest."""
 
     @classmethod
     @torch.inference_mode(False)
@@ -93,10 +104,19 @@ class Delta(nn.Module):
         tasks: Sequence[str] = (),
         precision: StorageDtype = "fp32",
     ) -> "Delta":
-        """Make a Delta, attach it and put it in use: `ha.attach`, for a method and not a preset's name.
+        """Make a Delta, attach it and put it in use. `ha.attach` calls this, and also takes presets and a seed.
+
+        Args:
+            backbone: the model to adapt.
+            method: the method.
+            name: the Delta's name.
+            outputs: as for `ha.attach`.
+            layout: as for `ha.attach`.
+            tasks: as for `ha.attach`.
+            precision: as for `ha.attach`.
 
         Raises:
-            InputError: as `ha.attach`; nothing has changed then.
+            InputError: as `ha.attach`; the backbone is unchanged then.
         """
         check_name(backbone, name)
         check_tasks(method, tasks)
@@ -114,17 +134,17 @@ class Delta(nn.Module):
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Names of the tasks that it holds, in order; empty where it serves one task that it has no name for."""
+        """Names of the tasks that it holds, in order; empty for one task without a name."""
         return self._rows.tasks
 
     @property
     def slots(self) -> int:
-        """How many adapters a pool keeps on the adapter axis, under names of its own; 0 where no pool holds it."""
+        """Length of the adapter axis if a pool manages the Delta, and keeps the tasks' names itself; else 0."""
         return self._rows.slots
 
     @property
     def outputs(self) -> int | None:
-        """How many logits the Delta's own head has; None where the backbone has no such head."""
+        """The number of logits of the Delta's own task head; None if the backbone has no such head."""
         head = self.parts["head"] if "head" in self.parts else None  # noqa: SIM401
         return head.outputs if isinstance(head, Head) else None
 
@@ -135,23 +155,23 @@ class Delta(nn.Module):
 
     @property
     def trains_in_place(self) -> bool:
-        """Whether it is the backbone's own tensors that train, as in full fine-tuning."""
+        """Whether the backbone's own tensors train, as in full fine-tuning."""
         return trains_in_place(dict(self._named_parts()))
 
     @property
     def trained_task(self) -> str | None:
-        """The one task that trains, where `train_only` says so."""
+        """The task given to `train_only`, or None if everything trains."""
         return None if self._entry is None else self.tasks[self._entry.number]
 
     def trained(self) -> dict[str, nn.Parameter]:
-        """Return every tensor that trains, by the name it has on disk; a shared one once.
+        """Return every parameter that trains, by its name in saved files; shared ones once.
 
-        After `train_only` those of that task alone, whose first axis has length 1.
+        After `train_only` these are the entries of that task only, with a first axis of length 1.
         """
         return self._whole() if self._entry is None else self._entry.trained()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return every tensor that is saved, by its name on disk: what trains, and what a method holds fixed."""
+        """Return every tensor that is saved, by its name in the file: trained tensors and the method's fixed ones."""
         self._settle()
         values = {
             f"{name}.{key}": tensor
@@ -161,7 +181,7 @@ class Delta(nn.Module):
         return {**values, **dict(self.parts.named_buffers())}
 
     def fingerprint(self) -> Fingerprint:
-        """Return the fingerprint of the backbone before any training, whichever Delta has changed it by now."""
+        """Return the fingerprint of the original backbone, even if a Delta has changed its tensors in place."""
         for delta in (self, *attached(self.backbone)):
             for _, part in delta._named_parts():
                 if part.original() is not None:
@@ -169,12 +189,12 @@ class Delta(nn.Module):
         return fingerprint(self.backbone)
 
     def save(self, folder: str | Path) -> Path:
-        """Write `adapter_config.json`, `adapter_model.safetensors` and `README.md`, each whole or not at all.
+        """Write `adapter_config.json`, `adapter_model.safetensors` and `README.md`; `ha.load` reads them.
 
-        Nothing of the backbone is written but its name and fingerprint.
+        Of the backbone only its name and fingerprint are written. Each file is written completely or not at all.
 
         Args:
-            folder: made if it is not there; files of these names in it are replaced.
+            folder: created if it does not exist; files of these names in it are replaced.
 
         Returns:
             The folder.
@@ -188,8 +208,8 @@ class Delta(nn.Module):
         return folder
 
     def describe(self) -> dict[str, Any]:
-        """Return what `adapter_config.json` says: the whole method, the backbone's fingerprint, sizes, versions."""
-        mark, layout, counted = self.fingerprint(), self.structure.layout, count_delta(self)
+        """Return the content of `adapter_config.json`: method, tasks, fingerprint of the backbone, sizes, versions."""
+        original, layout, counted = self.fingerprint(), self.structure.layout, count_delta(self)
         return {
             "format": FORMAT,
             "name": self.name,
@@ -198,8 +218,8 @@ class Delta(nn.Module):
             "precision": self.precision,
             "backbone": {
                 "name": self.backbone.config._name_or_path,  # type: ignore[union-attr]
-                "architecture": mark.architecture,
-                "weights": mark.weights,
+                "architecture": original.architecture,
+                "weights": original.weights,
                 "precision": precision_of(self.backbone),
                 "layout": settings.dump(layout) if layout else None,
                 "outputs": self.outputs,
@@ -211,9 +231,12 @@ class Delta(nn.Module):
         }
 
     def use(self) -> "Delta":
-        """Make this the Delta that the backbone computes with, norms included; the others rest. Returns itself.
+        """Make the backbone compute with this Delta, and put the others to rest.
 
-        One that was detached is attached again.
+        A Delta that was detached is attached again.
+
+        Returns:
+            The Delta itself.
 
         Raises:
             InputError: it was detached, and another Delta has taken its name.
@@ -231,7 +254,7 @@ class Delta(nn.Module):
         return self
 
     def rest(self) -> None:
-        """Let the backbone compute without this Delta; it stays attached."""
+        """Make the backbone compute without this Delta, which remains attached."""
         if not self.in_use:  # full fine-tuning's tensors are the backbone's: another Delta may be training them
             return
         trained = self.trained()
@@ -245,7 +268,11 @@ class Delta(nn.Module):
 
     @contextmanager
     def disabled(self) -> Iterator[nn.Module]:
-        """Let the backbone be what it was before `attach`, bit for bit, inside this context; yields the backbone."""
+        """Restore the backbone, bit for bit, to what it was before `attach`, inside this context.
+
+        Yields:
+            The backbone.
+        """
         was_in_use = self.in_use
         self.rest()
         try:
@@ -255,23 +282,31 @@ class Delta(nn.Module):
                 self.use()
 
     def detach(self) -> nn.Module:
-        """Take the Delta out of the backbone, which is then what it was, bit for bit. Returns the backbone."""
+        """Remove the Delta from the backbone, which is then bit for bit what it was before `attach`.
+
+        Returns:
+            The backbone.
+        """
         self.rest()
         unregister(self)
         return self.backbone
 
     @contextmanager
     def rows(self, tasks: str | Sequence[str] | AdapterIndex) -> Iterator[nn.Module]:
-        """Let the rows of a batch use the adapters of these tasks, inside this context; yields the backbone.
+        """Say which task each row of a batch belongs to, for the forward passes inside this context.
+
+        `generate` repeats rows for beams; each beam uses its row's task.
 
         Args:
-            tasks: one task for every row of the batch, or a single one for all rows, whatever their number; or places
-                on the adapter axis, as a pool knows them. Where `generate` repeats rows for its beams, each beam uses
-                the task of its row.
+            tasks: one task per row of the batch, or a single task for all rows of batches of any size. A pool gives
+                positions on the adapter axis instead.
+
+        Yields:
+            The backbone.
 
         Raises:
-            InputError: a task that the Delta does not know (names those it knows), a row without one, or the Delta is
-                at rest.
+            InputError: the Delta does not know a task (the error names those that it knows), a row has none, or the
+                Delta is at rest.
         """
         self.check_in_use()
         if not isinstance(tasks, AdapterIndex):
@@ -280,16 +315,17 @@ class Delta(nn.Module):
             yield self.backbone
 
     def bake(self, task: str, name: str = "") -> "Delta":
-        """Make one task's adapter a Delta of a plain method by itself, on the same backbone and in use.
+        """Turn one task's adapter into a Delta of its own, on the same backbone and in use.
 
-        What a hypernetwork writes for the task is computed once; the new Delta gives the same logits without it.
+        The weights that a hypernetwork generates for the task are computed once. The new Delta has a plain method, such
+        as Compacter, and gives the same logits without the hypernetwork.
 
         Args:
             task: one of `tasks`.
-            name: the new Delta's name; the last part of the task's by default.
+            name: the new Delta's name; by default the last part of the task's name.
 
         Returns:
-            The new Delta, which has a file of its own.
+            The new Delta.
 
         Raises:
             InputError: the Delta knows no such task, the name is taken, or no task has weights of its own.
@@ -298,13 +334,13 @@ class Delta(nn.Module):
         self._settle()
         with torch.no_grad():
             values = {
-                f"{part}.{key}": tensor.clone()
-                for part, held in self._named_parts()
-                for key, tensor in held.baked(number).items()
+                f"{part_name}.{key}": tensor.clone()
+                for part_name, part in self._named_parts()
+                for key, tensor in part.baked(number).items()
             }
         name = name or task.rsplit("/", maxsplit=1)[-1].replace(".", "-")
         layout, precision = self.structure.layout, self.precision
-        with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
+        with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten below
             plain = Delta.create(self.backbone, method, name, outputs=self.outputs, layout=layout, precision=precision)
         with torch.no_grad():
             for key, tensor in plain.tensors().items():
@@ -314,19 +350,26 @@ class Delta(nn.Module):
         return plain
 
     def add_task(self, task: str, like: str = "") -> None:
-        """Hold one task more, which starts from a task that is there, or from the mean of all.
+        """Add a task, which starts as a copy of another task's adapter or as the mean of all.
+
+        Make the optimizer afterwards, because tensors with an adapter axis are replaced by longer ones.
 
         Args:
             task: the new task's name.
-            like: the task that it starts from; empty: the mean of all.
+            like: the task that it starts from; empty: the mean of all tasks.
 
         Raises:
-            InputError: the task is there already, `like` is not, or the Delta was attached for one task alone.
+            InputError: the Delta has the task already, has no task `like`, or was attached with fewer than two tasks.
         """
         if task in self.tasks or not task:
-            raise InputError(f"Delta {self.name!r} cannot add task {task!r}: it holds {self._rows.in_words()}.")
+            raise InputError(
+                f"Delta {self.name!r} cannot add task {task!r}: it holds {self._rows.in_words()}. Give a new name."
+            )
         if len(self.tasks) < 2:
-            raise InputError(f"Delta {self.name!r} was made for one task. Attach it with several: tasks=[...].")
+            raise InputError(
+                f"Delta {self.name!r} was attached for one task, so it cannot add {task!r}. Attach one with several: "
+                "tasks=[...]."
+            )
         sources = [self._rows.number(like)] if like else range(len(self.tasks))
         self._settle()
         with self.disabled():
@@ -335,21 +378,21 @@ class Delta(nn.Module):
             self._rows.tasks = (*self.tasks, task)
 
     def train_only(self, task: str | None) -> None:
-        """Let nothing train but what one task has for itself; with None, all that the method trains.
+        """Train only what one task has for itself, and freeze the rest.
 
-        Make the optimizer afterwards: what trains are other parameters than before.
+        Make the optimizer afterwards, because the parameters that train are other ones than before.
 
         Args:
-            task: one of `tasks`, or None.
+            task: one of `tasks`; None: train everything that the method trains.
 
         Raises:
-            InputError: the Delta knows no such task, or the method shares everything.
+            InputError: the Delta knows no such task, or its tasks share all tensors.
         """
         number = None if task is None else self._rows.number(task)
         if number is not None and not any(part.per_adapter() for _, part in self._named_parts()):
             raise InputError(
                 f"{type(self.method).__name__} has nothing of its own for a task, so with the rest frozen nothing is "
-                "left to train."
+                "left to train. Use a method in which each task has tensors of its own."
             )
         self._settle()
         if self.in_use:
@@ -365,7 +408,7 @@ class Delta(nn.Module):
         """Raise InputError if the backbone computes without this Delta."""
         if not self.in_use:
             raise InputError(
-                f"the Delta {self.name!r} is at rest, the backbone computes with something else: call its `use` first."
+                f"the Delta {self.name!r} is at rest: the backbone does not compute with it. Call its `use` first."
             )
 
     def extra_repr(self) -> str:
@@ -375,7 +418,7 @@ class Delta(nn.Module):
         yield from self.parts.items()  # type: ignore[misc]
 
     def _whole(self) -> dict[str, nn.Parameter]:
-        """Return every tensor that the method trains, by the name it has on disk."""
+        """Return every parameter that the method trains, by its name in saved files."""
         return {
             f"{name}.{key}": tensor
             for name, part in self._named_parts()
@@ -383,17 +426,17 @@ class Delta(nn.Module):
         }
 
     def _settle(self) -> None:
-        """See to it that the parts hold what the one task that trains has learned."""
+        """Copy what the task of `train_only` has learned into the parts."""
         if self._entry is not None:
             self._entry.write_back(dict(self._named_parts()))
 
     def _let_train(self) -> None:
-        """Let what trains have gradients: all, the entries of the one task that does, or nothing of a pool's."""
+        """Enable gradients for the tensors that train; a Delta that a pool manages trains nothing."""
         for tensor in self.trained().values():
             tensor.requires_grad_(not self.slots)
 
     def _install(self) -> None:
-        """Put the hooks in place: those that see a pass begin first, because a part may hook on a stack too."""
+        """Register all hooks. Those that detect the start of a pass come first, because a part may hook a stack too."""
         for stack, entry in self.structure.entries.items():
             before = partial(self._generation.before_stack, stack)
             module = self.backbone.get_submodule(entry)
@@ -403,10 +446,10 @@ class Delta(nn.Module):
             self._handles += part.install(self.backbone, partial(self._generation.of_part, name))
 
     def _make(self, rows: AdapterIndex) -> dict[str, Any]:
-        """Return what every part makes for one pass over these rows.
+        """Compute what every part needs for one pass over these rows.
 
         Raises:
-            InputError: rows differ, and the family lays them out in a way that no row can have its own weights.
+            InputError: rows use different adapters, in a family whose layers do not have rows on the first axis.
         """
         if rows.index is not None and getattr(self.backbone.config, "model_type", "") in SEQUENCE_FIRST:
             raise not_by_row("tokens where other families have rows")

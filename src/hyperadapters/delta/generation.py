@@ -1,20 +1,21 @@
-"""When a Delta's weights are made, and whether those that are there may serve.
+"""When a Delta's adapter weights are computed, and when computed ones are used again.
 
-All weights of a Delta come from one contraction, so something must say when a pass begins. A hook on the backbone's
-`forward` is not enough, because `generate` calls encoder and decoder by themselves. So a pre-hook on every stack asks:
+All weights of a Delta are computed together, in one contraction at the start of a forward pass, so something must
+detect the start. A hook on the backbone's `forward` is not enough, because `generate` calls encoder and decoder
+separately. A pre-hook on every stack therefore decides:
 
-| a stack is entered | weights |
+| a stack is called | weights |
 |---|---|
-| the first stack, without a cache that holds tokens | made anew |
-| the first stack, going on from a cache (decoding) | kept, unless something below has changed |
-| a later stack (the decoder after its encoder) | kept, unless something below has changed |
-| with gradients, by weights that served this stack already | made anew: a backward pass may have freed their graph |
-| for other rows than they were made for | made anew |
-| after an update, another autocast or gradient mode | made anew |
-| a layer by itself, outside any stack | made anew, if there are none |
+| the first stack, without a cache that holds tokens | computed anew |
+| the first stack, continuing from a cache (decoding) | kept, unless a row below applies |
+| a later stack (the decoder after its encoder) | kept, unless a row below applies |
+| with gradients, a second time with the same weights | computed anew: a backward pass may have freed their graph |
+| for other rows than the weights were computed for | computed anew |
+| after an update, or in another autocast or gradient mode | computed anew |
+| (a layer is called by itself, outside any stack) | computed if there are none |
 
-They stay after the pass, because gradient checkpointing computes layers again in the backward pass. Other passes may
-have come between by then, so the gradient that reaches a stack's output puts back the weights of its own pass.
+The weights are kept after the pass, because gradient checkpointing computes layers again in the backward pass. Other
+passes may have replaced them by then, so the gradient that reaches a stack's output restores the weights of its pass.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -29,31 +30,37 @@ from hyperadapters.delta.task_rows import TaskRows
 from hyperadapters.layers import SINGLE_ADAPTER, AdapterIndex
 
 Made = Mapping[str, Any]
-"""What every part made, by the part's name."""
+"""What `Part.generate` returned, by the part's name."""
 
 
 class GeneratedWeights:
-    """What the parts made for one pass, and for which rows. A copy of a Delta starts with an empty one."""
+    """The weights that the parts computed for one pass, and the rows they are for. It is empty in a copy of a Delta.
+
+    Args:
+        made: what each part computed.
+        rows: the index of the rows that the weights are for.
+        state: everything else that they depend on.
+    """
 
     def __init__(
         self, made: Made | None = None, rows: AdapterIndex = SINGLE_ADAPTER, state: tuple[Any, ...] | None = None
     ) -> None:
         self.made, self.rows, self.state = made or {}, rows, state
         self.served: tuple[str, ...] = ()
-        """Stacks that have computed with them, with gradients."""
+        """The stacks that have used these weights with gradients enabled."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "GeneratedWeights":
         return GeneratedWeights()
 
 
 class Generation:
-    """Makes the weights of a Delta's parts when a pass needs them.
+    """The current weights of a Delta's parts, computed when a pass needs them.
 
     Args:
-        make: makes the weights of all parts for the rows of a batch.
-        parameters: gives the tensors that the weights are made from.
+        make: computes the weights of all parts for the rows of a batch.
+        parameters: returns the tensors that the weights are computed from.
         rows: knows which adapters the rows of the next pass use.
-        first_stack: the stack with which a pass begins.
+        first_stack: the stack that a forward pass begins with.
     """
 
     def __init__(
@@ -67,26 +74,26 @@ class Generation:
         self.current = GeneratedWeights()
 
     def of_part(self, part: str) -> Any:
-        """Return what a part made for the pass under way."""
-        if part not in self.current.made:  # a layer called by itself, outside any stack
+        """Return what a part computed for the current pass."""
+        if part not in self.current.made:  # a layer is called by itself, outside any stack
             self.renew()
         return self.current.made[part]
 
     def renew(self) -> None:
-        """Make all weights from the parameters as they are now, for the rows under way.
+        """Compute all weights from the current parameters, for the rows of the current pass.
 
         Raises:
-            InputError: the Delta holds several tasks, and was not told which of them the rows use.
+            InputError: the Delta holds several tasks, and the rows' tasks were not given.
         """
         rows = self._rows.index_for_pass()
         self.current = GeneratedWeights(self._make(rows), rows, self._state())
 
     def forget(self) -> None:
-        """Drop the weights that are there."""
+        """Drop the current weights."""
         self.current = GeneratedWeights()
 
     def before_stack(self, stack: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Act as the pre-hook of a stack: see to it that the weights are those of this pass."""
+        """Ensure that the weights are those of this pass (a forward pre-hook of every stack)."""
         first = stack == self._first_stack and not continues_from_cache(kwargs)
         if first or self._outdated(stack):  # in this order: compiled code must not depend on how the last pass ended
             self.renew()
@@ -95,7 +102,7 @@ class Generation:
             check_row_count(self.current.rows.count, batch_size(args, kwargs), stack)
 
     def after_stack(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        """Act as the hook after a stack: let its backward pass find the weights of this pass."""
+        """Make the backward pass of this output restore this pass's weights (a forward hook of every stack)."""
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             for tensor in tensors_in(output):
                 if tensor.requires_grad:
@@ -109,7 +116,7 @@ class Generation:
         return used_up or self._rows.differ_from(self.current.rows) or self.current.state != self._state()
 
     def _state(self) -> tuple[Any, ...]:
-        """Return what the weights depend on beside the rows: parameter versions and the modes of PyTorch."""
+        """Return what the weights depend on besides the rows: parameter versions and PyTorch's modes."""
         if torch.compiler.is_compiling():
             return ()
         tensors = [*self._parameters()]
@@ -125,11 +132,11 @@ def _autocast_dtype(device: str) -> torch.dtype | None:
 
 
 CACHES = ("past_key_values", "cache_params", "state")
-"""What transformers calls the argument that a pass continues from: keys and values, or a state-space model's state."""
+"""Names that transformers gives to the cache argument: keys and values, or a state-space model's state."""
 
 
 def continues_from_cache(kwargs: Mapping[str, Any]) -> bool:
-    """Return whether a pass with these arguments continues earlier tokens. Compiled code does not look."""
+    """Return whether a pass with these arguments continues from cached tokens; False in compiled code."""
     return not torch.compiler.is_compiling() and any(_holds_tokens(kwargs.get(name)) for name in CACHES)
 
 
@@ -138,13 +145,13 @@ def _holds_tokens(cache: Any) -> bool:
         return False
     try:
         return bool(cache.get_seq_length() > 0)
-    except (AttributeError, ValueError):  # it keeps states, and counts no tokens
+    except (AttributeError, ValueError):  # a state-space model's cache has states and does not count tokens
         states = [getattr(layer, "has_previous_state", ()) for layer in getattr(cache, "layers", [cache])]
         return any(any(state.values()) if isinstance(state, dict) else bool(state) for state in states)
 
 
 def tensors_in(output: Any) -> list[Tensor]:
-    """Return the tensors of a stack's output, those inside tuples and mappings too."""
+    """Return the tensors of a stack's output, including those inside tuples and mappings."""
     if isinstance(output, Tensor):
         return [output]
     items = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
@@ -158,8 +165,11 @@ def batch_size(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
 
 
 def check_row_count(tasks: int, batch: int, stack: str) -> None:
-    """Raise InputError unless every row has its task. A decoder's rows may be repeated, as beams and labels are."""
+    """Raise InputError unless there is one task per row.
+
+    A decoder may have a multiple of the rows, because beams and candidate labels repeat them.
+    """
     if batch != tasks and (stack == "encoder" or batch % tasks):
         raise InputError(
-            f"the batch has {batch} rows, but {tasks} tasks were given to `delta.rows`: give one for each row."
+            f"the batch has {batch} rows, but {tasks} tasks were given to `delta.rows`: give one task per row."
         )

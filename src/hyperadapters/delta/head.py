@@ -1,4 +1,4 @@
-"""The Delta's own task head."""
+"""The Delta's own task head, for classification or regression."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,20 +13,24 @@ from hyperadapters.delta.part import Handle
 
 
 class Head(OwnedTensors):
-    """The Delta's own task head. While it is in use the backbone knows how many logits there are, as its loss asks."""
+    """The Delta's own task head.
+
+    While the Delta is in use, the backbone's configuration states this head's number of logits, because its loss reads
+    it there.
+    """
 
     @property
     def outputs(self) -> int:
-        """How many logits it has."""
+        """The number of logits."""
         return self.shapes[-1][0]
 
     def install(self, backbone: nn.Module, generated: Callable[[], Sequence[Tensor | ByRow]]) -> list[Handle]:
-        """Hooks around the head's modules, and the number of its logits."""
+        """Register hooks around the head's modules, and set the backbone's number of logits."""
         return [*super().install(backbone, generated), Logits(backbone, self.outputs)]
 
 
 class Logits:
-    """How many logits a backbone says it has, until it is taken back."""
+    """Sets the number of logits in a backbone's configuration, until `remove` restores the previous one."""
 
     def __init__(self, backbone: nn.Module, number: int) -> None:
         config: Any = backbone.config
@@ -38,23 +42,28 @@ class Logits:
             config.problem_type = None
 
     def say(self, number: int) -> None:
-        """Write the number where a model reads it."""
+        """Write the number of logits where the model reads it."""
         self.config.num_labels = number
         if "num_labels" in vars(self.backbone):
             self.backbone.num_labels = number  # type: ignore[assignment]
 
     def remove(self) -> None:
-        """What the backbone said before."""
+        """Restore the backbone's own configuration."""
         self.say(self.theirs)
         for name, value in self.before.items():
             setattr(self.config, name, value)
 
 
 def owned_head(backbone: nn.Module, structure: ModelStructure, outputs: int | None, adapters: int = 1) -> Head:
-    """A classification or regression head with `outputs` logits, or None: as the backbone's own, with its values.
+    """Build a classification or regression head of the Delta's own.
 
-    With a number given, the last layer is drawn anew, N(0, initializer_range²) with biases of zero, as transformers
-    draws it; what stands before it starts from the backbone's values.
+    Args:
+        backbone: a model with a task head.
+        structure: of the backbone.
+        outputs: number of logits. The last layer is then initialised as transformers does, with weights from
+            N(0, initializer_range²) and biases of zero, and the head's other layers start from the backbone's values.
+            None: the whole head starts as a copy of the backbone's.
+        adapters: length of the adapter axis: every task has a head of its own.
     """
     values: dict[str, Tensor] = {}
     if outputs is not None:

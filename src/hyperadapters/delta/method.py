@@ -14,76 +14,96 @@ if TYPE_CHECKING:
 
 
 class Method(ABC):
-    """A way to adapt a backbone. Concrete methods are frozen dataclasses of their own knobs."""
+    """A way to adapt a backbone: the base class of all methods, each a frozen dataclass of its hyperparameters."""
 
     many_tasks: ClassVar[bool] = False
-    """Whether one Delta can hold several tasks, each row of a batch using its own."""
+    """Whether one Delta can hold several tasks, with each row of a batch using its own."""
     embedded_rate: ClassVar[float | None] = None
-    """The learning rate to start from on the T5 inside the package, found by validation on demo tasks
-    (docs/embedded.md); None: the same as elsewhere."""
+    """The learning rate to start from on the T5 inside the package, chosen on the validation sets of demo tasks
+    (docs/embedded.md); None: the same as on other backbones."""
 
     @property
     @abstractmethod
     def learning_rate(self) -> float:
-        """The rate to start from: what Compacter (arXiv:2106.04647v2, appendix A) chose for it on GLUE at T5-base."""
+        """The learning rate to start from: Compacter's choice for T5-base on GLUE (arXiv:2106.04647v2, appendix A)."""
 
     def suggested_rate(self, backbone: str) -> float:
         """Return the learning rate to start from on a backbone.
 
         Args:
-            backbone: its name, as `load_backbone` takes it.
+            backbone: the backbone's name, as `load_backbone` takes it.
         """
         return self.embedded_rate or self.learning_rate if backbone == EMBEDDED else self.learning_rate
 
     @property
     def separable(self) -> bool:
-        """Whether a Delta of many tasks holds what one Delta a task would: then those trained apart can be pooled."""
+        """Whether the tasks of one Delta share no tensor, so that adapters trained separately can be pooled."""
         return False
 
     @property
     def extra_tokens(self) -> int:
-        """How many positions it takes beside a text's own."""
+        """The number of positions that the method takes in addition to a text's tokens."""
         return 0
 
     @property
     def label(self) -> str:
-        """What it is called where no preset is of its type, and in the names of runs where none is like it."""
+        """The method's name in texts and in names of runs, if it has no preset."""
         return type(self).__name__
 
     def changed(self, changes: Mapping[str, Any]) -> "Method":
-        """The same with some fields changed; values may be text, as the command line gives them.
+        """Return a copy with some fields changed.
+
+        Args:
+            changes: new values by field name; they may be text, as given on the command line.
 
         Raises:
-            InputError: unknown fields or values of a wrong type, all of them in one error.
+            InputError: a field is unknown or a value has a wrong type; the error lists all such problems.
         """
         return settings.updated(self, changes, "method")
 
     def plain(self) -> "Method":
-        """The method of one task alone that `Delta.bake` turns this one's tasks into."""
+        """Return the method for a single task that `Delta.bake` turns one of this method's tasks into.
+
+        Raises:
+            InputError: no task has weights of its own.
+        """
         return self
 
     @abstractmethod
     def check(self, structure: ModelStructure) -> None:
-        """Raise InputError, naming what would do, if the method's fields do not fit the backbone."""
+        """Raise InputError, saying which values would work, if the method's fields do not fit the backbone.
+
+        Args:
+            structure: of the backbone.
+        """
 
     @abstractmethod
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> "dict[str, Part]":
-        """The parts of a fresh Delta for so many tasks, initialised as the paper says, by name.
+        """Build the parts of a new Delta, initialised as the method's paper says. The backbone is not changed.
 
-        Changes nothing in the backbone. `tasks` is 1 unless `many_tasks`.
+        Args:
+            backbone: the model to adapt.
+            structure: of the backbone.
+            tasks: length of the adapter axis; 1 unless `many_tasks`.
+
+        Returns:
+            The parts by name; the names begin the keys of saved tensors.
+
+        Raises:
+            InputError: the method cannot be built on this backbone, or not for this number of tasks.
         """
 
 
 def method_to_json(method: Method) -> dict[str, Any]:
-    """The whole method as plain JSON."""
+    """Return a method's type and all its fields as plain JSON."""
     return {"type": type(method).__name__, **settings.dump(method)}
 
 
 def check_writable(method: Method, structure: ModelStructure) -> None:
-    """Raise InputError if a method that moves every tensor of the backbone meets quantised or offloaded ones."""
-    for what, found in (("quantised", structure.quantized), ("offloaded", structure.offloaded)):
-        if found:
+    """Raise InputError if the backbone has quantised or offloaded tensors, for a method that changes every tensor."""
+    for state, paths in (("quantised", structure.quantized), ("offloaded", structure.offloaded)):
+        if paths:
             raise InputError(
-                f"{type(method).__name__} moves every tensor of the backbone, but {len(found)} are {what} "
-                f"({found[0]} …). Use an adapter method, or a backbone that is not {what}."
+                f"{type(method).__name__} moves every tensor of the backbone, but {len(paths)} are {state} "
+                f"({paths[0]} …). Use an adapter method, or a backbone that is not {state}."
             )

@@ -1,4 +1,4 @@
-"""The Delta's own copies of tensors of the backbone: layer norms, the output layer, heads."""
+"""The Delta's own copies of tensors of the backbone: layer norms, the output layer, task heads."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,11 +15,22 @@ from hyperadapters.layers import SINGLE_ADAPTER, AdapterIndex, selected
 
 
 class OwnedTensors(Part):
-    """The Delta's own copies of some tensors of the backbone, used in their place.
+    """The Delta's own copies of some tensors of the backbone, which the backbone computes with instead of its own.
 
-    The backbone's tensors stay where they are and as they are: while one of the modules runs, its attribute is
-    shadowed by the Delta's. This costs no operation, and `state_dict` does not see it. Tensors of one shape are
-    slices of one parameter: `weight` holds those shaped as the first, `weight_16` those of width 16.
+    The backbone's tensors are not changed: while one of their modules runs, its attribute is shadowed by the Delta's
+    copy (`shadowing.py`). This costs no operation and does not appear in `state_dict`. Copies of one shape are slices
+    of one parameter: `weight` holds those with the shape of the first, `weight_16` those of width 16.
+
+    Args:
+        kind: what the tensors count as.
+        backbone: the model that they are copied from.
+        tensors: for every tensor to own, the paths of the backbone's parameters that it replaces; a tied parameter has
+            several paths.
+        values: initial values by the first of these paths; tensors that are not listed start from the backbone's.
+        adapters: length of the adapter axis, one entry per task; 1: all tasks share the tensors.
+
+    Raises:
+        InputError: one of the backbone's tensors is quantised.
     """
 
     def __init__(
@@ -30,11 +41,6 @@ class OwnedTensors(Part):
         values: Mapping[str, Tensor] | None = None,
         adapters: int = 1,
     ) -> None:
-        """`tensors` lists, for every tensor to own, the parameters of the backbone, by path, that it stands for.
-
-        It starts as a copy of the first of them, or as what `values` has under that path. With one adapter they serve
-        the rows of all tasks.
-        """
         super().__init__()
         self.owned_kind: ParameterKind = kind
         self.adapters = adapters
@@ -42,7 +48,7 @@ class OwnedTensors(Part):
         groups: dict[tuple[int, ...], list[Tensor]] = {}
         self.places: list[tuple[str, int]] = []
         self.theirs: dict[str, list[tuple[nn.Module, str]]] = {}
-        """The modules of the backbone, and their attributes, that each parameter stands for, once installed."""
+        """For each parameter, the modules and attributes that it replaces; set by `install`."""
         for paths in tensors:
             value = values[paths[0]] if values and paths[0] in values else value_at(backbone, paths[0])
             if is_quantized(value):
@@ -58,11 +64,11 @@ class OwnedTensors(Part):
             self.register_parameter(name, nn.Parameter(repeated(together, adapters)))
 
     def per_adapter(self) -> tuple[str, ...]:
-        """All, or none where all tasks share them."""
+        """Return the names of all tensors, or none if all tasks share them."""
         return super().per_adapter() if self.adapters > 1 else ()
 
     def grow(self, like: Sequence[int]) -> None:
-        """One adapter more, unless all tasks share them."""
+        """Append one adapter, the mean of those numbered in `like`, unless all tasks share the tensors."""
         super().grow(like)
         self.adapters += self.adapters > 1
 
@@ -72,11 +78,11 @@ class OwnedTensors(Part):
         return [tuple(self.get_parameter(name).shape[2:]) for name, _ in self.places]
 
     def kind(self, tensor: str) -> ParameterKind:
-        """The kind given at construction."""
+        """Return the kind given at construction."""
         return self.owned_kind
 
     def generate(self, rows: AdapterIndex) -> list[Tensor | ByRow]:
-        """The tensors of the adapters that the rows use, in order."""
+        """Return the tensors of the adapters that the rows use, in the order of `tensors`."""
         rows = rows if self.adapters > 1 else SINGLE_ADAPTER
         unbound = {
             name: of_sites(cast(self.type_of(name, rows), selected(getattr(self, name), rows.present)), rows)
@@ -85,7 +91,7 @@ class OwnedTensors(Part):
         return by_rows([unbound[name][row] for name, row in self.places], rows)
 
     def install(self, backbone: nn.Module, generated: Callable[[], Sequence[Tensor | ByRow]]) -> list[Handle]:
-        """Hooks around every module that uses one of the tensors."""
+        """Register hooks around every module that uses one of the tensors."""
         handles: list[Handle] = []
         self.theirs = {name: [] for name, _ in self.places}
         for index, paths in enumerate(self.tensors):
@@ -97,17 +103,23 @@ class OwnedTensors(Part):
         return handles
 
     def type_of(self, name: str, rows: AdapterIndex) -> torch.dtype | None:
-        """The type of all that one parameter stands for, if it is one; where rows differ, the input's decides."""
+        """Return the common dtype of the backbone's tensors that a parameter replaces, or None.
+
+        It is None if their dtypes differ, and if rows use several adapters, where the input's dtype decides.
+        """
         theirs = [owner._parameters[attribute] for owner, attribute in self.theirs.get(name, ())]
         return None if rows.index is not None else common_dtype(theirs)
 
 
 def repeated(tensor: Float[Tensor, "..."], adapters: int) -> Float[Tensor, "adapters ..."]:
-    """A copy for every adapter, made by a factory function: where shapes alone are built, it takes no memory."""
+    """Return a copy of a tensor for every adapter, in float32.
+
+    The copy is made with a factory function, so that it takes no memory under `torch.device("meta")`.
+    """
     return torch.empty(adapters, *tensor.shape, dtype=torch.float32).copy_(tensor)
 
 
 def owned_norms(backbone: nn.Module, structure: ModelStructure, adapters: int = 1) -> OwnedTensors:
-    """All of a backbone's layer norms, weights and biases."""
+    """Build the Delta's own copies of all layer norms of a backbone, weights and biases."""
     paths = [f"{path}.{attribute}" for path in structure.norms for attribute in vectors(backbone.get_submodule(path))]
     return OwnedTensors("norm", backbone, [(path,) for path in paths], adapters=adapters)

@@ -1,7 +1,7 @@
-"""Parts: what a Delta is made of, and how each touches the backbone.
+"""Parts: the components of a Delta, each with its trained tensors and the way it changes the backbone's computation.
 
-A part holds parameters, makes from them once a pass what the backbone needs (`generate`), and puts it in place
-with forward hooks (`install`). Every tensor has a leading adapter axis.
+A part holds parameters, computes from them once per forward pass what the backbone needs (`generate`), and applies it
+with forward hooks (`install`). Every tensor has the adapter axis first.
 """
 
 from abc import ABC, abstractmethod
@@ -16,58 +16,85 @@ from hyperadapters.layers import AdapterIndex
 ParameterKind = Literal["adapter", "shared", "prompt", "norm", "bias", "head", "backbone"]
 
 PARAMETER_KINDS: tuple[ParameterKind, ...] = get_args(ParameterKind)
-"""Kinds of trained parameters, as tables and files name them."""
+"""The kinds of trained parameters, by the names used in tables and files."""
 
 
 class Handle(Protocol):
-    """Something that can be taken back, as torch's handles of hooks can."""
+    """Something installed in a backbone that can be removed again, such as torch's handle of a hook."""
 
     def remove(self) -> None:
-        """Undo what was installed."""
+        """Undo the installation."""
 
 
 class Part(nn.Module, ABC):
-    """One group of trained tensors of a Delta and the way it reaches the backbone."""
+    """A group of trained tensors of a Delta, and the way they change the backbone's computation.
+
+    A method's `build` makes the parts of a Delta. A subclass says how weights are computed and where they are applied.
+    """
 
     in_place: ClassVar[bool] = False
-    """Whether it trains the backbone's own tensors."""
+    """Whether the part trains the backbone's own tensors."""
 
     @abstractmethod
     def kind(self, tensor: str) -> ParameterKind:
-        """The kind of one of this part's tensors, by its name."""
+        """Return the kind of one of this part's tensors.
+
+        Args:
+            tensor: its name in the part.
+        """
 
     @abstractmethod
     def generate(self, rows: AdapterIndex) -> Any:
-        """What the hooks use during one pass over these rows, made from the parameters; called once a pass."""
+        """Compute from the parameters what the hooks apply during one forward pass; called once per pass.
+
+        Args:
+            rows: which adapters the batch uses, and which of them each row uses.
+        """
 
     @abstractmethod
     def install(self, backbone: nn.Module, generated: Callable[[], Any]) -> list[Handle]:
-        """Hook into the backbone; `generated` returns what `generate` made for the current pass."""
+        """Register hooks in the backbone.
+
+        Args:
+            backbone: the model to change.
+            generated: returns what `generate` computed for the current pass.
+
+        Returns:
+            Handles that remove everything that was installed.
+        """
 
     def trained(self, backbone: nn.Module) -> dict[str, nn.Parameter]:
-        """The tensors that train, by name."""
+        """Return the tensors that train, by name."""
         return dict(self.named_parameters())
 
     def values(self, backbone: nn.Module) -> Mapping[str, Tensor]:
-        """What the tensors that train are, in use or at rest."""
+        """Return the trained tensors' values by name, whether the Delta is in use or at rest."""
         return self.trained(backbone)
 
     def per_adapter(self) -> tuple[str, ...]:
-        """Names of the tensors with an axis of adapters; the others serve all of them."""
+        """Return the names of the tensors that each adapter has for itself; all adapters share the others."""
         return tuple(self.held())
 
     def held(self) -> dict[str, Tensor]:
-        """Every tensor of this part, trained or held fixed."""
+        """Return every tensor of this part by name, trained or fixed."""
         return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
     def baked(self, task: int) -> dict[str, Tensor]:
-        """The tensors of one adapter by itself, as the part of the plain method has them."""
+        """Return the tensors of one adapter, as the same part of the method's `plain` form has them.
+
+        Args:
+            task: the adapter's number.
+        """
         own = self.per_adapter()
         return {name: tensor[task : task + 1] if name in own else tensor for name, tensor in self.held().items()}
 
     @torch.no_grad()
     def grow(self, like: Sequence[int]) -> None:
-        """One adapter more on the axis, the mean of these."""
+        """Append one adapter to the adapter axis.
+
+        Args:
+            like: numbers of the adapters whose mean it starts from.
+        """
         for name in self.per_adapter():
             path, _, attribute = name.rpartition(".")
             owner, tensor = self.get_submodule(path), self.held()[name]
@@ -76,5 +103,5 @@ class Part(nn.Module, ABC):
             setattr(owner, attribute, nn.Parameter(grown, tensor.requires_grad) if trains else grown)
 
     def original(self) -> dict[str, Tensor] | None:
-        """The backbone's tensors as they were, where this part writes them in place; else None."""
+        """Return the backbone's original tensors if this part has overwritten or wrapped them, else None."""
         return None

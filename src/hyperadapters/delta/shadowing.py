@@ -1,4 +1,9 @@
-"""How a module computes with a Delta's tensor in place of its own parameter."""
+"""Shadowing: making a module compute with a Delta's tensor instead of its own parameter.
+
+Python finds an instance attribute before a registered parameter of the same name, because `nn.Module.__getattr__` is
+called only if normal lookup fails. A pre-hook sets the attribute before the module runs, and a hook removes it
+afterwards. The parameter itself, `state_dict` and `named_parameters` never change.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,20 +19,20 @@ from hyperadapters.layers import check_by_row, not_by_row, per_row
 
 
 class Tensors(Protocol):
-    """Tensors by number; where rows differ, each row's own."""
+    """Tensors by number; if rows use different adapters, each with the rows' choice."""
 
     def __getitem__(self, index: int, /) -> Tensor | ByRow:
-        """The tensor with this number."""
+        """Return the tensor with this number."""
 
 
 NEUTRAL = {"weight": torch.ones_like, "bias": torch.zeros_like}
-"""What a parameter of a module of torch is where the hook after it applies each row's own."""
+"""How to make values with which a parameter has no effect; the hook afterwards then applies each row's own."""
 
 
 def scales_then_adds(module: nn.Module) -> bool:
-    """Whether a module is known to give x ⊙ weight + bias, or W x + bias, and takes nothing else for a weight.
+    """Return whether a module is known to compute x ⊙ weight + bias or W x + bias, with a tensor of fixed shape.
 
-    A class of its own may mean something else by its weight, as the norms that scale by 1 + weight.
+    Other classes may use their weight differently, such as norms that scale by 1 + weight.
     """
     from transformers.pytorch_utils import Conv1D  # noqa: PLC0415 (slow to import)
 
@@ -42,17 +47,25 @@ def shadow(
     index: int,
     during: nn.Module | None = None,
 ) -> tuple[Handle, ...]:
-    """Let a module compute with `generated()[index]` in place of one of its parameters.
+    """Make a module compute with `generated()[index]` instead of one of its parameters.
 
-    Python finds an instance attribute before a registered parameter of the same name. It is there while the module
-    runs, or while `during` does, which may read the parameter without calling the module.
+    If rows use different adapters, the parameter is replaced by a vector per row, broadcast over the row's tokens, and
+    the module computes its own formula with it. The layers of torch do not accept such a vector: they compute with ones
+    for a weight and zeros for a bias, and the hook afterwards applies each row's own to the output. A linear layer's
+    matrices are applied to its input instead.
 
-    Where rows differ, a module computes by its own formula with a vector for each row, broadcast over the row's
-    tokens. Those of torch take no such vector: they compute with ones for a scale and zeros for a bias, and each
-    row's own is applied to the output, a linear layer's matrix to the input.
+    When the module runs, InputError is raised if rows use different adapters and the input is not one per row.
 
-    Raises, when the module runs:
-        InputError: rows differ, and its input is not one for every row.
+    Args:
+        module: the module that owns the parameter.
+        attribute: the parameter's name in the module: weight or bias.
+        generated: returns the tensors of the current pass.
+        index: which of them to use.
+        during: the module during whose forward pass the tensor is replaced, if it reads the parameter without calling
+            `module`; None: `module` itself.
+
+    Returns:
+        Handles that remove the hooks and clear a shadow that is left.
     """
     running = during or module
     return (
@@ -87,11 +100,11 @@ def _cover(
 
 
 COVERS = "hyperadapters covers"
-"""The attribute of an offloaded module that holds what its next pass shall compute with, by parameter."""
+"""The attribute of an offloaded module that holds the tensors for its next pass, by parameter name."""
 
 
 def put_over(module: nn.Module, attribute: str, value: Tensor) -> None:
-    """Let an instance attribute stand before a parameter; in an offloaded module, once its parameters were fetched."""
+    """Shadow a parameter by an instance attribute; in an offloaded module, only once accelerate has fetched it."""
     parameter = module._parameters[attribute]
     assert parameter is not None
     if not (parameter.is_meta and has_offloaded_parameters(module)):
@@ -104,7 +117,7 @@ def put_over(module: nn.Module, attribute: str, value: Tensor) -> None:
 
 
 def _covered(module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """The forward pass of an offloaded module, which accelerate calls between fetching and dropping its parameters."""
+    """Run an offloaded module's forward pass with shadows set; accelerate calls it once parameters are fetched."""
     module.__dict__["_old_forward"] = forward
     values = module.__dict__.pop(COVERS)
     module.__dict__.update(values)
@@ -120,9 +133,9 @@ def _uncover(
 ) -> Tensor | None:
     module.__dict__.pop(attribute, None)
     ours: ByRow | None = module.__dict__.pop(f"{attribute} by row", None)
-    if ours is None or output is None:  # checkpointing cuts a layer's second pass short where it needs no more of it
+    if ours is None or output is None:  # checkpointing ends a layer's second pass early, once it has what it needs
         return None
-    if ours.tensor.dim() == 3:  # a matrix for every row: what the module made of ones is not used
+    if ours.tensor.dim() == 3:  # a matrix per row: what the module computed with ones is not used
         matrices = per_row(ours.tensor, ours.rows, len(output)).type_as(output)
         return torch.einsum("b...i,boi->b...o", args[0].type_as(output), matrices)
     if isinstance(module, nn.modules.conv._ConvNd):  # its channels are the second axis
@@ -131,12 +144,12 @@ def _uncover(
 
 
 class Uncover:
-    """Clears a shadow that a pass cut short by Ctrl-C may have left."""
+    """Clears a shadow that is left if a forward pass was interrupted (Ctrl-C)."""
 
     def __init__(self, module: nn.Module, attribute: str) -> None:
         self.module, self.attribute = module, attribute
 
     def remove(self) -> None:
-        """Let the module see its own parameter again."""
+        """Make the module use its own parameter again."""
         self.module.__dict__.pop(self.attribute, None)
         self.module.__dict__.pop(f"{self.attribute} by row", None)

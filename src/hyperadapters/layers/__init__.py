@@ -1,7 +1,7 @@
 """Tensor code of the papers: Kronecker products, bottlenecks, hypernetworks, random projections, dropout masks.
 
-Read `matrices` first: it makes the weights of all sites in one contraction. `adapter_index` says which adapter each
-row of a batch uses. Knows tensors and shapes, and no transformer; imports `_utils` alone.
+Read `matrices` first: it computes the weights of all sites in one contraction. `adapter_index` says which adapter each
+row of a batch uses. The code here knows tensors and shapes, but no transformer. It may import `_utils` only.
 """
 
 import lazy_loader

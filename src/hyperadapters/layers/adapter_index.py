@@ -1,4 +1,4 @@
-"""Which adapter each row of a batch uses: selecting on the adapter axis, and gathering by row."""
+"""Which adapter each row of a batch uses: selecting entries of the adapter axis, and gathering one entry per row."""
 
 import math
 from dataclasses import dataclass
@@ -11,49 +11,56 @@ from torch import Tensor
 from hyperadapters._utils import InputError
 
 Present = Int[Tensor, " present"] | None
-"""Which entries of the adapter axis a batch uses, each once; None: the only one there is."""
+"""Numbers of the adapters that a batch uses, each listed once. None: there is only one adapter."""
 
 SHARED = 8
-"""Rows for which an adapter's matrices are worth making."""
+"""From this many consecutive rows per adapter on, forming its full matrices is cheaper than applying its factors."""
 
 
 @dataclass(frozen=True, eq=False)
 class AdapterIndex:
-    """The adapters that a batch uses, in the order of their first rows, and which of them each of its rows does.
+    """The adapters that a batch uses, and which of them each row uses.
 
-    So where every row has one of its own, they stand in the order of the rows, and nothing need be gathered.
+    The adapters are listed in the order of the first row that uses them. If every row uses a different adapter, they
+    are therefore in the order of the rows already, and no gathering is needed.
     """
 
     present: Present = None
     index: Int[Tensor, " runs"] | None = None
-    """For every run of consecutive rows a place in `present`; None: all rows use the first, nothing is gathered."""
+    """For each run of consecutive rows, a position in `present`. None: all rows use the first, nothing is gathered."""
     run_length: int = 1
-    """Rows in each run: a matrix is gathered for a run, and one product serves its rows."""
+    """Rows per run: a matrix is gathered once for a run, and one product serves all its rows."""
     count: int | None = None
-    """How many rows there are; None: any number, which all use the same."""
+    """Number of rows. None: any number of rows, all of which use the same adapter."""
 
     @property
     def is_per_row(self) -> bool:
-        """Whether few rows share an adapter, so that making its matrices costs more than they save."""
+        """Whether so few rows share an adapter that forming its full matrices costs more than it saves."""
         return self.index is not None and self.run_length < SHARED
 
 
 SINGLE_ADAPTER = AdapterIndex()
-"""One adapter for all rows: nothing is selected and nothing gathered."""
+"""The index for one adapter that all rows share: nothing is selected and nothing is gathered."""
 
 
 def selected(tensor: Float[Tensor, "adapters ..."], present: Present) -> Float[Tensor, "_ ..."]:
-    """The entries of the adapter axis that a batch uses."""
+    """Return the entries of the adapter axis that a batch uses."""
     return tensor if present is None else tensor.index_select(0, present)
 
 
 def per_row(
     tensor: Float[Tensor, "present ..."], index: Int[Tensor, " rows"], batch: int
 ) -> Float[Tensor, "batch ..."]:
-    """Each row's own entry. The index is repeated over the rows of a run, and with rows that beams or labels repeat.
+    """Gather each row's own entry.
+
+    Args:
+        tensor: one entry per adapter that the batch uses, (present, …).
+        index: for each run of rows, a position on the first axis of `tensor`.
+        batch: number of rows. It may be a multiple of the index's length: runs of rows share an entry, and beams or
+            candidate labels repeat rows.
 
     Raises:
-        InputError: the batch is not one of these rows.
+        InputError: `batch` is not a multiple of the index's length.
     """
     check_by_row(batch, index)
     repeats = batch // index.shape[0]
@@ -61,31 +68,40 @@ def per_row(
 
 
 def gathered(tensor: Float[Tensor, "present ..."], index: Int[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
-    """Each row's own entry; where there are as many as rows, they are in order already."""
+    """Gather each row's own entry; if there are as many entries as rows, they are in the rows' order already."""
     return tensor if len(tensor) == len(index) else tensor.index_select(0, index)
 
 
 def check_by_row(batch: int, index: Int[Tensor, " rows"]) -> None:
-    """Raise InputError unless a leading axis holds every row, or every row's tokens, as often as any other."""
+    """Raise InputError unless a leading axis of length `batch` holds every row (or its tokens) equally often."""
     if batch % index.shape[0]:
         raise not_by_row(f"{batch} rows where the batch has {index.shape[0]}")
 
 
 SEQUENCE_FIRST = ("fsmt", "xlnet")
-"""Families, by their `model_type`, whose layers have the tokens on the first axis and the rows on the second."""
+"""The `model_type` of families whose layers have tokens on the first axis and rows on the second."""
 
 
 def not_by_row(given: str) -> InputError:
-    """The error where a module does not see one input for every row, so no row can have its own weights there."""
+    """Return the error for a module whose input is not one per row, so that rows cannot have their own weights there.
+
+    Args:
+        given: what the module was given instead, in words.
+    """
     return InputError(
         f"the rows of one batch cannot use different tasks here: a module that the method changes was given {given}, "
-        "as for positions that all rows share. Give each batch rows of one task, or choose a method that leaves the "
-        "module as it is (norms=False for one that trains norms)."
+        "and so not one input per row. Use rows of one task in each batch, or a method that does not change this "
+        "module (norms=False for a method that trains norms)."
     )
 
 
 def index_of(tasks: list[int], device: torch.device) -> AdapterIndex:
-    """Return the index for adapters given by number: one for each row of a batch, or one for all."""
+    """Return the index for a batch.
+
+    Args:
+        tasks: the number of each row's adapter, or a single number for all rows.
+        device: where the index's tensors are placed.
+    """
     present, count = list(dict.fromkeys(tasks)), len(tasks) if len(tasks) > 1 else None
     if len(present) == 1:
         return AdapterIndex(torch.tensor(present, device=device), count=count)

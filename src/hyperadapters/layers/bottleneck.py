@@ -19,44 +19,47 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "silu": F.silu,
 }
-"""By their names in transformers. Compacter and HyperFormer use `gelu_new`, Houlsby et al. `gelu`."""
+"""Activation functions by their names in transformers. Compacter and HyperFormer use `gelu_new`, Houlsby `gelu`."""
 
 Factors = tuple[Float[Tensor, "..."], ...]
-"""A matrix as a product; a factor with fewer rows than it is given columns acts on equal blocks of them alike."""
+"""A matrix as a product of factors; a factor smaller than its input is applied block-diagonally."""
 
 
 def map_factors(
     function: Callable[[Tensor], Tensor], weight: Float[Tensor, "..."] | Factors | None
 ) -> Float[Tensor, "..."] | Factors | None:
-    """What a function makes of a tensor, of each factor, or of nothing."""
+    """Apply a function to a matrix, or to each of its factors; return None for None."""
     if weight is None:
         return None
     return tuple(function(factor) for factor in weight) if isinstance(weight, tuple) else function(weight)
 
 
 class AdapterWeights(NamedTuple):
-    """The weights of one adapter, or of many with the same leading axes; what an adapter does not have is None."""
+    """The weights of one adapter, or of many adapters with the same leading axes. A weight that is absent is None."""
 
     down: Float[Tensor, "*lead d_model bottleneck"] | Factors | None
     down_bias: Float[Tensor, "*lead bottleneck"] | None
     up: Float[Tensor, "*lead bottleneck d_model"] | Factors | None
     up_bias: Float[Tensor, "*lead d_model"] | None
     scale: Float[Tensor, "*lead d_model"] | None = None
-    """γ of a norm after the up-projection."""
+    """γ of the layer norm after the up-projection."""
     shift: Float[Tensor, "*lead d_model"] | None = None
     """β of that norm."""
     rows: Int[Tensor, " rows"] | None = None
-    """For every row of a batch, which of several adapters it uses; None: there is but one."""
+    """For each row of a batch, the number of the adapter that it uses. None: there is only one adapter."""
 
     def gathered(self, y: Float[Tensor, "*tokens d_model"]) -> "AdapterWeights":
-        """One adapter for all rows, or each row's own; in the type of `y`."""
-        rows, found = self.rows, [map_factors(lambda tensor: tensor.type_as(y), weight) for weight in self[:-1]]
+        """Return the one adapter's weights, or each row's own on a leading axis; in the dtype of `y`."""
+        rows, weights = self.rows, [map_factors(lambda tensor: tensor.type_as(y), weight) for weight in self[:-1]]
         if rows is not None:
-            found = [map_factors(lambda tensor: gathered(tensor, rows), weight) for weight in found]
-        return AdapterWeights._make([*found, None])
+            weights = [map_factors(lambda tensor: gathered(tensor, rows), weight) for weight in weights]
+        return AdapterWeights._make([*weights, None])
 
     def by_row(self, y: Float[Tensor, "*tokens d_model"]) -> Float[Tensor, "*_ d_model"]:
-        """`y` with all tokens of a row on one axis, its beams' and those of a layer that lays rows end to end."""
+        """Reshape `y` to (rows, tokens, d_model), merging a row's beams into its tokens; unchanged for one adapter.
+
+        Some layers flatten rows and tokens into one axis; this restores the axis of rows for them too.
+        """
         if self.rows is None:
             return y
         check_by_row(len(y), self.rows)
@@ -66,17 +69,25 @@ class AdapterWeights(NamedTuple):
 def bottleneck_adapter(
     y: Float[Tensor, "*tokens d_model"], weights: AdapterWeights, activation: Activation
 ) -> Float[Tensor, "*tokens d_model"]:
-    """A(y) + y, computed in the type of `y`, with one adapter's weights or with each row's own.
+    """Compute A(y) + y with A(y) = U·g(D·y + b_D) + b_U (Houlsby et al., arXiv:1902.00751v2, §2.1).
 
-    With a norm γ ⊙ norm(A(y)) + β + y, where A(y) = y if there are no projections (HyperFormer, arXiv:2106.04489v1,
-    §2.2 and its ablations).
+    With a norm it is γ ⊙ norm(A(y)) + β + y, where A(y) = y if there are no projections (HyperFormer,
+    arXiv:2106.04489v1, §2.2 and its ablations).
+
+    Args:
+        y: the output of a sub-layer; the computation takes place in its dtype.
+        weights: one adapter's weights, or those of several adapters and each row's choice among them.
+        activation: the name of g.
+
+    Raises:
+        InputError: rows use different adapters, and the first axis of `y` does not hold every row equally often.
     """
-    own, x = weights.gathered(y), weights.by_row(y)
+    w, x = weights.gathered(y), weights.by_row(y)
     change = x
-    if own.down is not None and own.down_bias is not None and own.up is not None and own.up_bias is not None:
-        change = affine(ACTIVATIONS[activation](affine(x, own.down, own.down_bias)), own.up, own.up_bias)
-    if own.scale is not None and own.shift is not None:
-        change = scaled_norm(change, own.scale, own.shift)
+    if w.down is not None and w.down_bias is not None and w.up is not None and w.up_bias is not None:
+        change = affine(ACTIVATIONS[activation](affine(x, w.down, w.down_bias)), w.up, w.up_bias)
+    if w.scale is not None and w.shift is not None:
+        change = scaled_norm(change, w.scale, w.shift)
     return change.reshape(y.shape) + y
 
 
@@ -85,7 +96,7 @@ def scaled_norm(
     scale: Float[Tensor, "*#batch d_model"],
     shift: Float[Tensor, "*#batch d_model"],
 ) -> Float[Tensor, "*tokens d_model"]:
-    """The layer norm γ ⊙ norm(x) + β, with one γ and β for all rows or each row's own."""
+    """Compute the layer norm γ ⊙ norm(x) + β, with one γ and β for all rows or each row's own."""
     if scale.dim() > 1:
         scale, shift = scale.unsqueeze(-2), shift.unsqueeze(-2)
     return F.layer_norm(x, x.shape[-1:]) * scale + shift
@@ -94,7 +105,7 @@ def scaled_norm(
 def affine(
     x: Float[Tensor, "*tokens p"], weight: Float[Tensor, "*batch p q"] | Factors, bias: Float[Tensor, "*batch q"]
 ) -> Float[Tensor, "*tokens q"]:
-    """The product x @ W + b with one matrix for all rows, or with one for each, which may be a product of factors."""
+    """Compute x @ W + b with one W for all rows or each row's own; W may be given as a product of factors."""
     if isinstance(weight, tuple):
         for factor in weight[:-1]:
             x = blockwise(x, factor)
@@ -107,6 +118,6 @@ def affine(
 
 
 def blockwise(x: Float[Tensor, "batch seq bp"], factor: Float[Tensor, "batch p q"]) -> Float[Tensor, "batch seq bq"]:
-    """The product x @ (I ⊗ factor): every block of p numbers with the same matrix, each row with its own."""
+    """Compute x @ (I ⊗ factor): every block of p columns is multiplied by the same matrix, which is the row's own."""
     batch, seq, _ = x.shape
     return torch.bmm(x.reshape(batch, -1, factor.shape[-2]), factor).reshape(batch, seq, -1)

@@ -1,4 +1,4 @@
-"""Dropout whose masks cost little on a CPU."""
+"""Dropout whose random masks are cheap to draw on a CPU."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,25 +9,26 @@ from jaxtyping import Float, Int16
 from torch import Tensor, nn
 
 LEVELS = 2**16
-"""Values of the random number that decides over one element."""
+"""Number of values of the 16-bit random number that decides whether an element is dropped."""
 
 
 class Stream(NamedTuple):
-    """Some consecutive rows of a batch, and the generator that their noise is drawn from."""
+    """Consecutive rows of a batch, and the generator that their noise is drawn from."""
 
     rows: int
     generator: torch.Generator
 
 
 streams: list[Stream] = []
-"""What noise is drawn from; with none, from torch's global generator."""
+"""The streams in use, which together cover the rows of a batch. Empty: noise comes from torch's global generator."""
 
 
 @contextmanager
 def drawing_from(chosen: Sequence[Stream]) -> Iterator[None]:
-    """Inside this context the rows of a batch take their noise from these streams, one after the other.
+    """Draw the noise of consecutive rows of a batch from these streams, inside this context.
 
-    Rows that are a batch by themselves, with the global generator in the same state, get the same noise.
+    The rows of one stream get the noise that they would get as a batch of their own, with torch's global generator in
+    the state of the stream's generator.
     """
     streams[:] = chosen
     try:
@@ -37,44 +38,59 @@ def drawing_from(chosen: Sequence[Stream]) -> Iterator[None]:
 
 
 def dropout_noise(like: Float[Tensor, "*shape"], p: float) -> Float[Tensor, "*shape"]:
-    """Independent noise: 0 with probability q, 1 / (1 − q) otherwise, q being `p` rounded to a multiple of 2⁻¹⁶.
+    """Draw independent noise: 0 with probability q, else 1 / (1 − q), with q = p rounded to a multiple of 2⁻¹⁶.
 
-    Four elements share one 64-bit word of torch's global generator, so the noise is a function of `manual_seed` and
-    of what was drawn before, and whoever saves and restores that generator's state gets it again: checkpoints,
-    `fork_rng`, gradient checkpointing. PyTorch itself draws one word an element, one after the other (on processors
-    where it has no MKL kernel for it).
+    Four elements share one 64-bit word of torch's global generator. The noise therefore depends on `manual_seed` and
+    on earlier draws alone, and restoring the generator's state (checkpoints, `fork_rng`, gradient checkpointing)
+    repeats it. PyTorch's own dropout draws one word per element, one after the other, on processors for which it has
+    no MKL kernel.
+
+    Args:
+        like: gives the noise's shape and dtype; its first axis holds the rows.
+        p: the probability that an element is dropped.
 
     Raises:
-        ValueError: `p` is no probability below 1, after rounding.
+        ValueError: `p` is not a probability that is below 1 after rounding.
     """
     dropped = round(p * LEVELS)
     if not 0 <= dropped < LEVELS:
-        raise ValueError(f"dropout_noise(p={p}): a probability from 0 to below 1.")
+        raise ValueError(f"dropout_noise(p={p}): p must be a probability, 0 or more and below 1.")
     number = numbers_for(like).view(like.shape).float().add_(LEVELS // 2)
     kept = number.sub_(dropped - 1).clamp_(0, 1)  # whole numbers, so 0 where number < dropped and 1 elsewhere
     return kept.mul_(LEVELS / (LEVELS - dropped)).to(like.dtype)
 
 
 def numbers_for(batch: Tensor) -> Int16[Tensor, " count"]:
-    """A random number for every element, each row's from its own stream; for what rows share, the global generator's.
+    """Draw a random number for every element, each row's from its own stream.
 
-    A row may stand for one of the batch's, or, where these lie end to end, for one of its tokens.
+    The first axis holds the rows, or their tokens one row after the other. A tensor that rows share, whose first axis
+    is no multiple of the number of rows, is drawn from torch's global generator.
     """
     rows = sum(stream.rows for stream in streams)
     if not rows or len(batch) % rows:
         return numbers(batch.numel())
-    each = batch.numel() // rows
-    return torch.cat([numbers(stream.rows * each, stream.generator) for stream in streams])
+    per_row = batch.numel() // rows
+    return torch.cat([numbers(stream.rows * per_row, stream.generator) for stream in streams])
 
 
 def numbers(count: int, generator: torch.Generator | None = None) -> Int16[Tensor, " count"]:
-    """Random 16-bit numbers, four out of each word."""
+    """Draw `count` random 16-bit numbers, four from each 64-bit word."""
     words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None, generator=generator)
     return words.view(torch.int16)[:count]
 
 
 def fast_dropout(x: Float[Tensor, "*shape"], p: float) -> Float[Tensor, "*shape"]:
-    """Dropout of `x`, in training: PyTorch's while compiling, where it is fused, and elsewhere than on a CPU."""
+    """Apply dropout to `x` as in training: x ⊙ noise, 0 with probability p and 1 / (1 − p) otherwise.
+
+    PyTorch's own dropout is used on other devices than a CPU, and under `torch.compile`, which fuses it.
+
+    Args:
+        x: activations, with the rows on the first axis.
+        p: the probability that an element is dropped.
+
+    Raises:
+        ValueError: `p` is not a probability below 1.
+    """
     if p == 0:
         return x
     if torch.compiler.is_compiling() or x.device.type != "cpu":
@@ -83,7 +99,7 @@ def fast_dropout(x: Float[Tensor, "*shape"], p: float) -> Float[Tensor, "*shape"
 
 
 class FastDropout(nn.Dropout):
-    """`nn.Dropout` by `fast_dropout`. It holds no tensors, so one can stand in for the other."""
+    """`nn.Dropout` that computes with `fast_dropout`. Neither holds tensors, so one can replace the other."""
 
     def forward(self, input: Tensor) -> Tensor:
         return fast_dropout(input, self.p) if self.training else input

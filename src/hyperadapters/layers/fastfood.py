@@ -8,9 +8,9 @@ arXiv:2012.13255v1, §3; Compacter, arXiv:2106.04647v2, §4.2):
 H is the unnormalised Walsh-Hadamard matrix of size L, B a diagonal of random signs, Π a random permutation, G a
 diagonal of N(0, 1); the divisor gives P columns of unit norm (exactly so where D = L, else on average).
 
-B, Π and G are functions of a key: integer arithmetic alone, so they are the same on every machine and device, and
-any stretch of them can be made where it is needed. The inner transform acts on d numbers and zeros, so it is one of
-size K = 2^⌈log₂ d⌉ repeated L/K times, and costs next to nothing.
+B, Π and G are functions of a key, computed in integer arithmetic, so they are the same on every machine and device,
+and any slice of them can be made when it is needed. The inner transform acts on d numbers followed by zeros, so its
+result is a transform of size K = 2^⌈log₂ d⌉ repeated L/K times, which costs very little.
 """
 
 import hashlib
@@ -24,30 +24,35 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 FACTOR = 16
-"""H is applied as a Kronecker product of Hadamard matrices of this size (docs/log.md)."""
+"""Size of the Hadamard matrices whose Kronecker product is H (docs/log.md has the measurements)."""
 
 QUANTILES = 4096
-"""Values that G takes."""
+"""Number of values that entries of G take."""
 
 WORD = 31
-"""Bits of a random word: a non-negative int32."""
+"""Bits of a random word, which is a non-negative int32."""
 
 
 def stretch(device: torch.device) -> int:
-    """How many numbers are made at once: what fits into a CPU's cache, or keeps a GPU busy."""
+    """Return how many numbers are computed at once: few enough for a CPU's cache, enough to keep a GPU busy."""
     return 2**16 if device.type == "cpu" else 2**22
 
 
 def projection_key(seed: int, tensor: int) -> int:
-    """The key of the projection of a backbone's tensor number `tensor`: 62 bits of a hash."""
+    """Return the key of a projection, 62 bits of a hash.
+
+    Args:
+        seed: distinguishes sets of projections.
+        tensor: number of the backbone's tensor that the projection moves.
+    """
     return int.from_bytes(hashlib.sha256(f"fastfood {seed} {tensor}".encode()).digest()[:8], "big") >> 2
 
 
 def scrambled(counters: Int[Tensor, " n"], bits: int, key: int, stream: str) -> Int[Tensor, " n"]:
-    """A pseudo-random bijection of [0, 2^bits), element by element; `counters` is overwritten.
+    """Apply a pseudo-random bijection of [0, 2^bits) to every element; `counters` is overwritten.
 
-    Three rounds x ← a + m·x (mod 2^bits), x ← x ⊕ (x >> ⌈bits/2⌉), with odd m and a from a hash of key and stream.
-    Each step can be undone, so the whole is a permutation. Products wrap around, as int32 does everywhere.
+    It has three rounds x ← a + m·x (mod 2^bits), x ← x ⊕ (x >> ⌈bits/2⌉), with odd m and a from a hash of key and
+    stream. Each step is invertible, so the whole is a permutation. Products wrap around, as int32 does on every device.
     """
     words = hashlib.sha256(f"{key} {stream}".encode()).digest()
     mask, half = 2**bits - 1, (bits + 1) // 2
@@ -61,23 +66,23 @@ def scrambled(counters: Int[Tensor, " n"], bits: int, key: int, stream: str) -> 
 
 
 def counters(start: int, stop: int, device: torch.device) -> Int[Tensor, " n"]:
-    """The numbers from `start` up to `stop`."""
+    """Return the numbers from `start` up to, not including, `stop`."""
     return torch.arange(start, stop, dtype=torch.int32, device=device)
 
 
 def permutation(start: int, stop: int, length: int, key: int, device: torch.device) -> Int[Tensor, " n"]:
-    """Π: entries `start` to `stop` of a permutation of `length`, a power of two."""
+    """Return entries `start` to `stop` of Π, a permutation of `length` numbers (a power of two)."""
     return scrambled(counters(start, stop, device), length.bit_length() - 1, key, "permutation")
 
 
 def signs(length: int, key: int, device: torch.device, dtype: torch.dtype) -> Float[Tensor, " length"]:
-    """B: the first entries of a sequence of random signs."""
+    """Return the first `length` entries of B, random signs."""
     words = scrambled(counters(0, length, device), WORD, key, "signs")
     return (words >> (WORD - 1)).mul_(-2).add_(1).to(dtype)
 
 
 def normals(start: int, stop: int, key: int, device: torch.device, dtype: torch.dtype) -> Float[Tensor, " n"]:
-    """G: entries `start` to `stop` of a sequence of normal numbers."""
+    """Return entries `start` to `stop` of G, standard normal numbers."""
     words = scrambled(counters(start, stop, device), WORD, key, "normals")
     index = torch.bitwise_right_shift(words, WORD - QUANTILES.bit_length() + 1, out=words)
     return quantiles(device, dtype).index_select(0, index)
@@ -85,7 +90,10 @@ def normals(start: int, stop: int, key: int, device: torch.device, dtype: torch.
 
 @cache
 def quantiles(device: torch.device, dtype: torch.dtype) -> Float[Tensor, " quantiles"]:
-    """The quantiles (k + ½)/4096 of N(0, 1), rounded to multiples of 2⁻²⁰ so that no library's last bit matters."""
+    """Return the quantiles (k + ½)/4096 of N(0, 1).
+
+    They are rounded to multiples of 2⁻²⁰, so that differences in the last bits between libraries do not matter.
+    """
     normal = statistics.NormalDist()
     values = [round(normal.inv_cdf((k + 0.5) / QUANTILES) * 2**20) / 2**20 for k in range(QUANTILES)]
     return torch.tensor(values, dtype=dtype, device=device)
@@ -93,7 +101,7 @@ def quantiles(device: torch.device, dtype: torch.dtype) -> Float[Tensor, " quant
 
 @cache
 def hadamard(size: int, device: torch.device, dtype: torch.dtype) -> Float[Tensor, "size size"]:
-    """The Walsh-Hadamard matrix in Sylvester's order, entries ±1."""
+    """Return the Walsh-Hadamard matrix in Sylvester's order, entries ±1."""
     if size == 1:
         return torch.ones(1, 1, dtype=dtype, device=device)
     half = hadamard(size // 2, device, dtype)
@@ -101,7 +109,10 @@ def hadamard(size: int, device: torch.device, dtype: torch.dtype) -> Float[Tenso
 
 
 def walsh_hadamard(x: Float[Tensor, "*batch n inner"]) -> Float[Tensor, "*batch n inner"]:
-    """H x along the axis before the last, n a power of two: H = H₁₆ ⊗ … ⊗ H₁₆ ⊗ H_rest, one small product each."""
+    """Compute H x along the axis before the last, n a power of two.
+
+    H = H₁₆ ⊗ … ⊗ H₁₆ ⊗ H_rest is applied factor by factor, each with one small matrix product.
+    """
     shape, (n, inner) = x.shape, x.shape[-2:]
     done = 1
     while done < n:
@@ -114,7 +125,7 @@ def walsh_hadamard(x: Float[Tensor, "*batch n inner"]) -> Float[Tensor, "*batch 
 
 
 def transform_columns(x: Float[Tensor, "rows columns"]) -> None:
-    """H x along the first axis in place, some columns at a time."""
+    """Compute H x along the first axis, in place, for a few columns at a time."""
     rows, columns = x.shape
     width = max(1, stretch(x.device) // rows)
     for start in range(0, columns, width):
@@ -123,12 +134,19 @@ def transform_columns(x: Float[Tensor, "rows columns"]) -> None:
 
 
 def next_power_of_two(numbers: int) -> int:
-    """The power of two at or above."""
+    """Return the smallest power of two that is not below `numbers`."""
     return 1 << max(0, numbers - 1).bit_length()
 
 
 class Projection:
-    """P for one tensor of `outputs` numbers: its sizes, and its random parts a stretch at a time."""
+    """The projection P for one tensor: its sizes, and its random parts one slice at a time.
+
+    Args:
+        key: from `projection_key`.
+        inputs: d, the length of θ.
+        outputs: D, the size of the tensor.
+        device: where P is computed.
+    """
 
     def __init__(self, key: int, inputs: int, outputs: int, device: torch.device) -> None:
         self.key, self.inputs, self.outputs, self.device = key, inputs, outputs, device
@@ -139,20 +157,20 @@ class Projection:
         self.rows = self.length // self.step
 
     def signed(self, theta: Float[Tensor, " kept"]) -> Float[Tensor, " kept"]:
-        """B θ."""
+        """Compute B θ."""
         return theta * signs(self.kept, self.key, self.device, theta.dtype)
 
     def sources(self, row: int) -> Int[Tensor, " step"]:
-        """Π in one stretch: which number of the period each entry is."""
+        """Return one slice of Π, modulo the inner transform's period: the position that each entry is read from."""
         start = row * self.step
         return permutation(start, start + self.step, self.length, self.key, self.device).bitwise_and_(self.period - 1)
 
     def gains(self, row: int, dtype: torch.dtype) -> Float[Tensor, " step"]:
-        """G in one stretch."""
+        """Return one slice of G."""
         return normals(row * self.step, (row + 1) * self.step, self.key, self.device, dtype)
 
     def added(self, base: Float[Tensor, "*shape"], theta: Float[Tensor, " inputs"]) -> Float[Tensor, "*shape"]:
-        """The sum base + P θ, in the type of `base`."""
+        """Compute base + P θ in the dtype of θ; the result has that of `base`."""
         inner = F.pad(self.signed(theta[: self.kept]), (0, self.period - self.kept))
         inner = walsh_hadamard(inner[:, None])[:, 0]
         outer, squares = theta.new_empty(self.rows, self.step), theta.new_zeros(())
@@ -166,7 +184,7 @@ class Projection:
         return torch.addcmul(base.to(theta.dtype), delta, torch.rsqrt(self.outputs * squares)).to(base.dtype)
 
     def transposed(self, gradient: Float[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, " inputs"]:
-        """Pᵀ applied to the gradient of P's result, in the type given."""
+        """Compute Pᵀ g for a gradient g of the projection's result, in the given dtype."""
         outer = torch.empty(self.length, dtype=dtype, device=self.device)
         outer[: self.outputs].view(gradient.shape).copy_(gradient)
         outer[self.outputs :] = 0
@@ -187,9 +205,14 @@ class Projection:
 def fastfood_multiply(
     base: Float[Tensor, "*shape"], theta: Float[Tensor, " inputs"], key: int
 ) -> Float[Tensor, "*shape"]:
-    """The sum base + P θ for the projection with this key, differentiable.
+    """Compute base + P θ with the Fastfood projection P (Le et al., arXiv:1408.3060v1, §3); differentiable.
 
-    Nothing of its size is kept for the backward pass, where P is made anew: it is linear, so only `key` is needed.
+    P is linear, so the backward pass needs `key` alone: it makes P again, and no tensor of the size of `base` is saved.
+
+    Args:
+        base: any shape, D numbers.
+        theta: d numbers.
+        key: from `projection_key`.
     """
     with torch.autocast(base.device.type, enabled=False):
         return Projection(key, len(theta), base.numel(), base.device).added(base, theta.to(exact(theta.dtype)))
@@ -203,14 +226,14 @@ def fastfood_multiply(
 def fastfood_multiply_transposed(
     gradient: Float[Tensor, "*shape"], inputs: int, key: int, dtype: torch.dtype
 ) -> Float[Tensor, " inputs"]:
-    """Pᵀ applied to a gradient."""
+    """Compute Pᵀ g for a gradient g of the result of `fastfood_multiply`."""
     with torch.autocast(gradient.device.type, enabled=False):
         projection = Projection(key, inputs, gradient.numel(), gradient.device)
         return projection.transposed(gradient, exact(dtype)).to(dtype)
 
 
 def exact(dtype: torch.dtype) -> torch.dtype:
-    """The type to transform in: float32 at least."""
+    """Return the dtype to transform in, which is at least float32."""
     return torch.promote_types(dtype, torch.float32)
 
 

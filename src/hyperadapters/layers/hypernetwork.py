@@ -1,4 +1,4 @@
-"""Hypernetworks that write the weights of adapters from task embeddings (HyperFormer, arXiv:2106.04489v1, §2)."""
+"""Hypernetworks that generate adapter weights from task embeddings (HyperFormer, arXiv:2106.04489v1, §2)."""
 
 import math
 from collections.abc import Mapping
@@ -11,22 +11,28 @@ from torch import Tensor, nn
 from hyperadapters.layers.matrices import normal
 
 PROJECTED = 64
-"""Width of the embedding that generators read (HyperFormer, §2.2 and published code)."""
+"""Width of the embedding that generators take as input (HyperFormer, §2.2 and published code)."""
 
 HIDDEN = 128
-"""Width inside the projector."""
+"""Width of the projector's hidden layer."""
 
 
 class Written(NamedTuple):
-    """One tensor that a hypernetwork writes for every site."""
+    """One tensor that a hypernetwork generates for every site."""
 
     shape: tuple[int, ...]
     std: float
-    """Spread of the generator's weights at initialisation; its biases start at zero."""
+    """Standard deviation of the generator's weights at initialisation; its biases start at zero."""
 
 
 class Generator(nn.Module):
-    """Linear maps from an embedding to all tensors of a site: one map for every site, or one that all sites share."""
+    """Linear maps from an embedding to all tensors of a site.
+
+    Args:
+        maps: one per site, or 1 for a map that all sites share.
+        width: of the embedding.
+        written: the tensors, by name.
+    """
 
     def __init__(self, maps: int, width: int, written: Mapping[str, Written]) -> None:
         super().__init__()
@@ -37,7 +43,7 @@ class Generator(nn.Module):
         self.bias = nn.Parameter(torch.zeros(maps, 1, sum(self.sizes)))
 
     def forward(self, embedding: Float[Tensor, "*sites width"]) -> dict[str, Tensor]:
-        """Every tensor by name, (present, sites, *its shape), from one product."""
+        """Return every tensor by name, (present, sites, *its shape), all from one matrix product."""
         flat = (embedding.transpose(0, 1) @ self.weight + self.bias).transpose(0, 1)
         pieces = torch.split(flat, self.sizes, dim=-1)
         return {
@@ -47,12 +53,19 @@ class Generator(nn.Module):
 
 
 def projector(width: int, outputs: int = PROJECTED) -> nn.Sequential:
-    """W₂ ReLU(W₁ z + b₁) + b₂ (HyperFormer, §2.2)."""
+    """Return the module that computes W₂ ReLU(W₁ z + b₁) + b₂ (HyperFormer, §2.2)."""
     return nn.Sequential(nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, outputs))
 
 
 class SiteGenerators(nn.Module):
-    """HyperFormer (§2.2): one projector for all, and at every site generators of its own."""
+    """The hypernetwork of HyperFormer (§2.2): one projector for all sites, and a generator for each.
+
+    Args:
+        task_width: width of a task embedding.
+        sites: number of sites.
+        written: the tensors to generate for each site, by name.
+        project: pass task embeddings through a projector; otherwise the generators read them directly.
+    """
 
     def __init__(self, task_width: int, sites: int, written: Mapping[str, Written], *, project: bool) -> None:
         super().__init__()
@@ -60,13 +73,24 @@ class SiteGenerators(nn.Module):
         self.generator = Generator(sites, PROJECTED if project else task_width, written)
 
     def forward(self, tasks: Float[Tensor, "present width"]) -> dict[str, Tensor]:
-        """Every tensor of every site by name, for the tasks that are present."""
+        """Return every tensor by name, (present, sites, *its shape), for these task embeddings."""
         written: dict[str, Tensor] = self.generator(self.projector(tasks).unsqueeze(1))
         return written
 
 
 class SharedGenerator(nn.Module):
-    """HyperFormer++ (§2.3): one generator for all sites of a stack, told apart by layer and position embeddings."""
+    """The hypernetwork of HyperFormer++ (§2.3): one generator for all sites of a stack.
+
+    It distinguishes the sites by trained embeddings of their layer and position.
+
+    Args:
+        task_width: width of a task embedding.
+        layers: the number of every site's layer, from 0.
+        positions: the number of every site's position, from 0.
+        written: the tensors to generate for each site, by name.
+        project: pass the joined embeddings through a projector and a layer norm; otherwise the generator reads them
+            directly.
+    """
 
     def __init__(
         self,
@@ -77,7 +101,6 @@ class SharedGenerator(nn.Module):
         *,
         project: bool,
     ) -> None:
-        """`layers` and `positions` number the layer and the position of every site, from 0."""
         super().__init__()
         self.layers, self.positions = layers, positions
         self.layer = normal(max(layers) + 1, PROJECTED, std=1.0)
@@ -88,7 +111,7 @@ class SharedGenerator(nn.Module):
         self.generator = Generator(1, PROJECTED if project else width, written)
 
     def forward(self, tasks: Float[Tensor, "present width"]) -> dict[str, Tensor]:
-        """Every tensor of every site by name, for the tasks that are present."""
+        """Return every tensor by name, (present, sites, *its shape), for these task embeddings."""
         places = torch.cat([self.layer[self.layers], self.position[self.positions]], dim=-1)
         present, sites = len(tasks), len(places)
         joined = torch.cat([tasks.unsqueeze(1).expand(-1, sites, -1), places.expand(present, -1, -1)], dim=-1)

@@ -1,7 +1,7 @@
-"""How the matrices of adapters are made: the *weights* axis.
+"""How the projections of adapters are parametrised: dense, low-rank, PHM, low-rank PHM.
 
-Each class holds what is trained for all sites of all adapters at once and yields their matrices,
-(adapters, sites, d_model, bottleneck) down and (adapters, sites, bottleneck, d_model) up, in one contraction.
+Each class holds the trained tensors for all sites of all adapters at once. It computes their down-projections,
+(adapters, sites, d_model, bottleneck), and up-projections, (adapters, sites, bottleneck, d_model), in one contraction.
 """
 
 import math
@@ -17,34 +17,64 @@ from hyperadapters.layers.bottleneck import Factors
 from hyperadapters.layers.kronecker import factors_down, factors_up, kron_sum, low_rank_kron_sum
 
 Matrices = tuple[Float[Tensor, "adapters sites d_model bottleneck"], Float[Tensor, "adapters sites bottleneck d_model"]]
+"""The down- and the up-projections of all sites."""
 
 
 def normal(*shape: int, std: float) -> nn.Parameter:
-    """A parameter drawn from N(0, std²)."""
+    """Draw a parameter of this shape from N(0, std²)."""
     return nn.Parameter(torch.randn(shape) * std)
 
 
 def glorot(*shape: int, gain: float = math.sqrt(2)) -> nn.Parameter:
-    """A parameter drawn from Glorot's uniform distribution, the last two axes being those of each matrix."""
+    """Draw a parameter from Glorot's uniform distribution; the last two axes of its shape are those of each matrix."""
     bound = gain * math.sqrt(6 / (shape[-2] + shape[-1]))
     return nn.Parameter(torch.rand(shape) * (2 * bound) - bound)
 
 
 class AdapterMatrices(nn.Module, ABC):
-    """What all sites' down- and up-projections are made from."""
+    """The trained tensors from which the projections of all sites are computed: a parametrisation of adapters.
+
+    A `SiteMethod` builds one in `matrices`. Its tensors have the axis of adapters first, so that several adapters are
+    computed together.
+    """
 
     @abstractmethod
     def forward(self, present: Present = None) -> Matrices:
-        """The down- and up-projections of all sites of the adapters that are present."""
+        """Compute the projections of all sites.
+
+        Args:
+            present: numbers of the adapters to compute them for; None: all.
+
+        Returns:
+            Down-projections, (present, sites, d_model, bottleneck), and up-projections, (present, sites, bottleneck,
+            d_model).
+        """
 
     def factors(self, present: Present = None) -> tuple[Factors, Factors]:
-        """The same as products of factors, for a batch in which every row has its own: what is small stays small."""
+        """Compute the projections as products of factors, to be applied one after the other.
+
+        This is cheaper than `forward` for a batch whose rows use different adapters, if the factors are small.
+
+        Args:
+            present: as for `forward`.
+
+        Returns:
+            The factors of the down- and of the up-projections; a factor smaller than its input is applied
+            block-diagonally. By default each projection is a single factor.
+        """
         down, up = self(present)
         return (down,), (up,)
 
 
 class Dense(AdapterMatrices):
-    """Every matrix is its own, drawn from N(0, 0.01²) (Compacter, arXiv:2106.04647v2, published code)."""
+    """Unconstrained matrices, drawn from N(0, 0.01²) (Compacter, arXiv:2106.04647v2, published code).
+
+    Args:
+        adapters: number of adapters, the length of the adapter axis.
+        sites: number of sites.
+        d_model: width of the backbone.
+        bottleneck: width of the adapters.
+    """
 
     def __init__(self, adapters: int, sites: int, d_model: int, bottleneck: int) -> None:
         super().__init__()
@@ -56,7 +86,15 @@ class Dense(AdapterMatrices):
 
 
 class LowRank(AdapterMatrices):
-    """Every matrix is a product L·R of rank `rank`; Glorot-uniform factors, gain √2 (Compacter, §4.2)."""
+    """W = L·R of rank `rank`, with Glorot-uniform factors of gain √2 (Adapter-LowRank; Compacter, §4.2).
+
+    Args:
+        adapters: number of adapters, the length of the adapter axis.
+        sites: number of sites.
+        d_model: width of the backbone.
+        bottleneck: width of the adapters.
+        rank: columns of L and rows of R.
+    """
 
     def __init__(self, adapters: int, sites: int, d_model: int, bottleneck: int, rank: int) -> None:
         super().__init__()
@@ -75,7 +113,17 @@ class LowRank(AdapterMatrices):
 
 
 class PHM(AdapterMatrices):
-    """W = Σᵢ Aᵢ ⊗ Bᵢ, each projection with its own A ~ N(0, 0.01²) (PHM-Adapter; Compacter, §4.2)."""
+    """W = Σᵢ Aᵢ ⊗ Bᵢ, each projection with its own A ~ N(0, 0.01²) (PHM-Adapter; Compacter, §4.2).
+
+    B is Glorot-uniform with gain √2.
+
+    Args:
+        adapters: number of adapters, the length of the adapter axis.
+        sites: number of sites.
+        d_model: width of the backbone, a multiple of n.
+        bottleneck: width of the adapters, a multiple of n.
+        n: number of Kronecker products in each sum.
+    """
 
     def __init__(self, adapters: int, sites: int, d_model: int, bottleneck: int, n: int) -> None:
         super().__init__()
@@ -90,10 +138,21 @@ class PHM(AdapterMatrices):
 
 
 class LowRankPHM(AdapterMatrices):
-    """W = Σᵢ Aᵢ ⊗ (sᵢ·tᵢ): slow weights A and rank-`rank` fast weights s, t (LPHM; Compacter, §3).
+    """W = Σᵢ Aᵢ ⊗ (sᵢ·tᵢ): slow weights A and fast weights s, t of rank `rank` (LPHM; Compacter, §3).
 
-    With `shared` one A serves every site and both projections. Without it each projection has its own, as in a
-    PHM-Adapter. All sites' matrices of one projection come from one contraction.
+    s and t are Glorot-uniform with gain √2. The matrices of all sites come from one contraction per projection.
+
+    Args:
+        adapters: number of adapters, the length of the adapter axis.
+        sites: number of sites.
+        d_model: width of the backbone, a multiple of n.
+        bottleneck: width of the adapters, a multiple of n.
+        n: number of Kronecker products in each sum.
+        rank: of sᵢ·tᵢ.
+        shared: use one A for every site and both projections; otherwise each projection has its own, as in a
+            PHM-Adapter.
+        factorized: make each Aᵢ the product of a column and a row.
+        trained: train A; otherwise it keeps its initial values.
     """
 
     def __init__(
@@ -123,7 +182,7 @@ class LowRankPHM(AdapterMatrices):
         self.up_right = glorot(adapters, sites, n, rank, d_model // n)
 
     def parts(self, present: Present) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """A, s and t of the down-projections, then of the up-projections."""
+        """Yield (A, s, t) of the down-projections, then of the up-projections."""
         down, up = (self.slow,) * 2 if self.shared else (self.down_slow, self.up_slow)
         yield down(present), selected(self.down_left, present), selected(self.down_right, present)
         yield up(present), selected(self.up_left, present), selected(self.up_right, present)
@@ -138,7 +197,7 @@ class LowRankPHM(AdapterMatrices):
 
 
 def hold(module: nn.Module, name: str, parameter: nn.Parameter, *, trained: bool) -> None:
-    """Keep a parameter, or the same numbers as a buffer: saved with the rest, never trained."""
+    """Register a tensor as a parameter of the module, or as a buffer, which is saved too but not trained."""
     if trained:
         module.register_parameter(name, parameter)
     else:
@@ -159,7 +218,10 @@ class Slow(nn.Module):
 
 
 class FactorizedSlow(nn.Module):
-    """Slow weights of rank one, Aᵢ = lᵢ·rᵢ, each factor N(0, (1e-2)²) so that A has the spread of `Slow`."""
+    """Slow weights of rank one, Aᵢ = lᵢ·rᵢ.
+
+    Each factor is drawn from N(0, (1e-2)²), so that A has the standard deviation of `Slow`.
+    """
 
     left: Tensor
     right: Tensor

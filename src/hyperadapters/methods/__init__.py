@@ -1,7 +1,7 @@
-"""The methods, one file a family: each with its presets and the learning rates to start from.
+"""The methods: one file per family, with its presets and the learning rates to start from.
 
-Read `adapters` first (Houlsby, Pfeiffer, AdapterDrop, low-rank, PHM, Compacter). A new method is one new file here;
-`registry` finds it. May import `_utils`, `layers`, `backbones` and `delta`.
+Read `adapters` first (Houlsby, Pfeiffer, AdapterDrop, low-rank, PHM, Compacter). A new method is a new file in this
+package; `registry` finds it. May import `_utils`, `layers`, `backbones` and `delta`.
 """
 
 import lazy_loader

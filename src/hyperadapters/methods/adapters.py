@@ -1,4 +1,7 @@
-"""The adapters of Houlsby et al. and of Compacter: choices on two axes, *sites* and *weights*."""
+"""Bottleneck adapters: those of Houlsby et al. (arXiv:1902.00751v2) and of Compacter (arXiv:2106.04647v2).
+
+They differ in two choices: the sites at which adapters sit, and the parametrisation of their projections.
+"""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -15,25 +18,29 @@ from hyperadapters.layers import PHM, Activation, AdapterMatrices, Dense, LowRan
 
 @dataclass(frozen=True, kw_only=True)
 class AtSites(Method):
-    """Adapters at some of the backbone's sites: the *sites* axis, common to all adapters."""
+    """Adapters at some of the backbone's sites: the fields and checks that all adapter methods share."""
 
     many_tasks: ClassVar[bool] = True
 
     bottleneck: int = 24
-    """Width d of the adapter."""
+    """Width d of the adapters."""
     positions: tuple[Position, ...] = ("attention", "feed_forward")
-    """After which sub-layers: self-attention, feed-forward, or both. Never after cross-attention."""
+    """The sub-layers after which adapters sit: self-attention, feed-forward, or both. Never cross-attention."""
     stacks: tuple[Stack, ...] = ("encoder", "decoder")
-    """In which stacks."""
+    """The stacks that get adapters."""
     first_layer: int = 0
-    """The lowest layer of each stack that holds adapters (AdapterDrop: 5). The top layer always does."""
+    """The lowest layer of each stack that gets adapters, from 0 (AdapterDrop: 5). The top layer always does."""
     activation: Activation = "gelu_new"
-    """Non-linearity between the projections."""
+    """The non-linearity between the projections."""
     norms: bool = True
-    """Train every layer norm of the backbone too, also where there is no adapter."""
+    """Train every layer norm of the backbone, including those of layers without adapters."""
 
     def sites(self, structure: ModelStructure) -> tuple[Site, ...]:
-        """The sites that get an adapter, in the backbone's order."""
+        """Return the sites that get an adapter, in the backbone's order.
+
+        Args:
+            structure: of the backbone.
+        """
         top = {stack: max(site.layer for site in structure.sites if site.stack == stack) for stack in structure.stacks}
         return tuple(
             site
@@ -44,51 +51,65 @@ class AtSites(Method):
         )
 
     def check(self, structure: ModelStructure) -> None:
-        """Raise InputError if there would be no adapter."""
+        """Raise InputError if a width or layer is out of range, or no site would get an adapter."""
         name = type(self).__name__
         if self.bottleneck < 1:
             raise InputError(f"{name}(bottleneck={self.bottleneck}): the bottleneck is a width, 1 or more.")
         if self.first_layer < 0:
-            raise InputError(f"{name}(first_layer={self.first_layer}): layers count from 0.")
+            raise InputError(f"{name}(first_layer={self.first_layer}): layers count from 0. Use 0 or more.")
         if not self.sites(structure):
             raise InputError(
-                f"{name}(positions={self.positions}, stacks={self.stacks}) leaves no site for an adapter. "
-                "Name one position (attention, feed_forward) and one stack (encoder, decoder) at least."
+                f"{name}(positions={self.positions}, stacks={self.stacks}) leaves no site for an adapter. Name at "
+                f"least one position (attention, feed_forward) and one stack ({', '.join(structure.stacks)})."
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SiteMethod(AtSites):
-    """Adapters that own their weights, a set of them for every task."""
+    """Adapters whose weights are trained directly, with a set of them for every task.
+
+    A subclass chooses the parametrisation of the projections in `matrices`; everything else is done here.
+    """
 
     output_layer: bool = False
-    """Train the output layer too (Compacter, Table 7); where it is tied, the embeddings train with it."""
+    """Train the output layer too (Compacter, Table 7). If it is tied to the embeddings, they train with it."""
     post_norm: bool = False
-    """A layer norm after the up-projection, inside the skip: γ ⊙ norm(A(y)) + β + y (HyperFormer, §2.2)."""
+    """Put a layer norm after the up-projection, inside the skip: γ ⊙ norm(A(y)) + β + y (HyperFormer, §2.2)."""
 
     @property
     def separable(self) -> bool:
-        """Every task has all for itself but the output layer."""
+        """Whether tasks share no tensor: they do not, unless the output layer trains."""
         return not self.output_layer
 
     @abstractmethod
     def matrices(self, adapters: int, sites: int, d_model: int) -> AdapterMatrices:
-        """How the projections are made: the *weights* axis."""
+        """Return the parametrisation of the projections, freshly initialised.
+
+        Args:
+            adapters: length of the adapter axis, one entry per task.
+            sites: number of sites.
+            d_model: width of the backbone.
+        """
 
     def check(self, structure: ModelStructure) -> None:
-        """The checks of the sites, and that there is an output layer if it shall train."""
+        """Raise InputError as for all adapters, and if an output layer is to train but there is none."""
         super().check(structure)
         if self.output_layer and not structure.output:
             raise InputError(
-                f"{type(self).__name__}(output_layer=True): the backbone has no language-model output layer to train."
+                f"{type(self).__name__}(output_layer=True): the backbone has no language-model output layer to train. "
+                "Use output_layer=False."
             )
 
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
-        """Adapters, and where asked for the norms and the output layer; every task has its own of each."""
+        """Build the adapters and, if they train, the norms and the output layer; each task has its own norms.
+
+        Raises:
+            InputError: the output layer is to train for several tasks.
+        """
         if self.output_layer and tasks > 1:
             raise InputError(
-                f"{type(self).__name__}(output_layer=True) has one output layer, which {tasks} tasks in one Delta "
-                "cannot each have for themselves. Leave it frozen, or attach one Delta a task."
+                f"{type(self).__name__}(output_layer=True) trains the backbone's one output layer, but {tasks} tasks "
+                "were given. Use output_layer=False, or attach one Delta per task."
             )
         sites = self.sites(structure)
         matrices = self.matrices(tasks, len(sites), structure.d_model)
@@ -112,7 +133,7 @@ def check_rank(name: str, rank: int) -> None:
 
 
 def check_divides(name: str, n: int, d_model: int, bottleneck: int) -> None:
-    """Raise InputError, naming the divisors, if n does not split both widths."""
+    """Raise InputError, naming the common divisors, if n does not divide both d_model and the bottleneck."""
     if n < 1 or d_model % n or bottleneck % n:
         common = gcd(d_model, bottleneck)
         divisors = [k for k in range(1, common + 1) if common % k == 0]
@@ -124,19 +145,23 @@ def check_divides(name: str, n: int, d_model: int, bottleneck: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter(SiteMethod):
-    """Dense bottleneck adapters (Houlsby et al., arXiv:1902.00751v2; on T5 as in Compacter, §4.2)."""
+    """Bottleneck adapters with unconstrained projections: A(y) + y with A(y) = U·g(D·y + b_D) + b_U.
+
+    Houlsby et al., arXiv:1902.00751v2, §2.1; on T5 as in Compacter, arXiv:2106.04647v2, §4.2. With
+    `positions=("attention",)` it is the Pfeiffer-Adapter of Compacter, with `first_layer=5` its AdapterDrop.
+    """
 
     learning_rate: ClassVar[float] = 3e-4
     embedded_rate: ClassVar[float | None] = 3e-3
 
     def matrices(self, adapters: int, sites: int, d_model: int) -> AdapterMatrices:
-        """Every matrix its own."""
+        """Return dense matrices."""
         return Dense(adapters, sites, d_model, self.bottleneck)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LowRankAdapter(SiteMethod):
-    """Adapters whose projections are products of two thin factors (Adapter-LowRank; Compacter, §4.2)."""
+    """Adapters whose projections have low rank: W = L·R (Adapter-LowRank; Compacter, arXiv:2106.04647v2, §4.2)."""
 
     learning_rate: ClassVar[float] = 3e-3
     embedded_rate: ClassVar[float | None] = 1e-2
@@ -145,64 +170,68 @@ class LowRankAdapter(SiteMethod):
     """Rank of both projections."""
 
     def check(self, structure: ModelStructure) -> None:
-        """The family's checks, and the rank's."""
+        """Raise InputError as for all adapters, and for a rank below 1."""
         super().check(structure)
         check_rank(type(self).__name__, self.rank)
 
     def matrices(self, adapters: int, sites: int, d_model: int) -> AdapterMatrices:
-        """Two thin factors each."""
+        """Return low-rank matrices."""
         return LowRank(adapters, sites, d_model, self.bottleneck, self.rank)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PHMAdapter(SiteMethod):
-    """Adapters whose projections are PHM layers, each with its own A and full B (Compacter, §4.2)."""
+    """Adapters whose projections are PHM layers: W = Σᵢ Aᵢ ⊗ Bᵢ, each with its own A and full-rank B.
+
+    PHM-Adapter of Compacter, arXiv:2106.04647v2, §4.2; the layer is of Zhang et al., arXiv:2102.08597v1, §3.
+    """
 
     learning_rate: ClassVar[float] = 3e-3
     embedded_rate: ClassVar[float | None] = 1e-2
 
     n: int = 12
-    """Number of Kronecker products in each sum."""
+    """Number of Kronecker products in each sum; it must divide d_model and the bottleneck."""
 
     def check(self, structure: ModelStructure) -> None:
-        """The family's checks, and that n divides both widths."""
+        """Raise InputError as for all adapters, and if n does not divide both widths."""
         super().check(structure)
         check_divides(type(self).__name__, self.n, structure.d_model, self.bottleneck)
 
     def matrices(self, adapters: int, sites: int, d_model: int) -> AdapterMatrices:
-        """A sum of n Kronecker products each."""
+        """Return PHM matrices."""
         return PHM(adapters, sites, d_model, self.bottleneck, self.n)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compacter(SiteMethod):
-    """Compacter: W = Σᵢ Aᵢ ⊗ (sᵢ·tᵢ), A shared by the whole model (arXiv:2106.04647v2, §3).
+    """Compacter: adapters with W = Σᵢ Aᵢ ⊗ (sᵢ·tᵢ), where A is shared by the whole model (arXiv:2106.04647v2, §3).
 
-    With `positions=("feed_forward",)` it is Compacter++.
+    A are the slow weights, s and t the fast weights that each site has for itself. With `positions=("feed_forward",)`
+    it is Compacter++.
     """
 
     learning_rate: ClassVar[float] = 3e-3
     embedded_rate: ClassVar[float | None] = 1e-2
 
     n: int = 4
-    """Number of Kronecker products in each sum."""
+    """Number of Kronecker products in each sum; it must divide d_model and the bottleneck."""
     rank: int = 1
-    """Rank of the fast weights s·t."""
+    """Rank of sᵢ·tᵢ."""
     shared_slow: bool = True
-    """One A for all sites and both projections; otherwise each projection has its own."""
+    """Use one A for all sites and both projections; otherwise each projection has its own."""
     train_slow: bool = True
-    """Train A; otherwise it stays as drawn."""
+    """Train A; otherwise it keeps its initial values."""
     factorized_slow: bool = False
-    """Make each Aᵢ from two rank-one factors."""
+    """Make each Aᵢ the product of a column and a row (rank one)."""
 
     def check(self, structure: ModelStructure) -> None:
-        """The family's checks, the rank's, and that n divides both widths."""
+        """Raise InputError as for all adapters, for a rank below 1, and if n does not divide both widths."""
         super().check(structure)
         check_rank(type(self).__name__, self.rank)
         check_divides(type(self).__name__, self.n, structure.d_model, self.bottleneck)
 
     def matrices(self, adapters: int, sites: int, d_model: int) -> AdapterMatrices:
-        """Shared slow weights against each site's fast ones."""
+        """Return low-rank PHM matrices."""
         return LowRankPHM(
             adapters,
             sites,

@@ -1,4 +1,7 @@
-"""BitFit: biases alone (Ben Zaken et al., arXiv:2106.10199v1; on T5 as in Compacter, arXiv:2106.04647v2, §4.2)."""
+"""BitFit: training biases only (Ben Zaken et al., arXiv:2106.10199v1; on T5 as in Compacter, arXiv:2106.04647v2, §4.2).
+
+A T5 has no biases: it gets new ones, which start at zero.
+"""
 
 import re
 from collections.abc import Callable, Sequence
@@ -17,10 +20,16 @@ from hyperadapters.layers import AdapterIndex, selected
 
 
 class Biases(Part):
-    """The Delta's own bias for each of some modules, zero where the backbone has none: at first nothing changes.
+    """The Delta's own bias for each of several modules; it starts as a copy, or at zero if the module has none.
 
-    A module with a bias computes with the Delta's in its place. To the output of one without, the Delta's is added
-    as an operation of its own: handing it to the matrix product may choose another kernel, and with it other bits.
+    A module with a bias computes with the Delta's instead of its own. For a module without one, a hook adds the Delta's
+    bias to the output. It is not passed to the matrix product, because PyTorch might then choose another kernel, whose
+    result is not bit for bit the same.
+
+    Args:
+        backbone: the model.
+        paths: the modules that get a bias.
+        adapters: length of the adapter axis, one entry per task.
     """
 
     def __init__(self, backbone: nn.Module, paths: Sequence[str], adapters: int = 1) -> None:
@@ -31,15 +40,15 @@ class Biases(Part):
         self.bias = nn.Parameter(repeated(torch.cat(starts), adapters))
 
     def kind(self, tensor: str) -> ParameterKind:
-        """All are biases."""
+        """Return "bias" for every tensor."""
         return "bias"
 
     def generate(self, rows: AdapterIndex) -> list[Tensor | ByRow]:
-        """The biases of the adapters that the rows use, module by module."""
+        """Return the biases of the adapters that the rows use, in the order of the modules."""
         return by_rows(torch.split(only(selected(self.bias, rows.present), rows), self.widths, dim=-1), rows)
 
     def install(self, backbone: nn.Module, generated: Callable[[], Sequence[Tensor | ByRow]]) -> list[Handle]:
-        """In place of the biases that there are, after the modules that have none."""
+        """Shadow the biases of modules that have one, and register a hook on modules that have none."""
         handles: list[Handle] = []
         for index, path in enumerate(self.paths):
             module = backbone.get_submodule(path)
@@ -57,24 +66,27 @@ class Biases(Part):
         args: tuple[Any, ...],
         output: Float[Tensor, "*tokens width"],
     ) -> Float[Tensor, "*tokens width"]:
-        """The hook after a module without a bias.
+        """Add the Delta's bias to the output of a module without a bias (a forward hook).
 
         Raises:
-            InputError: the module gives several things, of which none is known to be its product.
+            InputError: the module returns more than one tensor, so that it is not known where the bias belongs.
         """
         if not isinstance(output, Tensor):
-            raise InputError(f"BitFit: a {type(module).__name__} gives more than one tensor. Use another method.")
+            raise InputError(
+                f"BitFit: {type(module).__name__} returns more than one tensor, so it is not known which of them gets "
+                "the bias. Use another method."
+            )
         return output + for_batch(generated()[index], output)
 
 
 def has_bias(module: nn.Module) -> bool:
-    """Whether a module has a bias of its own, a vector."""
+    """Return whether a module has a bias that is a vector."""
     bias = module._parameters.get("bias")
     return bias is not None and bias.dim() == 1
 
 
 def first_bias(module: nn.Module) -> Float[Tensor, " width"]:
-    """A copy of a module's bias, or zeros as wide as its output."""
+    """Return a copy of a module's bias, or zeros as wide as its output."""
     if has_bias(module):
         bias = value_of(module, "bias")
         return torch.empty(bias.shape).copy_(bias)
@@ -83,9 +95,10 @@ def first_bias(module: nn.Module) -> Float[Tensor, " width"]:
 
 
 def bias_paths(backbone: nn.Module, structure: ModelStructure) -> list[str]:
-    """Modules with a bias, and those that get one: linear layers and the norms inside layers.
+    """Return the paths of the modules with a bias, and of those that get one: linear layers and norms inside layers.
 
-    The final norm of a stack gets none, as in Compacter's published code; a task head is the Delta's already.
+    The final norm of a stack gets none, as in Compacter's published code. A task head is left out because the Delta
+    owns all of it already.
     """
     inner_norms = {path for path in structure.norms if re.search(r"\.\d+\.", path)}
     heads = {path.rpartition(".")[0] for path in structure.head}
@@ -98,21 +111,25 @@ def bias_paths(backbone: nn.Module, structure: ModelStructure) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class BitFit(Method):
-    """Every bias trains; linear layers and norms that have none get one of zeros (arXiv:2106.10199v1)."""
+    """BitFit: every bias trains, and linear layers and norms without a bias get one (arXiv:2106.10199v1).
+
+    On T5, which has no biases, it is BitFit as in Compacter (arXiv:2106.04647v2, §4.2). New biases start at zero, so
+    the model is unchanged at first.
+    """
 
     learning_rate: ClassVar[float] = 3e-4
     many_tasks: ClassVar[bool] = True
 
     @property
     def separable(self) -> bool:
-        """Every task has all of it for itself."""
+        """Whether tasks share no tensor: they share none."""
         return True
 
     def check(self, structure: ModelStructure) -> None:
-        """Every backbone will do."""
+        """Accept every backbone."""
 
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
-        """One part: the biases."""
+        """Build the biases."""
         return {"biases": Biases(backbone, bias_paths(backbone, structure), tasks)}
 
 

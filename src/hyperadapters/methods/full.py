@@ -1,4 +1,4 @@
-"""Full fine-tuning, the baseline of every paper."""
+"""Full fine-tuning, the baseline of all papers on adapters."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,10 @@ from hyperadapters.layers import AdapterIndex
 
 
 class WholeBackbone(Part):
-    """Full fine-tuning: every parameter of the backbone trains in place; what it was is kept in host memory."""
+    """All parameters of the backbone, trained in place; while the Delta is in use, host memory holds the original ones.
+
+    At rest it is the other way round: the backbone has its original values, and host memory the trained ones.
+    """
 
     in_place: ClassVar[bool] = True
 
@@ -24,36 +27,36 @@ class WholeBackbone(Part):
         self.installed = False
 
     def kind(self, tensor: str) -> ParameterKind:
-        """All of it is the backbone."""
+        """Return "backbone" for every tensor."""
         return "backbone"
 
     def generate(self, rows: AdapterIndex) -> None:
-        """Nothing: the backbone computes with its own tensors."""
+        """Do nothing: the backbone computes with its own tensors."""
 
     def install(self, backbone: nn.Module, generated: Callable[[], Any]) -> list[Handle]:
-        """Put the trained values in the backbone, and the original ones aside."""
+        """Write the trained values into the backbone, and keep the original ones in host memory."""
         self.exchange(backbone)
         self.installed = True
         return [Restore(self, backbone)]
 
     @torch.no_grad()
     def exchange(self, backbone: nn.Module) -> None:
-        """Swap the parked values with the backbone's."""
+        """Swap the values in host memory with the backbone's."""
         for name, parameter in own_parameters(backbone).items():
             other = self.parked[name]
             self.parked[name] = _host_copy(parameter)
             parameter.copy_(other)
 
     def trained(self, backbone: nn.Module) -> dict[str, nn.Parameter]:
-        """Every parameter of the backbone, a tied one once."""
+        """Return every parameter of the backbone by path, tied ones once."""
         return own_parameters(backbone)
 
     def values(self, backbone: nn.Module) -> Mapping[str, Tensor]:
-        """The trained values: in place, or parked while the Delta rests."""
+        """Return the trained values: the backbone's own tensors, or those in host memory while the Delta rests."""
         return own_parameters(backbone) if self.installed else self.parked
 
     def original(self) -> dict[str, Tensor] | None:
-        """The values before training, while the trained ones are in place."""
+        """Return the original values while the trained ones are in the backbone, else None."""
         return self.parked if self.installed else None
 
 
@@ -62,20 +65,24 @@ def _host_copy(tensor: Tensor) -> Tensor:
 
 
 class Restore:
-    """Takes full fine-tuning out of a backbone again."""
+    """The handle that writes the original values back into the backbone."""
 
     def __init__(self, part: WholeBackbone, backbone: nn.Module) -> None:
         self.part, self.backbone = part, backbone
 
     def remove(self) -> None:
-        """Swap back."""
+        """Swap trained and original values."""
         self.part.exchange(self.backbone)
         self.part.installed = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class FullFineTuning(Method):
-    """Every parameter of the backbone trains; tied embeddings count once."""
+    """Full fine-tuning: every parameter of the backbone trains in place.
+
+    The baseline of Houlsby et al. (arXiv:1902.00751v2, §3) and of Compacter (arXiv:2106.04647v2, §4.2). Tied embeddings
+    count once.
+    """
 
     learning_rate: ClassVar[float] = 3e-4
 
@@ -84,13 +91,13 @@ class FullFineTuning(Method):
         check_writable(self, structure)
 
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
-        """One part: the backbone itself."""
+        """Build the one part, which is the backbone itself."""
         return {"backbone": WholeBackbone(backbone)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class FullMultiTask(Method):
-    """Every parameter of the backbone trains, on all tasks at once (HyperFormer, arXiv:2106.04489v1, §3)."""
+    """Full fine-tuning on several tasks at once, which share all weights (HyperFormer, arXiv:2106.04489v1, §3)."""
 
     learning_rate: ClassVar[float] = 3e-4
     many_tasks: ClassVar[bool] = True
@@ -100,12 +107,14 @@ class FullMultiTask(Method):
         check_writable(self, structure)
 
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
-        """One part, which all tasks share: the backbone itself."""
+        """Build the one part, which is the backbone itself and which all tasks share."""
         return {"backbone": WholeBackbone(backbone)}
 
     def plain(self) -> Method:
-        """Raise InputError: no task has weights of its own."""
-        raise InputError("FullMultiTask has one set of weights for all tasks: there is nothing to bake. Save it whole.")
+        """Raise InputError, because no task has weights of its own."""
+        raise InputError(
+            "FullMultiTask has one set of weights for all tasks: there is nothing to bake. Save the whole Delta."
+        )
 
 
 PRESETS: dict[str, Method] = {"full": FullFineTuning(), "full-multitask": FullMultiTask()}

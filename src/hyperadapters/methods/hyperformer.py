@@ -1,7 +1,8 @@
-"""Many tasks in one model: HyperFormer, HyperFormer++, their baseline, and hypernetworks that write Compacter.
+"""Several tasks in one Delta: HyperFormer, HyperFormer++, their baseline, and hypernetworks for Compacter.
 
-HyperFormer: Karimi Mahabadi, Ruder, Dehghani, Henderson, arXiv:2106.04489v1. The last two methods are the outlook of
-Compacter (arXiv:2106.04647v2, §6): the hypernetwork writes only the fast weights, the slow ones are shared.
+HyperFormer: Karimi Mahabadi, Ruder, Dehghani, Henderson, arXiv:2106.04489v1. HyperCompacter and HyperPHM carry out the
+outlook of Compacter (arXiv:2106.04647v2, §6): the hypernetwork generates only the fast weights, and all tasks share the
+slow ones.
 """
 
 import math
@@ -34,11 +35,18 @@ from hyperadapters.layers import (
 from hyperadapters.methods.adapters import Adapter, AtSites, Compacter, PHMAdapter, check_divides, check_rank
 
 GENERATOR_STD = 0.01
-"""Of the generators' weights (HyperFormer, published code)."""
+"""Standard deviation of the generators' weights at initialisation (HyperFormer, published code)."""
 
 
 class HyperAdapters(AdaptersAtSites):
-    """Adapters whose weights a hypernetwork writes, once a pass for the tasks that are present."""
+    """Adapters whose weights a hypernetwork generates, once per pass, for the tasks that the batch uses.
+
+    Args:
+        sites: where the adapters sit.
+        method: gives the hypernetworks and their settings.
+        d_model: width of the backbone.
+        tasks: number of tasks, each with a trained embedding.
+    """
 
     def __init__(self, sites: tuple[Site, ...], method: "HyperMethod", d_model: int, tasks: int) -> None:
         super().__init__(sites, method.activation)
@@ -49,90 +57,91 @@ class HyperAdapters(AdaptersAtSites):
         self.slow = None if slow is None else nn.Parameter(slow)
 
     def kind(self, tensor: str) -> ParameterKind:
-        """Task embeddings are "adapter"; hypernetworks and slow weights, which all tasks share, are "shared"."""
+        """Return "adapter" for task embeddings, "shared" for hypernetworks and slow weights."""
         return "adapter" if tensor == "tasks" else "shared"
 
     def per_adapter(self) -> tuple[str, ...]:
-        """The task embeddings alone."""
+        """Return the name of the task embeddings; tasks share everything else."""
         return ("tasks",)
 
     def written(self, present: Present) -> dict[str, Tensor]:
-        """Every written tensor of every site, (present, sites, *its shape)."""
+        """Generate all tensors by name, (present, sites, *its shape)."""
         embeddings = selected(self.tasks, present)
         stacks = [network(embeddings) for network in self.networks.values()]
         return {name: torch.cat([stack[name] for stack in stacks], dim=1) for name in stacks[0]}
 
     def weights(self, rows: AdapterIndex) -> AdapterWeights:
-        """What was written, as the weights of adapters."""
-        found = self.written(rows.present)
-        down, up = self.method.assembled(found, self.slow) if self.method.adapter_blocks else (None, None)
-        return AdapterWeights(down, found.get("down_bias"), up, found.get("up_bias"), found.get("scale"),
-                              found.get("shift"))  # fmt: skip
+        """Generate all tensors, and compute the weights of the adapters from them."""
+        written = self.written(rows.present)
+        down, up = self.method.assembled(written, self.slow) if self.method.adapter_blocks else (None, None)
+        return AdapterWeights(down, written.get("down_bias"), up, written.get("up_bias"), written.get("scale"),
+                              written.get("shift"))  # fmt: skip
 
     def baked(self, task: int) -> dict[str, Tensor]:
-        """What was written for one task, as the tensors of `SiteAdapters`."""
-        place = torch.tensor([task], device=self.tasks.device)
+        """Generate one task's tensors, with the names and shapes that `SiteAdapters` has for them."""
+        present = torch.tensor([task], device=self.tasks.device)
         vectors = ("down_bias", "up_bias", "scale", "shift")
-        found = self.written(place)
-        tensors = {name if name in vectors else f"matrices.{name}": tensor for name, tensor in found.items()}
+        written = self.written(present)
+        tensors = {name if name in vectors else f"matrices.{name}": tensor for name, tensor in written.items()}
         return tensors | self.method.baked_slow(self.slow, len(self.sites))
 
 
 def site_fields(method: AtSites) -> dict[str, Any]:
-    """The fields that all methods with adapters at sites have."""
+    """Return the values of the fields that all methods with adapters at sites have."""
     return {field.name: getattr(method, field.name) for field in fields(AtSites)}
 
 
 def numbers(values: list[Any]) -> list[int]:
-    """The place of every value among the distinct ones, in order."""
+    """Return the position of every value among the sorted distinct values."""
     order = sorted(set(values))
     return [order.index(value) for value in values]
 
 
 @dataclass(frozen=True, kw_only=True)
 class HyperMethod(AtSites):
-    """A hypernetwork writes every site's adapter from the task's embedding: common to the whole family."""
+    """A hypernetwork generates every site's adapter from the task's embedding: what the whole family has in common."""
 
     learning_rate: ClassVar[float] = 3e-4
 
     adapter_blocks: bool = True
-    """Write the projections; without, the conditional norm alone is left (ablation)."""
+    """Generate the projections; otherwise only the conditional norm remains (ablation)."""
     conditional_norm: bool = True
-    """Write a layer norm's scale and shift after the up-projection: γ ⊙ norm(U g(D y)) + β + y."""
+    """Generate scale and shift of a layer norm after the up-projection: γ ⊙ norm(U g(D y)) + β + y."""
     task_projector: bool = True
-    """Pass embeddings through a small network before the generators; without, generators read them as they are."""
+    """Pass embeddings through a small network before the generators; otherwise generators read them directly."""
 
     @property
     def task_width(self) -> int:
-        """Width of a task's embedding."""
+        """Width of a task embedding."""
         return PROJECTED
 
     @property
     def read_width(self) -> int:
-        """Width of what one stack's shared generator reads."""
+        """Width of the input of a generator that a stack's sites share."""
         return PROJECTED if self.task_projector else self.task_width + 2 * PROJECTED
 
     def check(self, structure: ModelStructure) -> None:
-        """The family's checks, and that something is written."""
+        """Raise InputError as for all adapters, and if the hypernetwork would generate nothing."""
         super().check(structure)
         if not (self.adapter_blocks or self.conditional_norm):
             raise InputError(
-                f"{type(self).__name__}(adapter_blocks=False, conditional_norm=False) writes nothing: leave one."
+                f"{type(self).__name__}(adapter_blocks=False, conditional_norm=False) writes nothing: set one of the "
+                "two to true."
             )
 
     def networks(self, sites: tuple[Site, ...], d_model: int) -> dict[str, nn.Module]:
-        """The hypernetworks, one a stack, in the order of the sites."""
+        """Build the hypernetworks, one per stack, in the order of the sites."""
         stacks = dict.fromkeys(site.stack for site in sites)
         return {stack: self.network([s for s in sites if s.stack == stack], d_model) for stack in stacks}
 
     def network(self, sites: list[Site], d_model: int) -> nn.Module:
-        """One hypernetwork for all sites of a stack (HyperFormer++, §2.3)."""
+        """Build one hypernetwork for all sites of a stack (HyperFormer++, §2.3)."""
         layers, positions = numbers([site.layer for site in sites]), numbers([site.position for site in sites])
         written = self.all_written(d_model)
         return SharedGenerator(self.task_width, layers, positions, written, project=self.task_projector)
 
     def all_written(self, d_model: int) -> dict[str, Written]:
-        """Every tensor that is written for a site."""
+        """Return the shape and initialisation of every tensor that is generated for a site, by name."""
         vectors = {}
         if self.adapter_blocks:
             vectors = {"down_bias": Written((self.bottleneck,), GENERATOR_STD)}
@@ -143,177 +152,197 @@ class HyperMethod(AtSites):
 
     @abstractmethod
     def projections(self, d_model: int) -> dict[str, Written]:
-        """What the projections are made from."""
+        """Return the tensors that the projections of a site are computed from, by name."""
 
     @abstractmethod
     def assembled(self, written: Mapping[str, Tensor], slow: Tensor | None) -> Matrices:
-        """The down- and up-projections, from what was written."""
+        """Compute the down- and up-projections of all tasks and sites.
+
+        Args:
+            written: the generated tensors, (present, sites, *its shape), by the names of `projections`.
+            slow: the slow weights, if the method has any.
+        """
 
     def slow(self) -> Tensor | None:
-        """Slow weights that all tasks and sites share, where there are any."""
+        """Draw the slow weights that all tasks and sites share; None if the method has none."""
         return None
 
     def baked_slow(self, slow: Tensor | None, sites: int) -> dict[str, Tensor]:
-        """The slow weights as a plain adapter holds them."""
+        """Return the slow weights, with the names and shapes that the plain method has for them."""
         return {}
 
     def plain_fields(self) -> dict[str, Any]:
-        """The fields that a plain adapter has too.
+        """Return the fields of the plain method that it shares with this one.
 
         Raises:
-            InputError: there are no adapters.
+            InputError: the hypernetwork generates no projections.
         """
         if not self.adapter_blocks:
             raise InputError(
-                f"{type(self).__name__}(adapter_blocks=False) writes norms alone, which no plain adapter is."
+                f"{type(self).__name__}(adapter_blocks=False) writes norms alone, and no plain adapter has only norms: "
+                "it cannot be baked. Save the whole Delta."
             )
         return site_fields(self) | {"post_norm": self.conditional_norm}
 
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
-        """Hypernetworks and task embeddings, and norms that all tasks share."""
+        """Build hypernetworks and task embeddings, and norms that all tasks share."""
         parts: dict[str, Part] = {"adapters": HyperAdapters(self.sites(structure), self, structure.d_model, tasks)}
         return parts | ({"norms": owned_norms(backbone, structure)} if self.norms else {})
 
 
 @dataclass(frozen=True, kw_only=True)
 class DenseHyperMethod(HyperMethod):
-    """The hypernetwork writes both matrices whole."""
+    """A hypernetwork that generates both projections as dense matrices."""
 
     def projections(self, d_model: int) -> dict[str, Written]:
-        """Two matrices."""
+        """Return the two matrices."""
         down, up = (d_model, self.bottleneck), (self.bottleneck, d_model)
         return {"down": Written(down, GENERATOR_STD), "up": Written(up, GENERATOR_STD)}
 
     def assembled(self, written: Mapping[str, Tensor], slow: Tensor | None) -> Matrices:
-        """As they were written."""
+        """Return the matrices as they were generated."""
         return written["down"], written["up"]
 
     def plain(self) -> Method:
-        """A dense adapter with a norm."""
+        """Return a dense adapter with a norm."""
         return Adapter(**self.plain_fields())
 
 
 @dataclass(frozen=True, kw_only=True)
 class HyperFormerPlusPlus(DenseHyperMethod):
-    """HyperFormer++: one hypernetwork a stack writes dense adapters for all its sites (arXiv:2106.04489v1, §2.3)."""
+    """HyperFormer++: one hypernetwork per stack generates dense adapters for all its sites.
+
+    arXiv:2106.04489v1, §2.3. The input is the task's embedding joined with embeddings of the layer and the position.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class HyperFormer(DenseHyperMethod):
-    """HyperFormer: every layer and position has generators of its own (arXiv:2106.04489v1, §2.2)."""
+    """HyperFormer: every layer and position has a generator of dense adapters (arXiv:2106.04489v1, §2.2)."""
 
     @property
     def task_width(self) -> int:
-        """512, or what the generators read where nothing projects it."""
+        """Width of a task embedding: 512, or the generators' input width if there is no projector."""
         return 512 if self.task_projector else PROJECTED
 
     def networks(self, sites: tuple[Site, ...], d_model: int) -> dict[str, nn.Module]:
-        """One projector for both stacks, and generators at every site."""
+        """Build one projector for both stacks, and a generator for every site."""
         written = self.all_written(d_model)
         return {"sites": SiteGenerators(self.task_width, len(sites), written, project=self.task_projector)}
 
 
 def spread(width: int, *shape: int) -> float:
-    """The generator's spread with which a factor starts as wide as Compacter draws it: Glorot-uniform, gain √2.
+    """Return the standard deviation of generator weights with which a factor starts as in Compacter.
 
-    The embedding of this width that generators read is normalised, or drawn from N(0, 1): its squared length is its
-    width.
+    Compacter draws factors from Glorot's uniform distribution with gain √2. The embedding that generators read is
+    normalised, or drawn from N(0, 1), so its squared length is its width.
+
+    Args:
+        width: of the embedding.
+        shape: of the factor; the last two axes are those of each matrix.
     """
     return math.sqrt(2 * 2 / (shape[-2] + shape[-1]) / width)
 
 
 @dataclass(frozen=True, kw_only=True)
 class HyperCompacter(HyperMethod):
-    """A HyperFormer++ that writes Compacter's fast weights s, t; one slow A for all tasks (arXiv:2106.04647v2, §6)."""
+    """A HyperFormer++ that generates Compacter's fast weights: W = Σᵢ Aᵢ ⊗ (sᵢ·tᵢ) with generated s and t.
+
+    All tasks share one A (the outlook of Compacter, arXiv:2106.04647v2, §6).
+    """
 
     embedded_rate: ClassVar[float | None] = 1e-3
 
     n: int = 4
-    """Number of Kronecker products in each sum."""
+    """Number of Kronecker products in each sum; it must divide d_model and the bottleneck."""
     rank: int = 1
-    """Rank of the fast weights s·t."""
+    """Rank of sᵢ·tᵢ."""
 
     def check(self, structure: ModelStructure) -> None:
-        """The family's checks, the rank's, and that n divides both widths."""
+        """Raise InputError as for the whole family, for a rank below 1, and if n does not divide both widths."""
         super().check(structure)
         check_rank(type(self).__name__, self.rank)
         check_divides(type(self).__name__, self.n, structure.d_model, self.bottleneck)
 
     def projections(self, d_model: int) -> dict[str, Written]:
-        """The factors s and t of both projections."""
+        """Return the factors s and t of both projections."""
         p, q, r = d_model // self.n, self.bottleneck // self.n, self.rank
         shapes = {"down_left": (p, r), "down_right": (r, q), "up_left": (q, r), "up_right": (r, p)}
         return {name: Written((self.n, *shape), spread(self.read_width, *shape)) for name, shape in shapes.items()}
 
     def slow(self) -> Tensor:
-        """A ~ N(0, (1e-4)²), as in Compacter."""
+        """Draw A ~ N(0, (1e-4)²), as in Compacter."""
         return torch.randn(1, 1, self.n, self.n, self.n) * 1e-4
 
     def assembled(self, written: Mapping[str, Tensor], slow: Tensor | None) -> Matrices:
-        """W = Σᵢ Aᵢ ⊗ (sᵢ·tᵢ) for every task and site."""
+        """Compute W = Σᵢ Aᵢ ⊗ (sᵢ·tᵢ) for every task and site."""
         assert slow is not None
         down = low_rank_kron_sum(slow, written["down_left"], written["down_right"])
         return down, low_rank_kron_sum(slow, written["up_left"], written["up_right"])
 
     def baked_slow(self, slow: Tensor | None, sites: int) -> dict[str, Tensor]:
-        """Compacter's one A."""
+        """Return A under the name that Compacter has for it."""
         return {} if slow is None else {"matrices.slow.weight": slow}
 
     def plain(self) -> Method:
-        """A Compacter with a norm."""
+        """Return a Compacter with a norm."""
         return Compacter(n=self.n, rank=self.rank, **self.plain_fields())
 
 
 @dataclass(frozen=True, kw_only=True)
 class HyperPHM(HyperMethod):
-    """A HyperFormer++ that writes the blocks B of PHM layers; one slow A serves all tasks (arXiv:2106.04647v2, §6)."""
+    """A HyperFormer++ that generates the fast weights of PHM layers: W = Σᵢ Aᵢ ⊗ Bᵢ with generated B.
+
+    All tasks share one A (the outlook of Compacter, arXiv:2106.04647v2, §6).
+    """
 
     n: int = 4
-    """Number of Kronecker products in each sum."""
+    """Number of Kronecker products in each sum; it must divide d_model and the bottleneck."""
 
     def check(self, structure: ModelStructure) -> None:
-        """The family's checks, and that n divides both widths."""
+        """Raise InputError as for the whole family, and if n does not divide both widths."""
         super().check(structure)
         check_divides(type(self).__name__, self.n, structure.d_model, self.bottleneck)
 
     def projections(self, d_model: int) -> dict[str, Written]:
-        """The blocks of both projections."""
+        """Return B of both projections."""
         p, q = d_model // self.n, self.bottleneck // self.n
         shapes = {"down_fast": (p, q), "up_fast": (q, p)}
         return {name: Written((self.n, *shape), spread(self.read_width, *shape)) for name, shape in shapes.items()}
 
     def slow(self) -> Tensor:
-        """A ~ N(0, 0.01²), as in PHM-Adapters."""
+        """Draw A ~ N(0, 0.01²), as in PHM-Adapters."""
         return torch.randn(1, 1, self.n, self.n, self.n) * 0.01
 
     def assembled(self, written: Mapping[str, Tensor], slow: Tensor | None) -> Matrices:
-        """W = Σᵢ Aᵢ ⊗ Bᵢ for every task and site."""
+        """Compute W = Σᵢ Aᵢ ⊗ Bᵢ for every task and site."""
         assert slow is not None
         return kron_sum(slow, written["down_fast"]), kron_sum(slow, written["up_fast"])
 
     def baked_slow(self, slow: Tensor | None, sites: int) -> dict[str, Tensor]:
-        """An A for every projection, as a PHM-Adapter has it."""
+        """Return a copy of A for every projection, as a PHM-Adapter has it."""
         if slow is None:
             return {}
         return {f"matrices.{side}_slow": slow.expand(1, sites, -1, -1, -1) for side in ("down", "up")}
 
     def plain(self) -> Method:
-        """A PHM-Adapter with a norm."""
+        """Return a PHM-Adapter with a norm."""
         return PHMAdapter(n=self.n, **self.plain_fields())
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptersMultiTask(AtSites):
-    """Adapters†: one dense adapter a task at every site, with a norm after it and T5 norms that all tasks share.
+    """Adapters†: one dense adapter per task at every site, with norms that all tasks share.
 
-    The baseline of HyperFormer (arXiv:2106.04489v1, §3).
+    The baseline of HyperFormer (arXiv:2106.04489v1, §3). Both the norm after each up-projection and the backbone's own
+    norms are shared.
     """
 
     learning_rate: ClassVar[float] = 3e-4
     embedded_rate: ClassVar[float | None] = 3e-3
 
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
-        """Adapters for every task; shared norms."""
+        """Build adapters for every task, and shared norms."""
         sites, d_model = self.sites(structure), structure.d_model
         matrices = Dense(tasks, len(sites), d_model, self.bottleneck)
         adapters = SiteAdapters(sites, matrices, d_model, self.bottleneck, self.activation, tasks, post_norms=1)
@@ -321,7 +350,7 @@ class AdaptersMultiTask(AtSites):
         return parts | ({"norms": owned_norms(backbone, structure)} if self.norms else {})
 
     def plain(self) -> Method:
-        """A dense adapter with a norm."""
+        """Return a dense adapter with a norm."""
         return Adapter(**site_fields(self), post_norm=True)
 
 

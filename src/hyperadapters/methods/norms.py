@@ -1,4 +1,4 @@
-"""Layer norms and task head alone: what adapters must beat (Houlsby et al., arXiv:1902.00751v2, §3.4)."""
+"""Training layer norms and task head only, a baseline of adapters (Houlsby et al., arXiv:1902.00751v2, §3.4)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,17 +12,20 @@ from hyperadapters.delta import Method, Part, owned_norms
 
 @dataclass(frozen=True, kw_only=True)
 class WithoutAdapters(Method):
-    """No adapters: every layer norm trains and, where the backbone has one, the task head."""
+    """No adapters: only the layer norms train, and the task head if the backbone has one.
+
+    The baseline of Houlsby et al., arXiv:1902.00751v2, §3.4.
+    """
 
     learning_rate: ClassVar[float] = 3e-3
     many_tasks: ClassVar[bool] = True
 
     norms: bool = True
-    """Train the norms; otherwise the task head alone."""
+    """Train the layer norms; otherwise only the task head."""
 
     @property
     def separable(self) -> bool:
-        """Every task has all of it for itself."""
+        """Whether tasks share no tensor: they share none."""
         return True
 
     def check(self, structure: ModelStructure) -> None:
@@ -34,7 +37,7 @@ class WithoutAdapters(Method):
             )
 
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
-        """The norms; a head comes with every Delta."""
+        """Build the norms; every Delta has its own head anyway."""
         return {"norms": owned_norms(backbone, structure, tasks)} if self.norms else {}
 
 

@@ -1,7 +1,7 @@
-"""Methods of the peft library as baselines: `peft:lora`, `peft:ia3` and every other that wraps modules of the backbone.
+"""Methods of the peft library as baselines: `peft:lora`, `peft:ia3` and all others that wrap modules of the backbone.
 
-peft is optional and is imported only when such a method is asked for. It replaces modules by wrappers of its own; while
-a Delta of this kind is in use the backbone's keys are therefore peft's, and at rest the backbone is what it was.
+peft is optional, and is imported only when such a method is used. It replaces modules by its own wrappers. While such a
+Delta is in use, the backbone's state-dict keys are therefore those of peft; at rest the backbone is the original one.
 """
 
 import copy
@@ -19,15 +19,25 @@ from hyperadapters.delta import Handle, Method, ParameterKind, Part
 from hyperadapters.layers import AdapterIndex
 
 STARTS = (True, False, "gaussian", "orthogonal")
-"""Ways to draw LoRA's matrices that leave the backbone's own as they are."""
+"""Values of `init_lora_weights` with which LoRA does not change the backbone's own weights."""
 
 PREFIX = "peft:"
+"""Start of the names of these methods."""
 
 ADAPTER = "default"
+"""The adapter's name inside peft."""
 
 
 class PeftModules(Part):
-    """peft's wrappers around modules of the backbone, put in their places while the Delta is in use."""
+    """peft's wrappers of modules of the backbone, which replace the modules while the Delta is in use.
+
+    Args:
+        backbone: the model; it is not changed before `install`.
+        config: a configuration of peft.
+
+    Raises:
+        InputError: as `wrap`.
+    """
 
     def __init__(self, backbone: nn.Module, config: Any) -> None:
         super().__init__()
@@ -36,22 +46,22 @@ class PeftModules(Part):
         self.installed = False
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PeftModules":
-        """Move or cast what peft trains, which lies in its wrappers."""
+        """Move or convert the tensors that peft trains, which are in its wrappers and not in this module."""
         for tensor in self.tuned.values():
             moved = fn(tensor.data)
-            if moved.is_meta == tensor.is_meta:  # on a backbone without weights they stay as they were made
+            if moved.is_meta == tensor.is_meta:  # on a backbone without weights they remain as they were made
                 tensor.data = moved
         return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
 
     def kind(self, tensor: str) -> ParameterKind:
-        """All of it is peft's adapter."""
+        """Return "adapter" for every tensor."""
         return "adapter"
 
     def generate(self, rows: AdapterIndex) -> None:
-        """Nothing: peft computes inside its wrappers."""
+        """Do nothing: peft computes inside its wrappers."""
 
     def install(self, backbone: nn.Module, generated: Callable[[], Any]) -> list[Handle]:
-        """Put the wrappers in place."""
+        """Replace modules by their wrappers."""
         handle = Unwrap(self, backbone, {path: backbone.get_submodule(path) for path in self.wrappers})
         for path, wrapper in self.wrappers.items():
             backbone.set_submodule(path, wrapper)
@@ -59,16 +69,16 @@ class PeftModules(Part):
         return [handle]
 
     def trained(self, backbone: nn.Module) -> dict[str, nn.Parameter]:
-        """What peft trains, by its names."""
+        """Return the parameters that peft trains, by peft's names."""
         return self.tuned
 
     def original(self) -> dict[str, Tensor] | None:
-        """The backbone's own parameters by their own names, which the wrappers change."""
+        """Return the backbone's own parameters by their original names while wrappers change these, else None."""
         return dict(self.before) if self.installed else None
 
 
 class Unwrap:
-    """Takes peft's wrappers out of a backbone again."""
+    """The handle that puts the backbone's own modules back."""
 
     def __init__(self, part: PeftModules, backbone: nn.Module, modules: dict[str, nn.Module]) -> None:
         self.part, self.backbone, self.modules = part, backbone, modules
@@ -81,13 +91,17 @@ class Unwrap:
 
 
 def wrap(backbone: nn.Module, config: Any) -> tuple[dict[str, nn.Module], dict[str, nn.Parameter]]:
-    """Let peft make its wrappers, and take them out again: the backbone is unchanged.
+    """Make peft wrap modules of the backbone, then undo it and return the wrappers: the backbone is unchanged.
+
+    Args:
+        backbone: the model.
+        config: a configuration of peft.
 
     Returns:
-        The wrappers by the path they belong to, and what trains in them by peft's names.
+        The wrappers by the path of the module that they replace, and the parameters that train by peft's names.
 
     Raises:
-        InputError: peft refuses, trains the backbone's own tensors, or changes more of the backbone than modules.
+        InputError: peft refuses the backbone, trains or writes its own tensors, or changes more than modules.
     """
     from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING  # noqa: PLC0415 (an optional package)
 
@@ -103,8 +117,8 @@ def wrap(backbone: nn.Module, config: Any) -> tuple[dict[str, nn.Module], dict[s
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, NotImplementedError) as error:
         raise InputError(f"{name}: peft refuses this backbone: {' '.join(str(error).split())}") from error
     finally:
-        found = dict(backbone.named_modules(remove_duplicate=False))
-        wrappers = {path: found[path] for path, own in modules.items() if path in found and found[path] is not own}
+        after = dict(backbone.named_modules(remove_duplicate=False))
+        wrappers = {path: after[path] for path, own in modules.items() if path in after and after[path] is not own}
         for path in wrappers:
             backbone.set_submodule(path, modules[path])
         for attribute in set(vars(backbone)) - attributes:
@@ -112,46 +126,60 @@ def wrap(backbone: nn.Module, config: Any) -> tuple[dict[str, nn.Module], dict[s
         for path, tensor in own.items():
             tensor.requires_grad_(trained[path])
     if list(backbone.state_dict()) != keys or not wrappers:
-        raise InputError(f"{name}: it does more to the backbone than wrap modules, which could not be undone.")
+        raise InputError(
+            f"{name}: it does more to the backbone than wrap modules, which could not be undone. Use another method."
+        )
     if hasattr(tuner, "update_and_allocate"):
-        raise InputError(f"{name}: it wants a call of its own after every update, which `fit` does not make.")
+        raise InputError(
+            f"{name}: it wants a call of its own after every update, which `fit` does not make. Use another method."
+        )
     if {id(tensor) for tensor in tuned.values()} & {id(tensor) for tensor in own.values()}:
         raise InputError(f"{name}: with these settings it trains the backbone's own tensors. Leave `bias` at none.")
     if versions_of(own) != written:
-        raise InputError(f"{name}: with these settings it has written the backbone's own tensors: load them anew.")
+        raise InputError(
+            f"{name}: with these settings it has overwritten the backbone's own tensors. Load the backbone again, and "
+            "use other settings."
+        )
     return wrappers, tuned
 
 
 def versions_of(tensors: Mapping[str, Tensor]) -> list[tuple[int, int]]:
-    """What changes when one of these tensors is written or replaced."""
+    """Return address and version of every tensor: they change when it is replaced or written."""
     return [(tensor.data_ptr(), tensor._version) for tensor in tensors.values()]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Peft(Method):
-    """A method of the peft library, with its defaults but for `config`."""
+    """A method of the peft library, with peft's default settings except for `config`."""
 
     kind: str
-    """peft's name of it, in lower case: lora, ia3, vera …"""
+    """The method's name in peft, in lower case: lora, ia3, vera …"""
     config: dict[str, Any] = field(default_factory=dict)
-    """Fields of its peft configuration that are not at their defaults."""
+    """Fields of the method's peft configuration that are not at their defaults."""
 
     @property
     def learning_rate(self) -> float:
-        """A common start for LoRA; peft states none."""
+        """The learning rate to start from: a usual value for LoRA, since peft states none."""
         return 1e-3
 
     @property
     def label(self) -> str:
-        """Its name in peft, marked as such."""
+        """The method's name in peft, with the prefix "peft:"."""
         return PREFIX + self.kind
 
     def changed(self, changes: Mapping[str, Any]) -> "Peft":
-        """With fields of peft's configuration changed, of their types."""
+        """Return a copy with some fields of peft's configuration changed.
+
+        Args:
+            changes: new values by field name of the peft configuration; they may be text.
+
+        Raises:
+            InputError: peft is not installed or has no such method; a field is unknown, or a value has a wrong type.
+        """
         return replace(self, config={**self.config, **settings.typed(self.config_type(), changes, "method")})
 
     def check(self, structure: ModelStructure) -> None:
-        """Raise InputError if peft is not there, or knows no such method or configuration, or it is one that writes."""
+        """Raise InputError if peft is missing, has no such method, or refuses or cannot undo these settings."""
         start = getattr(self.peft_config(), "init_lora_weights", True)
         if start not in STARTS:
             raise InputError(
@@ -160,10 +188,10 @@ class Peft(Method):
             )
 
     def config_type(self) -> Any:
-        """The class of its configuration in peft.
+        """Return the class of the method's configuration in peft.
 
         Raises:
-            InputError: peft is not there, or has no such method.
+            InputError: peft is not installed, or has no such method.
         """
         types = peft_types()
         if self.kind not in types:
@@ -171,10 +199,10 @@ class Peft(Method):
         return types[self.kind]
 
     def peft_config(self) -> Any:
-        """The configuration that peft takes.
+        """Return the method's configuration as an object of peft.
 
         Raises:
-            InputError: as `check`.
+            InputError: peft is not installed, has no such method, or refuses the configuration.
         """
         try:
             return self.config_type()(**self.config)
@@ -182,10 +210,10 @@ class Peft(Method):
             raise InputError(f"{self.label}: {' '.join(str(error).split())}") from error
 
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
-        """One part: peft's wrappers.
+        """Build the one part, peft's wrappers.
 
         Raises:
-            InputError: as `wrap`, or a task head is among what is wrapped.
+            InputError: as `wrap`; also if peft wraps the task head.
         """
         part = self.made(backbone)
         wrapped = [path for path in part.wrappers if any(is_inside(parameter, path) for parameter in structure.head)]
@@ -194,7 +222,7 @@ class Peft(Method):
         return {"peft": part}
 
     def made(self, backbone: nn.Module) -> PeftModules:
-        """The part, of shapes alone where those are asked for, unless it computes while made."""
+        """Make the part; on the meta device without memory for tensors, unless peft computes while it initialises."""
         if torch.get_default_device().type == "meta":
             with suppress(InputError):
                 return PeftModules(backbone, self.peft_config())
@@ -205,9 +233,9 @@ class Peft(Method):
 
 
 def peft_types() -> dict[str, Any]:
-    """The configurations of every method of peft that wraps modules, by its name in lower case.
+    """Return the configuration class of every peft method that wraps modules, by the method's name in lower case.
 
-    Its prompts and prefixes are fed to a model of peft's own instead, and are left out.
+    Methods with prompts or prefixes are left out: they need a model class of peft's own.
 
     Raises:
         InputError: peft is not installed.

@@ -1,7 +1,8 @@
 """Prompt tuning: trained vectors in front of the input's embeddings (Lester et al., arXiv:2104.08691v2).
 
-On an encoder-decoder as in Compacter (arXiv:2106.04647v2, §4.2): in front of the *encoder's* embeddings alone.
-On a decoder in front of its own; on an encoder after the first token, which its head reads.
+On an encoder-decoder the prompt stands in front of the *encoder's* embeddings only, as in Compacter
+(arXiv:2106.04647v2, §4.2). On a decoder it stands in front of the decoder's; on an encoder after the first token, whose
+position the head reads.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,16 +33,21 @@ from hyperadapters.layers import AdapterIndex, per_row, selected
 PromptInit = Literal["random", "vocabulary"]
 
 BY_TOKEN = {"token_type_ids", "global_attention_mask"}
-"""Arguments of a stack that say something of each token; zero says it of the prompt's."""
+"""Arguments of a stack with a value per token; they are extended by zeros for the prompt."""
 
 
 class Prompt(Part):
-    """Vectors before the first stack's embeddings, ahead of their dropout; masks and positions grow with them.
+    """Vectors in front of the first stack's embeddings, before their dropout; masks and positions are extended.
 
-    The hooks sit on the stacks, so they fire in training as in `generate`, which calls encoder and decoder
-    separately. The prompt takes the first positions and the text those after it: where positions are relative, as in
-    T5, the text's distances to itself stay what they were. A stack alone gives back the text's positions only, so
-    heads and labels meet what they expect; an encoder alone keeps its first token, which heads read, before the prompt.
+    The hooks are on the stacks, so they also run in `generate`, which calls encoder and decoder separately. The prompt
+    takes the first positions, and the text those after it; with relative positions, as in T5, distances between tokens
+    of the text do not change. The output of a backbone with a single stack contains the text's positions only, so that
+    heads and labels fit. An encoder's first token, which heads read, remains before the prompt.
+
+    Args:
+        structure: of the backbone.
+        vectors: initial values of the prompt; the width is that of the embeddings.
+        adapters: length of the adapter axis, one prompt per task.
     """
 
     def __init__(self, structure: ModelStructure, vectors: Float[Tensor, "prompt_length width"], adapters: int = 1):
@@ -50,18 +56,18 @@ class Prompt(Part):
         self.before = 1 if structure.stacks == ("encoder",) else 0
         self.vectors = nn.Parameter(repeated(vectors, adapters))
         self.prepended = False
-        """Whether the pass under way has the prompt in its input, and not in its cache."""
+        """Whether the prompt is in the current pass's input, and not in its cache."""
 
     def kind(self, tensor: str) -> ParameterKind:
-        """All of it is the prompt."""
+        """Return "prompt" for the vectors."""
         return "prompt"
 
     def generate(self, rows: AdapterIndex) -> list[Tensor | ByRow]:
-        """The vectors of the adapters that the rows use."""
+        """Return the vectors of the adapters that the rows use."""
         return by_rows([only(selected(self.vectors, rows.present), rows)], rows)
 
     def install(self, backbone: nn.Module, generated: Callable[[], Sequence[Tensor | ByRow]]) -> list[Handle]:
-        """A pre-hook on the first stack, and one on the stack that attends to it, or one after it if it is alone."""
+        """Register a pre-hook on every stack, and a hook after the stack if there is only one."""
         first, *others = (backbone.get_submodule(entry) for entry in self.entries)
         handles: list[Handle] = [first.register_forward_pre_hook(partial(self.prepend, generated), with_kwargs=True)]
         handles += [other.register_forward_pre_hook(self.attend, with_kwargs=True) for other in others]
@@ -76,9 +82,9 @@ class Prompt(Part):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> tuple[tuple[()], dict[str, Any]]:
-        """The hook before the first stack: token numbers become embeddings, with the prompt among them.
+        """Replace the tokens by their embeddings, with the prompt inserted (a pre-hook of the first stack).
 
-        A pass that goes on from a cache finds the prompt there.
+        A pass that continues from a cache finds the prompt in the cache.
 
         Raises:
             InputError: the cache has a fixed length, which leaves no room for the prompt.
@@ -109,12 +115,12 @@ class Prompt(Part):
     def attend(
         self, stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The hook before a later stack: its mask over the first one's output covers the prompt too."""
+        """Extend the mask over the first stack's output by the prompt (a pre-hook of the later stack)."""
         mask = extended(kwargs.get("encoder_attention_mask"), self.vectors.shape[1])
         return args, {**kwargs, "encoder_attention_mask": mask}
 
     def cut(self, stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        """The hook after a stack alone: the prompt's own positions are left out."""
+        """Remove the prompt's positions from the output (a hook after the only stack)."""
         if self.prepended:
             states, after = output.last_hidden_state, self.before + self.vectors.shape[1]
             output.last_hidden_state = torch.cat([states[:, : self.before], states[:, after:]], dim=1)
@@ -122,62 +128,65 @@ class Prompt(Part):
 
 
 def per_batch(vectors: Tensor | ByRow, batch: int) -> Float[Tensor, "batch prompt_length width"]:
-    """The prompt of every row."""
+    """Return the prompt of every row."""
     if isinstance(vectors, ByRow):
         return per_row(vectors.tensor, vectors.rows, batch)
     return vectors.expand(batch, -1, -1)
 
 
 def extended(mask: Int[Tensor, "batch seq"] | None, length: int) -> Int[Tensor, "batch prompt_length+seq"] | None:
-    """A mask with ones for the prompt in front; none stays none, as nothing is masked then.
+    """Return a mask with ones for the prompt in front; None, which masks nothing, remains None.
 
     Raises:
-        InputError: it says more than which tokens there are.
+        InputError: the mask is not of shape (rows, tokens).
     """
     if mask is None:
         return None
     if not isinstance(mask, Tensor) or mask.dim() != 2:
-        raise InputError("a prompt needs an attention mask of rows and tokens, or none.")
+        raise InputError("a prompt needs an attention mask of shape (rows, tokens), or none.")
     return torch.cat([mask.new_ones(len(mask), length), mask], dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptTuning(Method):
-    """Trained vectors before the first stack's embeddings, and nothing else (arXiv:2104.08691v2)."""
+    """Prompt tuning: only vectors in front of the input's embeddings train (arXiv:2104.08691v2).
+
+    On an encoder-decoder as in Compacter (arXiv:2106.04647v2, §4.2), in front of the encoder's embeddings only.
+    """
 
     many_tasks: ClassVar[bool] = True
 
     prompt_length: int = 100
-    """Number of vectors."""
+    """Number of vectors, which is the number of positions that the prompt takes."""
     start: PromptInit = "random"
-    """`random`: U(−0.5, 0.5); `vocabulary`: the first rows of the pretrained embeddings."""
+    """Initial values. `random`: U(−0.5, 0.5); `vocabulary`: the first rows of the pretrained embeddings."""
 
     @property
     def learning_rate(self) -> float:
-        """Compacter's choices for prompt tuning -R and -T."""
+        """The learning rate to start from: Compacter's choices for Prompt Tuning-R and -T."""
         return 3e-2 if self.start == "random" else 3e-1
 
     @property
     def separable(self) -> bool:
-        """Every task has all of it for itself."""
+        """Whether tasks share no tensor: they share none."""
         return True
 
     @property
     def extra_tokens(self) -> int:
-        """The prompt's."""
+        """The number of positions that the prompt takes."""
         return self.prompt_length
 
     def check(self, structure: ModelStructure) -> None:
-        """Raise InputError for a prompt of no vectors."""
+        """Raise InputError for a prompt without vectors."""
         if self.prompt_length < 1:
             raise InputError(f"PromptTuning(prompt_length={self.prompt_length}): a prompt has 1 vector or more.")
 
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
-        """One part: the prompt.
+        """Build the prompt.
 
         Raises:
-            InputError: the backbone embeds no tokens, or its vocabulary or its positions are fewer than the prompt
-                takes.
+            InputError: the backbone does not embed tokens, or the prompt is longer than its vocabulary or positions
+                allow.
         """
         positions = positions_of(backbone)
         if positions is not None and self.prompt_length >= positions:
@@ -186,11 +195,18 @@ class PromptTuning(Method):
                 "the text's included. Use a shorter prompt."
             )
         if not hasattr(backbone.get_submodule(next(iter(structure.entries.values()))), "get_input_embeddings"):
-            raise InputError(f"PromptTuning: the first stack of {type(backbone).__name__} embeds nothing by itself.")
+            raise InputError(
+                f"PromptTuning: the first stack of {type(backbone).__name__} does not embed its own tokens. Use "
+                "another method."
+            )
         return {"prompt": Prompt(structure, self.first_vectors(backbone), tasks)}
 
     def first_vectors(self, backbone: nn.Module) -> Float[Tensor, "prompt_length width"]:
-        """What the prompt starts from, as wide as the embeddings."""
+        """Return the initial values of the prompt, as wide as the embeddings.
+
+        Raises:
+            InputError: the backbone does not embed tokens, or the prompt is longer than the vocabulary.
+        """
         table = backbone.get_input_embeddings()  # type: ignore[operator]
         if not isinstance(table, nn.Embedding):
             raise InputError(f"PromptTuning: {type(backbone).__name__} embeds no tokens. Use another method.")

@@ -1,6 +1,7 @@
-"""Methods by name: attaching one, and counting what it trains.
+"""Methods by name: attaching one to a backbone, and counting the parameters that it trains.
 
-Every other module of this package that defines `PRESETS` adds its methods; the directory is the index.
+Every module of this package may define `PRESETS`, a dictionary of methods by name; all of them are collected here, so a
+new method needs no registration.
 """
 
 import importlib
@@ -26,16 +27,20 @@ _MODULES = [
 METHODS: dict[str, Method] = {
     name: method for module in _MODULES for name, method in getattr(module, "PRESETS", {}).items()
 }
-"""Every method by the name that papers and the command line use."""
+"""Every preset by its name, as in the papers and on the command line."""
 
 METHOD_TYPES: dict[str, type[Method]] = {kind.__name__: kind for kind in (Peft, *map(type, METHODS.values()))}
 
 
 def method_named(name: str, changes: Mapping[str, Any] | None = None) -> Method:
-    """A method by name, with some of its fields changed; `peft:lora` is LoRA of the peft library.
+    """Return a method by name, with some of its fields changed.
+
+    Args:
+        name: of a preset, such as "compacter++", or of a method of the peft library, such as "peft:lora".
+        changes: new values by field name; they may be text, as given on the command line.
 
     Raises:
-        InputError: there is no such method or field; names the nearest.
+        InputError: there is no such method or field (the error suggests the nearest name), or a value has a wrong type.
     """
     if name.startswith(PREFIX):
         return Peft(kind=name.removeprefix(PREFIX)).changed(changes or {})
@@ -45,10 +50,10 @@ def method_named(name: str, changes: Mapping[str, Any] | None = None) -> Method:
 
 
 def method_from_json(values: Mapping[str, Any]) -> Method:
-    """The method that `method.method_to_json` wrote.
+    """Return the method that `method_to_json` wrote.
 
     Raises:
-        InputError: unknown type, or fields missing, unknown or of a wrong type.
+        InputError: the type is unknown, or fields are missing, unknown or of a wrong type.
     """
     kind = str(values.get("type"))
     if kind not in METHOD_TYPES:
@@ -70,25 +75,25 @@ def attach(
     """Attach a method to a backbone and put it in use.
 
     Args:
-        backbone: a pretrained transformer; its parameters are frozen here if they are not.
-        method: one of the method dataclasses, or the name of a preset, such as "compacter++" or "peft:lora".
-        name: the Delta's name, a Python identifier or words joined by `-`, unique on this backbone.
-        outputs: on a backbone with a classification head, how many logits the Delta's own head has: one for each
-            class, or 1 for a number. Without it, the Delta's head starts as a copy of the backbone's.
-        layout: the sites named by hand, for a backbone whose structure does not tell them.
-        tasks: names of the tasks that the Delta shall hold, one adapter each, where there are several; `Delta.rows`
-            then says which of them the rows of a batch use.
-        precision: the type in which the Delta's own tensors are held, trained and saved, whatever the backbone's. It
-            computes in the backbone's.
-        seed: draw the Delta's tensors from a generator with this seed, and leave torch's global one as it was; None:
-            from the global one, as `torch.nn` does.
+        backbone: a pretrained model of the transformers library. Its own parameters are frozen.
+        method: a method, such as `ha.Compacter(n=4)`, or the name of a preset, such as "compacter++" or "peft:lora".
+        name: the Delta's name, without dots, unique on this backbone.
+        outputs: number of logits of the Delta's own head, for a backbone with a classification head: one per class, or
+            1 for regression. None: the Delta's head starts as a copy of the backbone's.
+        layout: names the adapter sites by hand, for a backbone in whose modules they are not found.
+        tasks: names of the tasks if the Delta holds several, with one adapter each. `Delta.rows` then says which task
+            each row of a batch belongs to.
+        precision: the dtype in which the Delta's own tensors are stored, trained and saved: "fp32", "bf16" or "fp16".
+            Computation takes place in the backbone's dtype.
+        seed: draw the Delta's initial values from a generator with this seed, and leave torch's global generator
+            unchanged. None: draw them from the global generator, as `torch.nn` does.
 
     Returns:
-        The Delta, freshly initialised, in use.
+        The Delta, freshly initialised and in use.
 
     Raises:
-        InputError: the method does not fit the backbone, there is no preset of this name, the name is taken, or the
-            method holds one task alone; nothing has changed then.
+        InputError: there is no preset of this name, the method does not fit the backbone, the Delta's name is taken, or
+            the method cannot hold several tasks. The backbone is unchanged then.
     """
     chosen = method_named(method) if isinstance(method, str) else method
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
@@ -98,19 +103,19 @@ def attach(
 
 
 def count_parameters(counted: Delta | Method | str, *, backbone: str = "", tasks: int = 1) -> ParameterCount:
-    """Count what a Delta trains, or what a method would train on a backbone.
+    """Count the parameters that a Delta trains, or that a method would train on a backbone.
 
-    The count of a method is exact and comes from the backbone's configuration alone, so it is as fast for 11 B as for
-    60 M parameters.
+    The count of a method is exact. It needs the backbone's configuration only, not its weights, so it is as fast for
+    11 billion parameters as for 60 million.
 
     Args:
-        counted: a Delta, a method, or a method's name such as "compacter++".
-        backbone: of a method, the backbone's name or folder, as for `load_backbone`.
-        tasks: of a method, how many tasks one Delta of it holds.
+        counted: a Delta, a method, or a preset's name such as "compacter++".
+        backbone: the name or folder of the backbone, as for `load_backbone`; for a method only.
+        tasks: the number of tasks that one Delta holds; for a method only.
 
     Raises:
-        InputError: a method is given without a backbone or a Delta with one, or there is no such method or backbone, or
-            the method does not fit it.
+        InputError: a method is given without a backbone, or a Delta with one; there is no such method or backbone; or
+            the method does not fit the backbone.
     """
     from hyperadapters.backbones import meta_backbone  # noqa: PLC0415 (transformers, which is slow to import)
 

@@ -1,4 +1,7 @@
-"""Intrinsic-SAID: the whole backbone moves inside a random subspace of a few thousand dimensions."""
+"""Intrinsic-SAID: training the whole backbone inside a random subspace of a few thousand dimensions.
+
+Aghajanyan et al., arXiv:2012.13255v1, §3; compared with in Compacter, arXiv:2106.04647v2, §4.2.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,10 +18,16 @@ from hyperadapters.layers import AdapterIndex, fastfood_multiply, projection_key
 
 
 class MovedTensors:
-    """The backbone's tensors of one pass, θᵢ⁰ + Pᵢ(λᵢ θ), each made when it is first used.
+    """The backbone's tensors for one pass, θᵢ⁰ + Pᵢ(λᵢ θ), each computed when it is first used.
 
-    Autograd runs its latest nodes first. Made this late, the node of a tensor stands right before the operation that
-    uses it: the tensor's gradient is projected, and its memory free, before the layer below has its own.
+    The backward pass runs the nodes that were made last first. A tensor that is computed this late has its node right
+    before the operation that uses it: its gradient is projected, and the memory freed, before the gradients of the
+    layer below are computed.
+
+    Args:
+        steps: λᵢ θ for each tensor i.
+        users: for each tensor, the modules that hold it and its attribute there.
+        keys: the key of each tensor's projection.
     """
 
     def __init__(
@@ -40,9 +49,16 @@ class MovedTensors:
 
 
 class Subspace(Part):
-    """One vector that moves every tensor of the backbone: θ, all zeros at first, then a λ for each tensor, all ones.
+    """The trained vector of Intrinsic-SAID: θ, then a λ for each of the backbone's tensors.
 
-    The projections are never stored: they follow from `seed` (`layers/fastfood.py`).
+    θ starts at 0 and λ at 1. The projections are not stored: they are computed from `seed` (`layers/fastfood.py`).
+
+    Args:
+        backbone: the model.
+        structure: of the backbone.
+        intrinsic_dim: length of the vector.
+        seed: of the projections.
+        adapters: length of the adapter axis.
     """
 
     def __init__(
@@ -57,19 +73,19 @@ class Subspace(Part):
         self.vector = nn.Parameter(start)
 
     def kind(self, tensor: str) -> ParameterKind:
-        """All of it is the adapter."""
+        """Return "adapter" for the vector."""
         return "adapter"
 
     def generate(self, rows: AdapterIndex) -> MovedTensors:
-        """The first adapter's tensors, not yet made."""
+        """Return the backbone's moved tensors, which are computed when they are first used."""
         theta, scales = self.vector[0].tensor_split([-len(self.users)])
         return MovedTensors((scales[:, None] * theta).unbind(0), self.users, self.keys)
 
     def install(self, backbone: nn.Module, generated: Callable[[], MovedTensors]) -> list[Handle]:
-        """Hooks around every module that has parameters of its own.
+        """Shadow the parameters of every module.
 
-        A stack's tables of embeddings are also moved while the module around them runs, which may read them as they
-        are (DeBERTa does).
+        Embedding tables are also shadowed while the module around them runs, because it may read the table without
+        calling the embedding (DeBERTa does).
         """
         entries = [backbone.get_submodule(path) for path in self.entries]
         around = {child: module for entry in entries for module in entry.modules() for child in module.children()}
@@ -86,27 +102,29 @@ class Subspace(Part):
 class IntrinsicSAID(Method):
     """Structure-aware intrinsic dimension: θᵢ = θᵢ⁰ + λᵢ·Pᵢ θ for every tensor i (arXiv:2012.13255v1, §3).
 
-    As Compacter compares with it (arXiv:2106.04647v2, §4.2): embeddings and norms move too, a tied tensor once.
+    As in Compacter's comparison (arXiv:2106.04647v2, §4.2), embeddings and norms change too, and a tied tensor counts
+    once. Pᵢ is a Fastfood projection.
     """
 
     learning_rate: ClassVar[float] = 3e-2
 
     intrinsic_dim: int = 20_000
-    """Trained numbers d': θ, and a λ for each of the backbone's tensors."""
+    """The number d' of trained parameters: θ, and a λ for each of the backbone's tensors."""
     seed: int = 0
-    """Of the random projections, which are made anew wherever they are needed."""
+    """Seed of the random projections, which are computed whenever they are needed."""
 
     def check(self, structure: ModelStructure) -> None:
-        """Raise InputError if no number is left for θ, or the backbone is quantised."""
+        """Raise InputError if no parameter is left for θ, or the backbone is quantised or offloaded."""
         check_writable(self, structure)
         if self.intrinsic_dim <= structure.tensors:
             raise InputError(
                 f"IntrinsicSAID(intrinsic_dim={self.intrinsic_dim}): the backbone has {structure.tensors} tensors, "
-                f"each of which takes a number as its scale. Use {structure.tensors + 1} or more; 20000 is the paper's."
+                f"each of which takes one parameter as its scale λ. Use {structure.tensors + 1} or more; the paper "
+                "uses 20000."
             )
 
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
-        """One part: the subspace."""
+        """Build the one part, the vector in the subspace."""
         return {"subspace": Subspace(backbone, structure, self.intrinsic_dim, self.seed)}
 
 

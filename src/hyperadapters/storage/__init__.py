@@ -1,6 +1,6 @@
-"""Saved adapters: reading them, and checking them against a backbone before anything is touched.
+"""Saved adapters: reading them, and checking them against a backbone before anything is changed.
 
-Read `loading`. Writing is `Delta.save`. May import the packages above, `methods` included.
+Read `loading`; writing is `Delta.save`. May import `_utils`, `layers`, `backbones`, `delta` and `methods`.
 """
 
 import lazy_loader

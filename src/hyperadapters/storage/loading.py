@@ -1,4 +1,4 @@
-"""Deltas from disk, checked against the backbone before anything is touched."""
+"""Loading saved Deltas. Everything is checked against the backbone before anything is changed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,20 +24,28 @@ if TYPE_CHECKING:
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
-    """The `adapter_config.json` of a saved adapter.
+    """Read and check the `adapter_config.json` of a saved adapter.
+
+    Args:
+        folder: of the adapter.
 
     Raises:
-        InputError: there is none, it is damaged, or a newer version wrote it.
+        InputError: there is no such file, it is damaged, or a newer version wrote it.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"there is no adapter at {folder}: no such folder.")
     if not (folder / CONFIG).is_file():
-        raise InputError(f"there is no adapter at {folder}: it has no {CONFIG}. Name the folder that `train` wrote.")
+        raise InputError(
+            f"there is no adapter at {folder}: it has no {CONFIG}. Give the folder that `hyperadapters train` wrote."
+        )
     config = files.read_json(folder / CONFIG)
     written = config.get("format")
     if not isinstance(written, int):
-        raise InputError(f"{folder / CONFIG} does not say its format: it is not an adapter of hyperadapters.")
+        raise InputError(
+            f"{folder / CONFIG} does not say its format, so it is not an adapter of hyperadapters. Give the folder "
+            "that `Delta.save` or `hyperadapters train` wrote."
+        )
     if written > FORMAT:
         raise InputError(
             f"{folder / CONFIG} has format {written}; this version reads up to {FORMAT}. "
@@ -51,12 +59,14 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         bad = [*wrong_types(config["backbone"]), *([] if held_in(config) else ["precision"])]
         bad += [] if isinstance(config["method"].get("type"), str) else ["method.type"]
     if bad:
-        raise InputError(f"{folder / CONFIG} is damaged: {', '.join(bad)} missing or of a wrong type.")
+        raise InputError(
+            f"{folder / CONFIG} is damaged: {', '.join(bad)} missing or of a wrong type. Use an intact copy."
+        )
     return config
 
 
 def wrong_types(backbone: dict[str, Any]) -> list[str]:
-    """What of a config's part about the backbone is missing or of a wrong type."""
+    """Return the keys of a config's entry on the backbone that are missing or of a wrong type."""
     wanted = {"name": str, "architecture": dict, "weights": str}
     optional = {"layout": dict | None, "outputs": int | None}
     bad = [key for key, kind in wanted.items() if not isinstance(backbone.get(key), kind)]
@@ -66,7 +76,7 @@ def wrong_types(backbone: dict[str, Any]) -> list[str]:
 
 
 def held_in(config: dict[str, Any]) -> bool:
-    """Return whether a config says a known type that tensors are held in."""
+    """Return whether a config states a known precision."""
     precision = config.get("precision")
     return isinstance(precision, str) and precision in DTYPES
 
@@ -74,11 +84,11 @@ def held_in(config: dict[str, Any]) -> bool:
 def backbone_of(
     config: Mapping[str, Any], other: str | None = None, device: str | torch.device | None = None
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """The backbone that a saved adapter was trained on, in the type it was held in then, and its tokenizer.
+    """Load the backbone that a saved adapter was trained on, in the precision that it had then, and its tokenizer.
 
     Args:
-        config: as `read_config` gives it.
-        other: another place to load the same backbone from than the one named there.
+        config: as `read_config` returns it.
+        other: another location of the same backbone than the one in `config`.
         device: where to put it; None: on the accelerator if there is one.
 
     Raises:
@@ -86,9 +96,9 @@ def backbone_of(
     """
     from hyperadapters.backbones import default_device, load_backbone  # noqa: PLC0415 (they import transformers)
 
-    named = config["backbone"]
+    entry = config["backbone"]
     where = default_device() if device is None else device
-    return load_backbone(other or named["name"], precision=named["precision"], device=where)
+    return load_backbone(other or entry["name"], precision=entry["precision"], device=where)
 
 
 def load(
@@ -101,14 +111,18 @@ def load(
     """Load a saved Delta onto a backbone and put it in use.
 
     Args:
-        folder: what `Delta.save` or `hyperadapters train` wrote.
-        backbone: where to attach it; without one, the backbone named in the file is loaded.
-        name: attach it under another name than the saved one.
-        precision: hold it in another type than the saved one.
+        folder: the folder that `Delta.save` or `hyperadapters train` wrote.
+        backbone: the model to attach it to; None: the backbone named in the file is loaded, on the CPU.
+        name: the Delta's name on this backbone; None: the saved name.
+        precision: the dtype in which to store its tensors; None: the saved one.
+
+    Returns:
+        The Delta; its `backbone` is the model.
 
     Raises:
-        InputError: it was trained on another backbone (says what differs), or its files are damaged, truncated,
-            of a newer version or of other shapes (every bad tensor at once). The backbone is unchanged then.
+        InputError: the adapter was trained on another backbone (the error says what differs), its files are damaged or
+            of a newer version, or its tensors have wrong shapes (the error lists every one). The backbone is unchanged
+            then.
     """
     folder = Path(folder)
     config = read_config(folder)
@@ -127,9 +141,9 @@ def load(
         check_backbone(config, folder, draft.fingerprint())
     files.check_tensors(folder / TENSORS, draft.tensors())
     saved: StorageDtype = "fp32" if draft.trains_in_place else config["precision"]
-    held = precision or saved
+    dtype = precision or saved
     with torch.random.fork_rng(devices=[]):
-        delta = attach(backbone, method, name, outputs=outputs, layout=structure.layout, tasks=tasks, precision=held)
+        delta = attach(backbone, method, name, outputs=outputs, layout=structure.layout, tasks=tasks, precision=dtype)
     files.read_into(folder / TENSORS, delta.tensors())
     described = delta.describe()
     delta.about = {key: value for key, value in config.items() if key not in described}
@@ -137,13 +151,19 @@ def load(
 
 
 def check_backbone(config: dict[str, Any], folder: Path, found: Fingerprint) -> None:
-    """Raise InputError, saying what differs, unless an adapter was trained on the backbone with this fingerprint."""
+    """Raise InputError unless an adapter was trained on the backbone with this fingerprint.
+
+    Args:
+        config: of the adapter, as `read_config` returns it.
+        folder: of the adapter, for the error.
+        found: the fingerprint of the backbone at hand.
+    """
     trained_on = Fingerprint(config["backbone"]["architecture"], config["backbone"]["weights"])
     differences = trained_on.differences(found)
     if differences:
         raise InputError(
             f"the adapter at {folder} was trained on another backbone ({config['backbone']['name']}): "
-            f"{'; '.join(differences)}. Load it on the one it was trained on."
+            f"{'; '.join(differences)}. Load it on the backbone that it was trained on."
         )
 
 
@@ -157,36 +177,42 @@ def outline(
     tasks: tuple[str, ...] = (),
     slots: int = 0,
 ) -> Delta:
-    """Return the Delta in shape alone: no memory is taken for what a damaged file may ask for.
+    """Make a Delta of shapes only, on the meta device, so that sizes in a damaged file take no memory.
 
     Args:
-        backbone: what it is for; nothing is attached.
-        method: as the file has it.
+        backbone: the model that it is for; nothing is attached.
+        method: as the file states it.
         name: the Delta's name.
-        folder: where the file lies, for errors.
-        structure: the backbone's structure.
-        outputs: of the Delta's own head, or None.
+        folder: of the adapter, for errors.
+        structure: of the backbone.
+        outputs: number of logits of the Delta's own head, or None.
         tasks: names on the adapter axis.
-        slots: places on the adapter axis of a pool, which has no tasks by name.
+        slots: length of the adapter axis of a pool, which has no names there.
 
     Raises:
-        InputError: the method does not fit the backbone, or asks for impossible sizes.
+        InputError: the method does not fit the backbone, or its sizes are impossible.
     """
     method.check(structure)
     try:
         with torch.device("meta"):
             parts = build_parts(backbone, method, structure, outputs, slots or len(tasks))
     except (RuntimeError, OverflowError, TypeError) as error:
-        raise InputError(f"{folder / CONFIG} asks for impossible sizes: {method}.") from error
+        raise InputError(f"{folder / CONFIG} asks for impossible sizes: {method}. Use an intact copy.") from error
     return Delta(backbone, method, name, structure, parts, tasks, slots)
 
 
 EMBEDDINGS = "adapters.tasks"
-"""The tensor of a hypernetwork's adapter that has a row for each task."""
+"""The saved tensor that holds a hypernetwork's task embeddings, one row per task."""
 
 
 def task_embeddings(folder: str | Path) -> dict[str, Tensor]:
-    """The embedding of each task of a saved HyperFormer, by the task's name; empty where there is none.
+    """Return the trained embedding of each task of a saved HyperFormer, by the task's name.
+
+    Args:
+        folder: of the adapter.
+
+    Returns:
+        Tensors of shape (width,); empty if there is no adapter in the folder or it has no task embeddings.
 
     Raises:
         InputError: the adapter's files are damaged.
@@ -200,5 +226,8 @@ def task_embeddings(folder: str | Path) -> dict[str, Tensor]:
     with files.open_tensors(folder / TENSORS) as file:
         rows = file.get_tensor(EMBEDDINGS) if EMBEDDINGS in set(file.keys()) else torch.empty(0)
     if len(rows) != len(config["tasks"]):
-        raise InputError(f"{folder / TENSORS} is damaged: {len(rows)} embeddings of {len(config['tasks'])} tasks.")
+        raise InputError(
+            f"{folder / TENSORS} is damaged: {len(rows)} embeddings for {len(config['tasks'])} tasks. Use an intact "
+            "copy."
+        )
     return dict(zip(config["tasks"], rows, strict=True))
