@@ -132,8 +132,10 @@ def test_no_file_names_a_layer_of_any_family():
 def test_the_public_names_are_these():
     assert sorted(hyperadapters.__all__) == [
         "Adapter",
+        "AdapterMatrices",
         "AdaptersMultiTask",
         "BitFit",
+        "Choice",
         "Compacter",
         "Cost",
         "Data",
@@ -167,12 +169,15 @@ def test_the_public_names_are_these():
         "PromptTuning",
         "Result",
         "Scores",
+        "SiteMethod",
+        "SweepResult",
         "TASKS",
         "Text",
         "Training",
         "WarmStart",
         "attach",
         "attached",
+        "count_parameters",
         "count_parameters",
         "evaluate",
         "fit",
@@ -181,12 +186,15 @@ def test_the_public_names_are_these():
         "load_backbone",
         "load_data",
         "load_predictor",
+        "local_executor",
         "measure",
         "method_named",
         "own_task",
         "run",
+        "select",
         "set_fast_dropout",
         "start_from",
+        "sweep",
     ]
     for name in hyperadapters.__all__:
         assert getattr(hyperadapters, name).__doc__ or name in ("METHODS", "TASKS")

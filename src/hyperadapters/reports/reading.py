@@ -14,7 +14,7 @@ from hyperadapters.runs import RESULT, Result, read_result, result_from_json
 from hyperadapters.sweeps import distinguish_tasks
 
 
-def read_results(place: Path) -> tuple[dict[Path, Result], list[str]]:
+def read_results(place: str | Path) -> tuple[dict[Path, Result], list[str]]:
     """Read every `result.json` below a folder, or every line of a JSON Lines file of results.
 
     Args:
@@ -27,6 +27,7 @@ def read_results(place: Path) -> tuple[dict[Path, Result], list[str]]:
     Raises:
         InputError: no such folder or file, or no result in it can be read.
     """
+    place = Path(place)
     if not place.is_dir() and place.suffix != ".jsonl":
         raise InputError(
             f"{place} is no folder. Name one with runs, such as the --output of a sweep, or a .jsonl file."

@@ -6,12 +6,12 @@ import pty
 
 import pytest
 from command_line import works
-from results import result
 from rich.console import Console
 
 from hyperadapters import METHODS, TASKS
 from hyperadapters.cli.base import show
 from hyperadapters.cli.tables import COSTS, comparison_table, natural_width
+from results import result
 
 LONG = "hyper-compacter (bottleneck = 96)"
 
