@@ -46,7 +46,7 @@ from .serving.pool import Pool as Pool
 from .serving.predictor import Predictor as Predictor
 from .serving.predictor import load_predictor as load_predictor
 from .storage.loading import load as load
-from .sweeps.executors import local_executor as local_executor
+from .sweeps.processes import local_executor as local_executor
 from .sweeps.ray_cluster import ray_executor as ray_executor
 from .sweeps.selection import Choice as Choice
 from .sweeps.selection import select as select

@@ -9,8 +9,8 @@ from command_line import works
 from rich.console import Console
 
 from hyperadapters import METHODS, TASKS
-from hyperadapters.cli.base import show
-from hyperadapters.cli.tables import COSTS, comparison_table, natural_width
+from hyperadapters.cli.base import _show
+from hyperadapters.cli.tables import _COSTS, _comparison_table, _natural_width
 from results import result
 
 LONG = "hyper-compacter (bottleneck = 96)"
@@ -21,12 +21,12 @@ def compared():
     metrics = {"mrpc.accuracy": 88.0, "mrpc.f1": 90.0, "rte.accuracy": 70.0}
     found = [result(method, "glue/mrpc,glue/rte", metrics) for method in ("hyperformer++", "hyper-compacter")]
     found[1].__dict__["method"] = LONG
-    return comparison_table(found)
+    return _comparison_table(found)
 
 
 def drawn(table):
     """The lines of a table at its own width."""
-    console = Console(width=natural_width(table))
+    console = Console(width=_natural_width(table))
     with console.capture() as capture:
         console.print(table)
     return [line.rstrip() for line in capture.get().splitlines()]
@@ -40,7 +40,7 @@ def test_a_comparison_fits_and_never_shortens_a_method(width):
     assert not any("…" in line for line in lines)
     if width >= 60:
         assert max(map(len, lines)) <= width
-    order = [name for name in COSTS if name in compared().columns]
+    order = [name for name in _COSTS if name in compared().columns]
     assert left_out[: len(order)] == order[: len(left_out)]
 
 
@@ -53,7 +53,7 @@ def test_what_has_room_is_all_there():
 def test_scores_outlast_costs():
     _, left_out = compared().fitted(100)
     assert left_out
-    assert set(left_out) <= set(COSTS)
+    assert set(left_out) <= set(_COSTS)
 
 
 @pytest.mark.parametrize(("words", "names"), [(("methods",), METHODS), (("tasks",), TASKS)], ids=["methods", "tasks"])
@@ -69,7 +69,7 @@ def test_a_terminal_of_80_columns_gets_no_more_and_is_told_what_is_left_out(monk
     monkeypatch.setenv("TERM", "dumb")  # no colours: their codes would count as columns
     ours, theirs = pty.openpty()
     with open(theirs, "w", encoding="utf-8") as terminal, contextlib.redirect_stdout(terminal):
-        show({}, False, compared())
+        _show({}, False, compared())
         terminal.flush()
         shown = os.read(ours, 65536).decode()
     os.close(ours)

@@ -15,7 +15,7 @@ from hyperadapters.delta.delta import TENSORS
 from hyperadapters.runs.result import RESULT, read_result
 from hyperadapters.runs.running import EXPERIMENT, run
 from hyperadapters.sweeps.keys import experiment_key
-from hyperadapters.sweeps.packed_runs import run_together
+from hyperadapters.sweeps.packed_runs import _run_together
 from hyperadapters.sweeps.sweeping import sweep
 from hyperadapters.training.checkpoint import CHECKPOINT
 
@@ -26,7 +26,7 @@ def test_results_are_those_of_single_runs(tmp_path):
     changes = [{}, {"lr": 1e-2}, {"seed": 4}]
     runs = [replace(base, training=replace(base.training, **change)) for change in changes]
     places = {tmp_path / f"together-{number}": run for number, run in enumerate(runs)}
-    assert not run_together(places)
+    assert not _run_together(places)
     for place, one in places.items():
         found, expected = asdict(read_result(place)), asdict(run(one, tmp_path / f"alone-{place.name}", quiet=True))
         assert found.pop("together") == 3

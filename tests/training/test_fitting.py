@@ -7,7 +7,7 @@ from families import FAMILIES
 from toy_tasks import BINARY, toy
 
 from hyperadapters import METHODS, InputError, Training, attach, fit, method_named
-from hyperadapters.tasks.targets import FreeText
+from hyperadapters.tasks.targets import _FreeText
 from hyperadapters.tasks.task_format import TaskFormat
 from hyperadapters.training.data import Text
 from hyperadapters.training.encodings import ENCODINGS
@@ -20,7 +20,7 @@ def test_an_encoder_generates_no_text_and_takes_no_free_text():
     with pytest.raises(InputError, match="an encoder generates no text"):
         ENCODINGS["encoder"].mode(BINARY, "generate")
     with pytest.raises(InputError, match="an encoder answers with classes or numbers"):
-        ENCODINGS["encoder"].outputs(TaskFormat("free", ("x",), FreeText()))
+        ENCODINGS["encoder"].outputs(TaskFormat("free", ("x",), _FreeText()))
 
 
 def test_data_for_another_kind_or_size_of_head_is_refused(tiny):
