@@ -29,7 +29,11 @@ class ParameterCount:
 
 
 def count_delta(delta: "Delta") -> ParameterCount:
-    """Count the parameters that a Delta trains, and the bytes of its saved tensors."""
+    """Count the parameters that a Delta trains, and the bytes of its saved tensors.
+
+    Args:
+        delta: a Delta, in use or at rest.
+    """
     totals: dict[str, int] = dict.fromkeys(PARAMETER_KINDS, 0)
     for name, tensor in delta.trained().items():
         owner, _, key = name.partition(".")
