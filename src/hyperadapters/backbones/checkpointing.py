@@ -6,7 +6,11 @@ from hyperadapters._utils import InputError
 
 
 def check_checkpointing(backbone: Any) -> None:
-    """Raise InputError if transformers has no gradient checkpointing for this architecture."""
+    """Raise InputError if transformers has no gradient checkpointing for this architecture.
+
+    Args:
+        backbone: a model of the transformers library.
+    """
     if not backbone.supports_gradient_checkpointing:
         name = type(backbone).__name__
         raise InputError(f"{name} has no gradient checkpointing: leave out training.gradient_checkpointing.")

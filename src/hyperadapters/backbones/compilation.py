@@ -30,6 +30,9 @@ def bucket(length: int) -> int:
     """Return the bucket for a length in tokens: the smallest of 16, 24, 32, 48, 64, 96, 128, … that is not below it.
 
     A bucket is at most 1.5 times the length, for lengths of 16 and more.
+
+    Args:
+        length: number of tokens.
     """
     size = _SHORTEST
     while size < length:

@@ -19,6 +19,9 @@ DTYPES: dict[StorageDtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.
 def torch_dtype(precision: StorageDtype) -> torch.dtype:
     """Return torch's dtype of this name.
 
+    Args:
+        precision: "fp32", "bf16" or "fp16".
+
     Raises:
         InputError: the name is unknown.
     """
@@ -28,6 +31,10 @@ def torch_dtype(precision: StorageDtype) -> torch.dtype:
 
 
 def precision_of(backbone: nn.Module) -> StorageDtype:
-    """Return the dtype that a backbone's weights are stored in; "fp32" for a dtype without a name here."""
+    """Return the dtype that a backbone's weights are stored in; "fp32" for a dtype without a name here.
+
+    Args:
+        backbone: any module.
+    """
     own = next((tensor.dtype for tensor in backbone.parameters() if tensor.is_floating_point()), torch.float32)
     return next((name for name, dtype in DTYPES.items() if dtype == own), "fp32")

@@ -72,6 +72,9 @@ def disable_bnb_cpu_packing(backbone: nn.Module) -> None:
     On a CPU with bfloat16 instructions, bitsandbytes repacks these weights in a pass without gradients, for a matrix
     product that has no backward pass. Later training would lose its gradients, and the fingerprint would differ.
     Reading the module's state dict makes bitsandbytes restore the original layout.
+
+    Args:
+        backbone: a model; one without 4-bit weights is not changed.
     """
     for module in backbone.modules():
         if getattr(module, "support_avx512bf16_for_cpu", False):

@@ -16,6 +16,9 @@ def kind_of(config: Any) -> BackboneKind:
 
     A family that is pretrained by masked language modelling counts as an encoder, even if transformers can also
     configure it as a decoder; a configuration with `is_decoder` set counts as a decoder.
+
+    Args:
+        config: a configuration of the transformers library.
     """
     if getattr(config, "is_encoder_decoder", False):
         return "encoder-decoder"

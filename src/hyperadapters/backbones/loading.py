@@ -68,6 +68,10 @@ _LOADERS: dict[BackboneKind, Any] = {
 def loader_of(name: str, config: PretrainedConfig) -> Any:
     """Return the class of transformers that loads a backbone.
 
+    Args:
+        name: of the backbone, for the error.
+        config: its configuration.
+
     Raises:
         InputError: it is no model of text.
     """
@@ -132,7 +136,11 @@ def load_backbone(
 
 
 def prepare_backbone(backbone: PreTrainedModel) -> PreTrainedModel:
-    """Freeze a backbone, set evaluation mode, and apply the optimisations that `load_backbone` promises."""
+    """Freeze a backbone, set evaluation mode, and apply the optimisations that `load_backbone` promises.
+
+    Args:
+        backbone: a model of the transformers library; it is changed in place and returned.
+    """
     backbone.requires_grad_(False)
     backbone.eval()
     set_fast_dropout(backbone, True)

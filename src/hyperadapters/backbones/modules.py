@@ -13,14 +13,23 @@ CONTAINER = "hyperadapters"
 
 
 def own_modules(backbone: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the backbone's own modules with their paths, without those of attached Deltas."""
+    """Yield the backbone's own modules with their paths, without those of attached Deltas.
+
+    Args:
+        backbone: a model of the transformers library.
+    """
     for path, module in backbone.named_modules():
         if not is_inside(path, CONTAINER):
             yield path, module
 
 
 def is_inside(path: str, root: str) -> bool:
-    """Return whether a path is `root` or lies below it; every path lies below the empty root."""
+    """Return whether a path is `root` or lies below it; every path lies below the empty root.
+
+    Args:
+        path: of a module or parameter.
+        root: path of a module; empty for the whole model.
+    """
     return not root or path == root or path.startswith(f"{root}.")
 
 
@@ -52,6 +61,9 @@ def out_width(module: nn.Module) -> int | None:
 
     The output projection of `torch.nn.MultiheadAttention` does not count as a linear layer: it is never called, so a
     hook on it would not run; only its weight is read.
+
+    Args:
+        module: any module.
     """
     if isinstance(module, NonDynamicallyQuantizableLinear):
         return None
@@ -60,7 +72,11 @@ def out_width(module: nn.Module) -> int | None:
 
 
 def is_quantized(tensor: Tensor) -> bool:
-    """Return whether a tensor is quantised: stored as integers (bitsandbytes) or as a tensor subclass (torchao)."""
+    """Return whether a tensor is quantised: stored as integers (bitsandbytes) or as a tensor subclass (torchao).
+
+    Args:
+        tensor: a parameter.
+    """
     return is_traceable_wrapper_subclass(tensor) or not tensor.is_floating_point()
 
 
@@ -69,7 +85,11 @@ _POSITIONS = ("position_embeddings", "embed_positions", "wpe")
 
 
 def positions_of(backbone: nn.Module) -> int | None:
-    """Return how many tokens a backbone has positions for; None if positions are relative or computed (no limit)."""
+    """Return how many tokens a backbone has positions for; None if positions are relative or computed (no limit).
+
+    Args:
+        backbone: a model of the transformers library.
+    """
     tables = [
         module
         for path, module in backbone.named_modules()
@@ -85,5 +105,9 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 def vectors(module: nn.Module) -> list[str]:
-    """Return the names of a module's own one-dimensional parameters: of a norm, its weight and its bias if any."""
+    """Return the names of a module's own one-dimensional parameters: of a norm, its weight and its bias if any.
+
+    Args:
+        module: any module.
+    """
     return [name for name, tensor in module.named_parameters(recurse=False) if tensor.dim() == 1]

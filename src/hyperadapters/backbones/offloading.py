@@ -9,7 +9,11 @@ from torch import Tensor, nn
 
 
 def has_offloaded_parameters(module: nn.Module) -> bool:
-    """Return whether a module's parameters are offloaded, so that accelerate loads them for each of its passes."""
+    """Return whether a module's parameters are offloaded, so that accelerate loads them for each of its passes.
+
+    Args:
+        module: any module.
+    """
     if not hasattr(module, "_hf_hook"):
         return False
     from accelerate.utils import has_offloaded_params  # noqa: PLC0415 (slow to import, and loaded where there is a hook)
@@ -18,7 +22,12 @@ def has_offloaded_parameters(module: nn.Module) -> bool:
 
 
 def value_of(module: nn.Module, attribute: str) -> Tensor:
-    """Return the values of one of a module's own parameters, fetched if it is offloaded."""
+    """Return the values of one of a module's own parameters, fetched if it is offloaded.
+
+    Args:
+        module: the module that owns the parameter.
+        attribute: the parameter's name in the module.
+    """
     parameter = module._parameters[attribute]
     assert parameter is not None
     if parameter.is_meta and has_offloaded_parameters(module):
@@ -28,7 +37,12 @@ def value_of(module: nn.Module, attribute: str) -> Tensor:
 
 
 def value_at(backbone: nn.Module, path: str) -> Tensor:
-    """Return the values of the parameter at this path in the backbone, fetched if it is offloaded."""
+    """Return the values of the parameter at this path in the backbone, fetched if it is offloaded.
+
+    Args:
+        backbone: a model of the transformers library.
+        path: of the parameter, such as "encoder.final_layer_norm.weight".
+    """
     module, _, attribute = path.rpartition(".")
     return value_of(backbone.get_submodule(module), attribute)
 
@@ -40,7 +54,11 @@ def _is_offloaded(backbone: nn.Module, path: str) -> bool:
 
 
 def device_of(backbone: nn.Module) -> torch.device:
-    """Return the device on which a forward pass begins: that of the first parameter, or where accelerate loads it."""
+    """Return the device on which a forward pass begins: that of the first parameter, or where accelerate loads it.
+
+    Args:
+        backbone: a model of the transformers library.
+    """
     path, first = next(iter(backbone.named_parameters()))
     module = backbone.get_submodule(path.rpartition(".")[0])
     if first.is_meta and has_offloaded_parameters(module):

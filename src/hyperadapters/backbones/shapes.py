@@ -18,7 +18,11 @@ _T5_SIZES = {
 
 
 def shape_config(name: str) -> PretrainedConfig:
-    """Return the configuration of a backbone: a T5 v1.0 of a known size needs no files, others are loaded."""
+    """Return the configuration of a backbone: a T5 v1.0 of a known size needs no files, others are loaded.
+
+    Args:
+        name: as for `load_backbone`, or the name of a T5 v1.0.
+    """
     size = _T5_SIZES.get(name.removeprefix("google-t5/"))
     if size is None or Path(name).exists():
         return _load_config(name)
@@ -28,7 +32,11 @@ def shape_config(name: str) -> PretrainedConfig:
 
 
 def meta_backbone(name: str) -> PreTrainedModel:
-    """Return a backbone on the meta device: it has shapes but no weights, so any size is made in no time."""
+    """Return a backbone on the meta device: it has shapes but no weights, so any size is made in no time.
+
+    Args:
+        name: as for `load_backbone`, or the name of a T5 v1.0.
+    """
     config = shape_config(name)
     with torch.device("meta"):
         backbone: PreTrainedModel = loader_of(name, config).from_config(config)

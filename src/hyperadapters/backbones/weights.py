@@ -25,7 +25,11 @@ def _head_parameters(backbone: nn.Module) -> tuple[str, ...]:
 
 
 def own_parameters(backbone: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the backbone's own parameters by path, tied ones once, without those of Deltas and of a task head."""
+    """Return the backbone's own parameters by path, tied ones once, without those of Deltas and of a task head.
+
+    Args:
+        backbone: a model of the transformers library.
+    """
     head = set(_head_parameters(backbone))
     return {n: p for n, p in backbone.named_parameters() if not is_inside(n, CONTAINER) and n not in head}
 
@@ -34,6 +38,9 @@ def tensor_users(backbone: nn.Module) -> list[list[tuple[nn.Module, str]]]:
     """Return, for each of the backbone's own parameters in order, the modules that use it and its attribute there.
 
     A tied parameter has several users.
+
+    Args:
+        backbone: a model of the transformers library.
     """
     users: dict[nn.Parameter, list[tuple[nn.Module, str]]] = {p: [] for p in own_parameters(backbone).values()}
     for module in backbone.modules():

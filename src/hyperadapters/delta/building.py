@@ -58,7 +58,12 @@ def _in_place_dtype(backbone: nn.Module, method: Method, asked: StorageDtype) ->
 
 
 def check_tasks(method: Method, tasks: Sequence[str]) -> None:
-    """Raise InputError unless a Delta of this method can hold these tasks."""
+    """Raise InputError unless a Delta of this method can hold these tasks.
+
+    Args:
+        method: the method.
+        tasks: names of the tasks; empty for one task without a name.
+    """
     if isinstance(tasks, str) or len(set(tasks)) != len(tasks) or not all(tasks):
         raise InputError(f"tasks={tasks!r}: give each task's name once, such as {['mrpc', 'rte']!r}.")
     if len(tasks) > 1 and not method.many_tasks:

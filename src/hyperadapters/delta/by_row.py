@@ -35,7 +35,12 @@ def _of_sites(tensor: Float[Tensor, "adapters sites *rest"], rows: AdapterIndex)
 
 
 def only(tensor: Float[Tensor, "present ..."], rows: AdapterIndex) -> Tensor:
-    """Return the only adapter's tensor, without the adapter axis; unchanged if the rows use several adapters."""
+    """Return the only adapter's tensor, without the adapter axis; unchanged if the rows use several adapters.
+
+    Args:
+        tensor: entries of the adapters that the batch uses.
+        rows: the index that they were selected with.
+    """
     return tensor[0] if rows.index is None else tensor
 
 
@@ -57,7 +62,12 @@ def by_rows(tensors: Iterable[Tensor], rows: AdapterIndex) -> list[Tensor | ByRo
 
 
 def for_batch(value: Tensor | ByRow, output: Tensor) -> Tensor:
-    """Return a vector, shared or each row's own, in the dtype of `output` and shaped to broadcast with it."""
+    """Return a vector, shared or each row's own, in the dtype of `output` and shaped to broadcast with it.
+
+    Args:
+        value: a vector, or one per adapter with the choice of each row.
+        output: (rows, …, width): what the vector is combined with.
+    """
     if not isinstance(value, ByRow):
         return value.type_as(output)
     own = per_row(value.tensor, value.rows, len(output)).type_as(output)

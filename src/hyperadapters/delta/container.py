@@ -24,7 +24,11 @@ def attached(backbone: nn.Module) -> "list[Delta]":
 
 
 def register(delta: "Delta") -> None:
-    """Make a Delta a submodule of its backbone, and freeze the backbone's own parameters."""
+    """Make a Delta a submodule of its backbone, and freeze the backbone's own parameters.
+
+    Args:
+        delta: a Delta that is not attached.
+    """
     backbone = delta.backbone
     for other in attached(backbone):
         other.rest()
@@ -47,7 +51,11 @@ def _unregister(delta: "Delta") -> None:
 
 @contextmanager
 def at_rest(backbone: nn.Module) -> Iterator[None]:
-    """Restore the backbone to what it was before any Delta, inside this context: no Delta is in use."""
+    """Restore the backbone to what it was before any Delta, inside this context: no Delta is in use.
+
+    Args:
+        backbone: a model of the transformers library.
+    """
     with ExitStack() as stack:
         for delta in attached(backbone):
             stack.enter_context(delta.disabled())
@@ -55,7 +63,12 @@ def at_rest(backbone: nn.Module) -> Iterator[None]:
 
 
 def check_name(backbone: nn.Module, name: str) -> None:
-    """Raise InputError if a Delta of this backbone cannot have this name."""
+    """Raise InputError if a Delta of this backbone cannot have this name.
+
+    Args:
+        backbone: a model of the transformers library.
+        name: of a new Delta.
+    """
     if not name or "." in name:
         raise InputError(f"a Delta cannot be called {name!r}: use a name without dots, such as {'mrpc'!r}.")
     if name in {delta.name for delta in attached(backbone)}:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hyperadapters.delta.part import _PARAMETER_KINDS, Part
+from hyperadapters.delta.part import Part
 
 if TYPE_CHECKING:
     from hyperadapters.delta.delta import Delta
@@ -29,7 +29,11 @@ class ParameterCount:
 
 
 def count_delta(delta: "Delta") -> ParameterCount:
-    """Count the parameters that a Delta trains, and the bytes of its saved tensors."""
+    """Count the parameters that a Delta trains, and the bytes of its saved tensors.
+
+    Args:
+        delta: a Delta, in use or at rest.
+    """
     totals: dict[str, int] = dict.fromkeys(_PARAMETER_KINDS, 0)
     for name, tensor in delta.trained().items():
         owner, _, key = name.partition(".")

@@ -136,7 +136,11 @@ _CACHES = ("past_key_values", "cache_params", "state")
 
 
 def continues_from_cache(kwargs: Mapping[str, Any]) -> bool:
-    """Return whether a pass with these arguments continues from cached tokens; False in compiled code."""
+    """Return whether a pass with these arguments continues from cached tokens; False in compiled code.
+
+    Args:
+        kwargs: a stack's keyword arguments.
+    """
     return not torch.compiler.is_compiling() and any(_holds_tokens(kwargs.get(name)) for name in _CACHES)
 
 

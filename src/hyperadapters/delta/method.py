@@ -95,12 +95,21 @@ class Method(ABC):
 
 
 def method_to_json(method: Method) -> dict[str, Any]:
-    """Return a method's type and all its fields as plain JSON."""
+    """Return a method's type and all its fields as plain JSON.
+
+    Args:
+        method: any method.
+    """
     return {"type": type(method).__name__, **settings.dump(method)}
 
 
 def check_writable(method: Method, structure: ModelStructure) -> None:
-    """Raise InputError if the backbone has quantised or offloaded tensors, for a method that changes every tensor."""
+    """Raise InputError if the backbone has quantised or offloaded tensors, for a method that changes every tensor.
+
+    Args:
+        method: the method, for the error.
+        structure: of the backbone.
+    """
     for state, paths in (("quantised", structure.quantized), ("offloaded", structure.offloaded)):
         if paths:
             raise InputError(

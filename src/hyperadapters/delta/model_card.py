@@ -10,7 +10,11 @@ _HUB_NAME = r"[\w-][\w.-]*/[\w.-]+|t5-\w+"
 
 
 def task_in_words(config: Mapping[str, Any]) -> str:
-    """Return the task that an adapter says it was trained on, or all that it holds."""
+    """Return the task that an adapter says it was trained on, or all that it holds.
+
+    Args:
+        config: the content of `adapter_config.json`.
+    """
     return config.get("task", {}).get("name") or ", ".join(config.get("tasks", [])) or "not stated"
 
 

@@ -115,11 +115,21 @@ def repeated(tensor: Float[Tensor, "..."], adapters: int) -> Float[Tensor, "adap
     """Return a copy of a tensor for every adapter, in float32.
 
     The copy is made with a factory function, so that it takes no memory under `torch.device("meta")`.
+
+    Args:
+        tensor: any tensor.
+        adapters: length of the adapter axis.
     """
     return torch.empty(adapters, *tensor.shape, dtype=torch.float32).copy_(tensor)
 
 
 def owned_norms(backbone: nn.Module, structure: ModelStructure, adapters: int = 1) -> OwnedTensors:
-    """Build the Delta's own copies of all layer norms of a backbone, weights and biases."""
+    """Build the Delta's own copies of all layer norms of a backbone, weights and biases.
+
+    Args:
+        backbone: a model of the transformers library.
+        structure: of the backbone.
+        adapters: length of the adapter axis; 1: all tasks share the norms.
+    """
     paths = [f"{path}.{attribute}" for path in structure.norms for attribute in vectors(backbone.get_submodule(path))]
     return OwnedTensors("norm", backbone, [(path,) for path in paths], adapters=adapters)

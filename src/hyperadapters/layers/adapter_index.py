@@ -44,7 +44,12 @@ SINGLE_ADAPTER = AdapterIndex()
 
 
 def selected(tensor: Float[Tensor, "adapters ..."], present: Present) -> Float[Tensor, "_ ..."]:
-    """Return the entries of the adapter axis that a batch uses."""
+    """Return the entries of the adapter axis that a batch uses.
+
+    Args:
+        tensor: a tensor with the adapter axis first.
+        present: numbers of the adapters, or None for all.
+    """
     return tensor if present is None else tensor.index_select(0, present)
 
 
@@ -73,7 +78,12 @@ def _gathered(tensor: Float[Tensor, "present ..."], index: Int[Tensor, " batch"]
 
 
 def check_by_row(batch: int, index: Int[Tensor, " rows"]) -> None:
-    """Raise InputError unless a leading axis of length `batch` holds every row (or its tokens) equally often."""
+    """Raise InputError unless a leading axis of length `batch` holds every row (or its tokens) equally often.
+
+    Args:
+        batch: length of the axis.
+        index: has one entry per row, or per run of rows.
+    """
     if batch % index.shape[0]:
         raise not_by_row(f"{batch} rows where the batch has {index.shape[0]}")
 

@@ -28,7 +28,12 @@ Factors = tuple[Float[Tensor, "..."], ...]
 def map_factors(
     function: Callable[[Tensor], Tensor], weight: Float[Tensor, "..."] | Factors | None
 ) -> Float[Tensor, "..."] | Factors | None:
-    """Apply a function to a matrix, or to each of its factors; return None for None."""
+    """Apply a function to a matrix, or to each of its factors; return None for None.
+
+    Args:
+        function: applied to each tensor.
+        weight: a matrix, its factors, or None.
+    """
     if weight is None:
         return None
     return tuple(function(factor) for factor in weight) if isinstance(weight, tuple) else function(weight)

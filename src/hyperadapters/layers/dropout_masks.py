@@ -29,6 +29,9 @@ def drawing_from(chosen: Sequence[Stream]) -> Iterator[None]:
 
     The rows of one stream get the noise that they would get as a batch of their own, with torch's global generator in
     the state of the stream's generator.
+
+    Args:
+        chosen: the streams, in the order of the rows.
     """
     _streams[:] = chosen
     try:

@@ -21,7 +21,12 @@ Matrices = tuple[Float[Tensor, "adapters sites d_model bottleneck"], Float[Tenso
 
 
 def normal(*shape: int, std: float) -> nn.Parameter:
-    """Draw a parameter of this shape from N(0, std²)."""
+    """Draw a parameter of this shape from N(0, std²).
+
+    Args:
+        shape: of the parameter.
+        std: the standard deviation σ.
+    """
     return nn.Parameter(torch.randn(shape) * std)
 
 

@@ -52,6 +52,9 @@ def method_named(name: str, changes: Mapping[str, Any] | None = None) -> Method:
 def method_from_json(values: Mapping[str, Any]) -> Method:
     """Return the method that `method_to_json` wrote.
 
+    Args:
+        values: the type and the fields, as in `adapter_config.json`.
+
     Raises:
         InputError: the type is unknown, or fields are missing, unknown or of a wrong type.
     """
