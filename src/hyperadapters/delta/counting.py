@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hyperadapters.delta.part import Part
+from hyperadapters.delta.part import _PARAMETER_KINDS, Part
 
 if TYPE_CHECKING:
     from hyperadapters.delta.delta import Delta
