@@ -6,7 +6,7 @@ Passes forward and backward of Compacter++ in training mode, as `fit` makes them
 length, on a GPU under bfloat16's autocast). Seconds of a graph are those of the first pass of its length, less a pass
 as it is later; the first graph of all pays for starting the compiler too, so the last length of a shape tells. The
 cache of graphs is empty at the start. `passes` is how many passes make up for the seconds of one graph:
-WORTH_COMPILING in `hyperadapters.train`.
+`_WORTH_COMPILING` in `hyperadapters.training.compile_policy`.
 """
 
 import argparse

@@ -12,7 +12,8 @@ from collections import Counter
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 import hyperadapters as ha
-from hyperadapters.training import compile_policy, trainer
+import hyperadapters.training.compile_policy as compile_policy
+import hyperadapters.training.trainer as trainer
 from hyperadapters.backbones.compilation import CompiledModel, bucket
 from hyperadapters.training import epoch_batches
 from hyperadapters.training import ENCODINGS
@@ -51,8 +52,8 @@ def run(how):
 losses, compilations = zip(run(False), run(True), run("auto"))
 sizes = Counter(bucket(max(len(rows[i].source) for i in part))
                 for part in epoch_batches([len(row.source) for row in rows], 16, 42, 0))
-trainer.may_compile = lambda backbone, training: True  # as on CUDA
-compile_policy.WORTH_COMPILING = max(sizes.values())
+trainer._may_compile = lambda backbone, training: True  # as on CUDA
+compile_policy._WORTH_COMPILING = max(sizes.values())
 unasked = run("auto")
 
 def broken(graph, inputs):

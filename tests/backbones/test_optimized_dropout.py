@@ -12,7 +12,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from conftest import make_tiny
 from hyperadapters import METHODS, Training, attach, load_backbone
 from hyperadapters.backbones.checkpointing import enable_checkpointing
-from hyperadapters.backbones.optimized_dropout import attention, set_fast_dropout
+from hyperadapters.backbones.optimized_dropout import _attention, set_fast_dropout
 from hyperadapters.layers.dropout_masks import FastDropout
 from hyperadapters.training.trainer import Trainer
 
@@ -79,7 +79,7 @@ def test_attention_agrees_with_the_fused_kernel_where_nothing_is_dropped(mask, c
     position_bias = torch.randn(1, 3, 5, 5) if bias else None
     given = (torch.nn.Module(), query, key, value, masks[mask])
     options = {"scaling": 0.7, "is_causal": causal, "position_bias": position_bias}
-    found, _ = attention(*given, dropout=1e-9, **options)  # rounds to never
+    found, _ = _attention(*given, dropout=1e-9, **options)  # rounds to never
     expected, _ = sdpa_attention_forward(*given, dropout=0.0, **options)
     torch.testing.assert_close(found, expected)
 
@@ -87,8 +87,8 @@ def test_attention_agrees_with_the_fused_kernel_where_nothing_is_dropped(mask, c
 def test_attention_drops_probabilities_and_keeps_their_mean():
     query, key, value = (torch.randn(1, 2, 4, 8) for _ in range(3))
     rows = [tensor.expand(20_000, -1, -1, -1) for tensor in (query, key, value)]
-    found, _ = attention(torch.nn.Module(), *rows, None, dropout=0.3, is_causal=False)
-    expected, _ = attention(torch.nn.Module(), query, key, value, None, is_causal=False)
+    found, _ = _attention(torch.nn.Module(), *rows, None, dropout=0.3, is_causal=False)
+    expected, _ = _attention(torch.nn.Module(), query, key, value, None, is_causal=False)
     assert found.std(0).min() > 0.01
     torch.testing.assert_close(found.mean(0), expected[0], atol=0.04, rtol=0)
 

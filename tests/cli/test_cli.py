@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from conftest import tiny_config
 from hyperadapters import METHODS, TASKS
-from hyperadapters.reports.comparison import comparison_figure
+from hyperadapters.reports.comparison import _comparison_figure
 from hyperadapters.runs.result import read_result
 
 QUICK = ("--set", "training.epochs=1", "--set", "text.train_rows=32")
@@ -307,7 +307,7 @@ def test_compare_names_each_method_as_it_was_asked_for(files, tmp_path):
     found = works(*words, "--set", "method.bottleneck=8")
     assert all(re.search(rf"^ *{name} ", found.stdout, re.MULTILINE) for name in ("houlsby", "pfeiffer"))
     results = [read_result(tmp_path / "c" / name) for name in ("houlsby", "pfeiffer")]
-    assert list(comparison_figure(results).series) == ["houlsby (bottleneck = 8)", "pfeiffer (bottleneck = 8)"]
+    assert list(_comparison_figure(results).series) == ["houlsby (bottleneck = 8)", "pfeiffer (bottleneck = 8)"]
 
 
 def test_compare_all_measures_every_method_alike(files, tmp_path):
@@ -447,11 +447,11 @@ def test_names_with_brackets_are_printed_as_they_are(capsys):
     from rich.table import Table
 
     from hyperadapters._utils.progress import console
-    from hyperadapters.cli.base import show
+    from hyperadapters.cli.base import _show
 
     table = Table("[task]", title="films[v2] :smile:")
     table.add_row("films[v3] and more")
-    show({}, False, table, "films[v4] :smile:")
+    _show({}, False, table, "films[v4] :smile:")
     console.print("films[v5] :smile:")
     shown = capsys.readouterr()
     for text in ("[task]", "films[v2] :smile:", "films[v3]", "films[v4] :smile:"):

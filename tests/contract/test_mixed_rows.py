@@ -11,7 +11,7 @@ from conftest import make_batch, make_tiny
 from hyperadapters import METHODS, InputError, attach, load
 from hyperadapters.backbones.checkpointing import enable_checkpointing
 from hyperadapters.delta.container import attached
-from hyperadapters.training.encoder_decoder import score_labels
+from hyperadapters.training.encoder_decoder import _score_labels
 
 TASKS = ("glue/mrpc", "glue/rte", "cola")
 ROWS = ("cola", "mrpc", "glue/rte", "mrpc")
@@ -149,8 +149,8 @@ def test_label_scores_follow_their_row(name, tiny, batch):
     labels = torch.tensor([[[11, 1], [12, 1], [13, 14]]])
     with torch.no_grad():
         with delta.rows(ROWS):
-            mixed = score_labels(tiny, source(batch), labels)
-        apart = by_task(delta, lambda rows: score_labels(tiny, source(part(batch, rows)), labels))
+            mixed = _score_labels(tiny, source(batch), labels)
+        apart = by_task(delta, lambda rows: _score_labels(tiny, source(part(batch, rows)), labels))
     torch.testing.assert_close(mixed, apart, rtol=1e-5, atol=1e-5)
 
 

@@ -8,8 +8,8 @@ from torch import nn
 from transformers import DynamicCache
 
 from hyperadapters import InputError
-from hyperadapters.delta.generation import Generation, batch_size, continues_from_cache, tensors_in
-from hyperadapters.delta.task_rows import TaskRows
+from hyperadapters.delta.generation import _batch_size, _Generation, _tensors_in, continues_from_cache
+from hyperadapters.delta.task_rows import _TaskRows
 
 TOKENS = {"input_ids": torch.zeros(2, 3, dtype=torch.long)}
 
@@ -19,8 +19,8 @@ class Counted:
 
     def __init__(self, tasks=()):
         self.parameter, self.made = nn.Parameter(torch.ones(1)), 0
-        self.rows = TaskRows("d", tasks, 0)
-        self.generation = Generation(self.make, lambda: [self.parameter], self.rows, "encoder")
+        self.rows = _TaskRows("d", tasks, 0)
+        self.generation = _Generation(self.make, lambda: [self.parameter], self.rows, "encoder")
 
     def make(self, index):
         self.made += 1
@@ -127,5 +127,5 @@ def test_a_cache_without_tokens_continues_nothing():
 
 def test_tensors_are_found_inside_tuples_and_mappings_and_a_batch_by_its_inputs():
     one, two = torch.ones(4), torch.ones(5)
-    assert [len(tensor) for tensor in tensors_in({"a": one, "b": (None, [two])})] == [4, 5]
-    assert batch_size((), {"attention_mask": torch.ones(3), "inputs_embeds": torch.ones(7, 2)}) == 7
+    assert [len(tensor) for tensor in _tensors_in({"a": one, "b": (None, [two])})] == [4, 5]
+    assert _batch_size((), {"attention_mask": torch.ones(3), "inputs_embeds": torch.ones(7, 2)}) == 7

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from hyperadapters.layers.bottleneck import ACTIVATIONS, AdapterWeights, bottleneck_adapter
+from hyperadapters.layers.bottleneck import _ACTIVATIONS, AdapterWeights, bottleneck_adapter
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", _ACTIVATIONS)
 def test_the_adapter_is_up_of_activation_of_down_plus_its_input(activation):
     torch.manual_seed(0)
     d, h = 6, 10

@@ -6,21 +6,21 @@ import pytest
 import torch
 from torch import nn
 
-from hyperadapters.layers.dropout_masks import LEVELS, FastDropout, dropout_noise
+from hyperadapters.layers.dropout_masks import _LEVELS, FastDropout, _dropout_noise
 
 COUNT = 1_000_000
 
 
 @pytest.mark.parametrize("p", [0.1, 0.25, 0.5, 0.9])
 def test_elements_are_dropped_with_the_probability_asked_for(p):
-    dropped = (dropout_noise(torch.empty(COUNT), p) == 0).sum().item()
+    dropped = (_dropout_noise(torch.empty(COUNT), p) == 0).sum().item()
     assert abs(dropped - COUNT * p) < 5 * math.sqrt(COUNT * p * (1 - p))
 
 
 @pytest.mark.parametrize("p", [0.1, 1 / 3])
 def test_the_rest_is_scaled_so_that_the_mean_stays(p):
-    kept = dropout_noise(torch.empty(1000), p).unique().tolist()
-    q = round(p * LEVELS) / LEVELS
+    kept = _dropout_noise(torch.empty(1000), p).unique().tolist()
+    q = round(p * _LEVELS) / _LEVELS
     assert abs(q - p) <= 2**-17
     assert kept == [0, pytest.approx(1 / (1 - q), rel=1e-6)]
 
@@ -28,31 +28,31 @@ def test_the_rest_is_scaled_so_that_the_mean_stays(p):
 @pytest.mark.parametrize("distance", [1, 2, 3, 4, 5, 64])
 def test_elements_are_dropped_independently_of_their_neighbours(distance):
     """The elements that share a 64-bit word are 1 to 3 apart."""
-    dropped = (dropout_noise(torch.empty(COUNT), 0.5) == 0).double() - 0.5
+    dropped = (_dropout_noise(torch.empty(COUNT), 0.5) == 0).double() - 0.5
     correlation = 4 * (dropped[distance:] * dropped[:-distance]).mean().item()
     assert abs(correlation) < 5 / math.sqrt(COUNT)
 
 
 @pytest.mark.parametrize("place", range(4))
 def test_each_place_in_a_word_has_the_same_probability(place):
-    dropped = (dropout_noise(torch.empty(4 * COUNT), 0.5)[place::4] == 0).sum().item()
+    dropped = (_dropout_noise(torch.empty(4 * COUNT), 0.5)[place::4] == 0).sum().item()
     assert abs(dropped - COUNT / 2) < 5 * math.sqrt(COUNT / 4)
 
 
 def test_noise_is_a_function_of_the_generators_state():
     torch.manual_seed(3)
     state = torch.get_rng_state()
-    first, second = dropout_noise(torch.empty(7, 9), 0.4), dropout_noise(torch.empty(7, 9), 0.4)
+    first, second = _dropout_noise(torch.empty(7, 9), 0.4), _dropout_noise(torch.empty(7, 9), 0.4)
     assert not torch.equal(first, second)
     torch.set_rng_state(state)
-    assert torch.equal(dropout_noise(torch.empty(7, 9), 0.4), first)
-    assert torch.equal(dropout_noise(torch.empty(7, 9), 0.4), second)
+    assert torch.equal(_dropout_noise(torch.empty(7, 9), 0.4), first)
+    assert torch.equal(_dropout_noise(torch.empty(7, 9), 0.4), second)
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (3, 5), (2, 2, 2)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_noise_has_the_shape_and_type_of_what_it_is_for(shape, dtype):
-    noise = dropout_noise(torch.empty(shape, dtype=dtype), 0.5)
+    noise = _dropout_noise(torch.empty(shape, dtype=dtype), 0.5)
     assert noise.shape == shape
     assert noise.dtype == dtype
 
@@ -60,7 +60,7 @@ def test_noise_has_the_shape_and_type_of_what_it_is_for(shape, dtype):
 @pytest.mark.parametrize("p", [-0.1, 1.0, 2.0])
 def test_what_is_no_probability_is_refused(p):
     with pytest.raises(ValueError, match="a probability"):
-        dropout_noise(torch.empty(1), p)
+        _dropout_noise(torch.empty(1), p)
 
 
 def test_the_gradient_passes_where_the_output_does():

@@ -9,14 +9,14 @@ from scipy.stats import norm
 
 from hyperadapters.layers import fastfood as module
 from hyperadapters.layers.fastfood import (
+    _fastfood_multiply_transposed,
+    _next_power_of_two,
+    _normals,
+    _permutation,
+    _signs,
+    _walsh_hadamard,
     fastfood_multiply,
-    fastfood_multiply_transposed,
-    next_power_of_two,
-    normals,
-    permutation,
     projection_key,
-    signs,
-    walsh_hadamard,
 )
 
 CPU = torch.device("cpu")
@@ -27,15 +27,15 @@ SIZES = [(1, 3), (48, 10), (48, 100), (64, 64), (100, 1), (1000, 300)]
 def random_parts(length: int, key: int):
     """B, Π, G of a whole projection."""
     return (
-        signs(length, key, CPU, torch.float64),
-        permutation(0, length, length, key, CPU).long(),
-        normals(0, length, key, CPU, torch.float64),
+        _signs(length, key, CPU, torch.float64),
+        _permutation(0, length, length, key, CPU).long(),
+        _normals(0, length, key, CPU, torch.float64),
     )
 
 
 def dense(outputs: int, inputs: int, key: int) -> torch.Tensor:
     """P as a matrix (outputs, inputs), by the equation; columns that θ has too many of are zero."""
-    length = next_power_of_two(outputs)
+    length = _next_power_of_two(outputs)
     h = torch.tensor(hadamard(length), dtype=torch.float64)
     b, pi, g = random_parts(length, key)
     whole = h @ torch.diag(g) @ torch.eye(length, dtype=torch.float64)[pi] @ h @ torch.diag(b)
@@ -49,15 +49,15 @@ def dense(outputs: int, inputs: int, key: int) -> torch.Tensor:
 def stretches(request, monkeypatch):
     """Also with random parts made 8 at a time."""
     if request.param == "many stretches":
-        monkeypatch.setattr(module, "stretch", lambda device: 8)
+        monkeypatch.setattr(module, "_stretch", lambda device: 8)
 
 
 @pytest.mark.parametrize("length", [1, 2, 8, 16, 32, 1024])
 def test_the_transform_is_that_of_scipys_matrix(length):
     matrix = torch.tensor(hadamard(length), dtype=torch.float64)
     x = torch.randn(2, length, 3, dtype=torch.float64)
-    torch.testing.assert_close(walsh_hadamard(x), matrix @ x)
-    torch.testing.assert_close(walsh_hadamard(x[..., :1].contiguous()), matrix @ x[..., :1])
+    torch.testing.assert_close(_walsh_hadamard(x), matrix @ x)
+    torch.testing.assert_close(_walsh_hadamard(x[..., :1].contiguous()), matrix @ x[..., :1])
 
 
 @pytest.mark.parametrize(("outputs", "inputs"), SIZES)
@@ -71,7 +71,7 @@ def test_the_projection_is_the_dense_one(outputs, inputs, stretches):
 def test_the_gradient_is_the_transposed_projection_and_not_off_by_a_factor_of_its_length(outputs, inputs, stretches):
     gradient = torch.randn(outputs, dtype=torch.float64)
     expected = dense(outputs, inputs, 5).T @ gradient
-    torch.testing.assert_close(fastfood_multiply_transposed(gradient, inputs, 5, torch.float64), expected)
+    torch.testing.assert_close(_fastfood_multiply_transposed(gradient, inputs, 5, torch.float64), expected)
     theta = torch.randn(inputs, dtype=torch.float64, requires_grad=True)
     fastfood_multiply(torch.zeros(outputs, dtype=torch.float64), theta, 5).backward(gradient)
     torch.testing.assert_close(theta.grad, expected)
@@ -87,8 +87,8 @@ def test_gradcheck_in_double_precision(shape, inputs, stretches):
 def test_the_gradient_may_come_transposed():
     gradient = torch.randn(6, 8).T
     torch.testing.assert_close(
-        fastfood_multiply_transposed(gradient, 9, 2, torch.float32),
-        fastfood_multiply_transposed(gradient.contiguous(), 9, 2, torch.float32),
+        _fastfood_multiply_transposed(gradient, 9, 2, torch.float32),
+        _fastfood_multiply_transposed(gradient.contiguous(), 9, 2, torch.float32),
     )
 
 
@@ -107,30 +107,30 @@ def test_columns_are_nearly_orthogonal():
 @pytest.mark.parametrize("bits", range(13))
 def test_every_permutation_hits_every_number_once(bits):
     for key in (0, 1, 2**61):
-        assert permutation(0, 2**bits, 2**bits, key, CPU).sort().values.tolist() == list(range(2**bits))
+        assert _permutation(0, 2**bits, 2**bits, key, CPU).sort().values.tolist() == list(range(2**bits))
 
 
 def test_permutations_spread_neighbours_evenly():
-    jumps = permutation(0, 2**16, 2**16, 9, CPU).double().diff()
+    jumps = _permutation(0, 2**16, 2**16, 9, CPU).double().diff()
     assert abs(jumps.abs().mean() / 2**16 - 1 / 3) < 0.01
-    places = torch.stack([permutation(0, 16, 16, key, CPU) for key in range(2000)])
+    places = torch.stack([_permutation(0, 16, 16, key, CPU) for key in range(2000)])
     counts = torch.stack([(places == value).sum(0) for value in range(16)])
     assert (counts - 125).abs().max() < 6 * 125**0.5
 
 
 def test_the_normal_numbers_are_normal_and_the_signs_fair():
-    g = normals(0, 2**18, 4, CPU, torch.float64)
+    g = _normals(0, 2**18, 4, CPU, torch.float64)
     moments = torch.stack([g.mean(), (g**2).mean(), (g**3).mean(), (g**4).mean()])
     expected = torch.tensor([0.0, 1.0, 0.0, 3.0], dtype=torch.float64)
     torch.testing.assert_close(moments, expected, rtol=0.02, atol=0.02)
     assert (g[1:] * g[:-1]).mean().abs() < 0.01
-    b = signs(2**16, 4, CPU, torch.float64)
+    b = _signs(2**16, 4, CPU, torch.float64)
     assert set(b.tolist()) == {-1.0, 1.0}
     assert b.mean().abs() < 0.02
 
 
 def test_stretches_are_pieces_of_one_sequence():
-    for make in (lambda a, b: permutation(a, b, 4096, 3, CPU), lambda a, b: normals(a, b, 3, CPU, torch.float32)):
+    for make in (lambda a, b: _permutation(a, b, 4096, 3, CPU), lambda a, b: _normals(a, b, 3, CPU, torch.float32)):
         assert torch.equal(torch.cat([make(0, 1000), make(1000, 4096)]), make(0, 4096))
 
 
@@ -147,13 +147,13 @@ def scrambled_in_python(counter: int, bits: int, key: int, stream: str) -> int:
 
 def test_the_random_parts_are_plain_integer_arithmetic():
     key, start = projection_key(5, 2), 2**24 - 50
-    places = permutation(start, 2**24, 2**24, key, CPU).tolist()
+    places = _permutation(start, 2**24, 2**24, key, CPU).tolist()
     assert places == [scrambled_in_python(start + k, 24, key, "permutation") for k in range(50)]
     words = [scrambled_in_python(k, 31, key, "signs") for k in range(50)]
-    assert signs(50, key, CPU, torch.float64).tolist() == [1 - 2 * (word >> 30) for word in words]
+    assert _signs(50, key, CPU, torch.float64).tolist() == [1 - 2 * (word >> 30) for word in words]
     words = [scrambled_in_python(k, 31, key, "normals") for k in range(50)]
     expected = norm.ppf((torch.tensor(words, dtype=torch.float64) // 2**19 + 0.5) / 4096)
-    torch.testing.assert_close(normals(0, 50, key, CPU, torch.float64), torch.tensor(expected), rtol=0, atol=2**-20)
+    torch.testing.assert_close(_normals(0, 50, key, CPU, torch.float64), torch.tensor(expected), rtol=0, atol=2**-20)
 
 
 def test_the_random_parts_never_change():

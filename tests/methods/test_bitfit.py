@@ -8,7 +8,7 @@ from torch import nn
 from conftest import make_tiny
 from hyperadapters import METHODS, attach
 from hyperadapters.layers.adapter_index import SINGLE_ADAPTER
-from hyperadapters.methods.bitfit import Biases
+from hyperadapters.methods.bitfit import _Biases
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
@@ -46,7 +46,7 @@ class Mixed(nn.Module):
 def test_biases_that_there_are_train_as_copies_and_new_ones_start_at_zero():
     model, x = Mixed().requires_grad_(False), torch.randn(4, 3)
     before, own = model(x), model.first.bias.clone()
-    part = Biases(model, ["first", "norm", "last"])
+    part = _Biases(model, ["first", "norm", "last"])
     handles = part.install(model, lambda: part.generate(SINGLE_ADAPTER))
     assert torch.equal(model(x), before)
     with torch.no_grad():

@@ -10,8 +10,8 @@ from conftest import make_tiny
 from hyperadapters import METHODS, InputError, Layout, attach, method_named
 from hyperadapters.backbones.shapes import meta_backbone
 from hyperadapters.methods.registry import count_parameters
-from hyperadapters.training.encoder_decoder import score_labels
-from hyperadapters.training.tensors import IGNORED
+from hyperadapters.training.encoder_decoder import _score_labels
+from hyperadapters.training.tensors import _IGNORED
 
 PROMPTS = pytest.mark.parametrize("name", ["prompt-r", "prompt-t"])
 
@@ -42,11 +42,11 @@ def test_scoring_labels_sees_the_prompt_as_a_forward_pass_does(tiny, batch):
     attach(tiny, METHODS["prompt-r"])
     labels = torch.tensor([[5, 1], [7, 1]])
     source = {key: batch[key] for key in ("input_ids", "attention_mask")}
-    found = score_labels(tiny, source, labels[None])
+    found = _score_labels(tiny, source, labels[None])
     for column, label in enumerate(labels):
         logits = tiny(**source, labels=label.repeat(2, 1)).logits.log_softmax(-1)
         torch.testing.assert_close(found[:, column], logits[:, 0, label[0]] + logits[:, 1, label[1]])
-    assert IGNORED not in labels
+    assert _IGNORED not in labels
 
 
 def test_beams_are_those_of_the_model_fed_by_hand(tiny, batch):

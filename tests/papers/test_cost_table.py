@@ -7,9 +7,9 @@ from conftest import make_tiny
 from hyperadapters import METHODS, InputError
 from hyperadapters.backbones.shapes import shape_config
 from hyperadapters.papers.cost_table import (
-    PAPER_MEMORY,
+    _PAPER_MEMORY,
     MethodCost,
-    Point,
+    _Point,
     measure_costs,
     random_backbone,
     relative_to_full,
@@ -17,7 +17,7 @@ from hyperadapters.papers.cost_table import (
 
 
 def cost(method, fixed, slope, seconds=1.0):
-    points = tuple(Point(rows, fixed + slope * rows, 10 * rows + 7, seconds * rows) for rows in (1, 2, 4))
+    points = tuple(_Point(rows, fixed + slope * rows, 10 * rows + 7, seconds * rows) for rows in (1, 2, 4))
     return MethodCost(method, 100, 128, points)
 
 
@@ -36,7 +36,7 @@ def test_a_difference_is_given_of_full_fine_tuning_and_as_the_paper_printed_it()
     assert against.memory == pytest.approx(-50)
     assert against.memory_of_own == pytest.approx(-100)
     assert against.time == pytest.approx(-25)
-    assert against.paper_memory == PAPER_MEMORY["compacter"] == -26.24
+    assert against.paper_memory == _PAPER_MEMORY["compacter"] == -26.24
     assert against.paper_memory_of_own == pytest.approx(-35.57, abs=0.01)
     assert against.paper_time == -13.41
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from hyperadapters import METHODS
-from hyperadapters.papers.parameter_counts import BASE, TABLES, count_paper_methods
+from hyperadapters.papers.parameter_counts import _BASE, _TABLES, count_paper_methods
 
 T5_BASE = 222_882_048
 
@@ -22,7 +22,7 @@ def row(found, table, method, **changes):
 
 def test_every_percentage_that_we_have_of_the_papers_is_ours_too(found):
     assert [line for line in found if line.differs] == []
-    assert sum(line.printed is not None for line in found) == 2 * len(BASE) + 2
+    assert sum(line.printed is not None for line in found) == 2 * len(_BASE) + 2
 
 
 def test_another_percentage_is_marked(found):
@@ -61,4 +61,4 @@ def test_one_model_for_all_tasks_is_counted_once_and_its_share_of_a_task_given(f
 
 
 def test_every_method_of_the_tables_is_there():
-    assert {name for table in TABLES for name, _, _ in table.rows} <= set(METHODS)
+    assert {name for table in _TABLES for name, _, _ in table.rows} <= set(METHODS)

@@ -10,8 +10,8 @@ from importlib import resources
 import pytest
 from reported import write_everything
 
-from hyperadapters.reports.document import Grid, Section
-from hyperadapters.reports.html import html_page
+from hyperadapters.reports.document import Section, _Grid
+from hyperadapters.reports.html import _html_page
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +89,13 @@ def test_in_a_browser_numbers_sort_by_what_they_are_in_any_unit(tmp_path):
         "c": ["1.02 GB", "–", "500"],
         "d": ["900 B", "9.80", "2,490"],
     }
-    grid = Grid(["method", "stored", "score", "rows"], [[[name, *row]] for name, row in cells.items()])
-    assert in_browser(html_page("t", [Section("s", [grid])], {}), SORTING, tmp_path) == ["abcd", "cbad", "bdac", "dacb"]
+    grid = _Grid(["method", "stored", "score", "rows"], [[[name, *row]] for name, row in cells.items()])
+    assert in_browser(_html_page("t", [Section("s", [grid])], {}), SORTING, tmp_path) == [
+        "abcd",
+        "cbad",
+        "bdac",
+        "dacb",
+    ]
 
 
 @pytest.mark.parametrize("width", [480, 1280])
@@ -108,13 +113,13 @@ def test_in_a_browser_tables_sort_and_points_tell_their_numbers(written, tmp_pat
 
 
 def test_what_a_cell_says_is_shown_and_not_run():
-    grid = Grid(["<b>method</b>"], [[["<script>alert(1)</script>"]]])
-    page = html_page("A & B", [Section("<i>s</i>", [grid], ["1 < 2"])], {})
+    grid = _Grid(["<b>method</b>"], [[["<script>alert(1)</script>"]]])
+    page = _html_page("A & B", [Section("<i>s</i>", [grid], ["1 < 2"])], {})
     for text in ("&lt;b&gt;method", "&lt;script&gt;alert(1)", "<title>A &amp; B</title>", "&lt;i&gt;s", "1 &lt; 2"):
         assert text in page
 
 
 def test_style_and_script_stand_in_the_page_as_in_their_files():
-    page = html_page("t", [], {})
+    page = _html_page("t", [], {})
     for name in ("page.css", "page.js"):
         assert resources.files("hyperadapters.reports").joinpath(name).read_text(encoding="utf-8").strip() in page

@@ -6,8 +6,8 @@ import subprocess
 import pytest
 from reported import write_everything
 
-from hyperadapters.reports.document import Grid, Section
-from hyperadapters.reports.latex import latex_document
+from hyperadapters.reports.document import Section, _Grid
+from hyperadapters.reports.latex import _latex_document
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def written(tmp_path_factory):
 
 
 def test_latex_escapes_what_it_must():
-    text = latex_document("t", [Section("100 % & more", [Grid(["a_b", "#{1}"], [[["~x^2 $", "\\y"]]])])])
+    text = _latex_document("t", [Section("100 % & more", [_Grid(["a_b", "#{1}"], [[["~x^2 $", "\\y"]]])])])
     assert r"\caption{100 \% \& more}" in text
     assert r"a\_b & \#\{1\} \\" in text
     assert r"\textasciitilde{}x\textasciicircum{}2 \$ & \textbackslash{}y \\" in text

@@ -5,22 +5,22 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hyperadapters.papers.published_scores import COMPACTER_PLUS_PLUS
-from hyperadapters.reports.estimates import intervals_overlap
-from hyperadapters.reports.notes import compare_with_paper, indistinguishable_from_best
-from hyperadapters.reports.tables import score_tables
+from hyperadapters.papers.published_scores import _COMPACTER_PLUS_PLUS
+from hyperadapters.reports.estimates import _intervals_overlap
+from hyperadapters.reports.notes import _compare_with_paper, _indistinguishable_from_best
+from hyperadapters.reports.tables import _score_tables
 from results import ROWS, published_run
 
 
 def test_one_seed_cannot_tell_8662_from_8650():
     """Compacter and full fine-tuning in the paper's table: 0.12 apart, each known to about a point at best."""
-    (table,) = score_tables([*published_run("compacter"), *published_run("full")])
+    (table,) = _score_tables([*published_run("compacter"), *published_run("full")])
     averages = {row.label: table.average(row) for row in table.rows}
     assert averages["compacter"].mean == pytest.approx(86.62, abs=0.005)
     assert averages["full"].mean == pytest.approx(86.50, abs=0.005)
     assert all(0.5 < side < 2 for side in averages["compacter"].margin)
-    assert intervals_overlap(averages["compacter"], averages["full"])
-    (sentence,) = indistinguishable_from_best(table)
+    assert _intervals_overlap(averages["compacter"], averages["full"])
+    (sentence,) = _indistinguishable_from_best(table)
     assert sentence.startswith("compacter 86.62 (85.")
     assert " cannot be told apart from full 86.50 (85." in sentence
 
@@ -28,7 +28,7 @@ def test_one_seed_cannot_tell_8662_from_8650():
 def test_how_often_two_equal_methods_differ_by_012_on_the_papers_test_sets():
     """The docs' number: test halves drawn anew move the average so much that 0.12 is nothing."""
     random = np.random.default_rng(0)
-    shares = {task.split("/")[-1]: 0.01 * score for (task, _), score in COMPACTER_PLUS_PLUS.items()}
+    shares = {task.split("/")[-1]: 0.01 * score for (task, _), score in _COMPACTER_PLUS_PLUS.items()}
     draws = [random.binomial(ROWS[task], share, 4000) / ROWS[task] for task, share in shares.items()]
     twice = [2 if task in ("mrpc", "qqp", "stsb") else 1 for task in shares]  # two metrics, so two columns
     averages = 100 * np.average(draws, axis=0, weights=twice)
@@ -40,14 +40,14 @@ def test_a_large_difference_is_told_and_an_unknown_interval_is_said():
     runs = published_run("compacter")
     worse = [dataclasses.replace(r, metrics={s: {n: v - 0.1 for n, v in m.items()} for s, m in r.metrics.items()})
              for r in published_run("full")]  # fmt: skip
-    assert indistinguishable_from_best(score_tables([*runs, *worse])[0]) == []
+    assert _indistinguishable_from_best(_score_tables([*runs, *worse])[0]) == []
     bare = [dataclasses.replace(r, intervals={}) for m in ("compacter", "full") for r in published_run(m)]
-    (sentence,) = indistinguishable_from_best(score_tables(bare)[0])
+    (sentence,) = _indistinguishable_from_best(_score_tables(bare)[0])
     assert "no interval is known" in sentence
 
 
 def test_the_papers_average_is_said_to_lie_in_our_interval_or_not():
-    (table,) = score_tables(published_run("compacter++"))
-    (sentence,) = compare_with_paper(table)
+    (table,) = _score_tables(published_run("compacter++"))
+    (sentence,) = _compare_with_paper(table)
     assert sentence.startswith("compacter++: the paper's 86.47 lies inside our 95 % interval")
-    assert compare_with_paper(score_tables(published_run("compacter++")[:-1])[0]) == []  # not over the same columns
+    assert _compare_with_paper(_score_tables(published_run("compacter++")[:-1])[0]) == []  # not over the same columns

@@ -1,13 +1,13 @@
 """Comparisons over the number of training rows."""
 
-from hyperadapters.reports.row_counts import ALL_ROWS, compare_training_rows
+from hyperadapters.reports.row_counts import _ALL_ROWS, _compare_training_rows
 from results import result
 
 
 def test_scores_by_rows_are_of_methods_that_differ_in_rows_alone():
     runs = [result("full", "glue/rte", {"accuracy": 50 + n / 100}, rows=n) for n in (100, 500)]
     runs.append(result("phm", "glue/rte", {"accuracy": 70}, rows=500))
-    (part,) = compare_training_rows(runs)
+    (part,) = _compare_training_rows(runs)
     assert part.title == "Low-resource, glue on t5-base"
     assert list(part.tables) == [100, 500]
     assert [row.label for row in part.tables[500].rows] == ["full"]
@@ -22,7 +22,7 @@ def test_a_task_with_fewer_rows_takes_part_with_all_it_has():
         for task, numbers in rows.items()
         for n in numbers
     ]
-    (part,) = compare_training_rows(runs)
+    (part,) = _compare_training_rows(runs)
     assert list(part.tables) == [100, 500, 4000]
     assert part.tables[100].tasks == ("glue/cola", "glue/rte", "glue/sst2")
     assert part.tables[500].tasks == ("glue/cola",)
@@ -32,9 +32,9 @@ def test_a_task_with_fewer_rows_takes_part_with_all_it_has():
 def test_runs_on_all_rows_come_last_where_they_are_more_than_any_number():
     runs = [result("full", "glue/rte", {"accuracy": 50}, rows=n, available=2490) for n in (100, None)]
     runs += [result("full", "glue/mrpc", {"accuracy": 50}, rows=n, available=3668) for n in (100, 3668)]
-    (part,) = compare_training_rows(runs)
-    assert list(part.tables) == [100, ALL_ROWS]
-    assert part.tables[ALL_ROWS].tasks == ("glue/mrpc", "glue/rte")
+    (part,) = _compare_training_rows(runs)
+    assert list(part.tables) == [100, _ALL_ROWS]
+    assert part.tables[_ALL_ROWS].tasks == ("glue/mrpc", "glue/rte")
 
 
 def test_runs_from_a_trained_model_are_a_line_of_their_own():
@@ -42,7 +42,7 @@ def test_runs_from_a_trained_model_are_a_line_of_their_own():
     runs = [result("hyperformer++", "scitail", {"accuracy": 50 + n}, rows=n, seed=s, start={**start, "digest": str(s)})
             for n in (4, 16) for s in (1, 2)]  # fmt: skip
     runs += [result("hyperformer++", "scitail", {"accuracy": 50}, rows=n) for n in (4, 16)]
-    (part,) = compare_training_rows(runs)
+    (part,) = _compare_training_rows(runs)
     assert part.title == "Few-shot transfer, scitail on t5-base"
     lines = {row.label: row for row in part.tables[16].rows}
     assert lines.keys() == {"hyperformer++", "hyperformer++, from a trained model"}

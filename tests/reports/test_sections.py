@@ -6,24 +6,24 @@ import torch
 from reported import everything
 
 from hyperadapters import METHODS, attach
-from hyperadapters.reports.sections.embeddings import principal_components
-from hyperadapters.reports.sections.learning_curves import learning_curve_sections
-from hyperadapters.reports.sections.low_resource import low_resource_sections
-from hyperadapters.reports.tables import score_tables
+from hyperadapters.reports.sections.embeddings import _principal_components
+from hyperadapters.reports.sections.learning_curves import _learning_curve_sections
+from hyperadapters.reports.sections.low_resource import _low_resource_sections
+from hyperadapters.reports.tables import _score_tables
 from hyperadapters.reports.writing import report
 from results import result
 
 
 def test_curves_are_means_over_seeds_with_bands():
     runs = [result("full", "glue/rte", {"accuracy": score}, seed=seed) for seed, score in ((1, 60), (2, 70))]
-    (section,) = learning_curve_sections(score_tables(runs)[0])
+    (section,) = _learning_curve_sections(_score_tables(runs)[0])
     (marks,) = section.figures[0].series.values()
     assert [(mark.x, mark.y) for mark in marks] == [(10, pytest.approx(32.5)), (20, pytest.approx(65))]
     assert marks[1].margin == pytest.approx(2 * (np.std([60, 70], ddof=1),))
 
 
 def test_the_low_resource_figure_has_a_line_for_each_method():
-    (section,) = low_resource_sections(list(everything().values()))
+    (section,) = _low_resource_sections(list(everything().values()))
     (figure,) = section.figures
     assert {label: [(mark.x, mark.y) for mark in marks] for label, marks in figure.series.items()} == {
         label: [(100, pytest.approx(52.5)), (500, pytest.approx(56.5))] for label in ("full", "compacter++")
@@ -34,7 +34,7 @@ def test_principal_components_are_scikit_learns():
     from sklearn.decomposition import PCA
 
     rows = torch.randn(6, 9).numpy()
-    places, shares = principal_components(rows)
+    places, shares = _principal_components(rows)
     peer = PCA(2).fit(rows)
     assert np.abs(places) == pytest.approx(np.abs(peer.transform(rows)), rel=1e-4)
     assert shares == pytest.approx(peer.explained_variance_ratio_, rel=1e-4)

@@ -9,19 +9,19 @@ from filelock import FileLock
 from small_backbones import small  # noqa: F401 (a fixture)
 
 from hyperadapters import InputError, load_backbone, run
-from hyperadapters._utils.files import LOCK
+from hyperadapters._utils.files import _LOCK
 from hyperadapters.runs.result import RESULT, read_result
 
 
 def test_a_folder_that_another_process_is_at_work_in_is_left_to_it(small, tmp_path):  # noqa: F811
     folder = tmp_path / "out"
     folder.mkdir()
-    with FileLock(folder / LOCK), pytest.raises(InputError, match="another process is at work in"):
+    with FileLock(folder / _LOCK), pytest.raises(InputError, match="another process is at work in"):
         run(small, folder, quiet=True)
-    assert [path.name for path in folder.iterdir()] == [LOCK]  # as one that was killed leaves it
+    assert [path.name for path in folder.iterdir()] == [_LOCK]  # as one that was killed leaves it
     run(small, folder, quiet=True)
     assert (folder / RESULT).exists()
-    assert not (folder / LOCK).exists()
+    assert not (folder / _LOCK).exists()
 
 
 def test_a_run_begins_without_the_backbones_of_earlier_ones(small, tmp_path, monkeypatch):  # noqa: F811

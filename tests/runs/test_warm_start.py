@@ -10,7 +10,7 @@ from training_runs import EXACT, same, toy
 from conftest import make_tiny
 from hyperadapters import METHODS, Experiment, InputError, NamedTask, Training, WarmStart, attach, fit, start_from
 from hyperadapters.methods.registry import count_parameters
-from hyperadapters.runs.warm_start import load_warm_start
+from hyperadapters.runs.warm_start import _load_warm_start
 from hyperadapters.sweeps.keys import experiment_key
 from hyperadapters.training.trainer import Trainer
 
@@ -33,7 +33,7 @@ def saved(folder, method="hyperformer++", tasks=TASKS):
 
 def go_on(start, method="hyperformer++", forms=NEW, backbone=None, outputs=None):
     backbone = backbone or make_tiny()
-    return load_warm_start(start, backbone, METHODS[method], "next", outputs=outputs, forms=forms)
+    return _load_warm_start(start, backbone, METHODS[method], "next", outputs=outputs, forms=forms)
 
 
 def logits(delta, task, batch):

@@ -8,17 +8,17 @@ import torch
 
 from hyperadapters import METHODS, InputError, Predictor, attach, load_backbone, load_predictor
 from hyperadapters.delta.method import Method
-from hyperadapters.runs.building import format_to_json
+from hyperadapters.runs.building import _format_to_json
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.task_choice import NamedTask
-from hyperadapters.serving.folder_predictor import FolderPredictor
-from hyperadapters.serving.saved_tasks import saved_task
+from hyperadapters.serving.folder_predictor import _FolderPredictor
+from hyperadapters.serving.saved_tasks import _saved_task
 from hyperadapters.storage.loading import read_config
 from hyperadapters.tasks.registry import task_named
-from hyperadapters.tasks.targets import FreeText, Labels
+from hyperadapters.tasks.targets import Labels, _FreeText
 from hyperadapters.training.config import Evaluation, Training
 from hyperadapters.training.encodings import ENCODINGS
-from hyperadapters.training.label_strings import label_tokens
+from hyperadapters.training.label_strings import _label_tokens
 
 SENTENCES = ["the tall king helped the shy monk .", "an awful film", "a fine film", "this farmer liked these kings ."]
 USUAL = Evaluation()
@@ -32,7 +32,7 @@ def save(folder, backbone, method: Method, tasks=("demo/sentiment",), target=Non
         training = Training(lr=1e-3)
         experiment = Experiment(method=method, task=NamedTask(name=task), training=training, evaluation=evaluation)
         form = task_named(task).form
-        forms[task] = format_to_json(replace(form, target=target) if target else form, experiment)
+        forms[task] = _format_to_json(replace(form, target=target) if target else form, experiment)
     delta = attach(backbone, method, tasks=tasks if len(tasks) > 1 else ())
     delta.about = {"forms": forms} if len(tasks) > 1 else {"task": forms[tasks[0]]}
     with torch.no_grad():
@@ -51,7 +51,7 @@ def folder(tmp_path_factory):
     save(folder / "mood" / "first", backbone, METHODS["compacter++"])
     save(folder / "mood" / "second", backbone, METHODS["compacter++"])
     save(folder / "words", backbone, METHODS["compacter++"], target=WORDS)
-    save(folder / "free", backbone, METHODS["compacter++"], target=FreeText())
+    save(folder / "free", backbone, METHODS["compacter++"], target=_FreeText())
     save(folder / "beams", backbone, METHODS["compacter++"], evaluation=Evaluation(decode="generate", beams=2))
     save(folder / "pairs", backbone, METHODS["houlsby"], ("demo/paraphrase",))
     save(folder / "whole", backbone, METHODS["full"])
@@ -95,7 +95,7 @@ def expected(folder, rows):
 def test_answers_are_those_of_each_adapter_by_itself_in_the_files_order(
     folder, rows, expected, resident, batch_size, tmp_path
 ):
-    predictor = FolderPredictor(folder, resident=resident, batch_size=batch_size)
+    predictor = _FolderPredictor(folder, resident=resident, batch_size=batch_size)
     found = list(predictor.file(write(tmp_path / "rows.jsonl", rows)))
     assert [row["prediction"] for row in found] == expected
     assert [{key: row[key] for key in row if key != "prediction"} for row in found] == rows
@@ -112,7 +112,7 @@ def test_a_batch_mixes_the_tasks_of_one_method_whatever_their_labels(folder, row
         return answer(backbone, rows, forms, *others)
 
     monkeypatch.setattr(ENCODINGS["encoder-decoder"], "answer", watched)
-    list(FolderPredictor(folder).file(write(tmp_path / "rows.jsonl", rows)))
+    list(_FolderPredictor(folder).file(write(tmp_path / "rows.jsonl", rows)))
     assert sorted(len(batch) for batch in seen) == [3, 3, 3, 6, 9]  # pairs, free, whole, the mixture, the pool's scored
     assert max(len({str(target) for target in batch}) for batch in seen) == 2
 
@@ -128,7 +128,7 @@ def test_each_task_is_answered_as_it_was_in_training(folder, tmp_path, monkeypat
 
     monkeypatch.setattr(ENCODINGS["encoder-decoder"], "answer", watched)
     rows = [{"task": task, "sentence": SENTENCES[0]} for task in ("beams", "first", "free")]
-    list(FolderPredictor(folder).file(write(tmp_path / "rows.jsonl", rows)))
+    list(_FolderPredictor(folder).file(write(tmp_path / "rows.jsonl", rows)))
     assert set(seen) == {("generate", 16, 2), ("score", 0, 1), ("generate", 16, 1)}
     predictor = load_predictor(folder / "beams")
     assert (predictor.evaluation.decode, predictor.evaluation.beams) == ("generate", 2)
@@ -139,16 +139,16 @@ def test_an_adapter_that_does_not_say_how_it_was_answered_is_refused(folder):
     config = read_config(folder / "beams")
     config["task"]["decode"] = "guess"
     with pytest.raises(InputError, match=r"adapter_config.json: task.decode='guess': input should be"):
-        saved_task(config, folder / "beams")
+        _saved_task(config, folder / "beams")
     del config["task"]["decode"], config["task"]["beams"]
     with pytest.raises(InputError, match=r"adapter_config.json is damaged: KeyError\('decode'\)"):
-        saved_task(config, folder / "beams")
+        _saved_task(config, folder / "beams")
 
 
 def test_one_adapter_of_several_tasks_takes_rows_that_name_them(folder, rows, expected, tmp_path):
     mine = [(row, answer) for row, answer in zip(rows, expected, strict=True) if row["task"].startswith("mix/")]
     named = [{**row, "task": row["task"].split("/")[-1]} for row, _ in mine]
-    found = list(FolderPredictor(folder / "mix").file(write(tmp_path / "rows.jsonl", named)))
+    found = list(_FolderPredictor(folder / "mix").file(write(tmp_path / "rows.jsonl", named)))
     assert [row["prediction"] for row in found] == [answer for _, answer in mine]
 
 
@@ -166,33 +166,33 @@ def test_one_adapter_of_several_tasks_takes_rows_that_name_them(folder, rows, ex
 )
 def test_a_row_that_cannot_be_answered_is_refused_before_anything_is_answered(folder, rows, row, message, tmp_path):
     with pytest.raises(InputError, match=message):
-        next(FolderPredictor(folder).file(write(tmp_path / "rows.jsonl", [*rows, row])))
+        next(_FolderPredictor(folder).file(write(tmp_path / "rows.jsonl", [*rows, row])))
 
 
 def test_the_backbone_is_held_as_the_adapters_that_rows_name_were_trained_on(tmp_path):
     for name, precision in {"a": "bf16", "b": "fp32", "c": "fp32"}.items():
         save(tmp_path / name, load_backbone(precision=precision)[0], METHODS["compacter++"])
     asked = [{"task": task, "sentence": SENTENCES[0]} for task in ("b", "c")]
-    predictor = FolderPredictor(tmp_path)
+    predictor = _FolderPredictor(tmp_path)
     assert len(list(predictor.file(write(tmp_path / "rows.jsonl", asked)))) == 2
     assert {group.delta.backbone.dtype for group in predictor.groups.values()} == {torch.float32}
     with pytest.raises(InputError, match="in different types cannot be answered together: a on bf16, c on fp32"):
-        list(FolderPredictor(tmp_path).file(write(tmp_path / "all.jsonl", [{"task": "a", "sentence": "x"}, *asked])))
+        list(_FolderPredictor(tmp_path).file(write(tmp_path / "all.jsonl", [{"task": "a", "sentence": "x"}, *asked])))
 
 
 def test_a_folder_without_adapters_is_refused(tmp_path):
     with pytest.raises(InputError, match="neither it nor a folder in it has an adapter_config.json"):
-        FolderPredictor(tmp_path)
+        _FolderPredictor(tmp_path)
 
 
 def test_a_file_without_tasks_names_its_columns(folder, tmp_path):
     with pytest.raises(InputError, match="no column 'task'. Its columns: sentence"):
-        next(FolderPredictor(folder).file(write(tmp_path / "rows.jsonl", [{"sentence": "x"}])))
+        next(_FolderPredictor(folder).file(write(tmp_path / "rows.jsonl", [{"sentence": "x"}])))
 
 
 def test_rows_with_fewer_labels_never_get_anothers():
     forms = [replace(task_named("demo/sentiment").form, target=labels) for labels in (WORDS, Labels(("0", "1")))]
-    tokens = label_tokens(forms, lambda texts: [[len(text), 1] for text in texts])
+    tokens = _label_tokens(forms, lambda texts: [[len(text), 1] for text in texts])
     assert tokens.tolist() == [[[4, 1], [3, 1], [7, 1]], [[1, 1], [1, 1], [-100, -100]]]
 
 

@@ -8,7 +8,7 @@ from training_runs import same
 
 from conftest import make_tiny
 from hyperadapters import METHODS, Experiment, NamedTask, Training, fit, set_fast_dropout
-from hyperadapters.runs.running import attach_for
+from hyperadapters.runs.building import attach_for
 from hyperadapters.sweeps.pack import Pack
 from hyperadapters.sweeps.pack_members import Clock, stack_members, start_member
 from hyperadapters.training.data import Data

@@ -6,7 +6,7 @@ import statistics
 
 from conftest import UNSEEN
 from hyperadapters import METHODS, Experiment, MixtureTask, NamedTask, Result, Training
-from hyperadapters.papers.published_scores import COMPACTER_PLUS_PLUS, TABLE_1
+from hyperadapters.papers.published_scores import _COMPACTER_PLUS_PLUS, _TABLE_1
 from hyperadapters.training.profiling import Cost
 
 ROWS = {"cola": 522, "sst2": 872, "mrpc": 204, "qqp": 40_430, "stsb": 750, "mnli": 9815, "qnli": 5463, "rte": 139}
@@ -61,7 +61,7 @@ def result(method, task, metrics, *, lr=3e-3, seed=42, backbone="t5-base", rows=
 
 def published_run(method):
     """A row of the paper's table as if we had found just that; the columns are Compacter++'s, moved to its average."""
-    moved = TABLE_1[method].average - statistics.mean(COMPACTER_PLUS_PLUS.values())
-    tasks = dict.fromkeys(task for task, _ in COMPACTER_PLUS_PLUS)
-    columns = {column: score + moved for column, score in COMPACTER_PLUS_PLUS.items()}
+    moved = _TABLE_1[method].average - statistics.mean(_COMPACTER_PLUS_PLUS.values())
+    tasks = dict.fromkeys(task for task, _ in _COMPACTER_PLUS_PLUS)
+    columns = {column: score + moved for column, score in _COMPACTER_PLUS_PLUS.items()}
     return [result(method, t, {m: score for (task, m), score in columns.items() if task == t}) for t in tasks]

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 from hyperadapters import METHODS, Experiment, FilesTask, Training
-from hyperadapters.sweeps.attempts import attempt
+from hyperadapters.sweeps.attempts import _attempt
 
 
 def rows(folder, count=24):
@@ -23,7 +23,7 @@ def here(jobs, progress):
     """The executor that runs jobs in this process."""
     for job in jobs:
         progress.started(job.key)
-        yield attempt(job)
+        yield _attempt(job)
 
 
 def unused(jobs, progress):

@@ -6,11 +6,11 @@ import pytest
 from sweep_runs import experiment, here, rows
 
 from hyperadapters import METHODS, Experiment, NamedTask, Text, Training
-from hyperadapters.cli.sweeping import forecast_table
-from hyperadapters.sweeps.forecasting import answered_tokens, forecast
-from hyperadapters.sweeps.jobs import Job, record_failure
+from hyperadapters.cli.sweeping import _forecast_lines
+from hyperadapters.sweeps.forecasting import _answered_tokens, forecast
+from hyperadapters.sweeps.jobs import _Job, _record_failure
 from hyperadapters.sweeps.keys import experiment_key
-from hyperadapters.sweeps.sampling import Sample
+from hyperadapters.sweeps.sampling import _Sample
 from hyperadapters.sweeps.sweeping import sweep
 
 
@@ -42,25 +42,25 @@ def test_a_forecast_rests_on_runs_of_the_same_size(tmp_path):
 
 def test_a_forecast_leaves_out_what_failed_for_good_unless_it_is_tried_again(tmp_path):
     run = experiment(tmp_path)
-    record_failure(Job(experiment_key(run), run.to_json(), str(tmp_path), keep=False), "the loss is inf", final=True)
+    _record_failure(_Job(experiment_key(run), run.to_json(), str(tmp_path), keep=False), "the loss is inf", final=True)
     left = forecast([run], tmp_path)
     assert (left.done, left.failed, left.costs) == (0, 1, [])
-    assert "1 failed and are left alone; --retry-failed tries again what failed for good" in forecast_table(left, 1)
+    assert "1 failed and are left alone; --retry-failed tries again what failed for good" in _forecast_lines(left, 1)
     again = forecast([run], tmp_path, retry=True)
     assert (again.failed, again.costs[0].runs) == (0, 1)
 
 
 def test_a_forecast_counts_the_rows_that_are_answered(tmp_path):
-    sample = Sample(experiment(tmp_path))
-    assert answered_tokens(experiment(tmp_path, epochs=2, evaluate_steps=1), sample, 6) == 7 * sample.tokens(
+    sample = _Sample(experiment(tmp_path))
+    assert _answered_tokens(experiment(tmp_path, epochs=2, evaluate_steps=1), sample, 6) == 7 * sample.tokens(
         "validation"
     )
-    assert answered_tokens(experiment(tmp_path, epochs=2), sample, 6) == 3 * sample.tokens("validation")
+    assert _answered_tokens(experiment(tmp_path, epochs=2), sample, 6) == 3 * sample.tokens("validation")
 
 
 def test_a_forecast_knows_how_many_rows_there_are_where_it_reads_some(tmp_path):
     many = replace(experiment(tmp_path), task=rows(tmp_path, count=1000), text=Text(evaluation_rows=40))
-    sample = Sample(many)
+    sample = _Sample(many)
     assert sample.rows == {"train": 1000, "validation": 40}
     assert [len(found) for found in sample.data.splits.values()] == [512, 32]
     assert sample.tokens("train") == pytest.approx(1000 * sum(map(length, sample.data.splits["train"])) / 512)
@@ -69,8 +69,8 @@ def test_a_forecast_knows_how_many_rows_there_are_where_it_reads_some(tmp_path):
 
 
 def test_a_forecast_times_fewer_rows_where_a_batch_takes_long_and_adds_the_pace_of_others(tmp_path, monkeypatch):
-    monkeypatch.setattr("hyperadapters.sweeps.sampling.LONGEST_STEP", 0.0)
-    monkeypatch.setattr("hyperadapters.sweeps.forecasting.TIMED_SECONDS", 0.0)
+    monkeypatch.setattr("hyperadapters.sweeps.sampling._LONGEST_STEP", 0.0)
+    monkeypatch.setattr("hyperadapters.sweeps.forecasting._TIMED_SECONDS", 0.0)
     runs = [replace(experiment(tmp_path), method=METHODS[name]) for name in ("bitfit", "compacter++")]
     found = forecast(runs, tmp_path / "out", jobs=2)
     assert found.costs[0].seconds > 0
@@ -86,7 +86,7 @@ def test_no_hours_are_forecast_for_a_backbone_that_is_not_here(tmp_path):
     assert found.basis == [
         "no hours, and tokens by the embedded tokenizer (the backbone is not here): t5-base with compacter++"
     ]
-    assert [*forecast_table(found, 1)[0].columns[-1].cells] == ["unknown", "unknown"]
+    assert [*_forecast_lines(found, 1)[0].columns[-1].cells] == ["unknown", "unknown"]
 
 
 def test_a_forecast_says_what_it_could_not_count(tmp_path):
@@ -96,6 +96,6 @@ def test_a_forecast_says_what_it_could_not_count(tmp_path):
     found = forecast([run], tmp_path / "out")
     assert not found.costs
     assert "lacks train.tsv" in found.unknown["glue/rte"]
-    said = [line for line in forecast_table(found, 1) if isinstance(line, str)]
+    said = [line for line in _forecast_lines(found, 1) if isinstance(line, str)]
     assert said[0].startswith("not counted: glue/rte")
     assert said[-1].startswith("0 done already")

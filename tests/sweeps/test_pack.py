@@ -20,7 +20,7 @@ from training_runs import toy
 
 from conftest import make_tiny
 from hyperadapters import Interrupted, NonFiniteLossError, fit, method_named
-from hyperadapters.runs.running import attach_for
+from hyperadapters.runs.building import attach_for
 
 
 @pytest.mark.parametrize("method", ["compacter++", "houlsby", "prompt-r", "norms"])

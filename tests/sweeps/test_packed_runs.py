@@ -6,7 +6,6 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 from filelock import FileLock
-from hyperadapters.sweeps.plan import key
 from packs import CLOSE, experiment
 from safetensors.torch import load_file
 from sweep_runs import here, rows
@@ -15,7 +14,8 @@ from hyperadapters import METHODS, Experiment, Text, Training
 from hyperadapters.delta.delta import TENSORS
 from hyperadapters.runs.result import RESULT, read_result
 from hyperadapters.runs.running import EXPERIMENT, run
-from hyperadapters.sweeps.packed_runs import run_together
+from hyperadapters.sweeps.keys import experiment_key
+from hyperadapters.sweeps.packed_runs import _run_together
 from hyperadapters.sweeps.sweeping import sweep
 from hyperadapters.training.checkpoint import CHECKPOINT
 
@@ -26,7 +26,7 @@ def test_results_are_those_of_single_runs(tmp_path):
     changes = [{}, {"lr": 1e-2}, {"seed": 4}]
     runs = [replace(base, training=replace(base.training, **change)) for change in changes]
     places = {tmp_path / f"together-{number}": run for number, run in enumerate(runs)}
-    assert not run_together(places)
+    assert not _run_together(places)
     for place, one in places.items():
         found, expected = asdict(read_result(place)), asdict(run(one, tmp_path / f"alone-{place.name}", quiet=True))
         assert found.pop("together") == 3
@@ -58,16 +58,16 @@ def test_a_packed_sweep_leaves_the_files_of_an_unpacked_one(tmp_path):
         turns.append([job.key for job in jobs])
         yield from here(jobs, progress)
 
-    packed = sweep([*runs, single], tmp_path / "packed", engine=counting, pack=1, quiet=True)
-    assert turns == [[key(runs[1]), key(single)]]  # the first seed brings the others
-    plain = sweep([*runs, single], tmp_path / "plain", engine=here, quiet=True)
+    packed = sweep([*runs, single], tmp_path / "packed", executor=counting, pack=1, quiet=True)
+    assert turns == [[experiment_key(runs[1]), experiment_key(single)]]  # the first seed brings the others
+    plain = sweep([*runs, single], tmp_path / "plain", executor=here, quiet=True)
     assert list(packed.results) == list(plain.results)
     assert [result.together for result in packed.results.values()] == [4, 4, 4, 1]
     for found, expected in zip(packed.results.values(), plain.results.values(), strict=True):
         assert found.experiment == expected.experiment
         assert found.metrics == expected.metrics
-    assert list(packed.failed) == list(plain.failed) == [key(runs[2])]
-    assert "the loss is nan" in packed.failed[key(runs[2])]
+    assert list(packed.failed) == list(plain.failed) == [experiment_key(runs[2])]
+    assert "the loss is nan" in packed.failed[experiment_key(runs[2])]
     names = [sorted(str(path.relative_to(tmp_path / folder)) for path in (tmp_path / folder).rglob("*.json"))
              for folder in ("packed", "plain")]  # fmt: skip
     assert names[0] == names[1]
@@ -77,16 +77,16 @@ def test_a_pack_that_fails_is_run_one_by_one_and_what_is_done_or_elsewhere_is_le
     """A folder where a result should be written breaks the pack off; it is then cleared away."""
     runs = [sweepable(tmp_path, seed=seed) for seed in (1, 2, 3, 4)]
     output = tmp_path / "out"
-    sweep(runs[:1], output, engine=here, quiet=True)
-    before = (output / key(runs[0]) / RESULT).read_bytes()
-    (output / key(runs[1]) / f"{RESULT}.tmp").mkdir(parents=True)
-    (output / key(runs[1]) / EXPERIMENT).write_text(json.dumps(runs[1].to_json()))
-    with FileLock(output / f"{key(runs[3])}.lock"):
-        swept = sweep(runs, output, engine=here, pack=1, quiet=True)
-    assert list(swept.results) == [key(run) for run in runs[:3]]
-    assert swept.elsewhere == (key(runs[3]),)
-    assert (output / key(runs[0]) / RESULT).read_bytes() == before
-    assert swept.results[key(runs[1])].together == 1
+    sweep(runs[:1], output, executor=here, quiet=True)
+    before = (output / experiment_key(runs[0]) / RESULT).read_bytes()
+    (output / experiment_key(runs[1]) / f"{RESULT}.tmp").mkdir(parents=True)
+    (output / experiment_key(runs[1]) / EXPERIMENT).write_text(json.dumps(runs[1].to_json()))
+    with FileLock(output / f"{experiment_key(runs[3])}.lock"):
+        swept = sweep(runs, output, executor=here, pack=1, quiet=True)
+    assert list(swept.results) == [experiment_key(run) for run in runs[:3]]
+    assert swept.elsewhere == (experiment_key(runs[3]),)
+    assert (output / experiment_key(runs[0]) / RESULT).read_bytes() == before
+    assert swept.results[experiment_key(runs[1])].together == 1
 
 
 def test_a_pack_that_fails_is_tried_once(tmp_path, monkeypatch):
@@ -98,7 +98,7 @@ def test_a_pack_that_fails_is_tried_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr("hyperadapters.sweeps.attempts.run_together", failing)
     swept = sweep(
-        [sweepable(tmp_path, seed=seed) for seed in (1, 2)], tmp_path / "out", engine=here, pack=1, quiet=True
+        [sweepable(tmp_path, seed=seed) for seed in (1, 2)], tmp_path / "out", executor=here, pack=1, quiet=True
     )
     assert [len(pack) for pack in tried] == [2]
     assert len(swept.results) == 2

@@ -6,7 +6,7 @@ import pytest
 from packs import experiment
 
 from hyperadapters import METHODS, MixtureTask, NamedTask, Text, method_named
-from hyperadapters.sweeps.packing import packs
+from hyperadapters.sweeps.packing import _packs
 
 
 def test_runs_that_differ_in_training_are_packed_and_others_are_not():
@@ -26,7 +26,7 @@ def test_runs_that_differ_in_training_are_packed_and_others_are_not():
         "houlsby": experiment("houlsby"),
         "houlsby again": experiment("houlsby", lr=1e-4),
     }
-    assert packs(runs) == [["base", "rate", "few", "seed"], ["houlsby", "houlsby again"]]
+    assert _packs(runs) == [["base", "rate", "few", "seed"], ["houlsby", "houlsby again"]]
 
 
 @pytest.mark.parametrize(
@@ -35,22 +35,22 @@ def test_runs_that_differ_in_training_are_packed_and_others_are_not():
 )
 def test_a_method_whose_tensors_have_no_axis_of_adapters_is_not_packed(method):
     chosen = method_named(method)
-    assert not packs({"1": experiment(chosen), "2": experiment(chosen, lr=1.0)})
+    assert not _packs({"1": experiment(chosen), "2": experiment(chosen, lr=1.0)})
 
 
 def test_an_output_layer_that_trains_checkpointing_and_a_mixture_are_not_packed():
     with_output = replace(METHODS["compacter"], output_layer=True)
-    assert not packs({"1": experiment(with_output), "2": experiment(with_output, lr=1.0)})
+    assert not _packs({"1": experiment(with_output), "2": experiment(with_output, lr=1.0)})
     again = {lr: experiment(lr=lr, gradient_checkpointing=True) for lr in (1e-3, 1e-2)}
-    assert not packs(again)
+    assert not _packs(again)
     mixed = [replace(experiment(lr=lr), task=MixtureTask(names=("glue/rte", "glue/cola"))) for lr in (1e-3, 1e-2)]
-    assert not packs(dict(enumerate(mixed)))
+    assert not _packs(dict(enumerate(mixed)))
 
 
 def test_packs_are_split_for_several_processes_and_keep_seeds_together():
     runs = {f"{rate} {seed}": experiment(lr=rate, seed=seed) for rate in (1e-3, 1e-2) for seed in (1, 2, 3)}
-    assert packs(runs) == [["0.001 1", "0.01 1", "0.001 2", "0.01 2", "0.001 3", "0.01 3"]]
-    assert packs(runs, 2) == [["0.001 1", "0.01 1", "0.001 2"], ["0.01 2", "0.001 3", "0.01 3"]]
-    assert packs(runs, 3) == [["0.001 1", "0.01 1"], ["0.001 2", "0.01 2"], ["0.001 3", "0.01 3"]]
-    assert packs(runs, 4) == [["0.01 1", "0.001 2"], ["0.001 3", "0.01 3"]]
-    assert packs(runs, 6) == []
+    assert _packs(runs) == [["0.001 1", "0.01 1", "0.001 2", "0.01 2", "0.001 3", "0.01 3"]]
+    assert _packs(runs, 2) == [["0.001 1", "0.01 1", "0.001 2"], ["0.01 2", "0.001 3", "0.01 3"]]
+    assert _packs(runs, 3) == [["0.001 1", "0.01 1"], ["0.001 2", "0.01 2"], ["0.001 3", "0.01 3"]]
+    assert _packs(runs, 4) == [["0.01 1", "0.001 2"], ["0.001 3", "0.01 3"]]
+    assert _packs(runs, 6) == []

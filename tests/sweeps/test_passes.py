@@ -7,7 +7,7 @@ from training_runs import toy
 from conftest import make_tiny
 from hyperadapters import METHODS, Evaluation, Training, attach
 from hyperadapters.sweeps.pack_members import Member
-from hyperadapters.sweeps.passes import TOKENS, MemberRows, plan_passes
+from hyperadapters.sweeps.passes import _TOKENS, _MemberRows, _plan_passes
 from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.trainer import Trainer
 
@@ -16,7 +16,7 @@ def rows_of_members(*lengths):
     data = toy()
     trainer = Trainer(attach(make_tiny(), METHODS["norms"]), data, Training(lr=1), Evaluation(), None, quiet=True)
     member = Member(0, experiment(), trainer, torch.Generator())
-    return [MemberRows(member, [Encoded([5] * length, [10, 1])] * 2) for length in lengths]
+    return [_MemberRows(member, [Encoded([5] * length, [10, 1])] * 2) for length in lengths]
 
 
 def lengths_of(found):
@@ -25,12 +25,12 @@ def lengths_of(found):
 
 def test_a_pass_holds_rows_of_like_length_as_many_as_fit():
     rows = rows_of_members(30, 8, 20, 8, 21, 8)
-    assert lengths_of(plan_passes(rows, 10, on_cpu=True)) == [[8, 8, 8], [20], [21], [30]]
-    assert lengths_of(plan_passes(rows, 2, on_cpu=True)) == [[8, 8], [8], [20], [21], [30]]
-    assert lengths_of(plan_passes(rows, 10, on_cpu=False)) == [[8, 8, 8], [20, 21, 30]]
+    assert lengths_of(_plan_passes(rows, 10, on_cpu=True)) == [[8, 8, 8], [20], [21], [30]]
+    assert lengths_of(_plan_passes(rows, 2, on_cpu=True)) == [[8, 8], [8], [20], [21], [30]]
+    assert lengths_of(_plan_passes(rows, 10, on_cpu=False)) == [[8, 8, 8], [20, 21, 30]]
 
 
 def test_on_a_cpu_a_pass_has_a_limit_of_tokens():
-    rows = rows_of_members(*[TOKENS // 4 - 2] * 5)  # each of two rows, with two tokens of target
-    assert [len(found) for found in plan_passes(rows, 10, on_cpu=True)] == [2, 2, 1]
-    assert [len(found) for found in plan_passes(rows, 10, on_cpu=False)] == [5]
+    rows = rows_of_members(*[_TOKENS // 4 - 2] * 5)  # each of two rows, with two tokens of target
+    assert [len(found) for found in _plan_passes(rows, 10, on_cpu=True)] == [2, 2, 1]
+    assert [len(found) for found in _plan_passes(rows, 10, on_cpu=False)] == [5]

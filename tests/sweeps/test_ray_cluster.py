@@ -11,21 +11,21 @@ import pytest
 from sweep_runs import experiment, here, unused
 
 from hyperadapters import InputError
-from hyperadapters.sweeps.jobs import Job, record_failure
+from hyperadapters.sweeps.jobs import _Job, _record_failure
 from hyperadapters.sweeps.keys import experiment_key
 from hyperadapters.sweeps.ray_cluster import (
-    attempt_away,
+    _attempt_away,
+    _read_files,
+    _share_of,
+    _slot_resources,
+    _write_files,
     ray_executor,
-    read_files,
-    share_of,
-    slot_resources,
-    write_files,
 )
 from hyperadapters.sweeps.sweeping import sweep
 
 
 def job_of(run, folder, *, keep=False):
-    return Job(experiment_key(run), run.to_json(), str(folder), keep)
+    return _Job(experiment_key(run), run.to_json(), str(folder), keep)
 
 
 def tree(folder):
@@ -37,9 +37,9 @@ def test_a_run_away_leaves_the_files_that_a_run_here_does(tmp_path, keep):
     run = experiment(tmp_path)
     sweep([run], tmp_path / "here", executor=here, keep=keep, quiet=True)
     job = job_of(run, tmp_path / "away", keep=keep)
-    report, found = attempt_away({"key": job.key, "experiment": job.experiment, "folder": "nowhere", "keep": keep}, {})
+    report, found = _attempt_away({"key": job.key, "experiment": job.experiment, "folder": "nowhere", "keep": keep}, {})
     assert report["outcome"] == "done"
-    write_files(job, found)
+    _write_files(job, found)
     assert tree(tmp_path / "away") == [name for name in tree(tmp_path / "here") if not name.endswith(".lock")]
     assert list(sweep([run], tmp_path / "away", executor=unused, quiet=True).results) == [job.key]
 
@@ -50,21 +50,21 @@ def test_a_run_away_goes_on_from_what_is_here_of_it(tmp_path):
     job = job_of(run, tmp_path / "out")
     job.place.mkdir(parents=True)
     (job.place / "experiment.json").write_text(json.dumps(run.to_json()))
-    record_failure(job, "its task was lost")
-    assert set(read_files(job)) == {f"{job.key}.failed.json", f"{job.key}/experiment.json"}
+    _record_failure(job, "its task was lost")
+    assert set(_read_files(job)) == {f"{job.key}.failed.json", f"{job.key}/experiment.json"}
     (tmp_path / "rows.jsonl").write_text("no JSON\n")
-    report, found = attempt_away({"key": job.key, "experiment": job.experiment, "folder": "", "keep": False},
-                                 read_files(job))  # fmt: skip
+    report, found = _attempt_away({"key": job.key, "experiment": job.experiment, "folder": "", "keep": False},
+                                 _read_files(job))  # fmt: skip
     assert report["outcome"] == "failed"
-    write_files(job, found)
+    _write_files(job, found)
     (reason,) = sweep([run], tmp_path / "out", executor=here, quiet=True).failed.values()
     assert "not JSON" in reason
 
 
 def test_a_run_gets_a_gpu_where_there_are_any():
-    assert share_of({"CPU": 8}, 1, None) == {"CPU": 1, "GPU": 0}
-    assert share_of({"CPU": 8, "GPU": 2}, 2, None) == {"CPU": 2, "GPU": 1}
-    assert share_of({"CPU": 8, "GPU": 2}, 2, 0.5) == {"CPU": 2, "GPU": 0.5}
+    assert _share_of({"CPU": 8}, 1, None) == {"CPU": 1, "GPU": 0}
+    assert _share_of({"CPU": 8, "GPU": 2}, 2, None) == {"CPU": 2, "GPU": 1}
+    assert _share_of({"CPU": 8, "GPU": 2}, 2, 0.5) == {"CPU": 2, "GPU": 0.5}
 
 
 def test_room_is_counted_node_by_node_and_dead_nodes_have_none():
@@ -73,10 +73,10 @@ def test_room_is_counted_node_by_node_and_dead_nodes_have_none():
         {"Alive": True, "Resources": {"CPU": 3}},
         {"Alive": False, "Resources": {"CPU": 64}},
     ]
-    assert slot_resources(nodes, {"CPU": 2, "GPU": 0}) == 2
-    assert slot_resources(nodes, {"CPU": 1, "GPU": 0.5}) == 2
+    assert _slot_resources(nodes, {"CPU": 2, "GPU": 0}) == 2
+    assert _slot_resources(nodes, {"CPU": 1, "GPU": 0.5}) == 2
     with pytest.raises(InputError, match="no node has room for a run .*CPU 4.*CPU 3, GPU 1; CPU 3, GPU 0.* --cpus"):
-        slot_resources(nodes, {"CPU": 4, "GPU": 0})
+        _slot_resources(nodes, {"CPU": 4, "GPU": 0})
 
 
 def test_without_ray_and_with_shares_of_nothing_the_error_says_what_to_do(monkeypatch):

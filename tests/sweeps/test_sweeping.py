@@ -19,7 +19,7 @@ from sweep_runs import experiment, here, program, rows, unused
 from hyperadapters import METHODS, InputError, Text
 from hyperadapters.runs.result import RESULT
 from hyperadapters.sweeps.forecasting import forecast
-from hyperadapters.sweeps.jobs import ATTEMPTS, discard
+from hyperadapters.sweeps.jobs import _ATTEMPTS, _discard
 from hyperadapters.sweeps.keys import experiment_key
 from hyperadapters.sweeps.processes import local_executor
 from hyperadapters.sweeps.sweeping import sweep
@@ -80,7 +80,7 @@ def test_a_run_is_removed_from_what_says_that_there_is_one(tmp_path, monkeypatch
 
     monkeypatch.setattr("shutil.rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
-        discard(place)
+        _discard(place)
 
 
 def test_a_wrong_input_is_recorded_and_left_alone_until_asked(tmp_path):
@@ -92,7 +92,7 @@ def test_a_wrong_input_is_recorded_and_left_alone_until_asked(tmp_path):
     assert "not JSON" in sweep([run], tmp_path / "out", executor=here, quiet=True).failed[experiment_key(run)]
     record = tmp_path / "out" / f"{experiment_key(run)}.failed.json"
     assert record.stat().st_mtime <= begun
-    assert len(json.loads(record.read_text())["reasons"]) == ATTEMPTS
+    assert len(json.loads(record.read_text())["reasons"]) == _ATTEMPTS
     rows(tmp_path)
     assert not sweep([run], tmp_path / "out", executor=here, retry=True, quiet=True).failed
 
@@ -183,7 +183,7 @@ def test_a_run_whose_process_is_killed_twice_has_failed_and_holds_up_no_other(tm
     output = tmp_path / "out"
     with ThreadPoolExecutor() as pool:
         future = pool.submit(sweep, [victim, other], output, executor=local_executor(1), quiet=True)
-        for _ in range(ATTEMPTS):
+        for _ in range(_ATTEMPTS):
             holder = wait_for(lambda: holding(output / f"{experiment_key(victim)}.lock"))
             holder.kill()
             holder.wait()

@@ -2,19 +2,19 @@
 
 import pytest
 
-from hyperadapters.sweeps.jobs import Job
-from hyperadapters.sweeps.processes import WorkerProcess
+from hyperadapters.sweeps.jobs import _Job
+from hyperadapters.sweeps.processes import _WorkerProcess
 
 
 @pytest.mark.parametrize(("visible", "expected"), [("4,5", ["4", "5", "4"]), ("7", ["7", "7", "7"])])
 def test_gpus_are_dealt_out_in_turn(visible, expected, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert [WorkerProcess(number, 3)._environment()["CUDA_VISIBLE_DEVICES"] for number in range(3)] == expected
+    assert [_WorkerProcess(number, 3)._environment()["CUDA_VISIBLE_DEVICES"] for number in range(3)] == expected
 
 
 def test_a_worker_that_is_interrupted_before_it_starts_does_nothing(tmp_path, monkeypatch):
-    worker = WorkerProcess(0, 1)
-    job = Job("a", {}, str(tmp_path), keep=False)
+    worker = _WorkerProcess(0, 1)
+    job = _Job("a", {}, str(tmp_path), keep=False)
     begin = worker._start
 
     def slowly(log):

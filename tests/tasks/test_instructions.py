@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from hyperadapters import InputError, load_data
 from hyperadapters.cli.__main__ import app
 from hyperadapters.serving.predictor import load_predictor
-from hyperadapters.tasks.conversation import row_to_answer, rows_to_learn
+from hyperadapters.tasks.conversation import _rows_to_learn, row_to_answer
 from hyperadapters.tasks.instructions import instruction_task
 from hyperadapters.training.data import Text
 from hyperadapters.training.encoded import Encoded
@@ -169,7 +169,7 @@ def test_a_conversation_to_answer_may_hold_the_old_answer_or_not():
     )
     with pytest.raises(InputError, match="there is nothing to answer"):
         row_to_answer({"messages": [{"role": "assistant", "content": "a"}]})
-    assert len(rows_to_learn(CHATS[0])) == 2
+    assert len(_rows_to_learn(CHATS[0])) == 2
 
 
 @pytest.mark.parametrize(("family", "rows"), [("qwen3", CHATS), ("llama", PROMPTS), ("t5", PROMPTS)])

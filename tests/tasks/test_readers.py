@@ -6,7 +6,7 @@ import json
 import pytest
 
 from hyperadapters import InputError
-from hyperadapters.tasks.readers import read_rows
+from hyperadapters.tasks.readers import _read_rows
 
 COLUMNS = {"text": "text", "label": "label"}
 ROWS = [{"text": "one two", "label": "0"}, {"text": "drei", "label": "1"}]
@@ -31,12 +31,12 @@ def write(path, rows=ROWS):
 
 @pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "csv", "tsv", "parquet"])
 def test_every_format_gives_the_same_rows(ending, tmp_path):
-    assert [row.values for row in read_rows(write(tmp_path / f"a.{ending}"), COLUMNS)] == ROWS
+    assert [row.values for row in _read_rows(write(tmp_path / f"a.{ending}"), COLUMNS)] == ROWS
 
 
 def test_numbers_and_truth_values_become_text(tmp_path):
     path = write(tmp_path / "a.jsonl", [{"text": 3.5, "label": 1}, {"text": "x", "label": True}])
-    assert [row.values for row in read_rows(path, COLUMNS)] == [
+    assert [row.values for row in _read_rows(path, COLUMNS)] == [
         {"text": "3.5", "label": "1"},
         {"text": "x", "label": "1"},
     ]
@@ -45,13 +45,13 @@ def test_numbers_and_truth_values_become_text(tmp_path):
 def test_quotes_matter_in_csv_and_not_in_tsv(tmp_path):
     (tmp_path / "a.csv").write_text('text,label\n"a, ""b""\nc",1\n')
     (tmp_path / "a.tsv").write_text('text\tlabel\n"a b\t1\n')
-    assert read_rows(tmp_path / "a.csv", COLUMNS)[0].values["text"] == 'a, "b"\nc'
-    assert read_rows(tmp_path / "a.tsv", COLUMNS)[0].values["text"] == '"a b'
+    assert _read_rows(tmp_path / "a.csv", COLUMNS)[0].values["text"] == 'a, "b"\nc'
+    assert _read_rows(tmp_path / "a.tsv", COLUMNS)[0].values["text"] == '"a b'
 
 
 def test_blank_lines_in_quotes_are_text_and_between_records_are_nothing(tmp_path):
     (tmp_path / "a.csv").write_bytes(b'\ntext,label\n\n"para one\n\npara two\r\n",1\n  \n\nplain,0\n\n')
-    rows = read_rows(tmp_path / "a.csv", COLUMNS)
+    rows = _read_rows(tmp_path / "a.csv", COLUMNS)
     assert [row.values["text"] for row in rows] == ["para one\n\npara two\r\n", "plain"]
     assert [row.place for row in rows] == ["a.csv:4", "a.csv:10"]
 
@@ -68,22 +68,22 @@ def test_blank_lines_in_quotes_are_text_and_between_records_are_nothing(tmp_path
 def test_what_is_wrong_with_csv_is_told_with_its_line(content, message, tmp_path):
     (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(InputError, match=message):
-        read_rows(tmp_path / "a.csv", COLUMNS)
+        _read_rows(tmp_path / "a.csv", COLUMNS)
 
 
 def test_a_cell_of_csv_may_be_long(tmp_path):
     (tmp_path / "a.csv").write_text(f"text,label\n{'x' * 200_000},1\n")
-    assert len(read_rows(tmp_path / "a.csv", COLUMNS)[0].values["text"]) == 200_000
+    assert len(_read_rows(tmp_path / "a.csv", COLUMNS)[0].values["text"]) == 200_000
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
     (tmp_path / "a.tsv").write_bytes("\ufefftext\tlabel\na\t1\n".encode())
-    assert len(read_rows(tmp_path / "a.tsv", COLUMNS)) == 1
+    assert len(_read_rows(tmp_path / "a.tsv", COLUMNS)) == 1
 
 
 def test_columns_by_number_where_there_is_no_header(tmp_path):
     (tmp_path / "a.tsv").write_text("x\t1\t\tsentence\n")
-    assert read_rows(tmp_path / "a.tsv", {"sentence": 3, "label": 1}, header=False)[0].values == {
+    assert _read_rows(tmp_path / "a.tsv", {"sentence": 3, "label": 1}, header=False)[0].values == {
         "sentence": "sentence",
         "label": "1",
     }
@@ -91,14 +91,14 @@ def test_columns_by_number_where_there_is_no_header(tmp_path):
 
 def test_a_missing_column_names_those_there_are(tmp_path):
     with pytest.raises(InputError, match="no column 'label'. Its columns: text, lable"):
-        read_rows(write(tmp_path / "a.jsonl", [{"text": "a", "lable": 1}]), COLUMNS)
+        _read_rows(write(tmp_path / "a.jsonl", [{"text": "a", "lable": 1}]), COLUMNS)
 
 
 def test_the_first_ten_bad_lines_are_in_one_error(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_bytes(b"text\tlabel\n" + b"ok\t1\n" + b"\xff\xfe\t1\n" + b"ragged\n" * 12 + b"\t1\n")
     with pytest.raises(InputError) as caught:
-        read_rows(path, COLUMNS)
+        _read_rows(path, COLUMNS)
     message = str(caught.value)
     assert "14 bad row(s)" in message
     assert "a.tsv:3: not UTF-8 (byte 0)" in message
@@ -113,7 +113,7 @@ def test_bad_json_lines_are_named(tmp_path):
         '{"text": "a", "label": 1}\n{"text"\n[1]\n{"text": null, "label": 1}\n{"text": ["a"], "label": 1}\n'
     )
     with pytest.raises(InputError) as caught:
-        read_rows(path, COLUMNS)
+        _read_rows(path, COLUMNS)
     message = str(caught.value)
     for part in ("a.jsonl:2: not JSON", "a.jsonl:3: a list", "a.jsonl:4: column 'text' is missing", "a.jsonl:5:"):
         assert part in message
@@ -123,9 +123,9 @@ def test_half_a_character_is_no_text(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "\\ud83d\\ude00", "label": 1}\n{"text": "\\ud800", "label": 1}\n')
     with pytest.raises(InputError, match=r"a.jsonl:2: not text \(.ud800 is half a character\)"):
-        read_rows(path, COLUMNS)
+        _read_rows(path, COLUMNS)
     path.write_text(path.read_text().splitlines()[0])
-    assert read_rows(path, COLUMNS)[0].values["text"] == "😀"
+    assert _read_rows(path, COLUMNS)[0].values["text"] == "😀"
 
 
 @pytest.mark.parametrize(
@@ -139,9 +139,9 @@ def test_half_a_character_is_no_text(tmp_path):
 def test_files_of_another_kind_are_refused(name, content, message, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
-        read_rows(tmp_path / name, COLUMNS)
+        _read_rows(tmp_path / name, COLUMNS)
 
 
 def test_a_missing_file_says_where_was_looked(tmp_path):
     with pytest.raises(InputError, match="does not exist .looked in"):
-        read_rows(tmp_path / "a.jsonl", COLUMNS)
+        _read_rows(tmp_path / "a.jsonl", COLUMNS)

@@ -7,8 +7,8 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Sequence, Value
 
 from hyperadapters import TASKS, InputError, load_data
-from hyperadapters.tasks.readers import Record
-from hyperadapters.tasks.superglue import halve_questions, mark_spans, one_training_row_per_answer, without_markup
+from hyperadapters.tasks.readers import _Record
+from hyperadapters.tasks.superglue import _halve_questions, _mark_spans, _one_training_row_per_answer, _without_markup
 from hyperadapters.training.config import Evaluation
 from hyperadapters.training.evaluation import evaluate
 
@@ -16,13 +16,13 @@ TEXT = "Mark told Pete lies, which Pete put in his book."
 
 
 def test_spans_are_marked_where_the_official_word_numbers_say():
-    assert mark_spans(TEXT, [("Pete", 5, "*"), ("his", 8, "#")]) == (
+    assert _mark_spans(TEXT, [("Pete", 5, "*"), ("his", 8, "#")]) == (
         "Mark told Pete lies, which * Pete * put in # his # book."
     )
 
 
 def test_spans_are_found_where_number_case_or_blanks_are_off():
-    assert mark_spans("The lawyer asked it .", [("the  lawyer", 0, "*"), ("it", 2, "#")]) == (
+    assert _mark_spans("The lawyer asked it .", [("the  lawyer", 0, "*"), ("it", 2, "#")]) == (
         "* The lawyer * asked # it # ."
     )
 
@@ -38,19 +38,19 @@ def spans(noun, noun_word, pronoun, pronoun_word):
 
 
 def test_markup_is_removed():
-    assert without_markup("<b>Sent 1: </b>It rains.<br><b>Sent 2: </b>It <i>pours</i>.") == "It rains. It pours ."
+    assert _without_markup("<b>Sent 1: </b>It rains.<br><b>Sent 2: </b>It <i>pours</i>.") == "It rains. It pours ."
 
 
 def answers(split):
     """Nine answers to three questions, not in the questions' order."""
     return [
-        Record({"question_id": question, "answer": str(number), "label": "1"}, f"{split}:{number}")
+        _Record({"question_id": question, "answer": str(number), "label": "1"}, f"{split}:{number}")
         for number, question in enumerate("abcabcabc")
     ]
 
 
 def test_multirc_is_halved_by_questions():
-    splits = halve_questions({"train": [], "validation": answers("v")})
+    splits = _halve_questions({"train": [], "validation": answers("v")})
     questions = {split: {row.values["question_id"] for row in splits[split]} for split in ("validation", "test")}
     assert not questions["validation"] & questions["test"]
     assert (len(questions["validation"]), len(questions["test"])) == (1, 2)
@@ -65,9 +65,9 @@ def test_the_published_multirc_tears_questions_apart():
 
 def test_record_trains_on_every_answer_and_asks_every_query_once():
     rows = [
-        Record({"query": str(i), "answers": "a\nb" if i % 2 else "a", "label": "a"}, f"train:{i}") for i in range(1100)
+        _Record({"query": str(i), "answers": "a\nb" if i % 2 else "a", "label": "a"}, f"train:{i}") for i in range(1100)
     ]
-    splits = one_training_row_per_answer({"train": rows, "validation": rows[:3]})
+    splits = _one_training_row_per_answer({"train": rows, "validation": rows[:3]})
     assert (len(splits["validation"]), len(splits["test"])) == (1000, 3)
     held = {row.values["query"] for row in splits["validation"]}
     trained = [row for row in rows if row.values["query"] not in held]

@@ -7,10 +7,10 @@ from collections import Counter
 import pytest
 
 from hyperadapters import TASKS, InputError, own_task
-from hyperadapters.tasks.demo import ROWS, lexicon
+from hyperadapters.tasks.demo import _ROWS, _lexicon
 from hyperadapters.tasks.registry import task_named
-from hyperadapters.tasks.splits import halve_validation, hold_out_thousand, permutation
-from hyperadapters.tasks.targets import FreeText, Labels, Score
+from hyperadapters.tasks.splits import _halve_validation, _hold_out_thousand, permutation
+from hyperadapters.tasks.targets import Labels, Score, _FreeText
 from hyperadapters.tasks.task_format import TaskFormat
 
 
@@ -28,7 +28,7 @@ def test_the_permutations_are_the_papers(rows, first):
 
 
 def test_small_sets_halve_their_validation_set():
-    splits = halve_validation({"train": [1], "validation": list(range(277))})
+    splits = _halve_validation({"train": [1], "validation": list(range(277))})
     assert splits["train"] == [1]
     assert splits["validation"][:5] == [207, 84, 253, 243, 190]
     assert (len(splits["validation"]), len(splits["test"])) == (138, 139)
@@ -36,7 +36,7 @@ def test_small_sets_halve_their_validation_set():
 
 
 def test_large_sets_hold_out_a_thousand_training_rows():
-    splits = hold_out_thousand({"train": list(range(67_349)), "validation": ["v"]})
+    splits = _hold_out_thousand({"train": list(range(67_349)), "validation": ["v"]})
     assert splits["validation"][:3] == [6677, 49_712, 38_268]
     assert (len(splits["validation"]), len(splits["train"]), splits["test"]) == (1000, 66_349, ["v"])
     assert not set(splits["validation"]) & set(splits["train"])
@@ -208,7 +208,7 @@ DEMOS = sorted(name for name in TASKS if name.startswith("demo/"))
 def test_a_demo_task_is_deterministic_and_balanced(name):
     first, second = TASKS[name].examples(None), TASKS[name].examples(None)
     assert first == second
-    assert {split: len(rows) for split, rows in first.items()} == ROWS
+    assert {split: len(rows) for split, rows in first.items()} == _ROWS
     for rows in first.values():
         counts = Counter(row.target for row in rows)
         assert len(set(rows)) == len(rows)
@@ -216,7 +216,7 @@ def test_a_demo_task_is_deterministic_and_balanced(name):
 
 
 def test_the_words_of_the_demo_tasks_are_split():
-    words = {split: {w for part in lexicon(split) for w in part} for split in ROWS}
+    words = {split: {w for part in _lexicon(split) for w in part} for split in _ROWS}
     assert not words["train"] & words["test"]
     assert not words["train"] & words["validation"]
 
@@ -257,7 +257,7 @@ def test_own_files_with_classes_become_a_task(tmp_path):
 
 def test_own_files_with_text_answers_become_a_task(tmp_path):
     task = own_task(own_files(tmp_path), ("premise",), "hypothesis", classify=False, name="mine")
-    assert task.form.target == FreeText()
+    assert task.form.target == _FreeText()
     assert [metric.__name__ for metric in task.metrics] == ["exact_match", "token_f1"]
 
 

@@ -5,14 +5,14 @@ import torch
 
 from hyperadapters import InputError
 from hyperadapters.training.checkpoint import (
-    Checkpoint,
-    TrainingState,
-    copy_values,
-    gather_random_states,
-    read_checkpoint,
-    set_random_states,
-    snapshot,
-    write_checkpoint,
+    _Checkpoint,
+    _copy_values,
+    _gather_random_states,
+    _read_checkpoint,
+    _set_random_states,
+    _snapshot,
+    _TrainingState,
+    _write_checkpoint,
 )
 
 FIXED = {"backbone": "abc", "evaluation": "{}", "task that trains": "None"}
@@ -25,17 +25,17 @@ def checkpoint():
     moments = {
         i: {"step": torch.tensor(4.0), "exp_avg": torch.randn_like(tensor)} for i, tensor in enumerate(trained.values())
     }
-    state = TrainingState(epoch=1, batch=2, step=5, best=0.75, history=[{"epoch": 1, "accuracy": 0.75}])
-    return Checkpoint(state, trained, moments, gather_random_states(CPU))
+    state = _TrainingState(epoch=1, batch=2, step=5, best=0.75, history=[{"epoch": 1, "accuracy": 0.75}])
+    return _Checkpoint(state, trained, moments, _gather_random_states(CPU))
 
 
 def write(path, checkpoint):
-    write_checkpoint(path, checkpoint, "settings", FIXED)
+    _write_checkpoint(path, checkpoint, "settings", FIXED)
     return path
 
 
 def read(path, names=("adapter.weight", "head.bias.0"), settings="settings", **changes):
-    return read_checkpoint(path, set(names), settings, {**FIXED, **changes})
+    return _read_checkpoint(path, set(names), settings, {**FIXED, **changes})
 
 
 def test_what_is_written_is_read_to_the_bit(checkpoint, tmp_path):
@@ -62,15 +62,15 @@ def test_another_run_is_refused_with_what_differs(checkpoint, tmp_path):
 def test_the_generators_go_on_where_they_were(checkpoint, tmp_path):
     expected = torch.rand(3)
     found = read(write(tmp_path / "checkpoint.safetensors", checkpoint))
-    set_random_states(found.random, 0, CPU)
+    _set_random_states(found.random, 0, CPU)
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_a_snapshot_stays_when_training_goes_on(checkpoint):
-    kept = snapshot(checkpoint.trained)
+    kept = _snapshot(checkpoint.trained)
     before = {name: tensor.clone() for name, tensor in checkpoint.trained.items()}
     for tensor in checkpoint.trained.values():
         tensor.add_(1)
     assert all(torch.equal(kept[name], before[name]) for name in before)
-    copy_values(kept, checkpoint.trained)
+    _copy_values(kept, checkpoint.trained)
     assert all(torch.equal(checkpoint.trained[name], before[name]) for name in before)

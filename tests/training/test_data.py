@@ -7,7 +7,7 @@ from families import FAMILIES
 from hyperadapters import InputError, Text, load_backbone, load_data
 from hyperadapters.training.batching import batches_by_length, epoch_batches
 from hyperadapters.training.encoded import Encoded
-from hyperadapters.training.tensors import collate
+from hyperadapters.training.tensors import _collate
 
 LENGTHS = torch.randint(3, 100, (1000,), generator=torch.Generator().manual_seed(0)).tolist()
 
@@ -54,7 +54,7 @@ def test_evaluation_begins_with_the_longest_rows():
 
 
 def test_a_batch_is_padded_to_its_longest_row():
-    batch = collate([Encoded([5, 6, 1], [7, 1]), Encoded([5, 1], [8, 9, 1])], pad=0)
+    batch = _collate([Encoded([5, 6, 1], [7, 1]), Encoded([5, 1], [8, 9, 1])], pad=0)
     assert batch["input_ids"].tolist() == [[5, 6, 1], [5, 1, 0]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
     assert batch["labels"].tolist() == [[7, 1, -100], [8, 9, 1]]

@@ -9,13 +9,13 @@ from transformers import BertTokenizer
 from hyperadapters import METHODS, Training, attach, fit, method_named
 from hyperadapters.tasks.targets import Labels, Score
 from hyperadapters.tasks.task_format import Example, TaskFormat
-from hyperadapters.training.decoder import score_continuations
+from hyperadapters.training.decoder import _score_continuations
 from hyperadapters.training.encoded import Encoded
-from hyperadapters.training.encoder import encoder_batch
+from hyperadapters.training.encoder import _encoder_batch
 from hyperadapters.training.encoding import Decoding
 from hyperadapters.training.encodings import ENCODINGS
 from hyperadapters.training.evaluation import evaluate
-from hyperadapters.training.tensors import IGNORED, pad_sequences, source_batch
+from hyperadapters.training.tensors import _IGNORED, _pad_sequences, _source_batch
 
 NUMBER = TaskFormat("similarity", ("x",), Score(0.0, 5.0, 0.2))
 ROWS = [Encoded([5, 6, 7, 8, 9], [11, 1]), Encoded([5, 9], [12, 13, 1]), Encoded([4, 8, 3], [10, 1])]
@@ -34,7 +34,7 @@ def test_scoring_labels_makes_no_logits_of_the_source(name):
     """Of a vocabulary of 150,000, those of all tokens would be larger than the model."""
     backbone, lengths = FAMILIES[name].make(), []
     backbone.get_output_embeddings().register_forward_hook(lambda module, args, output: lengths.append(output.shape[1]))
-    score_continuations(backbone, source_batch([[5, 6, 7, 8], [5, 9]], 0, "left"), torch.tensor([[[11, 1], [12, 1]]]))
+    _score_continuations(backbone, _source_batch([[5, 6, 7, 8], [5, 9]], 0, "left"), torch.tensor([[[11, 1], [12, 1]]]))
     assert lengths == [1, 1]
 
 
@@ -42,15 +42,15 @@ def test_scoring_labels_makes_no_logits_of_the_source(name):
 @pytest.mark.parametrize("name", DECODERS)
 def test_a_decoders_labels_have_the_probability_of_a_plain_forward_pass(name, most, monkeypatch):
     """However many of them are computed together."""
-    monkeypatch.setattr("hyperadapters.training.label_strings.LOGITS", most)
+    monkeypatch.setattr("hyperadapters.training.label_strings._LOGITS", most)
     backbone = FAMILIES[name].make()
     delta = attach(backbone, method_named("houlsby", SMALL))
     made, make = [], delta.parts["adapters"].generate
     delta.parts["adapters"].generate = lambda *rows: made.append(1) or make(*rows)
     labels = [[10, 1], [11, 12, 1], [13, 1]]
-    source = source_batch([row.source for row in ROWS], 0, side="left")
+    source = _source_batch([row.source for row in ROWS], 0, side="left")
     with torch.no_grad():
-        found = score_continuations(backbone, source, pad_sequences(labels, IGNORED)[None])
+        found = _score_continuations(backbone, source, _pad_sequences(labels, _IGNORED)[None])
         assert len(made) == 1
         expected = [[log_probability(backbone, row.source, label) for label in labels] for row in ROWS]
     torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-4, atol=1e-4)
@@ -133,7 +133,7 @@ def test_an_encoder_with_segments_computes_with_them_and_one_without_does_not():
         if name == "bert":
             inputs["token_type_ids"] = torch.tensor([row.segments])
         expected = backbone(**inputs).logits
-        found = backbone(**encoder_batch([row, row._replace(source=[1, 4], segments=[0, 0])], 0, backbone)).logits
+        found = backbone(**_encoder_batch([row, row._replace(source=[1, 4], segments=[0, 0])], 0, backbone)).logits
         torch.testing.assert_close(found[:1], expected)
 
 

@@ -18,21 +18,21 @@ from hyperadapters import (
     load_data,
 )
 from hyperadapters.tasks.targets import Labels
-from hyperadapters.training.encoder_decoder import score_labels
+from hyperadapters.training.encoder_decoder import _score_labels
 from hyperadapters.training.evaluation import evaluate
-from hyperadapters.training.label_strings import label_tokens
+from hyperadapters.training.label_strings import _label_tokens
 
 
 @pytest.mark.parametrize("most", [2**27, 1])
 def test_scored_labels_have_the_probability_that_the_decoder_gives_them(most, monkeypatch):
-    monkeypatch.setattr("hyperadapters.training.label_strings.LOGITS", most)
+    monkeypatch.setattr("hyperadapters.training.label_strings._LOGITS", most)
     backbone, data = make_tiny(), toy()
     form = replace(data.form, target=Labels(("0", "12")))
-    labels = label_tokens([form], lambda answers: Digits()(answers).input_ids)
+    labels = _label_tokens([form], lambda answers: Digits()(answers).input_ids)
     assert labels.tolist() == [[[10, 1, -100], [11, 12, 1]]]
     source = {"input_ids": torch.tensor([data.splits["test"][0].source, data.splits["test"][0].source])}
     source["attention_mask"] = torch.ones_like(source["input_ids"])
-    found = score_labels(backbone, source, labels)
+    found = _score_labels(backbone, source, labels)
     for column, target in enumerate(([10, 1], [11, 12, 1])):
         total = 0.0
         for step, token in enumerate(target):
@@ -66,10 +66,10 @@ def test_an_unknown_split_is_named():
 def test_scoring_free_text_is_refused():
     from dataclasses import replace
 
-    from hyperadapters.tasks.targets import FreeText
+    from hyperadapters.tasks.targets import _FreeText
 
     data = toy()
-    data = replace(data, form=replace(data.form, target=FreeText()))
+    data = replace(data, form=replace(data.form, target=_FreeText()))
     with pytest.raises(InputError, match="decode=score needs labels"):
         evaluate(attach(make_tiny(), METHODS["houlsby"]), data, "test", Evaluation(decode="score"))
 

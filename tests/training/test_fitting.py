@@ -5,11 +5,9 @@ from dataclasses import replace
 import pytest
 from families import FAMILIES
 from toy_tasks import BINARY, toy
-from typer.testing import CliRunner
 
 from hyperadapters import METHODS, InputError, Training, attach, fit, method_named
-from hyperadapters.cli.__main__ import app
-from hyperadapters.tasks.targets import FreeText
+from hyperadapters.tasks.targets import _FreeText
 from hyperadapters.tasks.task_format import TaskFormat
 from hyperadapters.training.data import Text
 from hyperadapters.training.encodings import ENCODINGS
@@ -22,7 +20,7 @@ def test_an_encoder_generates_no_text_and_takes_no_free_text():
     with pytest.raises(InputError, match="an encoder generates no text"):
         ENCODINGS["encoder"].mode(BINARY, "generate")
     with pytest.raises(InputError, match="an encoder answers with classes or numbers"):
-        ENCODINGS["encoder"].outputs(TaskFormat("free", ("x",), FreeText()))
+        ENCODINGS["encoder"].outputs(TaskFormat("free", ("x",), _FreeText()))
 
 
 def test_data_for_another_kind_or_size_of_head_is_refused(tiny):
@@ -48,12 +46,3 @@ def test_rows_beyond_the_backbones_positions_are_refused(name, kind, method, lon
     data = replace(data, splits={**data.splits, "validation": [row]})
     with pytest.raises(InputError, match=rf"toy: the longest row has {longest} tokens{beside}; .*positions for"):
         fit(delta, data, Training(lr=1e-3), quiet=True)
-
-
-def test_free_text_for_an_encoder_is_refused_before_anything_is_written(tmp_path, folders):
-    (tmp_path / "a.jsonl").write_text('{"x": "one", "y": "a text"}\n{"x": "two", "y": "another"}\n')
-    file = str(tmp_path / "a.jsonl")
-    words = ["train", "--backbone", folders["encoder"], "--train", file, "--validation", file]
-    result = CliRunner().invoke(app, [*words, "--text", "x", "--target", "y", "--output", str(tmp_path / "out")])
-    assert result.exit_code == 2
-    assert not (tmp_path / "out").exists()

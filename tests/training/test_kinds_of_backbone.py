@@ -75,3 +75,12 @@ def test_tasks_that_need_heads_of_different_sizes_are_refused_with_one_line_and_
         assert message in result.stderr
         assert result.stderr.strip().count("\n") == 0
         assert not (tmp_path / "out").exists()
+
+
+def test_free_text_for_an_encoder_is_refused_before_anything_is_written(tmp_path, folders):
+    (tmp_path / "a.jsonl").write_text('{"x": "one", "y": "a text"}\n{"x": "two", "y": "another"}\n')
+    file = str(tmp_path / "a.jsonl")
+    words = ["train", "--backbone", folders["encoder"], "--train", file, "--validation", file]
+    result = CliRunner().invoke(app, [*words, "--text", "x", "--target", "y", "--output", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert not (tmp_path / "out").exists()

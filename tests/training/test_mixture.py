@@ -11,7 +11,7 @@ from training_runs import EXACT, same
 
 from conftest import make_tiny
 from hyperadapters import METHODS, InputError, Mixture, Training, attach, fit
-from hyperadapters.training.batching import mixed_batches, mixing_shares
+from hyperadapters.training.batching import _mixed_batches, _mixing_shares
 from hyperadapters.training.evaluation import evaluate
 from hyperadapters.training.trainer import Trainer
 
@@ -20,7 +20,7 @@ SIZES = (900, 90, 10)
 
 def drawn(temperature, epochs=8, seed=0):
     lengths = list(range(1000))
-    batches = [b for e in range(epochs) for b in mixed_batches(lengths, SIZES, temperature, 20, seed, e)]
+    batches = [b for e in range(epochs) for b in _mixed_batches(lengths, SIZES, temperature, 20, seed, e)]
     return batches, Counter(0 if row < 900 else 1 if row < 990 else 2 for batch in batches for row in batch)
 
 
@@ -28,7 +28,7 @@ def drawn(temperature, epochs=8, seed=0):
 def test_tasks_are_drawn_with_the_papers_probabilities(temperature):
     weights = [(size / 1000) ** (1 / temperature) for size in SIZES]
     expected = [weight / sum(weights) for weight in weights]
-    torch.testing.assert_close(mixing_shares(SIZES, temperature).tolist(), expected)
+    torch.testing.assert_close(_mixing_shares(SIZES, temperature).tolist(), expected)
     _, counts = drawn(temperature)
     total = sum(counts.values())
     assert total == 8 * 1000
@@ -46,7 +46,7 @@ def test_batches_are_a_function_of_seed_and_epoch_and_reach_every_row():
 def test_batches_mix_tasks():
     data = mixture()
     lengths = [len(row.source) for part in data.tasks for row in part.splits["train"]]
-    batches = mixed_batches(lengths, [24, 24], 10.0, 8, 0, 0)
+    batches = _mixed_batches(lengths, [24, 24], 10.0, 8, 0, 0)
     assert sum(len({row // 24 for row in batch}) == 2 for batch in batches) > len(batches) / 2
 
 
@@ -94,7 +94,7 @@ def test_a_new_task_is_learnt_from_few_rows_with_the_rest_frozen():
 
 @pytest.mark.parametrize(("temperature", "shares"), [(5e-324, [0, 1, 0]), (1e-308, [0, 1, 0]), (math.inf, [1 / 3] * 3)])
 def test_the_extremes_of_temperature_draw_the_largest_task_alone_or_all_alike(temperature, shares):
-    assert mixing_shares([10, 30, 20], temperature).tolist() == pytest.approx(shares)
+    assert _mixing_shares([10, 30, 20], temperature).tolist() == pytest.approx(shares)
 
 
 def taught(delta, task, lr=0.1):

@@ -62,7 +62,7 @@ def test_two_processes_train_the_adapters_that_one_would_of_one_task_and_of_a_mi
 def test_the_trainer_of_transformers_trains_an_attached_backbone(tmp_path):
     from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
 
-    from hyperadapters.training.tensors import collate
+    from hyperadapters.training.tensors import _collate
 
     delta = attach(make_tiny(), METHODS["compacter"])
     backbone = delta.backbone
@@ -74,7 +74,7 @@ def test_the_trainer_of_transformers_trains_an_attached_backbone(tmp_path):
         save_strategy="no", remove_unused_columns=False, use_cpu=True, disable_tqdm=True,
     )  # fmt: skip
     trainer = Seq2SeqTrainer(
-        model=backbone, args=arguments, train_dataset=rows, data_collator=lambda b: collate([r["row"] for r in b], 0)
+        model=backbone, args=arguments, train_dataset=rows, data_collator=lambda b: _collate([r["row"] for r in b], 0)
     )
     trainer.train()
     assert any(not torch.equal(before[key], tensor) for key, tensor in delta.trained().items())

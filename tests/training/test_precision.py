@@ -19,10 +19,11 @@ from hyperadapters import (
     start_from,
 )
 from hyperadapters.delta.delta import CONFIG, TENSORS
-from hyperadapters.runs.running import load_task, run
+from hyperadapters.runs.building import load_task
+from hyperadapters.runs.running import run
 from hyperadapters.serving.predictor import load_predictor
 from hyperadapters.storage.loading import backbone_of, read_config
-from hyperadapters.sweeps.packed_runs import run_together
+from hyperadapters.sweeps.packed_runs import _run_together
 from hyperadapters.training.evaluation import evaluate
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -69,7 +70,7 @@ def test_a_method_of_peft_has_the_type_that_is_asked_for(backbone, adapter, batc
 def test_packed_adapters_have_their_type_too(small, tmp_path):
     runs = {tmp_path / str(lr): held(small, adapter="bf16") for lr in (1e-3, 1e-2)}
     runs = {place: replace(run, training=replace(run.training, lr=float(place.name))) for place, run in runs.items()}
-    assert not run_together(runs)
+    assert not _run_together(runs)
     for place, experiment in runs.items():
         tensors = load_file(place / TENSORS)
         assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}

@@ -3,11 +3,11 @@
 import pytest
 
 from hyperadapters import Training
-from hyperadapters.training.schedule import Schedule
+from hyperadapters.training.schedule import _Schedule
 
 
 def of(rows=24, **settings):
-    return Schedule.of(Training(lr=1e-3, **settings), rows)
+    return _Schedule.of(Training(lr=1e-3, **settings), rows)
 
 
 def test_the_rate_warms_up_and_falls_to_zero():

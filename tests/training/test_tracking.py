@@ -12,7 +12,7 @@ from hyperadapters.runs.result import RESULT
 from hyperadapters.runs.running import EXPERIMENT, run
 from hyperadapters.sweeps.keys import experiment_key
 from hyperadapters.sweeps.sweeping import sweep
-from hyperadapters.training.tracking import flatten
+from hyperadapters.training.tracking import _flatten
 from hyperadapters.training.trainer import Trainer
 
 
@@ -111,4 +111,4 @@ def test_unknown_and_missing_trackers_are_refused_before_anything_is_written(tmp
 
 
 def test_nested_settings_are_told_flatten():
-    assert dict(flatten({"a": {"b": 1, "c": {"d": None}}, "e": ["x"]})) == {"a.b": 1, "a.c.d": "None", "e": "['x']"}
+    assert dict(_flatten({"a": {"b": 1, "c": {"d": None}}, "e": ["x"]})) == {"a.b": 1, "a.c.d": "None", "e": "['x']"}

@@ -19,10 +19,10 @@ from hyperadapters._utils.errors import InputError, listed
 LARGEST_JSON = 16 * 2**20
 """Bytes; a larger file is refused unread."""
 
-UNFINISHED = ".tmp"
+_UNFINISHED = ".tmp"
 """The ending of a file that is being written; a process that is killed meanwhile leaves it behind."""
 
-FLOATS = {"F64", "F32", "F16", "BF16"}
+_FLOATS = {"F64", "F32", "F16", "BF16"}
 """The types of safetensors that a Delta may be saved in."""
 
 
@@ -39,7 +39,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that a crash leaves the old one or the new one."""
-    temporary = path.with_name(path.name + UNFINISHED)
+    temporary = path.with_name(path.name + _UNFINISHED)
     temporary.write_bytes(content)
     _replace(temporary, path)
 
@@ -95,7 +95,7 @@ def digest(path: Path) -> str:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file so that a crash leaves the old one or the new one."""
-    temporary = path.with_name(path.name + UNFINISHED)
+    temporary = path.with_name(path.name + _UNFINISHED)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     temporary.unlink(missing_ok=True)
     temporary.touch()
@@ -137,7 +137,7 @@ def check_tensors(path: Path, expected: Mapping[str, Tensor]) -> None:
                 problems.append(f"{name}: not part of this method")
             elif list(found.get_shape()) != list(expected[name].shape):
                 problems.append(f"{name}: shape {found.get_shape()}, expected {list(expected[name].shape)}")
-            elif found.get_dtype() not in FLOATS:
+            elif found.get_dtype() not in _FLOATS:
                 problems.append(f"{name}: type {found.get_dtype()}, expected floating point")
     if problems:
         raise InputError(f"{path} does not fit:\n  {listed(problems, most=50)}")
@@ -173,7 +173,7 @@ def check_output(folder: Path, *, resume: bool, marker: str = "") -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"the output {folder} is a file: name a folder.")
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    present = [name for name in names if name != LOCK and not name.endswith(UNFINISHED)]
+    present = [name for name in names if name != _LOCK and not name.endswith(_UNFINISHED)]
     if present and not (resume and marker in present):
         hint = (
             "Add --resume to go on with the run in it, or name another folder."
@@ -186,7 +186,7 @@ def check_output(folder: Path, *, resume: bool, marker: str = "") -> None:
         raise InputError(f"the output folder {folder} cannot be written: no permission in {above}.")
 
 
-LOCK = ".lock"
+_LOCK = ".lock"
 """The lock file of a folder that a process works in. A killed process leaves the file, but not the lock."""
 
 
@@ -197,7 +197,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     Raises:
         InputError: another process works in it.
     """
-    lock = FileLock(folder / LOCK)
+    lock = FileLock(folder / _LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
@@ -205,7 +205,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        (folder / LOCK).unlink(missing_ok=True)
+        (folder / _LOCK).unlink(missing_ok=True)
         lock.release()
 
 
@@ -217,7 +217,7 @@ def make_output(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable{UNFINISHED}"
+        probe = folder / f".writable{_UNFINISHED}"
         probe.touch()
         probe.unlink()
     except OSError as error:

@@ -53,26 +53,26 @@ class PeakMemory:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         elif sys.platform == "linux":
-            release_freed_memory()
+            _release_freed_memory()
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the high-water mark
-            self.before = resident("VmRSS")
+            self.before = _resident("VmRSS")
 
     def read(self) -> int:
         """Return the bytes at the peak so far."""
         if self.device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self.device))
         if sys.platform == "linux":
-            return max(0, resident("VmHWM") - self.before)
+            return max(0, _resident("VmHWM") - self.before)
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def resident(field: str) -> int:
+def _resident(field: str) -> int:
     """Return a field of /proc/self/status in bytes."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(field))
 
 
-def release_freed_memory() -> None:
+def _release_freed_memory() -> None:
     """Give freed memory back to the system, so that one run's memory does not count for the next."""
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)

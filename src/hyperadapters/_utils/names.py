@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Sequence
 
 from hyperadapters._utils.errors import InputError
 
-LISTED = 20
+_LISTED = 20
 """The most names that an error lists."""
 
-LONGEST = 200
+_LONGEST = 200
 """The most bytes of a file's name before its endings; file systems allow 255 in all."""
 
 
@@ -35,14 +35,14 @@ def resolve_task(name: str, known: Collection[str], where: str) -> str:
         return found[0]
     if found:
         raise InputError(f"task {name!r} may be {' or '.join(found)}: write the full name.")
-    more = f" and {len(known) - LISTED:,} more" if len(known) > LISTED else ""
+    more = f" and {len(known) - _LISTED:,} more" if len(known) > _LISTED else ""
     why = f"{where} knows no task {name!r}" if name else f"{where} was given a row without a task"
-    raise InputError(f"{why}. It knows {', '.join([*known][:LISTED]) or 'none by name'}{more}.")
+    raise InputError(f"{why}. It knows {', '.join([*known][:_LISTED]) or 'none by name'}{more}.")
 
 
 def truncate_filename(name: str) -> str:
     """Return a name for a file: the name itself, or its beginning where it is too long."""
-    return name if len(name.encode()) <= LONGEST else name.encode()[:80].decode(errors="ignore")
+    return name if len(name.encode()) <= _LONGEST else name.encode()[:80].decode(errors="ignore")
 
 
 def occurrences(names: Iterable[str]) -> list[int]:

@@ -16,9 +16,9 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 
 from hyperadapters._utils.errors import InputError, neighbours
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
-TYPE = "type"
+_TYPE = "type"
 """The key that says in JSON which of several dataclasses a field holds."""
 
 
@@ -42,12 +42,12 @@ def _fields_as_dict(settings: Any) -> dict[str, Any]:
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         types = {cls: name for name, cls in _types_of(field).items()}
-        tag = {TYPE: types.get(type(value), type(value).__name__)} if types else {}
+        tag = {_TYPE: types.get(type(value), type(value).__name__)} if types else {}
         values[field.name] = {**tag, **_fields_as_dict(value)} if dataclasses.is_dataclass(value) else value
     return values
 
 
-def parse(cls: type[T], values: Any, where: str) -> T:
+def parse(cls: type[_T], values: Any, where: str) -> _T:
     """Return the dataclass that `dump` wrote: every field must be there and of its type, and there are no others.
 
     Args:
@@ -58,10 +58,10 @@ def parse(cls: type[T], values: Any, where: str) -> T:
     Raises:
         InputError: fields are missing, unknown or of a wrong type, or do not go together; all of them in one error.
     """
-    return cast(T, _validated(_adapter(cast(Any, cls)), cls, values, where))
+    return cast(_T, _validated(_adapter(cast(Any, cls)), cls, values, where))
 
 
-def updated(settings: T, changes: Mapping[str, Any], where: str) -> T:
+def updated(settings: _T, changes: Mapping[str, Any], where: str) -> _T:
     """Return a copy with some fields changed; values may be text, as the command line gives them.
 
     Args:
@@ -111,7 +111,7 @@ def _form(cls: Any, tag: str = "") -> Any:
     """Return what pydantic checks the JSON of a dataclass against: all its fields are required, others forbidden."""
     hints = get_type_hints(cls)
     fields = {field.name: _choice(field) or _nested(hints[field.name]) for field in dataclasses.fields(cls)}
-    form = _without_others(cls.__name__, {**({TYPE: Literal[tag]} if tag else {}), **fields})
+    form = _without_others(cls.__name__, {**({_TYPE: Literal[tag]} if tag else {}), **fields})
     return Annotated[form, AfterValidator(lambda found: cls(**{name: getattr(found, name) for name in fields}))]
 
 
@@ -122,7 +122,7 @@ def _without_others(name: str, fields: Mapping[str, Any]) -> type:
 
 def _choice(field: "dataclasses.Field[Any]") -> Any:
     forms = [_form(cls, name) for name, cls in _types_of(field).items()]
-    return Annotated[functools.reduce(operator.or_, forms), Field(discriminator=TYPE)] if forms else None
+    return Annotated[functools.reduce(operator.or_, forms), Field(discriminator=_TYPE)] if forms else None
 
 
 def _nested(hint: Any) -> Any:
@@ -165,8 +165,8 @@ def _problem(cls: type, values: Any, where: str, detail: Any) -> tuple[str, str]
             return f"{name}: ", f"{holder.__name__} has no such field. {neighbours(path[-1], known)}"
         case "union_tag_invalid" | "union_tag_not_found":
             types = next(_types_of(field) for field in dataclasses.fields(holder) if field.name == path[-1])
-            tag = str(value.get(TYPE, ""))
-            return f"{name}.{TYPE}={tag!r}: ", f"there is no such type. {neighbours(tag, types)}"
+            tag = str(value.get(_TYPE, ""))
+            return f"{name}.{_TYPE}={tag!r}: ", f"there is no such type. {neighbours(tag, types)}"
         case "dataclass_type" | "model_attributes_type":
             return f"{name}={reprlib.repr(value)}: ", "it should be a JSON object"
         case _ if isinstance(cause, InputError):  # of the dataclass itself, which says where
@@ -199,6 +199,6 @@ def _held(cls: Any, name: int | str, value: Any) -> Any:
     """Return the dataclass that a field of another holds, by its JSON; None where it holds none."""
     field = next(field for field in dataclasses.fields(cls) if field.name == name)
     if types := _types_of(field):
-        return types.get(str(value.get(TYPE))) if isinstance(value, Mapping) else None
+        return types.get(str(value.get(_TYPE))) if isinstance(value, Mapping) else None
     hint = get_type_hints(cls)[field.name]
     return next(filter(dataclasses.is_dataclass, (hint, *get_args(hint))), None)

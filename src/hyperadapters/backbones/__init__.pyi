@@ -1,4 +1,4 @@
-"""The names that other packages use; each is imported when it is first used."""
+"""What other packages use of this one; each name is imported when it is first used."""
 
 from .checkpointing import check_checkpointing as check_checkpointing
 from .checkpointing import enable_checkpointing as enable_checkpointing

@@ -13,14 +13,14 @@ from torch._inductor import config as inductor
 
 from hyperadapters._utils import InputError
 
-SHORTEST = 16
+_SHORTEST = 16
 """The shortest bucket, in tokens."""
 
-SHAPES = 64
+_SHAPES = 64
 """Limit of compiled shapes, more than a run has buckets; torch's default of 8 would leave the rest uncompiled."""
 
 
-class Output(NamedTuple):
+class _Output(NamedTuple):
     """The output of a forward pass: logits, (rows, …)."""
 
     logits: Tensor
@@ -34,7 +34,7 @@ def bucket(length: int) -> int:
     Args:
         length: number of tokens.
     """
-    size = SHORTEST
+    size = _SHORTEST
     while size < length:
         size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
     return size
@@ -80,14 +80,14 @@ class CompiledModel(nn.Module):
         self.compilations += 1
         return compiled
 
-    def forward(self, **batch: Any) -> Output:
+    def forward(self, **batch: Any) -> _Output:
         """Compute the logits of a batch, given by keyword as the backbone takes it.
 
         Raises:
             InputError: compiling failed, and `buckets` is None.
         """
         if self.buckets is not None and bucket(batch["input_ids"].shape[1]) not in self.buckets:
-            return Output(self.backbone(**batch).logits)
+            return _Output(self.backbone(**batch).logits)
         try:
             return self.in_bucket(**batch)
         except TorchDynamoException as error:
@@ -96,11 +96,11 @@ class CompiledModel(nn.Module):
                 raise InputError(f"torch.compile failed ({why}). Train without it: training.compile=false.") from error
             warnings.warn(f"torch.compile failed ({why}): training continues without it.", stacklevel=2)
             self.buckets = ()
-            return Output(self.backbone(**batch).logits)
+            return _Output(self.backbone(**batch).logits)
 
     def in_bucket(
         self, *, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: Tensor | None = None, **rest: Any
-    ) -> Output:
+    ) -> _Output:
         """Pad a batch to its bucket, and compute the logits of its own rows and tokens."""
         rows, length = input_ids.shape
         batch = {"input_ids": self.grown(input_ids, self.pad), "attention_mask": self.grown(attention_mask, 0)}
@@ -112,11 +112,11 @@ class CompiledModel(nn.Module):
             batch["decoder_input_ids"] = self.grown(decoder, self.pad)
         if self.graphs:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        with torch._dynamo.config.patch(recompile_limit=SHAPES):
+        with torch._dynamo.config.patch(recompile_limit=_SHAPES):
             logits: Tensor = self.model(**batch, **rest).logits[:rows]
         if logits.dim() == 3:
             logits = logits[:, :length] if logits_to_keep is None else logits[:, logits_to_keep]
-        return Output(logits)
+        return _Output(logits)
 
     def grown(self, tokens: Tensor, value: int) -> Tensor:
         """Pad tokens on the right to the bucket's length, and append copies of the first row.

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from hyperadapters.backbones.offloading import value_at
 from hyperadapters.backbones.weights import own_parameters
 
-SAMPLE = 65_536
+_SAMPLE = 65_536
 """A fingerprint hashes at least this many numbers of each tensor, or all of a smaller one."""
 
 
@@ -42,25 +42,25 @@ class Fingerprint:
         return differing
 
 
-ARCHITECTURE = (
+_ARCHITECTURE = (
     r"model_type|d_model|d_kv|d_ff|dim|hidden_dim|head_dim|n_embd|n_inner|ffn_dim|.*hidden_size|.*intermediate_size|"
     r"(n|num|encoder|decoder)_.*(layers?|heads?|ffn_dim)"
 )
 """Names, as a regular expression, under which the families' configurations state the family and the sizes."""
 
 
-def architecture_of(config: Any) -> dict[str, Any]:
+def _architecture_of(config: Any) -> dict[str, Any]:
     """Return the fields of a configuration that give a model's family and sizes."""
-    return {key: value for key, value in config.to_dict().items() if re.fullmatch(ARCHITECTURE, key)}
+    return {key: value for key, value in config.to_dict().items() if re.fullmatch(_ARCHITECTURE, key)}
 
 
-def unwrap_quantized(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _unwrap_quantized(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return tensors by name, with each quantised tensor replaced by the plain tensors that it consists of."""
     plain: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if is_traceable_wrapper_subclass(tensor):
             inner, _ = tensor.__tensor_flatten__()
-            plain |= unwrap_quantized({f"{name}.{part}": getattr(tensor, part) for part in inner})
+            plain |= _unwrap_quantized({f"{name}.{part}": getattr(tensor, part) for part in inner})
         else:
             plain[name] = tensor
     return plain
@@ -94,13 +94,13 @@ def fingerprint(backbone: nn.Module, tensors: dict[str, Tensor] | None = None) -
         tensors: its original parameters by path, if a Delta has overwritten them; None: the backbone's own.
     """
     disable_bnb_cpu_packing(backbone)
-    architecture, digest = architecture_of(backbone.config), hashlib.sha256()
+    architecture, digest = _architecture_of(backbone.config), hashlib.sha256()
     for path in own_parameters(backbone) if tensors is None else tensors:
         value = value_at(backbone, path) if tensors is None else tensors[path]  # one at a time: they may be on disk
         if value.is_meta:
             return Fingerprint(architecture, "")
-        for name, tensor in unwrap_quantized({path: value}).items():
-            step = max(1, tensor.numel() // SAMPLE)
+        for name, tensor in _unwrap_quantized({path: value}).items():
+            step = max(1, tensor.numel() // _SAMPLE)
             sample = tensor.detach().flatten()[::step].to(torch.bfloat16).cpu()
             digest.update(f"{name}{tuple(tensor.shape)}".encode())
             digest.update(sample.view(torch.int16).numpy().tobytes())

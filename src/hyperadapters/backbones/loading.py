@@ -27,10 +27,10 @@ from hyperadapters.backbones.kinds import BackboneKind, kind_of
 from hyperadapters.backbones.locations import EMBEDDED, resolve_location
 from hyperadapters.backbones.optimized_attention import combine_masks
 from hyperadapters.backbones.optimized_dropout import set_fast_dropout
-from hyperadapters.backbones.weights import head_parameters
+from hyperadapters.backbones.weights import _head_parameters
 
 
-def loading_error(name: str, error: Exception) -> InputError:
+def _loading_error(name: str, error: Exception) -> InputError:
     """Return a loading error of transformers as one that says what was looked for, and where."""
     cache = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")) / "hub"
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -41,7 +41,7 @@ def loading_error(name: str, error: Exception) -> InputError:
     )
 
 
-def load_config(name: str) -> PretrainedConfig:
+def _load_config(name: str) -> PretrainedConfig:
     """Load the configuration of a backbone.
 
     Args:
@@ -54,10 +54,10 @@ def load_config(name: str) -> PretrainedConfig:
     try:
         return AutoConfig.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, json.JSONDecodeError) as error:
-        raise loading_error(name, error) from error
+        raise _loading_error(name, error) from error
 
 
-LOADERS: dict[BackboneKind, Any] = {
+_LOADERS: dict[BackboneKind, Any] = {
     "encoder-decoder": AutoModelForSeq2SeqLM,
     "encoder": AutoModelForSequenceClassification,
     "decoder": AutoModelForCausalLM,
@@ -75,7 +75,7 @@ def loader_of(name: str, config: PretrainedConfig) -> Any:
     Raises:
         InputError: it is no model of text.
     """
-    loader = LOADERS[kind_of(config)]
+    loader = _LOADERS[kind_of(config)]
     if type(config) not in loader._model_mapping:
         raise InputError(
             f"backbone {name!r} is a {config.model_type!r}, which is no model of text. Load it with transformers and "
@@ -121,13 +121,13 @@ def load_backbone(
         InputError: the backbone is not found, lacks weights or has none in safetensors, or is no model of text.
     """
     source, dtype = resolve_location(name), torch_dtype(precision)
-    config = load_config(name)
+    config = _load_config(name)
     try:
         spread = {"device_map": device_map, "offload_folder": offload_folder} if device_map else {}
-        backbone = load_model(name, source, config, dtype, spread)
+        backbone = _load_model(name, source, config, dtype, spread)
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, ImportError, SafetensorError) as error:
-        raise error if isinstance(error, InputError) else loading_error(name, error) from error
+        raise error if isinstance(error, InputError) else _loading_error(name, error) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     backbone.config._name_or_path = name
@@ -148,7 +148,7 @@ def prepare_backbone(backbone: PreTrainedModel) -> PreTrainedModel:
     return backbone
 
 
-def load_model(
+def _load_model(
     name: str, source: str, config: PretrainedConfig, dtype: torch.dtype, spread: Mapping[str, Any]
 ) -> PreTrainedModel:
     """Load a model with its weights.
@@ -182,7 +182,7 @@ def load_model(
             )
     finally:
         logging.set_verbosity(verbosity)
-    missing = sorted(key for key in {*info["missing_keys"]} - {*head_parameters(backbone)} if "pooler" not in key)
+    missing = sorted(key for key in {*info["missing_keys"]} - {*_head_parameters(backbone)} if "pooler" not in key)
     if missing:
         raise InputError(
             f"backbone {name!r} lacks {len(missing)} weights of {type(backbone).__name__}: {missing[0]} … Give a "

@@ -33,23 +33,23 @@ def is_inside(path: str, root: str) -> bool:
     return not root or path == root or path.startswith(f"{root}.")
 
 
-def path_of(backbone: nn.Module, wanted: nn.Module) -> str:
+def _path_of(backbone: nn.Module, wanted: nn.Module) -> str:
     """Return the path of a module in the backbone."""
     found: str = next(path for path, module in backbone.named_modules() if module is wanted)
     return found
 
 
-def numberless(path: str) -> str:
+def _numberless(path: str) -> str:
     """Return a path with `#` in place of its numbers."""
     return re.sub(r"(?<=\.)\d+(?=\.|$)", "#", path)
 
 
-def base_path(backbone: nn.Module) -> str:
+def _base_path(backbone: nn.Module) -> str:
     """Return the path of the model without its language-model or classification head; empty if it has no head."""
-    return path_of(backbone, getattr(backbone, "base_model", backbone))
+    return _path_of(backbone, getattr(backbone, "base_model", backbone))
 
 
-def d_model_of(backbone: nn.Module) -> int:
+def _d_model_of(backbone: nn.Module) -> int:
     """Return the width of the residual stream."""
     config: Any = backbone.config
     width: int = config.get_text_config().hidden_size
@@ -80,7 +80,7 @@ def is_quantized(tensor: Tensor) -> bool:
     return is_traceable_wrapper_subclass(tensor) or not tensor.is_floating_point()
 
 
-POSITIONS = ("position_embeddings", "embed_positions", "wpe")
+_POSITIONS = ("position_embeddings", "embed_positions", "wpe")
 """Attribute names that transformers gives to tables of absolute position embeddings."""
 
 
@@ -93,13 +93,13 @@ def positions_of(backbone: nn.Module) -> int | None:
     tables = [
         module
         for path, module in backbone.named_modules()
-        if isinstance(module, nn.Embedding) and path.rpartition(".")[2] in POSITIONS
+        if isinstance(module, nn.Embedding) and path.rpartition(".")[2] in _POSITIONS
     ]
     reserved = [getattr(m, "offset", 0) or (0 if m.padding_idx is None else m.padding_idx + 1) for m in tables]
     return min((m.num_embeddings - taken for m, taken in zip(tables, reserved, strict=True)), default=None)
 
 
-def is_norm(module: nn.Module) -> bool:
+def _is_norm(module: nn.Module) -> bool:
     """Return whether a module is a layer norm (or RMS norm) with parameters."""
     return type(module).__name__.lower().endswith("norm") and bool(vectors(module))
 

@@ -47,7 +47,7 @@ def value_at(backbone: nn.Module, path: str) -> Tensor:
     return value_of(backbone.get_submodule(module), attribute)
 
 
-def is_offloaded(backbone: nn.Module, path: str) -> bool:
+def _is_offloaded(backbone: nn.Module, path: str) -> bool:
     """Return whether a parameter is kept in host memory or on disk between passes."""
     module = backbone.get_submodule(path.rpartition(".")[0])
     return backbone.get_parameter(path).is_meta and has_offloaded_parameters(module)

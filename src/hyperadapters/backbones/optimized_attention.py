@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from hyperadapters.backbones.optimized_dropout import ATTENTION
+from hyperadapters.backbones.optimized_dropout import _ATTENTION
 
 
 def combine_masks(backbone: PreTrainedModel) -> list[str]:
@@ -24,20 +24,20 @@ def combine_masks(backbone: PreTrainedModel) -> list[str]:
     Returns:
         The paths of the attention modules that got the hook: none for a family that does not pass a bias on.
     """
-    paths = [name for name, module in backbone.named_modules() if hands_bias_on(module)]
+    paths = [name for name, module in backbone.named_modules() if _hands_bias_on(module)]
     for path in paths:
-        backbone.get_submodule(path).register_forward_pre_hook(combine, with_kwargs=True)
+        backbone.get_submodule(path).register_forward_pre_hook(_combine, with_kwargs=True)
     return paths
 
 
-def hands_bias_on(module: nn.Module) -> bool:
+def _hands_bias_on(module: nn.Module) -> bool:
     """Return whether a module is an attention that takes a mask and a position bias, and can compute the bias."""
     return hasattr(module, "compute_bias") and {"mask", "position_bias"} <= {
         *inspect.signature(module.forward).parameters
     }
 
 
-def combine(
+def _combine(
     module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     """Replace an attention's mask and position bias by their sum (a forward pre-hook).
@@ -48,7 +48,7 @@ def combine(
     """
     mask, cache = kwargs.get("mask"), kwargs.get("past_key_values")
     queries: Float[Tensor, "batch queries d_model"] = args[0]
-    if module.config._attn_implementation not in ("sdpa", ATTENTION):
+    if module.config._attn_implementation not in ("sdpa", _ATTENTION):
         return None
     if mask is None:
         fresh = cache is None or (not cache.is_compileable and cache.get_seq_length(module.layer_idx) == 0)
@@ -59,11 +59,11 @@ def combine(
         ]
     bias = kwargs.get("position_bias")
     if bias is None:
-        bias = combined(module, queries, mask, cache)
+        bias = _combined(module, queries, mask, cache)
     return args, {**kwargs, "position_bias": bias, "mask": None, "is_causal": False}
 
 
-def combined(
+def _combined(
     module: Any, queries: Float[Tensor, "batch queries d_model"], mask: Tensor, cache: Any
 ) -> Float[Tensor, "#batch #heads #queries keys"]:
     """Return the position bias where the mask allows attention, and the lowest number elsewhere.
@@ -74,11 +74,11 @@ def combined(
     if module.has_relative_attention_bias:
         past = 0 if cache is None else cache.get_seq_length(module.layer_idx)
         bias = module.compute_bias(queries.shape[1], mask.shape[-1], device=queries.device, past_seen_tokens=past)
-    bias_and_mask = torch.where(mask, bias, lowest(bias)) if mask.dtype == torch.bool else bias + mask
+    bias_and_mask = torch.where(mask, bias, _lowest(bias)) if mask.dtype == torch.bool else bias + mask
     return bias_and_mask.contiguous()  # otherwise every layer would copy it
 
 
-def lowest(bias: Tensor) -> float:
+def _lowest(bias: Tensor) -> float:
     """Return the lowest number that is finite both in the bias's dtype and in the one that attention computes in."""
     kind = bias.device.type
     types = [bias.dtype, torch.get_autocast_dtype(kind)] if torch.is_autocast_enabled(kind) else [bias.dtype]

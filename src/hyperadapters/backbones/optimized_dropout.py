@@ -11,7 +11,7 @@ from transformers.masking_utils import sdpa_mask
 
 from hyperadapters.layers import FastDropout, fast_dropout
 
-ATTENTION = "sdpa_fast_dropout"
+_ATTENTION = "sdpa_fast_dropout"
 """The name under which `attention` is registered with transformers."""
 
 
@@ -31,12 +31,12 @@ def set_fast_dropout(backbone: PreTrainedModel, on: bool) -> None:
         for name, child in parent.named_children():
             if type(child) is old:
                 setattr(parent, name, new(child.p).train(child.training))
-    old_attention, new_attention = ("sdpa", ATTENTION) if on else (ATTENTION, "sdpa")
+    old_attention, new_attention = ("sdpa", _ATTENTION) if on else (_ATTENTION, "sdpa")
     if backbone.config._attn_implementation == old_attention:
         backbone.set_attn_implementation(new_attention)
 
 
-def attention(
+def _attention(
     module: nn.Module,
     query: Float[Tensor, "batch heads queries d_kv"],
     key: Float[Tensor, "batch heads keys d_kv"],
@@ -77,12 +77,12 @@ def attention(
     if attention_mask is None and causal and query.shape[2] > 1:
         attention_mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
     if attention_mask is not None:
-        scores = masked(scores, attention_mask)
+        scores = _masked(scores, attention_mask)
     probabilities = fast_dropout(scores.softmax(-1), dropout)
     return (probabilities @ value).transpose(1, 2).contiguous(), None
 
 
-def masked(
+def _masked(
     scores: Float[Tensor, "batch heads queries keys"], mask: Tensor
 ) -> Float[Tensor, "batch heads queries keys"]:
     """Apply a mask to attention scores: a boolean mask is True where attention is allowed, a float mask is added."""
@@ -91,6 +91,6 @@ def masked(
     return scores + mask
 
 
-AttentionInterface.register(ATTENTION, attention)
+AttentionInterface.register(_ATTENTION, _attention)
 
-AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+AttentionMaskInterface.register(_ATTENTION, sdpa_mask)

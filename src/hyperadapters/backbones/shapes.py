@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from transformers import PretrainedConfig, PreTrainedModel, T5Config
 
-from hyperadapters.backbones.loading import load_config, loader_of
+from hyperadapters.backbones.loading import _load_config, loader_of
 
-T5_SIZES = {
+_T5_SIZES = {
     "t5-small": (512, 64, 2048, 6, 8),
     "t5-base": (768, 64, 3072, 12, 12),
     "t5-large": (1024, 64, 4096, 24, 16),
@@ -23,9 +23,9 @@ def shape_config(name: str) -> PretrainedConfig:
     Args:
         name: as for `load_backbone`, or the name of a T5 v1.0.
     """
-    size = T5_SIZES.get(name.removeprefix("google-t5/"))
+    size = _T5_SIZES.get(name.removeprefix("google-t5/"))
     if size is None or Path(name).exists():
-        return load_config(name)
+        return _load_config(name)
     d_model, d_kv, d_ff, layers, heads = size
     sizes = {"d_model": d_model, "d_kv": d_kv, "d_ff": d_ff, "num_layers": layers, "num_heads": heads}
     return T5Config(**sizes, decoder_start_token_id=0)  # T5 starts decoding with the padding token

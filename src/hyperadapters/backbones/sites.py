@@ -8,7 +8,7 @@ from torch import nn
 
 from hyperadapters._utils import InputError
 from hyperadapters.backbones.kinds import Position, Stack, kind_of
-from hyperadapters.backbones.modules import d_model_of, is_inside, numberless, out_width, own_modules, path_of
+from hyperadapters.backbones.modules import _d_model_of, _numberless, _path_of, is_inside, out_width, own_modules
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Layout:
     """The modules whose output is that of the feed-forward: one pattern per stack."""
 
 
-def entry_points(backbone: nn.Module, base: str) -> dict[Stack, str]:
+def _entry_points(backbone: nn.Module, base: str) -> dict[Stack, str]:
     """Return each stack with the path of the module that its forward pass begins with.
 
     The encoder and the decoder of an encoder-decoder are called separately. A single encoder begins with the base
@@ -46,14 +46,14 @@ def entry_points(backbone: nn.Module, base: str) -> dict[Stack, str]:
     config: Any = backbone.config
     if getattr(config, "is_encoder_decoder", False):
         parts: dict[Stack, nn.Module] = {"encoder": backbone.get_encoder(), "decoder": backbone.get_decoder()}  # type: ignore[operator]
-        return {stack: path_of(backbone, module) for stack, module in parts.items()}
+        return {stack: _path_of(backbone, module) for stack, module in parts.items()}
     if kind_of(config) == "decoder":  # not always the base model: OPT's head calls the decoder inside it directly
-        return {"decoder": path_of(backbone, backbone.get_decoder())}  # type: ignore[operator]
+        return {"decoder": _path_of(backbone, backbone.get_decoder())}  # type: ignore[operator]
     return {"encoder": base}
 
 
 @dataclass(frozen=True)
-class Block:
+class _Block:
     """One layer of a stack, with the paths of the modules whose outputs are those of its two sub-layers."""
 
     path: str
@@ -61,7 +61,7 @@ class Block:
     feed_forward: str
 
 
-def found_sites(backbone: nn.Module, entries: dict[Stack, str]) -> tuple[Site, ...]:
+def _found_sites(backbone: nn.Module, entries: dict[Stack, str]) -> tuple[Site, ...]:
     """Find the sites of every block of every stack, in order.
 
     Raises:
@@ -69,36 +69,36 @@ def found_sites(backbone: nn.Module, entries: dict[Stack, str]) -> tuple[Site, .
     """
     sites: list[Site] = []
     for stack, entry in entries.items():
-        blocks = find_blocks(backbone, entry)
-        lists = {outermost_list(block.path, entry) for block in blocks}
+        blocks = _find_blocks(backbone, entry)
+        lists = {_outermost_list(block.path, entry) for block in blocks}
         if len(lists) != 1:
             reason = f"several towers of layers ({', '.join(sorted(lists))})" if lists else "no layer that holds both"
-            raise unknown_structure(backbone, f"an attention and a feed-forward were looked for; found {reason}")
+            raise _unknown_structure(backbone, f"an attention and a feed-forward were looked for; found {reason}")
         for layer, block in enumerate(blocks):
             sites.append(Site(stack, layer, "attention", block.attention))
             sites.append(Site(stack, layer, "feed_forward", block.feed_forward))
     return tuple(sites)
 
 
-def outermost_list(block: str, entry: str) -> str:
+def _outermost_list(block: str, entry: str) -> str:
     """Return the path of the outermost list of layers around a block: its path up to the first number."""
     head, *_ = re.split(r"\.\d+(?:\.|$)", block.removeprefix(f"{entry}."), maxsplit=1)
     return f"{entry}.{head}" if entry else head
 
 
-def find_blocks(backbone: nn.Module, entry: str) -> list[Block]:
+def _find_blocks(backbone: nn.Module, entry: str) -> list[_Block]:
     """Find the blocks of one stack: the elements of the innermost list of modules that hold both sub-layers.
 
     Raises:
         InputError: some elements of such a list are blocks and others are not.
     """
-    d_model = d_model_of(backbone)
+    d_model = _d_model_of(backbone)
     lists = {
         path: [(f"{path}.{name}", child) for name, child in module.named_children()]
         for path, module in own_modules(backbone)
         if isinstance(module, nn.ModuleList) and is_inside(path, entry)
     }
-    found = {path: [as_block(name, child, d_model) for name, child in items] for path, items in lists.items()}
+    found = {path: [_as_block(name, child, d_model) for name, child in items] for path, items in lists.items()}
     chosen = [
         path
         for path, blocks in found.items()
@@ -106,23 +106,23 @@ def find_blocks(backbone: nn.Module, entry: str) -> list[Block]:
     ]
     odd = [lists[path][i][0] for path in chosen for i, block in enumerate(found[path]) if block is None]
     if odd:
-        raise unknown_structure(backbone, f"some layers hold no attention or no feed-forward: {', '.join(odd)}")
+        raise _unknown_structure(backbone, f"some layers hold no attention or no feed-forward: {', '.join(odd)}")
     return [block for path in chosen for block in found[path] if block]
 
 
-FEED_FORWARD = r"(^|\.)(mlp|ffn|ff|feed_?forward)\."
+_FEED_FORWARD = r"(^|\.)(mlp|ffn|ff|feed_?forward)\."
 """Names of modules that hold the feed-forward; they take precedence over other linear layers as wide as the model."""
 
 
-def as_block(path: str, module: nn.Module, d_model: int) -> Block | None:
+def _as_block(path: str, module: nn.Module, d_model: int) -> _Block | None:
     """Return a module as a block, or None if it does not hold both sub-layers."""
-    attentions = outermost_attentions(module)
+    attentions = _outermost_attentions(module)
     if not attentions or "" in attentions:
         return None
     linear = [name for name, part in module.named_modules() if out_width(part) == d_model]
     attention = [name for name in linear if is_inside(name, attentions[0])]
     others = [name for name in linear if not any(is_inside(name, other) for other in attentions)]
-    feed_forward = [name for name in others if re.search(FEED_FORWARD, name)] or others
+    feed_forward = [name for name in others if re.search(_FEED_FORWARD, name)] or others
     experts = [name for name, _ in module.named_modules() if name.rpartition(".")[2] == "experts"]
     if experts:  # a mixture's output is that of the module around its experts, which weights theirs
         feed_forward = sorted({name.rpartition(".")[0] for name in experts})
@@ -130,16 +130,16 @@ def as_block(path: str, module: nn.Module, d_model: int) -> Block | None:
             return None
     if not attention or not feed_forward:
         return None
-    return Block(path, f"{path}.{attention[-1]}", f"{path}.{feed_forward[-1]}")
+    return _Block(path, f"{path}.{attention[-1]}", f"{path}.{feed_forward[-1]}")
 
 
-def outermost_attentions(block: nn.Module) -> list[str]:
+def _outermost_attentions(block: nn.Module) -> list[str]:
     """Return the paths of a block's attentions, self-attention first, without attentions inside other attentions."""
     every = [name for name, module in block.named_modules() if "attention" in type(module).__name__.lower()]
     return [name for name in every if not any(other != name and is_inside(name, other) for other in every)]
 
 
-def named_sites(backbone: nn.Module, entries: dict[Stack, str], layout: Layout) -> tuple[Site, ...]:
+def _named_sites(backbone: nn.Module, entries: dict[Stack, str], layout: Layout) -> tuple[Site, ...]:
     """Return the sites that a layout names, in the backbone's order.
 
     Raises:
@@ -153,7 +153,7 @@ def named_sites(backbone: nn.Module, entries: dict[Stack, str], layout: Layout) 
             found = [(path, re.fullmatch(expression, path)) for path, _ in own_modules(backbone)]
             matches = [(path, match) for path, match in found if match]
             if not matches:
-                raise unknown_structure(backbone, f"no module matches {pattern!r}")
+                raise _unknown_structure(backbone, f"no module matches {pattern!r}")
             for path, match in matches:
                 stack = next((s for s, entry in entries.items() if is_inside(path, entry)), next(iter(entries)))
                 sites.append(Site(stack, int(match[1]) if match.groups() else 0, position, path))
@@ -161,7 +161,7 @@ def named_sites(backbone: nn.Module, entries: dict[Stack, str], layout: Layout) 
     return tuple(sorted(sites, key=lambda site: (order.index(site.stack), site.layer, site.position)))
 
 
-def unknown_structure(backbone: nn.Module, problem: str) -> InputError:
+def _unknown_structure(backbone: nn.Module, problem: str) -> InputError:
     """Return the error for a backbone whose sites were not found.
 
     It shows the backbone's block and the candidates in it, and says how to name the sites.
@@ -171,8 +171,8 @@ def unknown_structure(backbone: nn.Module, problem: str) -> InputError:
     path, largest = max(lists, key=lambda item: sum(p.numel() for p in item[1].parameters()), default=("", backbone))
     first = f"{path}.0" if isinstance(largest, nn.ModuleList) else ""
     parts = {name: module for name, module in modules.items() if is_inside(name, first) and not list(module.children())}
-    shown = [f"{numberless(name)}  {type(module).__name__}" for name, module in parts.items()]
-    wide = [numberless(name) for name, module in parts.items() if out_width(module) == d_model_of(backbone)]
+    shown = [f"{_numberless(name)}  {type(module).__name__}" for name, module in parts.items()]
+    wide = [_numberless(name) for name, module in parts.items() if out_width(module) == _d_model_of(backbone)]
     example = wide[-1] if wide else "PATH.#.out_proj"
     return InputError(
         f"{type(backbone).__name__} (model_type {backbone.config.model_type!r}): the adapter sites are not clear: "  # type: ignore[union-attr]

@@ -12,10 +12,10 @@ from torch import nn
 
 from hyperadapters._utils import InputError
 from hyperadapters.backbones.kinds import BackboneKind, Stack, kind_of
-from hyperadapters.backbones.modules import base_path, d_model_of, is_inside, is_norm, is_quantized, own_modules
-from hyperadapters.backbones.offloading import is_offloaded
-from hyperadapters.backbones.sites import Layout, Site, entry_points, found_sites, named_sites
-from hyperadapters.backbones.weights import head_parameters, output_modules, own_parameters
+from hyperadapters.backbones.modules import _base_path, _d_model_of, _is_norm, is_inside, is_quantized, own_modules
+from hyperadapters.backbones.offloading import _is_offloaded
+from hyperadapters.backbones.sites import Layout, Site, _entry_points, _found_sites, _named_sites
+from hyperadapters.backbones.weights import _head_parameters, _output_modules, own_parameters
 
 
 @dataclass(frozen=True)
@@ -66,21 +66,21 @@ def read_structure(backbone: nn.Module, layout: Layout | None = None) -> ModelSt
             f"{type(backbone).__name__} has no config, so it is no model of the transformers library. Make it a "
             "subclass of PreTrainedModel whose config has a hidden_size: its sites are then found, or named by hand."
         )
-    base = base_path(backbone)
-    entries = entry_points(backbone, base)
-    sites = named_sites(backbone, entries, layout) if layout else found_sites(backbone, entries)
+    base = _base_path(backbone)
+    entries = _entry_points(backbone, base)
+    sites = _named_sites(backbone, entries, layout) if layout else _found_sites(backbone, entries)
     return ModelStructure(
         kind=kind_of(backbone.config),
-        d_model=d_model_of(backbone),
+        d_model=_d_model_of(backbone),
         sites=sites,
-        norms=tuple(path for path, module in own_modules(backbone) if is_inside(path, base) and is_norm(module)),
+        norms=tuple(path for path, module in own_modules(backbone) if is_inside(path, base) and _is_norm(module)),
         stacks=tuple(entries),
         entries=entries,
-        output=output_modules(backbone),
-        head=head_parameters(backbone),
+        output=_output_modules(backbone),
+        head=_head_parameters(backbone),
         parameters=sum(tensor.numel() for tensor in own_parameters(backbone).values()),
         tensors=len(own_parameters(backbone)),
         quantized=tuple(name for name, tensor in own_parameters(backbone).items() if is_quantized(tensor)),
-        offloaded=tuple(name for name in own_parameters(backbone) if is_offloaded(backbone, name)),
+        offloaded=tuple(name for name in own_parameters(backbone) if _is_offloaded(backbone, name)),
         layout=layout,
     )

@@ -2,10 +2,10 @@
 
 from torch import nn
 
-from hyperadapters.backbones.modules import CONTAINER, base_path, is_inside
+from hyperadapters.backbones.modules import CONTAINER, _base_path, is_inside
 
 
-def output_modules(backbone: nn.Module) -> tuple[str, ...]:
+def _output_modules(backbone: nn.Module) -> tuple[str, ...]:
     """Return the paths of all modules that hold the output layer's weight; none for a model without output layer."""
     output = backbone.get_output_embeddings()  # type: ignore[operator]
     return tuple(
@@ -15,9 +15,9 @@ def output_modules(backbone: nn.Module) -> tuple[str, ...]:
     )
 
 
-def head_parameters(backbone: nn.Module) -> tuple[str, ...]:
+def _head_parameters(backbone: nn.Module) -> tuple[str, ...]:
     """Return the paths of a task head's parameters: those outside the base model, if it has no language-model head."""
-    base = base_path(backbone)
+    base = _base_path(backbone)
     if not base or backbone.get_output_embeddings() is not None:  # type: ignore[operator]
         return ()
     names = [name for name, _ in backbone.named_parameters()]
@@ -30,7 +30,7 @@ def own_parameters(backbone: nn.Module) -> dict[str, nn.Parameter]:
     Args:
         backbone: a model of the transformers library.
     """
-    head = set(head_parameters(backbone))
+    head = set(_head_parameters(backbone))
     return {n: p for n, p in backbone.named_parameters() if not is_inside(n, CONTAINER) and n not in head}
 
 

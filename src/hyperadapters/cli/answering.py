@@ -11,13 +11,13 @@ import typer
 from rich.table import Table
 
 from hyperadapters._utils import InputError, console
-from hyperadapters.cli.base import command, quiet_libraries, show
-from hyperadapters.cli.options import AdapterFolder, Json, OneOfTasks, OtherBackbone
+from hyperadapters.cli.base import _command, _quiet_libraries, _show
+from hyperadapters.cli.options import _AdapterFolder, _Json, _OneOfTasks, _OtherBackbone
 
 
-@command("Use a saved adapter")
+@_command("Use a saved adapter")
 def evaluate(
-    adapter: AdapterFolder,
+    adapter: _AdapterFolder,
     split: Annotated[str, typer.Option(help="Which rows to score: train, validation or test.")] = "test",
     decode: Annotated[
         str,
@@ -28,9 +28,9 @@ def evaluate(
     data: Annotated[
         str, typer.Option(help="Folder with the task's files, if they no longer lie where they did in training.")
     ] = "",
-    task: OneOfTasks = "",
-    backbone: OtherBackbone = "",
-    json_output: Json = False,
+    task: _OneOfTasks = "",
+    backbone: _OtherBackbone = "",
+    json_output: _Json = False,
 ) -> None:
     """Score a saved adapter again, on the tasks it was trained on or on one of those that it holds.
 
@@ -64,7 +64,7 @@ def evaluate(
         experiment = replace(experiment, task=replace(experiment.task, data=data))
     elif data:
         raise InputError(f"--data is a folder of a named task's files; {adapter} was trained on files of its own.")
-    quiet_libraries()
+    _quiet_libraries()
     model, tokenizer = backbone_of(config, backbone)
     delta = load(adapter, model)
     rows = load_task(experiment, tokenizer, model)
@@ -86,12 +86,12 @@ def evaluate(
     table.add_column("value", justify="right")
     for what, number in {**found.metrics, "average": found.mean, "invalid answers": found.invalid}.items():
         table.add_row(what, f"{100 * number:.2f}")
-    show(value, json_output, title, table)
+    _show(value, json_output, title, table)
 
 
-@command("Use a saved adapter")
+@_command("Use a saved adapter")
 def predict(
-    adapter: AdapterFolder,
+    adapter: _AdapterFolder,
     texts: Annotated[
         list[str], typer.Argument(help="Texts to answer; if the task has several fields, one text for each field.")
     ] = [],  # noqa: B006
@@ -101,12 +101,12 @@ def predict(
     output: Annotated[
         str, typer.Option(help="JSONL file to write the rows and their answers to; default: standard output.")
     ] = "",
-    task: OneOfTasks = "",
-    backbone: OtherBackbone = "",
+    task: _OneOfTasks = "",
+    backbone: _OtherBackbone = "",
     resident: Annotated[
         int, typer.Option(min=2, help="How many adapters of a folder to hold in memory at a time.")
     ] = 256,
-    json_output: Json = False,
+    json_output: _Json = False,
 ) -> None:
     """Answer new texts with a saved adapter, or with a folder of them.
 
@@ -119,10 +119,10 @@ def predict(
     - `hyperadapters predict out/mix --task demo/sentiment "a dull film"`
     - `hyperadapters predict adapters --file rows.jsonl --output answers.jsonl`
     """
-    check_predict(adapter, texts, file, output, json_output)
+    _check_predict(adapter, texts, file, output, json_output)
     from hyperadapters.serving import Predictor, open_predictor, write_predictions
 
-    quiet_libraries()
+    _quiet_libraries()
     predictor = open_predictor(adapter, task=task, backbone=backbone, by_row=bool(file), resident=resident)
     if output:
         start = time.monotonic()
@@ -131,20 +131,20 @@ def predict(
         value: dict[str, Any] = {"rows": count, "output": output, "seconds": seconds}
         counts = {} if isinstance(predictor, Predictor) else dict(predictor.counts)
         value |= {"tasks": counts} if counts else {}
-        tables = [tasks_table(counts)] if counts else []
-        show(value, json_output, *tables, f"{count:,} rows, {count / seconds:,.1f} a second: {output}")
+        tables = [_tasks_table(counts)] if counts else []
+        _show(value, json_output, *tables, f"{count:,} rows, {count / seconds:,.1f} a second: {output}")
     elif file:
         for row in predictor.file(Path(file)):
             sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
     elif isinstance(predictor, Predictor):
         rows = predictor.rows(texts)
         answers = predictor(rows)
-        show({"predictions": answers}, json_output, *answers)
+        _show({"predictions": answers}, json_output, *answers)
     if predictor.truncated:
         console.print(f"{predictor.truncated} text(s) longer than {predictor.limit}, were cut")
 
 
-def check_predict(adapter: Path, texts: list[str], file: str, output: str, json_output: bool) -> None:
+def _check_predict(adapter: Path, texts: list[str], file: str, output: str, json_output: bool) -> None:
     """Raise InputError if the options of `predict` do not go together, or name files and folders that are not there."""
     if bool(texts) == bool(file):
         raise InputError("give either texts or --file.")
@@ -162,7 +162,7 @@ def check_predict(adapter: Path, texts: list[str], file: str, output: str, json_
         raise InputError(f"there is no adapter at {adapter}: no such folder.")
 
 
-def tasks_table(counts: dict[str, int]) -> Table:
+def _tasks_table(counts: dict[str, int]) -> Table:
     """Return how many rows of each task were answered, the most first."""
     most = sorted(counts.items(), key=lambda item: -item[1])
     table = Table(title=f"{len(counts):,} task(s)", title_justify="left")
@@ -175,13 +175,13 @@ def tasks_table(counts: dict[str, int]) -> Table:
     return table
 
 
-@command("Use a saved adapter")
+@_command("Use a saved adapter")
 def bake(
-    adapter: AdapterFolder,
+    adapter: _AdapterFolder,
     task: Annotated[str, typer.Option(help="Which of the adapter's tasks.")],
     output: Annotated[Path, typer.Option(help="Folder for the new adapter; new or empty.")],
-    backbone: OtherBackbone = "",
-    json_output: Json = False,
+    backbone: _OtherBackbone = "",
+    json_output: _Json = False,
 ) -> None:
     """Write one task of an adapter that holds several as an adapter of its own, with the same answers.
 
@@ -199,7 +199,7 @@ def bake(
     whole = resolve_task(task, config["tasks"], f"the adapter at {adapter}")
     known = files.read_json(adapter / EXPERIMENT) if (adapter / EXPERIMENT).is_file() else None
     trained = Experiment.from_json(known) if known else None
-    quiet_libraries()
+    _quiet_libraries()
     model, _ = backbone_of(config, backbone)
     several = load(adapter, model, name="several tasks")
     plain = several.bake(whole)
@@ -215,11 +215,11 @@ def bake(
         "method": type(plain.method).__name__,
         "bytes": size,
     }
-    show(value, json_output, f"{value['method']}, {human_bytes(size)}: {output}")
+    _show(value, json_output, f"{value['method']}, {human_bytes(size)}: {output}")
 
 
-@command("Use a saved adapter")
-def info(adapter: AdapterFolder, json_output: Json = False) -> None:
+@_command("Use a saved adapter")
+def info(adapter: _AdapterFolder, json_output: _Json = False) -> None:
     """Show what a saved adapter is: method, task, scores, size, backbone."""
     from hyperadapters.delta import task_in_words
     from hyperadapters.methods import method_from_json
@@ -246,4 +246,4 @@ def info(adapter: AdapterFolder, json_output: Json = False) -> None:
     }
     for key, value in rows.items():
         table.add_row(key, value)
-    show(config, json_output, f"{config['name']} ({adapter})", table)
+    _show(config, json_output, f"{config['name']} ({adapter})", table)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hyperadapters._utils import InputError, Interrupted, console
-from hyperadapters.cli.tables import ResultTable, natural_width
+from hyperadapters.cli.tables import _natural_width, _ResultTable
 
 app = typer.Typer(
     name="hyperadapters",
@@ -26,16 +26,16 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-Function = Callable[..., None]
+_Function = Callable[..., None]
 
 
-def fail(code: int, message: str) -> NoReturn:
+def _fail(code: int, message: str) -> NoReturn:
     """Write an error to standard error and leave with an exit code."""
     console.print(f"error: {message}", style="red", soft_wrap=True)
     raise typer.Exit(code)
 
 
-def command(panel: str, name: str | None = None) -> Callable[[Function], Function]:
+def _command(panel: str, name: str | None = None) -> Callable[[_Function], _Function]:
     """Register a function as a command, whose errors become messages and exit codes.
 
     Args:
@@ -43,15 +43,15 @@ def command(panel: str, name: str | None = None) -> Callable[[Function], Functio
         name: what the command is called; None: as the function.
     """
 
-    def register(function: Function) -> Function:
-        guarded = spread_options(with_exit_codes(function))
+    def register(function: _Function) -> _Function:
+        guarded = _spread_options(_with_exit_codes(function))
         app.command(name, rich_help_panel=panel)(guarded)
         return guarded
 
     return register
 
 
-def with_exit_codes(function: Function) -> Function:
+def _with_exit_codes(function: _Function) -> _Function:
     """Return a command that ends with the exit code that its errors stand for (`hyperadapters.cli`)."""
 
     @functools.wraps(function)
@@ -60,7 +60,7 @@ def with_exit_codes(function: Function) -> Function:
             function(*args, **kwargs)
             sys.stdout.flush()
         except InputError as error:
-            fail(2, str(error))
+            _fail(2, str(error))
         except Interrupted:
             console.print("Stopped; nothing is lost. To continue, give the same command with --resume.")
             raise typer.Exit(130) from None
@@ -72,12 +72,12 @@ def with_exit_codes(function: Function) -> Function:
         except Exception as error:
             if os.environ.get("HYPERADAPTERS_DEBUG"):
                 raise
-            fail(1, f"{type(error).__name__}: {error} (a fault of ours; HYPERADAPTERS_DEBUG=1 shows where)")
+            _fail(1, f"{type(error).__name__}: {error} (a fault of ours; HYPERADAPTERS_DEBUG=1 shows where)")
 
     return guarded
 
 
-def spread_options(function: Function) -> Function:
+def _spread_options(function: _Function) -> _Function:
     """Return a command whose options are a function's parameters and, in place of a dataclass, the dataclass's fields.
 
     So options that several commands share are written once.
@@ -85,7 +85,7 @@ def spread_options(function: Function) -> Function:
     parameters = inspect.signature(function, eval_str=True).parameters.values()
     groups: dict[str, Any] = {p.name: p.annotation for p in parameters if dataclasses.is_dataclass(p.annotation)}
     options = [
-        option for p in parameters for option in (fields_as_options(groups[p.name]) if p.name in groups else [p])
+        option for p in parameters for option in (_fields_as_options(groups[p.name]) if p.name in groups else [p])
     ]
 
     @functools.wraps(function)
@@ -102,7 +102,7 @@ def spread_options(function: Function) -> Function:
     return call
 
 
-def fields_as_options(group: Any) -> list[inspect.Parameter]:
+def _fields_as_options(group: Any) -> list[inspect.Parameter]:
     """Return the fields of a dataclass as parameters with its defaults."""
     return [
         inspect.Parameter(
@@ -115,7 +115,7 @@ def fields_as_options(group: Any) -> list[inspect.Parameter]:
     ]
 
 
-def show(value: dict[str, Any], as_json: bool, *parts: Table | ResultTable | str) -> None:
+def _show(value: dict[str, Any], as_json: bool, *parts: Table | _ResultTable | str) -> None:
     """Print what a command found. Of several processes only the first prints.
 
     In a terminal a table takes its width, and a table of results leaves out columns that have no room. Elsewhere
@@ -135,22 +135,22 @@ def show(value: dict[str, Any], as_json: bool, *parts: Table | ResultTable | str
     plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
     out = Console(**plain, width=None if in_terminal else int(os.environ.get("COLUMNS") or 80))
     for part in parts:
-        if isinstance(part, ResultTable):
+        if isinstance(part, _ResultTable):
             table, left_out = part.fitted(out.width if in_terminal else None)
-            Console(**plain, width=max(out.width, natural_width(table))).print(table)
+            Console(**plain, width=max(out.width, _natural_width(table)), height=1).print(table)
             if left_out:
                 out.print(f"No room for {', '.join(left_out)}: widen the terminal, or give --json.")
         else:
             out.print(part, soft_wrap=isinstance(part, str))
 
 
-def quiet_libraries() -> None:
+def _quiet_libraries() -> None:
     """Switch off the progress bars of transformers: ours are there."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
 
 
-def was_given(context: typer.Context, name: str) -> bool:
+def _was_given(context: typer.Context, name: str) -> bool:
     """Return whether the command line gives a parameter, rather than its default standing."""
     return getattr(context.get_parameter_source(name), "name", "") != "DEFAULT"

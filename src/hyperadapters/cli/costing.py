@@ -6,28 +6,28 @@ from typing import Annotated, Any
 import typer
 
 from hyperadapters._utils import InputError
-from hyperadapters.cli.base import command, show
-from hyperadapters.cli.options import Backbone, Json
-from hyperadapters.cli.tables import ResultTable
-from hyperadapters.cli.task_options import split_names
+from hyperadapters.cli.base import _command, _show
+from hyperadapters.cli.options import _Backbone, _Json
+from hyperadapters.cli.tables import _ResultTable
+from hyperadapters.cli.task_options import _split_names
 
 
-@command("Look up")
+@_command("Look up")
 def cost(
     methods: Annotated[
         str, typer.Option(help="Names of methods, or `all`: those that fit the backbone.")
     ] = "full,houlsby,compacter,compacter++",
-    backbone: Backbone = "embedded",
+    backbone: _Backbone = "embedded",
     batches: Annotated[
         str, typer.Option(help="Batch sizes to measure, two at least: memory is a straight line through them.")
     ] = "2,4,8",
     length: Annotated[int, typer.Option(help="Tokens of every source text.")] = 128,
     memory: Annotated[
-        float, typer.Option(help="Memory of a device in GB, to show the largest batch that fits in it.")
+        float, typer.Option(help="Memory of a device in GB, to _show the largest batch that fits in it.")
     ] = 24.0,
     precision: Annotated[str, typer.Option(help="What the backbone computes in: fp32 or bf16.")] = "fp32",
     rounds: Annotated[int, typer.Option(help="How often to measure every method; times are medians.")] = 3,
-    json_output: Json = False,
+    json_output: _Json = False,
 ) -> None:
     """Measure the memory and time that training takes with each method: the paper's cost table.
 
@@ -47,7 +47,7 @@ def cost(
     if not all(size.strip().isdecimal() for size in batches.split(",")):
         raise InputError(f"--batches {batches}: numbers with commas, such as 4,8,16.")
     sizes = [int(size) for size in batches.split(",")]
-    wanted = {name: method_named(name) for name in (METHODS if methods == "all" else split_names(methods))}
+    wanted = {name: method_named(name) for name in (METHODS if methods == "all" else _split_names(methods))}
     from hyperadapters.backbones import default_device
     from hyperadapters.papers import measure_costs, random_backbone, split_by_fit
 
@@ -60,13 +60,13 @@ def cost(
     found = measure_costs(model, chosen, sizes, **how)
     full = next((c for c in found if c.method == "full"), None)
     space = round(memory * 1e9)
-    table = cost_table(found, full, space, f"{backbone}, {length} tokens, {precision}, {device.type}")
-    rows = [cost_json(c, full, space) for c in found]
+    table = _cost_table(found, full, space, f"{backbone}, {length} tokens, {precision}, {device.type}")
+    rows = [_cost_json(c, full, space) for c in found]
     value = {"backbone": backbone, "device": device.type, "memory_gb": memory, "methods": rows, "left_out": left_out}
-    show(value, json_output, table, *(f"left out: {name} ({why})" for name, why in left_out.items()))
+    _show(value, json_output, table, *(f"left out: {name} ({why})" for name, why in left_out.items()))
 
 
-def cost_json(found: Any, full: Any, memory: int) -> dict[str, Any]:
+def _cost_json(found: Any, full: Any, memory: int) -> dict[str, Any]:
     """Return one method's cost for `--json`."""
     from hyperadapters.papers import relative_to_full
 
@@ -81,7 +81,7 @@ def cost_json(found: Any, full: Any, memory: int) -> dict[str, Any]:
     }
 
 
-def cost_table(found: Any, full: Any, memory: int, title: str) -> ResultTable:
+def _cost_table(found: Any, full: Any, memory: int, title: str) -> _ResultTable:
     """Return costs for a terminal.
 
     Args:
@@ -113,4 +113,4 @@ def cost_table(found: Any, full: Any, memory: int, title: str) -> ResultTable:
             f"{c.largest_batch(memory):,}" if c.line[1] > 0 else "–",
         )
         rows.append([c.method, *cells])
-    return ResultTable(title, columns, rows, ("of own", "kept", "tokens/s", "fixed", "step", room, "per example"))
+    return _ResultTable(title, columns, rows, ("of own", "kept", "tokens/s", "fixed", "step", room, "per example"))

@@ -7,14 +7,14 @@ import typer
 from rich.table import Table
 
 from hyperadapters._utils import InputError
-from hyperadapters.cli.base import command, show, was_given
-from hyperadapters.cli.options import Json, MethodName
-from hyperadapters.cli.planning import split_settings
-from hyperadapters.cli.tables import ResultTable
+from hyperadapters.cli.base import _command, _show, _was_given
+from hyperadapters.cli.options import _Json, _MethodName
+from hyperadapters.cli.planning import _split_settings
+from hyperadapters.cli.tables import _ResultTable
 
 
-@command("Look up", "methods")
-def list_methods(json_output: Json = False) -> None:
+@_command("Look up", "methods")
+def list_methods(json_output: _Json = False) -> None:
     """List the methods, what each is, and its settings."""
     from hyperadapters._utils import settings
     from hyperadapters.delta import method_to_json
@@ -22,22 +22,22 @@ def list_methods(json_output: Json = False) -> None:
 
     table = Table(show_lines=True)
     table.add_column("method", no_wrap=True)
-    table.add_column("what it is")
-    table.add_column("settings (--set method.KEY=VALUE)")
+    table.add_column("what it is", overflow="fold")
+    table.add_column("settings (--set method.KEY=VALUE)", min_width=32, overflow="fold")
     for name, method in METHODS.items():
-        values = ", ".join(f"{key}={in_short(value)}" for key, value in settings.dump(method).items())
+        values = ", ".join(f"{key}={_in_short(value)}" for key, value in settings.dump(method).items())
         table.add_row(name, (type(method).__doc__ or "").split("\n")[0], values)
-    show({name: method_to_json(method) for name, method in METHODS.items()}, json_output, table)
+    _show({name: method_to_json(method) for name, method in METHODS.items()}, json_output, table)
 
 
-@command("Look up", "tasks")
-def list_tasks(json_output: Json = False) -> None:
+@_command("Look up", "tasks")
+def list_tasks(json_output: _Json = False) -> None:
     """List the tasks: their text, answers and metrics, and where one is not the benchmark's own."""
     from hyperadapters.tasks import TASKS
 
     table = Table(show_lines=True)
     table.add_column("task", no_wrap=True)
-    table.add_column("text, answer; note")
+    table.add_column("text, answer; note", overflow="fold")
     table.add_column("metrics", no_wrap=True)
     value = {}
     for name, task in TASKS.items():
@@ -45,13 +45,13 @@ def list_tasks(json_output: Json = False) -> None:
         source = f"{', '.join(task.form.fields)}: {task.form.target.expected()}"
         table.add_row(name, "; ".join(filter(None, (source, task.description))), "\n".join(measured))
         value[name] = {**task.form.to_json(), "metrics": measured, "description": task.description}
-    show(value, json_output, table)
+    _show(value, json_output, table)
 
 
-@command("Look up")
+@_command("Look up")
 def count(
     context: typer.Context,
-    method: MethodName = "compacter++",
+    method: _MethodName = "compacter++",
     backbone: Annotated[str, typer.Option(help="A folder, a config.json, a name on the Hub, or `embedded`.")] = (
         "embedded"
     ),
@@ -65,7 +65,7 @@ def count(
             "--set", metavar="KEY=VALUE", help="Change a setting of the method: `--set method.n=8`. May be repeated."
         ),
     ] = [],  # noqa: B006 (typer copies it)
-    json_output: Json = False,
+    json_output: _Json = False,
 ) -> None:
     """Count what a method trains, from the backbone's config alone.
 
@@ -76,15 +76,15 @@ def count(
     """
     if paper:
         options = {"method": "--method", "backbone": "--backbone", "tasks": "--tasks", "settings": "--set"}
-        given = [option for name, option in options.items() if was_given(context, name)]
+        given = [option for name, option in options.items() if _was_given(context, name)]
         if given:
             raise InputError(f"--paper counts the papers' own methods and backbones: leave out {', '.join(given)}.")
-        count_papers(json_output)
+        _count_papers(json_output)
         return
     from hyperadapters.methods import method_named
 
     chosen = method_named(method)
-    wanted = split_settings(settings)
+    wanted = _split_settings(settings)
     other = [path for path in wanted if not path.startswith("method.")]
     if other:
         known = ", ".join(f"method.{field.name}" for field in fields(chosen))  # type: ignore[arg-type]
@@ -106,10 +106,10 @@ def count(
         table.add_row(f"percent a task, of {tasks}", f"{found.percent / tasks:.3f}")
     table.add_row("adapter on disk", human_bytes(found.bytes))
     value = {"method": method, "backbone": backbone, "tasks": tasks, **asdict(found), "percent": found.percent}
-    show(value, json_output, table)
+    _show(value, json_output, table)
 
 
-def count_papers(json_output: bool) -> None:
+def _count_papers(json_output: bool) -> None:
     """Print the papers' tables of parameters as we count them."""
     from hyperadapters.papers import count_paper_methods
 
@@ -118,18 +118,18 @@ def count_papers(json_output: bool) -> None:
     found = list(count_paper_methods())
     for line in found:
         rows = tables.setdefault(f"{line.table}, {line.backbone}", [])
-        words = " ".join([line.method, *(f"{key}={in_short(value)}" for key, value in line.changes.items())])
+        words = " ".join([line.method, *(f"{key}={_in_short(value)}" for key, value in line.changes.items())])
         printed = "–" if line.printed is None else f"{line.printed:.3f}"
         mark = "≠" if line.differs else ""
         totals = (f"{line.total:.3f}×", f"{line.stored:.3f}×")
         rows.append([words, f"{line.trained:,}", f"{line.percent:.3f}", printed, mark, *totals])
     legend = "total: backbone and all tasks' additions as the papers count; stored: with the norms each task needs too"
     value = {"rows": [{**asdict(line), "differs": line.differs} for line in found]}
-    show(
-        value, json_output, *(ResultTable(title, columns, rows, ("stored",)) for title, rows in tables.items()), legend
+    _show(
+        value, json_output, *(_ResultTable(title, columns, rows, ("stored",)) for title, rows in tables.items()), legend
     )
 
 
-def in_short(value: Any) -> str:
+def _in_short(value: Any) -> str:
     """Return a setting as the command line writes it."""
     return ",".join(value) if isinstance(value, list) else str(value).lower() if isinstance(value, bool) else str(value)

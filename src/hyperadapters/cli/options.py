@@ -6,63 +6,65 @@ from typing import Annotated, Literal
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output, and nothing else there.")]
+_Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object to standard output, and nothing else there.")
+]
 
-MethodName = Annotated[
+_MethodName = Annotated[
     str, typer.Option(help="A name that `hyperadapters methods` lists, or peft:NAME for a method of the peft library.")
 ]
 
-Backbone = Annotated[
+_Backbone = Annotated[
     str, typer.Option(help="A folder, a name on the Hugging Face Hub, or `embedded`: the T5 inside the package.")
 ]
 
-Track = Annotated[
+_Track = Annotated[
     str, typer.Option(help="Log the training to tensorboard, wandb, mlflow or trackio; several with commas.")
 ]
 
-Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")]
+_Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")]
 
-AdapterFolder = Annotated[Path, typer.Argument(help="Folder of a saved adapter.", show_default=False)]
+_AdapterFolder = Annotated[Path, typer.Argument(help="Folder of a saved adapter.", show_default=False)]
 
-OneOfTasks = Annotated[str, typer.Option("--task", help="Which task, if the adapter holds several.")]
+_OneOfTasks = Annotated[str, typer.Option("--task", help="Which task, if the adapter holds several.")]
 
-OtherBackbone = Annotated[
+_OtherBackbone = Annotated[
     str, typer.Option("--backbone", help="Where to load the backbone from, if not from where the adapter's run did.")
 ]
 
-DATA, TRAINING, START = "What to train on", "How to train", "Continuing from a trained adapter"
+_DATA, _TRAINING, _START = "What to train on", "How to train", "Continuing from a trained adapter"
 
 
 @dataclass(frozen=True)
-class TaskOptions:
+class _TaskOptions:
     """What to train on: tasks of the package, or a user's own files."""
 
     task: Annotated[
         str,
         typer.Option(
-            rich_help_panel=DATA,
+            rich_help_panel=_DATA,
             help="A name that `hyperadapters tasks` lists, or several with commas: one adapter then holds them all. "
             "Without it and without --train: demo/paraphrase.",
         ),
     ] = ""
     data: Annotated[
-        str, typer.Option(rich_help_panel=DATA, help="Folder with the task's official files; without it, the Hub.")
+        str, typer.Option(rich_help_panel=_DATA, help="Folder with the task's official files; without it, the Hub.")
     ] = ""
     train: Annotated[
         str,
         typer.Option(
-            rich_help_panel=DATA,
+            rich_help_panel=_DATA,
             help="Your own training rows: JSONL, CSV, TSV or Parquet. Without --text, rows have the column messages, "
             "or prompt and response.",
         ),
     ] = ""
-    validation: Annotated[str, typer.Option(rich_help_panel=DATA, help="Your own validation rows.")] = ""
-    test: Annotated[str, typer.Option(rich_help_panel=DATA, help="Your own test rows, scored once at the end.")] = ""
+    validation: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Your own validation rows.")] = ""
+    test: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Your own test rows, scored once at the end.")] = ""
     text: Annotated[
-        str, typer.Option(rich_help_panel=DATA, help="Columns of the source text, in order: premise,hypothesis.")
+        str, typer.Option(rich_help_panel=_DATA, help="Columns of the source text, in order: premise,hypothesis.")
     ] = ""
-    label: Annotated[str, typer.Option(rich_help_panel=DATA, help="Column of the answer, if it is a class.")] = ""
-    target: Annotated[str, typer.Option(rich_help_panel=DATA, help="Column of the answer, if it is free text.")] = ""
+    label: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Column of the answer, if it is a class.")] = ""
+    target: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Column of the answer, if it is free text.")] = ""
 
     @property
     def files(self) -> dict[str, str]:
@@ -76,71 +78,71 @@ class TaskOptions:
         return [f"--{name}" for name, value in values.items() if value]
 
 
-Settings = Annotated[
+_Settings = Annotated[
     list[str],
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        rich_help_panel=TRAINING,
+        rich_help_panel=_TRAINING,
         help="Change any setting: method.KEY, training.KEY, text.KEY or evaluation.KEY, as in "
         "`--set method.n=8 --set training.warmup_steps=100`; for several tasks task.temperature too. May be repeated. "
         "`--set training.?=` lists the keys of a section; docs/training.md explains them.",
     ),
 ]
 
-Epochs = Annotated[int | None, typer.Option(rich_help_panel=TRAINING, help="Passes over the training rows.")]
+_Epochs = Annotated[int | None, typer.Option(rich_help_panel=_TRAINING, help="Passes over the training rows.")]
 
-Steps = Annotated[int | None, typer.Option(rich_help_panel=TRAINING, help="Updates to make, in place of epochs.")]
+_Steps = Annotated[int | None, typer.Option(rich_help_panel=_TRAINING, help="Updates to make, in place of epochs.")]
 
-BatchSize = Annotated[
+_BatchSize = Annotated[
     int | None,
-    typer.Option(rich_help_panel=TRAINING, help="Rows of a step, over all processes and accumulated parts."),
+    typer.Option(rich_help_panel=_TRAINING, help="Rows of a step, over all processes and accumulated parts."),
 ]
 
-MaxTrain = Annotated[
+_MaxTrain = Annotated[
     int | None,
-    typer.Option(rich_help_panel=TRAINING, help="Training rows to use, drawn at random by the seed; default: all."),
+    typer.Option(rich_help_panel=_TRAINING, help="Training rows to use, drawn at random by the seed; default: all."),
 ]
 
 
 @dataclass(frozen=True)
-class TrainingOptions:
+class _TrainingOptions:
     """The settings of training that are changed most, and any other by --set."""
 
     lr: Annotated[
         float | None,
-        typer.Option(rich_help_panel=TRAINING, help="Peak learning rate; default: what suits the method."),
+        typer.Option(rich_help_panel=_TRAINING, help="Peak learning rate; default: what suits the method."),
     ] = None
-    epochs: Epochs = None
-    steps: Steps = None
-    batch_size: BatchSize = None
-    max_train: MaxTrain = None
+    epochs: _Epochs = None
+    steps: _Steps = None
+    batch_size: _BatchSize = None
+    max_train: _MaxTrain = None
     seed: Annotated[
-        int | None, typer.Option(rich_help_panel=TRAINING, help="Seed of initialisation, order and dropout.")
+        int | None, typer.Option(rich_help_panel=_TRAINING, help="Seed of initialisation, order and dropout.")
     ] = None
-    settings: Settings = field(default_factory=list)
+    settings: _Settings = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class SweepOptions:
+class _SweepOptions:
     """Settings to change in every experiment of a sweep; rate and seed are what sweeps vary."""
 
-    epochs: Epochs = None
-    steps: Steps = None
-    batch_size: BatchSize = None
-    max_train: MaxTrain = None
-    settings: Settings = field(default_factory=list)
+    epochs: _Epochs = None
+    steps: _Steps = None
+    batch_size: _BatchSize = None
+    max_train: _MaxTrain = None
+    settings: _Settings = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class StartOptions:
+class _StartOptions:
     """A trained adapter that a run continues from."""
 
     start: Annotated[
         str,
         typer.Option(
             "--from",
-            rich_help_panel=START,
+            rich_help_panel=_START,
             help="Continue from this adapter, with its method and backbone. If it holds several tasks, the new task is "
             "added to them; if it holds one, it is trained further.",
         ),
@@ -148,18 +150,18 @@ class StartOptions:
     init_task: Annotated[
         str,
         typer.Option(
-            rich_help_panel=START,
+            rich_help_panel=_START,
             help="With --from: the task whose weights the new task starts from; default: the mean of all.",
         ),
     ] = ""
     freeze: Annotated[
         bool,
-        typer.Option("--freeze", rich_help_panel=START, help="With --from: train the new task's own weights alone."),
+        typer.Option("--freeze", rich_help_panel=_START, help="With --from: train the new task's own weights alone."),
     ] = False
 
 
 @dataclass(frozen=True)
-class ExecutorOptions:
+class _ExecutorOptions:
     """What carries out the runs of a sweep."""
 
     engine: Annotated[

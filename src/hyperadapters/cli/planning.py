@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from hyperadapters._utils import InputError
-from hyperadapters.cli.base import was_given
-from hyperadapters.cli.options import StartOptions, SweepOptions, TaskOptions, TrainingOptions
-from hyperadapters.cli.run_file import RunFile
-from hyperadapters.cli.task_options import choose_files, choose_named
+from hyperadapters.cli.base import _was_given
+from hyperadapters.cli.options import _StartOptions, _SweepOptions, _TaskOptions, _TrainingOptions
+from hyperadapters.cli.run_file import _RunFile
+from hyperadapters.cli.task_options import _choose_files, _choose_named
 
 if TYPE_CHECKING:
     from hyperadapters.delta import Method
     from hyperadapters.runs import Experiment, TaskChoice, WarmStart
 
-PATHS = {
+_PATHS = {
     "lr": "training.lr",
     "epochs": "training.epochs",
     "steps": "training.steps",
@@ -27,7 +27,7 @@ PATHS = {
 """The setting that each option of its own changes."""
 
 
-def split_settings(settings: list[str], option: str = "--set", example: str = "training.lr=3e-3") -> dict[str, str]:
+def _split_settings(settings: list[str], option: str = "--set", example: str = "training.lr=3e-3") -> dict[str, str]:
     """Return `--set a.b=c` options as a mapping.
 
     Args:
@@ -44,29 +44,29 @@ def split_settings(settings: list[str], option: str = "--set", example: str = "t
     return dict(item.split("=", 1) for item in settings)
 
 
-def changed_settings(options: TrainingOptions | SweepOptions) -> dict[str, str]:
+def _changed_settings(options: _TrainingOptions | _SweepOptions) -> dict[str, str]:
     """Return every setting that the options change, by its path, as text.
 
     Raises:
         InputError: an option and a --set give one setting two values, or there are both epochs and steps.
     """
-    changes = split_settings(options.settings)
-    given = {f.name: getattr(options, f.name) for f in fields(options) if f.name in PATHS}
+    changes = _split_settings(options.settings)
+    given = {f.name: getattr(options, f.name) for f in fields(options) if f.name in _PATHS}
     given = {name: value for name, value in given.items() if value is not None}
     twice = [
-        f"--{name.replace('_', '-')} {value} and --set {PATHS[name]}={changes[PATHS[name]]}"
+        f"--{name.replace('_', '-')} {value} and --set {_PATHS[name]}={changes[_PATHS[name]]}"
         for name, value in given.items()
-        if PATHS[name] in changes and not is_number(changes[PATHS[name]], value)
+        if _PATHS[name] in changes and not _is_number(changes[_PATHS[name]], value)
     ]
     if twice:
         raise InputError(f"{'; '.join(twice)}: two values for one setting. Give one of them.")
     if {"epochs", "steps"} <= set(given):
         raise InputError(f"--epochs {given['epochs']} and --steps {given['steps']}: give one of them.")
     whole = {"training.steps": "null"} if "epochs" in given else {}  # of a file or of an experiment of a sweep
-    return {**whole, **changes, **{PATHS[name]: str(value) for name, value in given.items()}}
+    return {**whole, **changes, **{_PATHS[name]: str(value) for name, value in given.items()}}
 
 
-def is_number(text: str, value: float) -> bool:
+def _is_number(text: str, value: float) -> bool:
     """Return whether a text is this number, however it is written."""
     try:
         return float(text) == value
@@ -74,14 +74,14 @@ def is_number(text: str, value: float) -> bool:
         return False
 
 
-def choose_for_method(settings: list[str], method: str, methods: list[str]) -> list[str]:
+def _choose_for_method(settings: list[str], method: str, methods: list[str]) -> list[str]:
     """Return the `--set` options that concern one of several methods: its own `NAME.KEY` become `method.KEY`."""
     sections = [(item.partition(".")[0], item) for item in settings]
     mine = [f"method{item.removeprefix(method)}" for section, item in sections if section == method]
     return [item for section, item in sections if section not in methods] + mine
 
 
-def choose_task(options: TaskOptions, file: RunFile | None = None) -> "TaskChoice":
+def _choose_task(options: _TaskOptions, file: _RunFile | None = None) -> "TaskChoice":
     """Return what the options, or else the file, say to train on: a task, several, or a user's own files.
 
     Raises:
@@ -92,13 +92,13 @@ def choose_task(options: TaskOptions, file: RunFile | None = None) -> "TaskChoic
             f"--task names a task of the package, {options.given[0]} files of your own: give one or the other."
         )
     if options.given:
-        return choose_files(options)
+        return _choose_files(options)
     if file and file.task is not None and not options.task:
         return file.task_choice(options.data)
-    return choose_named(options.task or "demo/paraphrase", options.data)
+    return _choose_named(options.task or "demo/paraphrase", options.data)
 
 
-def choose_start(options: StartOptions, named: bool, file: RunFile | None = None) -> "WarmStart | None":
+def _choose_start(options: _StartOptions, named: bool, file: _RunFile | None = None) -> "WarmStart | None":
     """Return the trained adapter that the options, or else the file, say to continue from, if any.
 
     Args:
@@ -121,8 +121,8 @@ def choose_start(options: StartOptions, named: bool, file: RunFile | None = None
     return file.warm_start() if file else None
 
 
-def choose_method(
-    context: typer.Context, method: str, backbone: str, start: "WarmStart | None", file: RunFile
+def _choose_method(
+    context: typer.Context, method: str, backbone: str, start: "WarmStart | None", file: _RunFile
 ) -> tuple["Method", str]:
     """Return the method and the backbone's name: of the command line, else of the file, else of the adapter to start
     from, else the defaults.
@@ -134,19 +134,19 @@ def choose_method(
     from hyperadapters.storage import read_config
 
     config: Mapping[str, Any] = read_config(start.adapter) if start else {}
-    own = was_given(context, "method") or (not config and file.method is None)
+    own = _was_given(context, "method") or (not config and file.method is None)
     if own:
         chosen = method_named(method)
     elif file.method is not None:
         chosen = file.method_choice(method_from_json(config["method"]) if config else method_named(method))
     else:
         chosen = method_from_json(config["method"])
-    if was_given(context, "backbone"):
+    if _was_given(context, "backbone"):
         return chosen, backbone
     return chosen, file.backbone or (config["backbone"]["name"] if config else backbone)
 
 
-def plan_experiment(
+def _plan_experiment(
     method: "Method", task: "TaskChoice", backbone: str, changes: Mapping[str, str], start: "WarmStart | None" = None
 ) -> "Experiment":
     """Return an experiment with the method's and the task's own defaults, and the settings that are changed.
@@ -159,13 +159,13 @@ def plan_experiment(
     from hyperadapters.training import Training
 
     epochs = task_named(task.name).epochs if isinstance(task, NamedTask) else 3
-    training = Training(lr=method.suggested_rate(backbone), epochs=epochs, **stored_types(start))
+    training = Training(lr=method.suggested_rate(backbone), epochs=epochs, **_stored_types(start))
     text = text_for(task)
     experiment = Experiment(method=method, task=task, backbone=backbone, training=training, text=text, start=start)
     return apply_changes(experiment, changes)
 
 
-def stored_types(start: "WarmStart | None") -> dict[str, Any]:
+def _stored_types(start: "WarmStart | None") -> dict[str, Any]:
     """Return the number types of backbone and adapter for a run that continues: those of the adapter's training."""
     from hyperadapters.storage import read_config
 

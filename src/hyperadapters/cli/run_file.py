@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperadapters._utils import InputError
-from hyperadapters.cli.task_options import check_files, choose_named
+from hyperadapters.cli.task_options import _check_files, _choose_named
 
 if TYPE_CHECKING:
     from hyperadapters.delta import Method
     from hyperadapters.runs import Experiment, TaskChoice, WarmStart
 
-SECTIONS = ("training", "text", "evaluation")
+_SECTIONS = ("training", "text", "evaluation")
 """The parts of an experiment that are settings alone."""
 
 
 @dataclass(frozen=True)
-class RunFile:
+class _RunFile:
     """What a file says of an experiment; what it leaves out has the command's defaults.
 
     Its keys are those of `experiment.json`. In place of the whole of them, `method` may be a name, or a name and the
@@ -68,14 +68,14 @@ class RunFile:
 
         if not isinstance(self.task, Mapping):
             names = self.task if isinstance(self.task, list) else [self.task]
-            return choose_named(",".join(map(str, names)), data)
-        task = self.experiment_with(task=with_defaults(self.task)).task
+            return _choose_named(",".join(map(str, names)), data)
+        task = self.experiment_with(task=_with_defaults(self.task)).task
         if isinstance(task, NamedTask | MixtureTask):
-            choose_named(",".join(task.names if isinstance(task, MixtureTask) else (task.name,)), data or task.data)
+            _choose_named(",".join(task.names if isinstance(task, MixtureTask) else (task.name,)), data or task.data)
             return replace(task, data=data or task.data)
         if data:
             raise InputError(f"--data {data} is for tasks of the package; the file's task is of your own files.")
-        check_files((task.train, task.validation, task.test))
+        _check_files((task.train, task.validation, task.test))
         return task
 
     def warm_start(self) -> "WarmStart | None":
@@ -109,7 +109,7 @@ class RunFile:
         return Experiment.from_json({**some.to_json(), **parts})
 
 
-def with_defaults(task: Mapping[str, Any]) -> dict[str, Any]:
+def _with_defaults(task: Mapping[str, Any]) -> dict[str, Any]:
     """Return the JSON of a task with the fields that it leaves out and that have a default."""
     from hyperadapters.runs import TASK_CHOICES
 
@@ -117,35 +117,35 @@ def with_defaults(task: Mapping[str, Any]) -> dict[str, Any]:
     return {**({f.name: f.default for f in fields(cls) if f.default is not MISSING} if cls else {}), **task}
 
 
-def read_run_file(path: Path) -> RunFile:
+def _read_run_file(path: Path) -> _RunFile:
     """Return what a YAML or JSON file says of an experiment.
 
     Raises:
         InputError: there is no such file, it cannot be read, or it is no mapping.
     """
-    values = parsed(path)
+    values = _parsed(path)
     settings: dict[str, str] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and key not in ("task", "start"):
-            settings |= {f"{key}.{name}": as_text(item) for name, item in value.items() if not_a_name(key, name)}
-        elif key in SECTIONS:
+            settings |= {f"{key}.{name}": _as_text(item) for name, item in value.items() if _not_a_name(key, name)}
+        elif key in _SECTIONS:
             raise InputError(f"{path}: {key} is {value!r}; it holds settings, such as {key}: {{KEY: VALUE}}.")
         elif key not in ("method", "task", "backbone", "start"):
-            settings[str(key)] = as_text(value)
+            settings[str(key)] = _as_text(value)
     if not isinstance(values.get("backbone", ""), str):
         raise InputError(f"{path}: backbone is {values['backbone']!r}; it is a folder or a name.")
     if not isinstance(values.get("start") or {}, Mapping):
         raise InputError(f"{path}: start is {values['start']!r}; write it as start: {{adapter: FOLDER}}.")
     known = {name: values[name] for name in ("method", "task", "backbone", "start") if name in values}
-    return RunFile(**known, settings=settings)
+    return _RunFile(**known, settings=settings)
 
 
-def not_a_name(section: str, key: str) -> bool:
+def _not_a_name(section: str, key: str) -> bool:
     """Return whether a key of a section is a setting, rather than what says which method it is."""
     return section != "method" or key not in ("name", "type")
 
 
-def parsed(path: Path) -> Mapping[str, Any]:
+def _parsed(path: Path) -> Mapping[str, Any]:
     """Return the mapping that a file holds: JSON if its name ends so, YAML otherwise."""
     import yaml
 
@@ -161,6 +161,6 @@ def parsed(path: Path) -> Mapping[str, Any]:
     return values
 
 
-def as_text(value: Any) -> str:
+def _as_text(value: Any) -> str:
     """Return a value as the command line would write it."""
     return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -7,38 +7,38 @@ from typing import Annotated
 import typer
 
 from hyperadapters._utils import InputError
-from hyperadapters.cli.base import command, quiet_libraries, show, was_given
+from hyperadapters.cli.base import _command, _quiet_libraries, _show, _was_given
 from hyperadapters.cli.options import (
-    Backbone,
-    Json,
-    MethodName,
-    Resume,
-    StartOptions,
-    TaskOptions,
-    Track,
-    TrainingOptions,
+    _Backbone,
+    _Json,
+    _MethodName,
+    _Resume,
+    _StartOptions,
+    _TaskOptions,
+    _Track,
+    _TrainingOptions,
 )
 from hyperadapters.cli.planning import (
-    changed_settings,
-    choose_for_method,
-    choose_method,
-    choose_start,
-    choose_task,
-    plan_experiment,
+    _changed_settings,
+    _choose_for_method,
+    _choose_method,
+    _choose_start,
+    _choose_task,
+    _plan_experiment,
 )
-from hyperadapters.cli.run_file import RunFile, read_run_file
-from hyperadapters.cli.tables import comparison_table, result_table
-from hyperadapters.cli.task_options import split_names
+from hyperadapters.cli.run_file import _read_run_file, _RunFile
+from hyperadapters.cli.tables import _comparison_table, _result_table
+from hyperadapters.cli.task_options import _split_names
 
 
-@command("Train")
+@_command("Train")
 def train(
     context: typer.Context,
-    task: TaskOptions,
-    training: TrainingOptions,
-    start: StartOptions,
-    method: MethodName = "compacter++",
-    backbone: Backbone = "embedded",
+    task: _TaskOptions,
+    training: _TrainingOptions,
+    start: _StartOptions,
+    method: _MethodName = "compacter++",
+    backbone: _Backbone = "embedded",
     config: Annotated[
         Path | None,
         typer.Option(
@@ -49,9 +49,9 @@ def train(
     output: Annotated[Path, typer.Option(help="Folder for the adapter and the result; new or empty.")] = Path(
         "out/adapter"
     ),
-    track: Track = "",
-    resume: Resume = False,
-    json_output: Json = False,
+    track: _Track = "",
+    resume: _Resume = False,
+    json_output: _Json = False,
 ) -> None:
     """Train one adapter and save it.
 
@@ -65,37 +65,37 @@ def train(
     - `hyperadapters train --from out/mix --task scitail --init-task glue/rte --max-train 16 --steps 200`
     - `hyperadapters train --config out/mrpc/experiment.json --seed 1 --output out/mrpc-1`
     """
-    file = read_run_file(config) if config else RunFile()
+    file = _read_run_file(config) if config else _RunFile()
     named = bool(task.task or task.train or file.task is not None)
-    begun = choose_start(start, named, file)
-    chosen, place = choose_method(context, method, backbone, begun, file)
-    kept = {k: v for k, v in file.settings.items() if not (was_given(context, "method") and k.startswith("method."))}
-    changes = {**kept, **changed_settings(training)}
-    experiment = plan_experiment(chosen, choose_task(task, file), place, changes, begun)
-    check_output(output, resume)
+    begun = _choose_start(start, named, file)
+    chosen, place = _choose_method(context, method, backbone, begun, file)
+    kept = {k: v for k, v in file.settings.items() if not (_was_given(context, "method") and k.startswith("method."))}
+    changes = {**kept, **_changed_settings(training)}
+    experiment = _plan_experiment(chosen, _choose_task(task, file), place, changes, begun)
+    _check_output(output, resume)
     from hyperadapters.reports import comparison_title
     from hyperadapters.runs import run
 
-    quiet_libraries()
-    result = run(experiment, output, resume=resume, track=split_names(track))
+    _quiet_libraries()
+    result = run(experiment, output, resume=resume, track=_split_names(track))
     tokens = f"tokens: {result.tokens:,}, with padding {result.padded_tokens:,}"
     value = {**asdict(result), "output": str(output)}
-    lines = (comparison_title([result]), result_table(result), tokens, f"adapter and result: {output}")
-    show(value, json_output, *lines)
+    lines = (comparison_title([result]), _result_table(result), tokens, f"adapter and result: {output}")
+    _show(value, json_output, *lines)
 
 
-@command("Train")
+@_command("Train")
 def compare(
-    task: TaskOptions,
-    training: TrainingOptions,
+    task: _TaskOptions,
+    training: _TrainingOptions,
     methods: Annotated[
         str, typer.Option(help="Names of methods, peft:NAME for a method of the peft library, or `all`.")
     ] = "full,houlsby,compacter,compacter++",
-    backbone: Backbone = "embedded",
+    backbone: _Backbone = "embedded",
     output: Annotated[Path, typer.Option(help="Folder for the runs, the table and the figure.")] = Path("out/compare"),
-    track: Track = "",
-    resume: Resume = False,
-    json_output: Json = False,
+    track: _Track = "",
+    resume: _Resume = False,
+    json_output: _Json = False,
 ) -> None:
     """Train several methods on one task: one table, one figure.
 
@@ -108,25 +108,27 @@ def compare(
     """
     from hyperadapters.methods import METHODS, method_named
 
-    names = list(METHODS) if methods == "all" else split_names(methods)
+    names = list(METHODS) if methods == "all" else _split_names(methods)
     if len(set(names)) != len(names) or not names:
         raise InputError(f"--methods {methods}: name each method once, such as full,houlsby,compacter++.")
-    chosen = choose_task(task)
-    own = {name: replace(training, settings=choose_for_method(training.settings, name, names)) for name in names}
-    plans = {name: plan_experiment(method_named(name), chosen, backbone, changed_settings(own[name])) for name in names}
+    chosen = _choose_task(task)
+    own = {name: replace(training, settings=_choose_for_method(training.settings, name, names)) for name in names}
+    plans = {
+        name: _plan_experiment(method_named(name), chosen, backbone, _changed_settings(own[name])) for name in names
+    }
     from hyperadapters.reports import write_comparison
     from hyperadapters.sweeps import run_in_turn
 
-    quiet_libraries()
-    results = run_in_turn(plans, output, resume=resume, track=split_names(track))
+    _quiet_libraries()
+    results = run_in_turn(plans, output, resume=resume, track=_split_names(track))
     paths = write_comparison(results, output)
     where = [f"{name}: {path}" for name, path in paths.items()]
     where += [f"adapters and results: {output}/{{{','.join(names)}}}"]
     value = {"output": str(output), **paths, "results": [asdict(result) for result in results]}
-    show(value, json_output, comparison_table(results), *where)
+    _show(value, json_output, _comparison_table(results), *where)
 
 
-def check_output(output: Path, resume: bool) -> None:
+def _check_output(output: Path, resume: bool) -> None:
     """Raise InputError unless a run can write to a folder: before anything slow is imported."""
     from hyperadapters._utils import files
     from hyperadapters.runs import EXPERIMENT

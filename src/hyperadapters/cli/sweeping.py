@@ -8,21 +8,21 @@ import typer
 from rich.table import Table
 
 from hyperadapters._utils import InputError, console
-from hyperadapters.cli.base import command, quiet_libraries, show
+from hyperadapters.cli.base import _command, _quiet_libraries, _show
 from hyperadapters.cli.options import (
-    ExecutorOptions,
-    Json,
-    SweepOptions,
-    Track,
+    _ExecutorOptions,
+    _Json,
+    _SweepOptions,
+    _Track,
 )
-from hyperadapters.cli.planning import changed_settings, split_settings
-from hyperadapters.cli.task_options import split_names
+from hyperadapters.cli.planning import _changed_settings, _split_settings
+from hyperadapters.cli.task_options import _split_names
 
 if TYPE_CHECKING:
     from hyperadapters.sweeps import Executor, Forecast
 
 
-def choose_executor(options: ExecutorOptions) -> "Executor":
+def _choose_executor(options: _ExecutorOptions) -> "Executor":
     """Return what carries out the runs of a sweep.
 
     Raises:
@@ -37,13 +37,13 @@ def choose_executor(options: ExecutorOptions) -> "Executor":
     return local_executor(options.jobs or 1)
 
 
-@command("Many runs")
+@_command("Many runs")
 def sweep(
     file: Annotated[
         Path, typer.Argument(help="Python file with a function `experiments()` that returns a list of Experiment.")
     ],
-    executor: ExecutorOptions,
-    changes: SweepOptions,
+    executor: _ExecutorOptions,
+    changes: _SweepOptions,
     output: Annotated[Path, typer.Option(help="Folder for the results; several sweeps may share one.")] = Path(
         "results/sweep"
     ),
@@ -57,7 +57,7 @@ def sweep(
     ] = [],  # noqa: B006 (typer copies it)
     backbone: Annotated[str, typer.Option(help="Use this backbone in every experiment.")] = "",
     data: Annotated[str, typer.Option(help="Folder with the official files, for every experiment.")] = "",
-    track: Track = "",
+    track: _Track = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is left to do and how long it takes.")] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again the runs that failed twice and were given up.")
@@ -65,7 +65,7 @@ def sweep(
     keep_adapters: Annotated[
         bool, typer.Option("--keep-adapters", help="Keep the trained adapters too, not only the results.")
     ] = False,
-    json_output: Json = False,
+    json_output: _Json = False,
 ) -> None:
     """Run every experiment of a Python file that has no result yet.
 
@@ -81,17 +81,17 @@ def sweep(
     """
     if not file.is_file():
         raise InputError(f"{file} does not exist. A sweep is a Python file with a function experiments().")
-    wanted, kept = changed_settings(changes), split_settings(only, "--only", "method=compacter")
-    carried_out = choose_executor(executor)
+    wanted, kept = _changed_settings(changes), _split_settings(only, "--only", "method=compacter")
+    carried_out = _choose_executor(executor)
     from hyperadapters.sweeps import change_all, describe_sweep, forecast, keep_matching, load_experiments
     from hyperadapters.sweeps import sweep as run_all
 
     planned = keep_matching(change_all(load_experiments(file), backbone=backbone, data=data, changes=wanted), kept)
-    quiet_libraries()
+    _quiet_libraries()
     jobs = executor.jobs or 1
     if dry_run:
         found = forecast(planned, output, jobs=jobs, retry=retry_failed)
-        show(asdict(found), json_output, *forecast_lines(found, jobs))
+        _show(asdict(found), json_output, *_forecast_lines(found, jobs))
         return
     try:
         swept = run_all(
@@ -100,19 +100,19 @@ def sweep(
             executor=carried_out,
             retry=retry_failed,
             keep=keep_adapters,
-            track=split_names(track),
+            track=_split_names(track),
             pack=jobs if executor.pack == "auto" and executor.engine == "local" else 0,
         )
     except KeyboardInterrupt:
         console.print("Stopped; nothing is lost. The same command continues.")
         raise typer.Exit(130) from None
     value = {"output": str(output), "done": list(swept.results), "failed": swept.failed, "elsewhere": swept.elsewhere}
-    show(value, json_output, *describe_sweep(swept, output))
+    _show(value, json_output, *describe_sweep(swept, output))
     if swept.failed:
         raise typer.Exit(1)
 
 
-@command("Many runs")
+@_command("Many runs")
 def report(
     results: Annotated[
         Path,
@@ -121,7 +121,7 @@ def report(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the report.")] = Path("report"),
-    json_output: Json = False,
+    json_output: _Json = False,
 ) -> None:
     """Write every table and figure of the papers for which there are results.
 
@@ -142,10 +142,10 @@ def report(
     for problem in [*(f"left out: {text}" for text in wrong), *versions_differ(list(found.values()))]:
         console.print(problem, soft_wrap=True)
     paths = write_report(found, output, wrong)
-    show({"results": len(found), **paths}, json_output, f"{len(found)} results", *paths.values())
+    _show({"results": len(found), **paths}, json_output, f"{len(found)} results", *paths.values())
 
 
-def forecast_lines(found: "Forecast", jobs: int) -> list[Table | str]:
+def _forecast_lines(found: "Forecast", jobs: int) -> list[Table | str]:
     """Return a forecast for a terminal: a table of what is left to do, and what its hours rest on.
 
     Args:

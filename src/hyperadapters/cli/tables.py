@@ -11,18 +11,18 @@ from rich.table import Table
 if TYPE_CHECKING:
     from hyperadapters.runs import Result
 
-WIDE = 10_000
+_WIDE = 10_000
 """Columns of a console that holds any table."""
 
 
-def natural_width(table: Table) -> int:
+def _natural_width(table: Table) -> int:
     """Return how many columns a table takes when nothing in it is wrapped or cut."""
-    console = Console(width=WIDE)
+    console = Console(width=_WIDE, height=1)  # without a height, a dumb terminal is 80 wide whatever is asked for
     return console.measure(table).maximum
 
 
 @dataclass(frozen=True)
-class ResultTable:
+class _ResultTable:
     """A row for each method: its name, which is never shortened, and numbers."""
 
     title: str
@@ -40,7 +40,7 @@ class ResultTable:
         left_out: list[str] = []
         table = self.without(left_out)
         for name in self.spare:
-            if width is None or natural_width(table) <= width:
+            if width is None or _natural_width(table) <= width:
                 break
             left_out.append(name)
             table = self.without(left_out)
@@ -57,22 +57,22 @@ class ResultTable:
         return table
 
 
-COSTS = ("activations", "generate", "step", "time", "peak memory", "invalid", "adapter", "trained")
+_COSTS = ("activations", "generate", "step", "time", "peak memory", "invalid", "adapter", "trained")
 """Columns of a comparison that go first where there is no room: what can be looked up in its Markdown table too."""
 
 
-def comparison_table(results: "Sequence[Result]") -> ResultTable:
+def _comparison_table(results: "Sequence[Result]") -> _ResultTable:
     """Return runs of several methods on one task side by side: score, size, and what training costs."""
     from hyperadapters.reports import comparison_cells, comparison_title
 
     rows = [comparison_cells(result) for result in results]
     columns = list(rows[0])
-    metrics = [name for name in columns[columns.index("score") + 1 : columns.index("time")] if name not in COSTS]
-    spare = [name for name in COSTS if name in columns] + metrics[::-1]
-    return ResultTable(comparison_title(results), columns, [list(row.values()) for row in rows], spare)
+    metrics = [name for name in columns[columns.index("score") + 1 : columns.index("time")] if name not in _COSTS]
+    spare = [name for name in _COSTS if name in columns] + metrics[::-1]
+    return _ResultTable(comparison_title(results), columns, [list(row.values()) for row in rows], spare)
 
 
-def result_table(result: "Result") -> Table:
+def _result_table(result: "Result") -> Table:
     """Return one run, a line for each number."""
     from hyperadapters.reports import comparison_cells
 

@@ -5,18 +5,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperadapters._utils import InputError
-from hyperadapters.cli.options import TaskOptions
+from hyperadapters.cli.options import _TaskOptions
 
 if TYPE_CHECKING:
     from hyperadapters.runs import TaskChoice
 
 
-def split_names(text: str) -> list[str]:
+def _split_names(text: str) -> list[str]:
     """Return the names between commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def choose_named(task: str, data: str) -> "TaskChoice":
+def _choose_named(task: str, data: str) -> "TaskChoice":
     """Return one task of the package, or several together.
 
     Args:
@@ -29,7 +29,7 @@ def choose_named(task: str, data: str) -> "TaskChoice":
     from hyperadapters.runs import MixtureTask, NamedTask
     from hyperadapters.tasks import task_named
 
-    names = tuple(split_names(task))
+    names = tuple(_split_names(task))
     for name in names:
         task_named(name)
     if not names or len(set(names)) < len(names):
@@ -39,7 +39,7 @@ def choose_named(task: str, data: str) -> "TaskChoice":
     return MixtureTask(names=names, data=data) if len(names) > 1 else NamedTask(name=names[0], data=data)
 
 
-def choose_files(options: TaskOptions) -> "TaskChoice":
+def _choose_files(options: _TaskOptions) -> "TaskChoice":
     """Return a user's own files as the options describe them.
 
     Raises:
@@ -56,18 +56,18 @@ def choose_files(options: TaskOptions) -> "TaskChoice":
         raise InputError(f"your own files need {', '.join(missing)} too.")
     if options.label and options.target:
         raise InputError("--label is for classes, --target for free text: give one of them.")
-    check_files(options.files.values())
+    _check_files(options.files.values())
     if not columns:
         return InstructionsTask(**options.files)
     return FilesTask(
         **options.files,
-        text=tuple(split_names(options.text)),
+        text=tuple(_split_names(options.text)),
         answer=options.label or options.target,
         classify=bool(options.label),
     )
 
 
-def check_files(paths: Iterable[str]) -> None:
+def _check_files(paths: Iterable[str]) -> None:
     """Raise InputError unless files are there; empty paths name none."""
     absent = [path for path in paths if path and not Path(path).is_file()]
     if absent:

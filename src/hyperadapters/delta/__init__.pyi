@@ -1,4 +1,4 @@
-"""The names that other packages use; each is imported when it is first used."""
+"""What other packages use of this one; each name is imported when it is first used."""
 
 from .adapters_at_sites import AdaptersAtSites as AdaptersAtSites
 from .adapters_at_sites import SiteAdapters as SiteAdapters

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters.backbones import Site
-from hyperadapters.delta.by_row import cast, common_dtype, of_sites
+from hyperadapters.delta.by_row import _cast, _common_dtype, _of_sites
 from hyperadapters.delta.part import Handle, ParameterKind, Part
 from hyperadapters.layers import (
     Activation,
@@ -24,7 +24,7 @@ from hyperadapters.layers import (
     selected,
 )
 
-POST_NORM_SCALE = 0.1
+_POST_NORM_SCALE = 0.1
 """Initial scale of the norm after an up-projection. A fresh adapter's output is small; a norm of scale 1 would make it
 as large as the sub-layer's output that it is added to."""
 
@@ -52,8 +52,8 @@ class AdaptersAtSites(Part):
 
     def generate(self, rows: AdapterIndex) -> list[AdapterWeights]:
         """Compute each site's weights for the adapters that the rows use, all sites in one contraction."""
-        dtype = common_dtype([module._parameters.get("weight") for module in self.hosts])
-        columns = [self.by_site(map_factors(partial(cast, dtype), weight), rows) for weight in self.weights(rows)[:-1]]
+        dtype = _common_dtype([module._parameters.get("weight") for module in self.hosts])
+        columns = [self.by_site(map_factors(partial(_cast, dtype), weight), rows) for weight in self.weights(rows)[:-1]]
         return [AdapterWeights(*site)._replace(rows=rows.index) for site in zip(*columns, strict=True)]
 
     def by_site(self, weight: Tensor | Factors | None, rows: AdapterIndex) -> Sequence[Any]:
@@ -61,8 +61,8 @@ class AdaptersAtSites(Part):
         if weight is None:
             return [None] * len(self.sites)
         if isinstance(weight, tuple):
-            return list(zip(*(of_sites(factor, rows) for factor in weight), strict=True))
-        return of_sites(weight, rows)
+            return list(zip(*(_of_sites(factor, rows) for factor in weight), strict=True))
+        return _of_sites(weight, rows)
 
     def install(self, backbone: nn.Module, generated: Callable[[], list[AdapterWeights]]) -> list[Handle]:
         """Register a forward hook on the module of every site."""
@@ -116,7 +116,7 @@ class SiteAdapters(AdaptersAtSites):
         self.down_bias = nn.Parameter(torch.zeros(adapters, len(sites), bottleneck))
         self.up_bias = nn.Parameter(torch.zeros(adapters, len(sites), d_model))
         ones = torch.ones(post_norms, len(sites), d_model)
-        self.scale = nn.Parameter(POST_NORM_SCALE * ones) if post_norms else None
+        self.scale = nn.Parameter(_POST_NORM_SCALE * ones) if post_norms else None
         self.shift = nn.Parameter(torch.zeros_like(ones)) if post_norms else None
 
     def kind(self, tensor: str) -> ParameterKind:

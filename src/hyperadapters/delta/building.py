@@ -6,7 +6,7 @@ from torch import nn
 
 from hyperadapters._utils import InputError
 from hyperadapters.backbones import ModelStructure, StorageDtype, precision_of
-from hyperadapters.delta.head import owned_head
+from hyperadapters.delta.head import _owned_head
 from hyperadapters.delta.method import Method
 from hyperadapters.delta.part import Part
 
@@ -33,16 +33,16 @@ def build_parts(
         )
     parts = method.build(backbone, structure, max(1, tasks))
     if structure.head:
-        parts["head"] = owned_head(backbone, structure, outputs, max(1, tasks))
+        parts["head"] = _owned_head(backbone, structure, outputs, max(1, tasks))
     return parts
 
 
-def trains_in_place(parts: Mapping[str, Part]) -> bool:
+def _trains_in_place(parts: Mapping[str, Part]) -> bool:
     """Return whether the parts train the backbone's own tensors."""
     return any(part.in_place for part in parts.values())
 
 
-def in_place_dtype(backbone: nn.Module, method: Method, asked: StorageDtype) -> StorageDtype:
+def _in_place_dtype(backbone: nn.Module, method: Method, asked: StorageDtype) -> StorageDtype:
     """Return the dtype of tensors that are trained in place, which is the backbone's.
 
     Raises:

@@ -11,7 +11,7 @@ from hyperadapters.backbones import is_quantized
 from hyperadapters.layers import AdapterIndex, per_row
 
 
-def common_dtype(weights: Sequence[Tensor | None]) -> torch.dtype | None:
+def _common_dtype(weights: Sequence[Tensor | None]) -> torch.dtype | None:
     """Return the dtype in which modules with these weights compute.
 
     It is None if the weights differ in dtype or one is missing, offloaded or quantised, or under autocast.
@@ -24,12 +24,12 @@ def common_dtype(weights: Sequence[Tensor | None]) -> torch.dtype | None:
     return None if elsewhere or len(dtypes) != 1 else dtypes.pop()
 
 
-def cast(dtype: torch.dtype | None, tensor: Tensor) -> Tensor:
+def _cast(dtype: torch.dtype | None, tensor: Tensor) -> Tensor:
     """Convert a tensor to a dtype, if given, so that tensors computed from it need no conversion of their own."""
     return tensor if dtype is None else tensor.to(dtype)
 
 
-def of_sites(tensor: Float[Tensor, "adapters sites *rest"], rows: AdapterIndex) -> tuple[Tensor, ...]:
+def _of_sites(tensor: Float[Tensor, "adapters sites *rest"], rows: AdapterIndex) -> tuple[Tensor, ...]:
     """Return the tensor of every site: the only adapter's, or with the adapter axis if the rows use several."""
     return only(tensor, rows).unbind(0 if rows.index is None else 1)
 

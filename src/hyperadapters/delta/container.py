@@ -40,7 +40,7 @@ def register(delta: "Delta") -> None:
     delta.train(backbone.training)
 
 
-def unregister(delta: "Delta") -> None:
+def _unregister(delta: "Delta") -> None:
     """Remove a Delta from its backbone's submodules, if it is one of them."""
     if delta in attached(delta.backbone):
         container = getattr(delta.backbone, CONTAINER)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hyperadapters.delta.part import PARAMETER_KINDS, Part
+from hyperadapters.delta.part import _PARAMETER_KINDS, Part
 
 if TYPE_CHECKING:
     from hyperadapters.delta.delta import Delta
@@ -34,7 +34,7 @@ def count_delta(delta: "Delta") -> ParameterCount:
     Args:
         delta: a Delta, in use or at rest.
     """
-    totals: dict[str, int] = dict.fromkeys(PARAMETER_KINDS, 0)
+    totals: dict[str, int] = dict.fromkeys(_PARAMETER_KINDS, 0)
     for name, tensor in delta.trained().items():
         owner, _, key = name.partition(".")
         part = delta.parts[owner]

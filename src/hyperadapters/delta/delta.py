@@ -21,16 +21,16 @@ from hyperadapters.backbones import (
     read_structure,
     torch_dtype,
 )
-from hyperadapters.delta.building import build_parts, check_tasks, in_place_dtype, trains_in_place
-from hyperadapters.delta.container import at_rest, attached, check_name, register, unregister
+from hyperadapters.delta.building import _in_place_dtype, _trains_in_place, build_parts, check_tasks
+from hyperadapters.delta.container import _unregister, at_rest, attached, check_name, register
 from hyperadapters.delta.counting import count_delta
-from hyperadapters.delta.generation import Generation
-from hyperadapters.delta.head import Head
+from hyperadapters.delta.generation import _Generation
+from hyperadapters.delta.head import _Head
 from hyperadapters.delta.method import Method, method_to_json
-from hyperadapters.delta.model_card import render_model_card
+from hyperadapters.delta.model_card import _render_model_card
 from hyperadapters.delta.part import Handle, Part
-from hyperadapters.delta.task_entry import TaskEntry
-from hyperadapters.delta.task_rows import TaskRows
+from hyperadapters.delta.task_entry import _TaskEntry
+from hyperadapters.delta.task_rows import _TaskRows
 from hyperadapters.layers import SEQUENCE_FIRST, AdapterIndex, not_by_row
 
 FORMAT = 1
@@ -84,9 +84,9 @@ class Delta(nn.Module):
         self.about: dict[str, Any] = {}
         """What else is saved in `adapter_config.json`, such as the task and its scores: plain JSON."""
         self.parts = nn.ModuleDict(parts)
-        self._entry: TaskEntry | None = None
-        self._rows = TaskRows(name, tasks, slots)
-        self._generation = Generation(self._make, self.parameters, self._rows, structure.stacks[0])
+        self._entry: _TaskEntry | None = None
+        self._rows = _TaskRows(name, tasks, slots)
+        self._generation = _Generation(self._make, self.parameters, self._rows, structure.stacks[0])
         self._handles: list[Handle] = []
         self._frozen: set[str] = set()
         """Names of the trained tensors that the user had frozen when the Delta was last put to rest."""
@@ -125,8 +125,8 @@ class Delta(nn.Module):
             structure = read_structure(backbone, layout)
             method.check(structure)
             parts = build_parts(backbone, method, structure, outputs, len(tasks))
-        if trains_in_place(parts):
-            precision = in_place_dtype(backbone, method, precision)
+        if _trains_in_place(parts):
+            precision = _in_place_dtype(backbone, method, precision)
         delta = cls(backbone, method, name, structure, parts, tuple(tasks), precision=precision)
         delta.to(device, torch_dtype(precision))
         register(delta)
@@ -146,7 +146,7 @@ class Delta(nn.Module):
     def outputs(self) -> int | None:
         """The number of logits of the Delta's own task head; None if the backbone has no such head."""
         head = self.parts["head"] if "head" in self.parts else None  # noqa: SIM401
-        return head.outputs if isinstance(head, Head) else None
+        return head.outputs if isinstance(head, _Head) else None
 
     @property
     def in_use(self) -> bool:
@@ -156,7 +156,7 @@ class Delta(nn.Module):
     @property
     def trains_in_place(self) -> bool:
         """Whether the backbone's own tensors train, as in full fine-tuning."""
-        return trains_in_place(dict(self._named_parts()))
+        return _trains_in_place(dict(self._named_parts()))
 
     @property
     def trained_task(self) -> str | None:
@@ -204,7 +204,7 @@ class Delta(nn.Module):
         config = self.describe()
         files.write_tensors(folder / TENSORS, self.tensors())
         files.write_json(folder / CONFIG, config)
-        files.write_text(folder / "README.md", render_model_card(config))
+        files.write_text(folder / "README.md", _render_model_card(config))
         return folder
 
     def describe(self) -> dict[str, Any]:
@@ -288,7 +288,7 @@ class Delta(nn.Module):
             The backbone.
         """
         self.rest()
-        unregister(self)
+        _unregister(self)
         return self.backbone
 
     @contextmanager
@@ -398,7 +398,7 @@ class Delta(nn.Module):
         if self.in_use:
             for tensor in self._whole().values():
                 tensor.requires_grad_(False)
-        self._entry = None if number is None else TaskEntry(dict(self._named_parts()), number)
+        self._entry = None if number is None else _TaskEntry(dict(self._named_parts()), number)
         self._frozen = set()
         self._generation.forget()
         for tensor in self.trained().values():

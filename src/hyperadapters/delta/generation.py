@@ -26,14 +26,14 @@ import torch
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
-from hyperadapters.delta.task_rows import TaskRows
+from hyperadapters.delta.task_rows import _TaskRows
 from hyperadapters.layers import SINGLE_ADAPTER, AdapterIndex
 
-Made = Mapping[str, Any]
+_Made = Mapping[str, Any]
 """What `Part.generate` returned, by the part's name."""
 
 
-class GeneratedWeights:
+class _GeneratedWeights:
     """The weights that the parts computed for one pass, and the rows they are for. It is empty in a copy of a Delta.
 
     Args:
@@ -43,17 +43,17 @@ class GeneratedWeights:
     """
 
     def __init__(
-        self, made: Made | None = None, rows: AdapterIndex = SINGLE_ADAPTER, state: tuple[Any, ...] | None = None
+        self, made: _Made | None = None, rows: AdapterIndex = SINGLE_ADAPTER, state: tuple[Any, ...] | None = None
     ) -> None:
         self.made, self.rows, self.state = made or {}, rows, state
         self.served: tuple[str, ...] = ()
         """The stacks that have used these weights with gradients enabled."""
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "GeneratedWeights":
-        return GeneratedWeights()
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_GeneratedWeights":
+        return _GeneratedWeights()
 
 
-class Generation:
+class _Generation:
     """The current weights of a Delta's parts, computed when a pass needs them.
 
     Args:
@@ -65,13 +65,13 @@ class Generation:
 
     def __init__(
         self,
-        make: Callable[[AdapterIndex], Made],
+        make: Callable[[AdapterIndex], _Made],
         parameters: Callable[[], Iterable[Tensor]],
-        rows: TaskRows,
+        rows: _TaskRows,
         first_stack: str,
     ) -> None:
         self._make, self._parameters, self._rows, self._first_stack = make, parameters, rows, first_stack
-        self.current = GeneratedWeights()
+        self.current = _GeneratedWeights()
 
     def of_part(self, part: str) -> Any:
         """Return what a part computed for the current pass."""
@@ -86,11 +86,11 @@ class Generation:
             InputError: the Delta holds several tasks, and the rows' tasks were not given.
         """
         rows = self._rows.index_for_pass()
-        self.current = GeneratedWeights(self._make(rows), rows, self._state())
+        self.current = _GeneratedWeights(self._make(rows), rows, self._state())
 
     def forget(self) -> None:
         """Drop the current weights."""
-        self.current = GeneratedWeights()
+        self.current = _GeneratedWeights()
 
     def before_stack(self, stack: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Ensure that the weights are those of this pass (a forward pre-hook of every stack)."""
@@ -99,16 +99,16 @@ class Generation:
             self.renew()
         self.current.served = (*self.current.served, stack) if torch.is_grad_enabled() else ()
         if self.current.rows.count is not None:
-            check_row_count(self.current.rows.count, batch_size(args, kwargs), stack)
+            _check_row_count(self.current.rows.count, _batch_size(args, kwargs), stack)
 
     def after_stack(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Make the backward pass of this output restore this pass's weights (a forward hook of every stack)."""
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            for tensor in tensors_in(output):
+            for tensor in _tensors_in(output):
                 if tensor.requires_grad:
                     tensor.register_hook(partial(self._put_back, self.current))  # type: ignore[no-untyped-call]
 
-    def _put_back(self, earlier: GeneratedWeights, gradient: Tensor) -> None:
+    def _put_back(self, earlier: _GeneratedWeights, gradient: Tensor) -> None:
         self.current = earlier
 
     def _outdated(self, stack: str) -> bool:
@@ -131,7 +131,7 @@ def _autocast_dtype(device: str) -> torch.dtype | None:
     return torch.get_autocast_dtype(device)
 
 
-CACHES = ("past_key_values", "cache_params", "state")
+_CACHES = ("past_key_values", "cache_params", "state")
 """Names that transformers gives to the cache argument: keys and values, or a state-space model's state."""
 
 
@@ -141,7 +141,7 @@ def continues_from_cache(kwargs: Mapping[str, Any]) -> bool:
     Args:
         kwargs: a stack's keyword arguments.
     """
-    return not torch.compiler.is_compiling() and any(_holds_tokens(kwargs.get(name)) for name in CACHES)
+    return not torch.compiler.is_compiling() and any(_holds_tokens(kwargs.get(name)) for name in _CACHES)
 
 
 def _holds_tokens(cache: Any) -> bool:
@@ -154,21 +154,21 @@ def _holds_tokens(cache: Any) -> bool:
         return any(any(state.values()) if isinstance(state, dict) else bool(state) for state in states)
 
 
-def tensors_in(output: Any) -> list[Tensor]:
+def _tensors_in(output: Any) -> list[Tensor]:
     """Return the tensors of a stack's output, including those inside tuples and mappings."""
     if isinstance(output, Tensor):
         return [output]
     items = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
-    return [tensor for item in items for tensor in tensors_in(item)]
+    return [tensor for item in items for tensor in _tensors_in(item)]
 
 
-def batch_size(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+def _batch_size(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
     """Return the number of rows of the batch that a stack was called with."""
     inputs = [kwargs.get("input_ids"), kwargs.get("inputs_embeds"), *args, *kwargs.values()]
     return next(len(value) for value in inputs if isinstance(value, Tensor))
 
 
-def check_row_count(tasks: int, batch: int, stack: str) -> None:
+def _check_row_count(tasks: int, batch: int, stack: str) -> None:
     """Raise InputError unless there is one task per row.
 
     A decoder may have a multiple of the rows, because beams and candidate labels repeat them.

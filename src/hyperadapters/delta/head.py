@@ -12,7 +12,7 @@ from hyperadapters.delta.owned_tensors import OwnedTensors
 from hyperadapters.delta.part import Handle
 
 
-class Head(OwnedTensors):
+class _Head(OwnedTensors):
     """The Delta's own task head.
 
     While the Delta is in use, the backbone's configuration states this head's number of logits, because its loss reads
@@ -26,10 +26,10 @@ class Head(OwnedTensors):
 
     def install(self, backbone: nn.Module, generated: Callable[[], Sequence[Tensor | ByRow]]) -> list[Handle]:
         """Register hooks around the head's modules, and set the backbone's number of logits."""
-        return [*super().install(backbone, generated), Logits(backbone, self.outputs)]
+        return [*super().install(backbone, generated), _Logits(backbone, self.outputs)]
 
 
-class Logits:
+class _Logits:
     """Sets the number of logits in a backbone's configuration, until `remove` restores the previous one."""
 
     def __init__(self, backbone: nn.Module, number: int) -> None:
@@ -54,7 +54,7 @@ class Logits:
             setattr(self.config, name, value)
 
 
-def owned_head(backbone: nn.Module, structure: ModelStructure, outputs: int | None, adapters: int = 1) -> Head:
+def _owned_head(backbone: nn.Module, structure: ModelStructure, outputs: int | None, adapters: int = 1) -> _Head:
     """Build a classification or regression head of the Delta's own.
 
     Args:
@@ -71,4 +71,4 @@ def owned_head(backbone: nn.Module, structure: ModelStructure, outputs: int | No
         width = backbone.get_parameter(f"{last}.weight").shape[1]
         std = getattr(backbone.config, "initializer_range", 0.02)
         values = {f"{last}.weight": torch.randn(outputs, width) * std, f"{last}.bias": torch.zeros(outputs)}
-    return Head("head", backbone, [(path,) for path in structure.head], values, adapters)
+    return _Head("head", backbone, [(path,) for path in structure.head], values, adapters)

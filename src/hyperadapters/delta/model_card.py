@@ -18,7 +18,7 @@ def task_in_words(config: Mapping[str, Any]) -> str:
     return config.get("task", {}).get("name") or ", ".join(config.get("tasks", [])) or "not stated"
 
 
-def render_model_card(config: Mapping[str, Any]) -> str:
+def _render_model_card(config: Mapping[str, Any]) -> str:
     """Return the text of an adapter's README.md: metadata that the Hub reads, a table, and how to use it.
 
     Args:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
 from hyperadapters.backbones import ModelStructure, is_quantized, value_at, vectors
-from hyperadapters.delta.by_row import ByRow, by_rows, cast, common_dtype, of_sites
+from hyperadapters.delta.by_row import ByRow, _cast, _common_dtype, _of_sites, by_rows
 from hyperadapters.delta.part import Handle, ParameterKind, Part
 from hyperadapters.delta.shadowing import shadow
 from hyperadapters.layers import SINGLE_ADAPTER, AdapterIndex, selected
@@ -85,7 +85,7 @@ class OwnedTensors(Part):
         """Return the tensors of the adapters that the rows use, in the order of `tensors`."""
         rows = rows if self.adapters > 1 else SINGLE_ADAPTER
         unbound = {
-            name: of_sites(cast(self.type_of(name, rows), selected(getattr(self, name), rows.present)), rows)
+            name: _of_sites(_cast(self.type_of(name, rows), selected(getattr(self, name), rows.present)), rows)
             for name in dict.fromkeys(name for name, _ in self.places)
         }
         return by_rows([unbound[name][row] for name, row in self.places], rows)
@@ -108,7 +108,7 @@ class OwnedTensors(Part):
         It is None if their dtypes differ, and if rows use several adapters, where the input's dtype decides.
         """
         theirs = [owner._parameters[attribute] for owner, attribute in self.theirs.get(name, ())]
-        return None if rows.index is not None else common_dtype(theirs)
+        return None if rows.index is not None else _common_dtype(theirs)
 
 
 def repeated(tensor: Float[Tensor, "..."], adapters: int) -> Float[Tensor, "adapters ..."]:

@@ -15,7 +15,7 @@ from hyperadapters.layers import AdapterIndex
 
 ParameterKind = Literal["adapter", "shared", "prompt", "norm", "bias", "head", "backbone"]
 
-PARAMETER_KINDS: tuple[ParameterKind, ...] = get_args(ParameterKind)
+_PARAMETER_KINDS: tuple[ParameterKind, ...] = get_args(ParameterKind)
 """The kinds of trained parameters, by the names used in tables and files."""
 
 

@@ -18,18 +18,18 @@ from hyperadapters.delta.part import Handle
 from hyperadapters.layers import check_by_row, not_by_row, per_row
 
 
-class Tensors(Protocol):
+class _Tensors(Protocol):
     """Tensors by number; if rows use different adapters, each with the rows' choice."""
 
     def __getitem__(self, index: int, /) -> Tensor | ByRow:
         """Return the tensor with this number."""
 
 
-NEUTRAL = {"weight": torch.ones_like, "bias": torch.zeros_like}
+_NEUTRAL = {"weight": torch.ones_like, "bias": torch.zeros_like}
 """How to make values with which a parameter has no effect; the hook afterwards then applies each row's own."""
 
 
-def scales_then_adds(module: nn.Module) -> bool:
+def _scales_then_adds(module: nn.Module) -> bool:
     """Return whether a module is known to compute x ⊙ weight + bias or W x + bias, with a tensor of fixed shape.
 
     Other classes may use their weight differently, such as norms that scale by 1 + weight.
@@ -43,7 +43,7 @@ def scales_then_adds(module: nn.Module) -> bool:
 def shadow(
     module: nn.Module,
     attribute: str,
-    generated: Callable[[], Tensors],
+    generated: Callable[[], _Tensors],
     index: int,
     during: nn.Module | None = None,
 ) -> tuple[Handle, ...]:
@@ -71,14 +71,14 @@ def shadow(
     return (
         running.register_forward_pre_hook(partial(_cover, module, attribute, generated, index)),
         running.register_forward_hook(partial(_uncover, module, attribute), always_call=True),
-        Uncover(module, attribute),
+        _Uncover(module, attribute),
     )
 
 
 def _cover(
     module: nn.Module,
     attribute: str,
-    generated: Callable[[], Tensors],
+    generated: Callable[[], _Tensors],
     index: int,
     running: nn.Module,
     args: tuple[Any, ...],
@@ -87,39 +87,39 @@ def _cover(
     assert theirs is not None
     module.__dict__.pop(f"{attribute} by row", None)
     if not isinstance(ours, ByRow):
-        put_over(module, attribute, ours.to(theirs.dtype) if theirs.is_meta else ours.type_as(theirs))
+        _put_over(module, attribute, ours.to(theirs.dtype) if theirs.is_meta else ours.type_as(theirs))
         return
     if isinstance(args[0], nn.Parameter):
         raise not_by_row(f"a parameter, {tuple(args[0].shape)}")
     check_by_row(len(args[0]), ours.rows)
-    if scales_then_adds(module):
-        put_over(module, attribute, NEUTRAL[attribute](theirs, device=args[0].device if theirs.is_meta else None))
+    if _scales_then_adds(module):
+        _put_over(module, attribute, _NEUTRAL[attribute](theirs, device=args[0].device if theirs.is_meta else None))
         object.__setattr__(module, f"{attribute} by row", ours)
     else:
-        put_over(module, attribute, for_batch(ours, args[0]).to(theirs.dtype))
+        _put_over(module, attribute, for_batch(ours, args[0]).to(theirs.dtype))
 
 
-COVERS = "hyperadapters covers"
+_COVERS = "hyperadapters covers"
 """The attribute of an offloaded module that holds the tensors for its next pass, by parameter name."""
 
 
-def put_over(module: nn.Module, attribute: str, value: Tensor) -> None:
+def _put_over(module: nn.Module, attribute: str, value: Tensor) -> None:
     """Shadow a parameter by an instance attribute; in an offloaded module, only once accelerate has fetched it."""
     parameter = module._parameters[attribute]
     assert parameter is not None
     if not (parameter.is_meta and has_offloaded_parameters(module)):
         object.__setattr__(module, attribute, value)
         return
-    if COVERS not in module.__dict__:
-        object.__setattr__(module, COVERS, {})
+    if _COVERS not in module.__dict__:
+        object.__setattr__(module, _COVERS, {})
         module.__dict__["_old_forward"] = partial(_covered, module, module.__dict__["_old_forward"])
-    module.__dict__[COVERS][attribute] = value
+    module.__dict__[_COVERS][attribute] = value
 
 
 def _covered(module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Run an offloaded module's forward pass with shadows set; accelerate calls it once parameters are fetched."""
     module.__dict__["_old_forward"] = forward
-    values = module.__dict__.pop(COVERS)
+    values = module.__dict__.pop(_COVERS)
     module.__dict__.update(values)
     try:
         return forward(*args, **kwargs)
@@ -143,7 +143,7 @@ def _uncover(
     return output * for_batch(ours, output) if attribute == "weight" else output + for_batch(ours, output)
 
 
-class Uncover:
+class _Uncover:
     """Clears a shadow that is left if a forward pass was interrupted (Ctrl-C)."""
 
     def __init__(self, module: nn.Module, attribute: str) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from hyperadapters.delta.part import Part
 
 
-class TaskEntry(nn.Module):
+class _TaskEntry(nn.Module):
     """One task's entries of the tensors with an adapter axis, as separate parameters.
 
     Every per-task tensor of the parts has an adapter axis. This module holds a copy of one entry of each, of shape

@@ -9,7 +9,7 @@ from hyperadapters._utils import InputError, resolve_task
 from hyperadapters.layers import SINGLE_ADAPTER, AdapterIndex, index_of
 
 
-class TaskRows:
+class _TaskRows:
     """The names on a Delta's adapter axis, and the rows' choice of adapters in the current pass.
 
     Args:

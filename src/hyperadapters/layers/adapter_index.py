@@ -13,7 +13,7 @@ from hyperadapters._utils import InputError
 Present = Int[Tensor, " present"] | None
 """Numbers of the adapters that a batch uses, each listed once. None: there is only one adapter."""
 
-SHARED = 8
+_SHARED = 8
 """From this many consecutive rows per adapter on, forming its full matrices is cheaper than applying its factors."""
 
 
@@ -36,7 +36,7 @@ class AdapterIndex:
     @property
     def is_per_row(self) -> bool:
         """Whether so few rows share an adapter that forming its full matrices costs more than it saves."""
-        return self.index is not None and self.run_length < SHARED
+        return self.index is not None and self.run_length < _SHARED
 
 
 SINGLE_ADAPTER = AdapterIndex()
@@ -69,10 +69,10 @@ def per_row(
     """
     check_by_row(batch, index)
     repeats = batch // index.shape[0]
-    return gathered(tensor, index if repeats == 1 else index.repeat_interleave(repeats))
+    return _gathered(tensor, index if repeats == 1 else index.repeat_interleave(repeats))
 
 
-def gathered(tensor: Float[Tensor, "present ..."], index: Int[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
+def _gathered(tensor: Float[Tensor, "present ..."], index: Int[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
     """Gather each row's own entry; if there are as many entries as rows, they are in the rows' order already."""
     return tensor if len(tensor) == len(index) else tensor.index_select(0, index)
 

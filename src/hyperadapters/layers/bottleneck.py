@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hyperadapters.layers.adapter_index import check_by_row, gathered
+from hyperadapters.layers.adapter_index import _gathered, check_by_row
 
 Activation = Literal["gelu_new", "gelu", "relu", "silu"]
 
-ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+_ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "gelu_new": partial(F.gelu, approximate="tanh"),
     "gelu": F.gelu,
     "relu": F.relu,
@@ -57,7 +57,7 @@ class AdapterWeights(NamedTuple):
         """Return the one adapter's weights, or each row's own on a leading axis; in the dtype of `y`."""
         rows, weights = self.rows, [map_factors(lambda tensor: tensor.type_as(y), weight) for weight in self[:-1]]
         if rows is not None:
-            weights = [map_factors(lambda tensor: gathered(tensor, rows), weight) for weight in weights]
+            weights = [map_factors(lambda tensor: _gathered(tensor, rows), weight) for weight in weights]
         return AdapterWeights._make([*weights, None])
 
     def by_row(self, y: Float[Tensor, "*tokens d_model"]) -> Float[Tensor, "*_ d_model"]:
@@ -90,13 +90,13 @@ def bottleneck_adapter(
     w, x = weights.gathered(y), weights.by_row(y)
     change = x
     if w.down is not None and w.down_bias is not None and w.up is not None and w.up_bias is not None:
-        change = affine(ACTIVATIONS[activation](affine(x, w.down, w.down_bias)), w.up, w.up_bias)
+        change = _affine(_ACTIVATIONS[activation](_affine(x, w.down, w.down_bias)), w.up, w.up_bias)
     if w.scale is not None and w.shift is not None:
-        change = scaled_norm(change, w.scale, w.shift)
+        change = _scaled_norm(change, w.scale, w.shift)
     return change.reshape(y.shape) + y
 
 
-def scaled_norm(
+def _scaled_norm(
     x: Float[Tensor, "*tokens d_model"],
     scale: Float[Tensor, "*#batch d_model"],
     shift: Float[Tensor, "*#batch d_model"],
@@ -107,22 +107,22 @@ def scaled_norm(
     return F.layer_norm(x, x.shape[-1:]) * scale + shift
 
 
-def affine(
+def _affine(
     x: Float[Tensor, "*tokens p"], weight: Float[Tensor, "*batch p q"] | Factors, bias: Float[Tensor, "*batch q"]
 ) -> Float[Tensor, "*tokens q"]:
     """Compute x @ W + b with one W for all rows or each row's own; W may be given as a product of factors."""
     if isinstance(weight, tuple):
         for factor in weight[:-1]:
-            x = blockwise(x, factor)
+            x = _blockwise(x, factor)
         if x.shape[-1] > weight[-1].shape[-2]:
-            return blockwise(x, weight[-1]) + bias.unsqueeze(-2)
+            return _blockwise(x, weight[-1]) + bias.unsqueeze(-2)
         weight = weight[-1]
     if weight.dim() == 2:
         return F.linear(x, weight.mT, bias)
     return torch.baddbmm(bias.unsqueeze(-2), x, weight)
 
 
-def blockwise(x: Float[Tensor, "batch seq bp"], factor: Float[Tensor, "batch p q"]) -> Float[Tensor, "batch seq bq"]:
+def _blockwise(x: Float[Tensor, "batch seq bp"], factor: Float[Tensor, "batch p q"]) -> Float[Tensor, "batch seq bq"]:
     """Compute x @ (I ⊗ factor): every block of p columns is multiplied by the same matrix, which is the row's own."""
     batch, seq, _ = x.shape
     return torch.bmm(x.reshape(batch, -1, factor.shape[-2]), factor).reshape(batch, seq, -1)

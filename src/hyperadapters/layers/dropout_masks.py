@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int16
 from torch import Tensor, nn
 
-LEVELS = 2**16
+_LEVELS = 2**16
 """Number of values of the 16-bit random number that decides whether an element is dropped."""
 
 
@@ -19,7 +19,7 @@ class Stream(NamedTuple):
     generator: torch.Generator
 
 
-streams: list[Stream] = []
+_streams: list[Stream] = []
 """The streams in use, which together cover the rows of a batch. Empty: noise comes from torch's global generator."""
 
 
@@ -33,14 +33,14 @@ def drawing_from(chosen: Sequence[Stream]) -> Iterator[None]:
     Args:
         chosen: the streams, in the order of the rows.
     """
-    streams[:] = chosen
+    _streams[:] = chosen
     try:
         yield
     finally:
-        streams.clear()
+        _streams.clear()
 
 
-def dropout_noise(like: Float[Tensor, "*shape"], p: float) -> Float[Tensor, "*shape"]:
+def _dropout_noise(like: Float[Tensor, "*shape"], p: float) -> Float[Tensor, "*shape"]:
     """Draw independent noise: 0 with probability q, else 1 / (1 − q), with q = p rounded to a multiple of 2⁻¹⁶.
 
     Four elements share one 64-bit word of torch's global generator. The noise therefore depends on `manual_seed` and
@@ -55,28 +55,28 @@ def dropout_noise(like: Float[Tensor, "*shape"], p: float) -> Float[Tensor, "*sh
     Raises:
         ValueError: `p` is not a probability that is below 1 after rounding.
     """
-    dropped = round(p * LEVELS)
-    if not 0 <= dropped < LEVELS:
+    dropped = round(p * _LEVELS)
+    if not 0 <= dropped < _LEVELS:
         raise ValueError(f"dropout_noise(p={p}): p must be a probability, 0 or more and below 1.")
-    number = numbers_for(like).view(like.shape).float().add_(LEVELS // 2)
+    number = _numbers_for(like).view(like.shape).float().add_(_LEVELS // 2)
     kept = number.sub_(dropped - 1).clamp_(0, 1)  # whole numbers, so 0 where number < dropped and 1 elsewhere
-    return kept.mul_(LEVELS / (LEVELS - dropped)).to(like.dtype)
+    return kept.mul_(_LEVELS / (_LEVELS - dropped)).to(like.dtype)
 
 
-def numbers_for(batch: Tensor) -> Int16[Tensor, " count"]:
+def _numbers_for(batch: Tensor) -> Int16[Tensor, " count"]:
     """Draw a random number for every element, each row's from its own stream.
 
     The first axis holds the rows, or their tokens one row after the other. A tensor that rows share, whose first axis
     is no multiple of the number of rows, is drawn from torch's global generator.
     """
-    rows = sum(stream.rows for stream in streams)
+    rows = sum(stream.rows for stream in _streams)
     if not rows or len(batch) % rows:
-        return numbers(batch.numel())
+        return _numbers(batch.numel())
     per_row = batch.numel() // rows
-    return torch.cat([numbers(stream.rows * per_row, stream.generator) for stream in streams])
+    return torch.cat([_numbers(stream.rows * per_row, stream.generator) for stream in _streams])
 
 
-def numbers(count: int, generator: torch.Generator | None = None) -> Int16[Tensor, " count"]:
+def _numbers(count: int, generator: torch.Generator | None = None) -> Int16[Tensor, " count"]:
     """Draw `count` random 16-bit numbers, four from each 64-bit word."""
     words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None, generator=generator)
     return words.view(torch.int16)[:count]
@@ -98,7 +98,7 @@ def fast_dropout(x: Float[Tensor, "*shape"], p: float) -> Float[Tensor, "*shape"
         return x
     if torch.compiler.is_compiling() or x.device.type != "cpu":
         return nn.functional.dropout(x, p)
-    return x * dropout_noise(x, p)
+    return x * _dropout_noise(x, p)
 
 
 class FastDropout(nn.Dropout):

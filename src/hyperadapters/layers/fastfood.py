@@ -23,17 +23,17 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-FACTOR = 16
+_FACTOR = 16
 """Size of the Hadamard matrices whose Kronecker product is H (docs/log.md has the measurements)."""
 
-QUANTILES = 4096
+_QUANTILES = 4096
 """Number of values that entries of G take."""
 
-WORD = 31
+_WORD = 31
 """Bits of a random word, which is a non-negative int32."""
 
 
-def stretch(device: torch.device) -> int:
+def _stretch(device: torch.device) -> int:
     """Return how many numbers are computed at once: few enough for a CPU's cache, enough to keep a GPU busy."""
     return 2**16 if device.type == "cpu" else 2**22
 
@@ -48,7 +48,7 @@ def projection_key(seed: int, tensor: int) -> int:
     return int.from_bytes(hashlib.sha256(f"fastfood {seed} {tensor}".encode()).digest()[:8], "big") >> 2
 
 
-def scrambled(counters: Int[Tensor, " n"], bits: int, key: int, stream: str) -> Int[Tensor, " n"]:
+def _scrambled(counters: Int[Tensor, " n"], bits: int, key: int, stream: str) -> Int[Tensor, " n"]:
     """Apply a pseudo-random bijection of [0, 2^bits) to every element; `counters` is overwritten.
 
     It has three rounds x ← a + m·x (mod 2^bits), x ← x ⊕ (x >> ⌈bits/2⌉), with odd m and a from a hash of key and
@@ -65,50 +65,50 @@ def scrambled(counters: Int[Tensor, " n"], bits: int, key: int, stream: str) -> 
     return x
 
 
-def counters(start: int, stop: int, device: torch.device) -> Int[Tensor, " n"]:
+def _counters(start: int, stop: int, device: torch.device) -> Int[Tensor, " n"]:
     """Return the numbers from `start` up to, not including, `stop`."""
     return torch.arange(start, stop, dtype=torch.int32, device=device)
 
 
-def permutation(start: int, stop: int, length: int, key: int, device: torch.device) -> Int[Tensor, " n"]:
+def _permutation(start: int, stop: int, length: int, key: int, device: torch.device) -> Int[Tensor, " n"]:
     """Return entries `start` to `stop` of Π, a permutation of `length` numbers (a power of two)."""
-    return scrambled(counters(start, stop, device), length.bit_length() - 1, key, "permutation")
+    return _scrambled(_counters(start, stop, device), length.bit_length() - 1, key, "permutation")
 
 
-def signs(length: int, key: int, device: torch.device, dtype: torch.dtype) -> Float[Tensor, " length"]:
+def _signs(length: int, key: int, device: torch.device, dtype: torch.dtype) -> Float[Tensor, " length"]:
     """Return the first `length` entries of B, random signs."""
-    words = scrambled(counters(0, length, device), WORD, key, "signs")
-    return (words >> (WORD - 1)).mul_(-2).add_(1).to(dtype)
+    words = _scrambled(_counters(0, length, device), _WORD, key, "signs")
+    return (words >> (_WORD - 1)).mul_(-2).add_(1).to(dtype)
 
 
-def normals(start: int, stop: int, key: int, device: torch.device, dtype: torch.dtype) -> Float[Tensor, " n"]:
+def _normals(start: int, stop: int, key: int, device: torch.device, dtype: torch.dtype) -> Float[Tensor, " n"]:
     """Return entries `start` to `stop` of G, standard normal numbers."""
-    words = scrambled(counters(start, stop, device), WORD, key, "normals")
-    index = torch.bitwise_right_shift(words, WORD - QUANTILES.bit_length() + 1, out=words)
-    return quantiles(device, dtype).index_select(0, index)
+    words = _scrambled(_counters(start, stop, device), _WORD, key, "normals")
+    index = torch.bitwise_right_shift(words, _WORD - _QUANTILES.bit_length() + 1, out=words)
+    return _quantiles(device, dtype).index_select(0, index)
 
 
 @cache
-def quantiles(device: torch.device, dtype: torch.dtype) -> Float[Tensor, " quantiles"]:
+def _quantiles(device: torch.device, dtype: torch.dtype) -> Float[Tensor, " quantiles"]:
     """Return the quantiles (k + ½)/4096 of N(0, 1).
 
     They are rounded to multiples of 2⁻²⁰, so that differences in the last bits between libraries do not matter.
     """
     normal = statistics.NormalDist()
-    values = [round(normal.inv_cdf((k + 0.5) / QUANTILES) * 2**20) / 2**20 for k in range(QUANTILES)]
+    values = [round(normal.inv_cdf((k + 0.5) / _QUANTILES) * 2**20) / 2**20 for k in range(_QUANTILES)]
     return torch.tensor(values, dtype=dtype, device=device)
 
 
 @cache
-def hadamard(size: int, device: torch.device, dtype: torch.dtype) -> Float[Tensor, "size size"]:
+def _hadamard(size: int, device: torch.device, dtype: torch.dtype) -> Float[Tensor, "size size"]:
     """Return the Walsh-Hadamard matrix in Sylvester's order, entries ±1."""
     if size == 1:
         return torch.ones(1, 1, dtype=dtype, device=device)
-    half = hadamard(size // 2, device, dtype)
+    half = _hadamard(size // 2, device, dtype)
     return torch.cat([torch.cat([half, half], 1), torch.cat([half, -half], 1)], 0)
 
 
-def walsh_hadamard(x: Float[Tensor, "*batch n inner"]) -> Float[Tensor, "*batch n inner"]:
+def _walsh_hadamard(x: Float[Tensor, "*batch n inner"]) -> Float[Tensor, "*batch n inner"]:
     """Compute H x along the axis before the last, n a power of two.
 
     H = H₁₆ ⊗ … ⊗ H₁₆ ⊗ H_rest is applied factor by factor, each with one small matrix product.
@@ -116,29 +116,29 @@ def walsh_hadamard(x: Float[Tensor, "*batch n inner"]) -> Float[Tensor, "*batch 
     shape, (n, inner) = x.shape, x.shape[-2:]
     done = 1
     while done < n:
-        size = min(FACTOR, n // done)
-        matrix = hadamard(size, x.device, x.dtype)
+        size = min(_FACTOR, n // done)
+        matrix = _hadamard(size, x.device, x.dtype)
         block = done * inner
         x = x.reshape(-1, size) @ matrix if block == 1 else matrix @ x.reshape(-1, size, block)
         done *= size
     return x.view(shape)
 
 
-def transform_columns(x: Float[Tensor, "rows columns"]) -> None:
+def _transform_columns(x: Float[Tensor, "rows columns"]) -> None:
     """Compute H x along the first axis, in place, for a few columns at a time."""
     rows, columns = x.shape
-    width = max(1, stretch(x.device) // rows)
+    width = max(1, _stretch(x.device) // rows)
     for start in range(0, columns, width):
         block = x[:, start : start + width]
-        block.copy_(walsh_hadamard(block))
+        block.copy_(_walsh_hadamard(block))
 
 
-def next_power_of_two(numbers: int) -> int:
+def _next_power_of_two(numbers: int) -> int:
     """Return the smallest power of two that is not below `numbers`."""
     return 1 << max(0, numbers - 1).bit_length()
 
 
-class Projection:
+class _Projection:
     """The projection P for one tensor: its sizes, and its random parts one slice at a time.
 
     Args:
@@ -150,36 +150,36 @@ class Projection:
 
     def __init__(self, key: int, inputs: int, outputs: int, device: torch.device) -> None:
         self.key, self.inputs, self.outputs, self.device = key, inputs, outputs, device
-        self.length = next_power_of_two(outputs)
+        self.length = _next_power_of_two(outputs)
         self.kept = min(inputs, self.length)
-        self.period = next_power_of_two(self.kept)
-        self.step = min(self.length, stretch(device))
+        self.period = _next_power_of_two(self.kept)
+        self.step = min(self.length, _stretch(device))
         self.rows = self.length // self.step
 
     def signed(self, theta: Float[Tensor, " kept"]) -> Float[Tensor, " kept"]:
         """Compute B θ."""
-        return theta * signs(self.kept, self.key, self.device, theta.dtype)
+        return theta * _signs(self.kept, self.key, self.device, theta.dtype)
 
     def sources(self, row: int) -> Int[Tensor, " step"]:
         """Return one slice of Π, modulo the inner transform's period: the position that each entry is read from."""
         start = row * self.step
-        return permutation(start, start + self.step, self.length, self.key, self.device).bitwise_and_(self.period - 1)
+        return _permutation(start, start + self.step, self.length, self.key, self.device).bitwise_and_(self.period - 1)
 
     def gains(self, row: int, dtype: torch.dtype) -> Float[Tensor, " step"]:
         """Return one slice of G."""
-        return normals(row * self.step, (row + 1) * self.step, self.key, self.device, dtype)
+        return _normals(row * self.step, (row + 1) * self.step, self.key, self.device, dtype)
 
     def added(self, base: Float[Tensor, "*shape"], theta: Float[Tensor, " inputs"]) -> Float[Tensor, "*shape"]:
         """Compute base + P θ in the dtype of θ; the result has that of `base`."""
         inner = F.pad(self.signed(theta[: self.kept]), (0, self.period - self.kept))
-        inner = walsh_hadamard(inner[:, None])[:, 0]
+        inner = _walsh_hadamard(inner[:, None])[:, 0]
         outer, squares = theta.new_empty(self.rows, self.step), theta.new_zeros(())
         for row in range(self.rows):
             gains = self.gains(row, theta.dtype)
             squares += gains.dot(gains)
             mixed = inner.index_select(0, self.sources(row)).mul_(gains)
-            outer[row] = walsh_hadamard(mixed[:, None])[:, 0]
-        transform_columns(outer)
+            outer[row] = _walsh_hadamard(mixed[:, None])[:, 0]
+        _transform_columns(outer)
         delta = outer.view(-1)[: self.outputs].view(base.shape)
         return torch.addcmul(base.to(theta.dtype), delta, torch.rsqrt(self.outputs * squares)).to(base.dtype)
 
@@ -189,13 +189,13 @@ class Projection:
         outer[: self.outputs].view(gradient.shape).copy_(gradient)
         outer[self.outputs :] = 0
         outer = outer.view(self.rows, self.step)
-        transform_columns(outer)
+        _transform_columns(outer)
         inner, squares = outer.new_zeros(self.period), outer.new_zeros(())
         for row in range(self.rows):
             gains = self.gains(row, dtype)
             squares += gains.dot(gains)
-            inner.index_add_(0, self.sources(row), walsh_hadamard(outer[row][:, None])[:, 0].mul_(gains))
-        inner = walsh_hadamard(inner[:, None])[: self.kept, 0]
+            inner.index_add_(0, self.sources(row), _walsh_hadamard(outer[row][:, None])[:, 0].mul_(gains))
+        inner = _walsh_hadamard(inner[:, None])[: self.kept, 0]
         return F.pad(self.signed(inner) * torch.rsqrt(self.outputs * squares), (0, self.inputs - self.kept))
 
 
@@ -215,7 +215,7 @@ def fastfood_multiply(
         key: from `projection_key`.
     """
     with torch.autocast(base.device.type, enabled=False):
-        return Projection(key, len(theta), base.numel(), base.device).added(base, theta.to(exact(theta.dtype)))
+        return _Projection(key, len(theta), base.numel(), base.device).added(base, theta.to(_exact(theta.dtype)))
 
 
 @torch.library.custom_op(
@@ -223,16 +223,16 @@ def fastfood_multiply(
     mutates_args=(),
     schema="(Tensor gradient, int inputs, int key, ScalarType dtype) -> Tensor",
 )
-def fastfood_multiply_transposed(
+def _fastfood_multiply_transposed(
     gradient: Float[Tensor, "*shape"], inputs: int, key: int, dtype: torch.dtype
 ) -> Float[Tensor, " inputs"]:
     """Compute Pᵀ g for a gradient g of the result of `fastfood_multiply`."""
     with torch.autocast(gradient.device.type, enabled=False):
-        projection = Projection(key, inputs, gradient.numel(), gradient.device)
-        return projection.transposed(gradient, exact(dtype)).to(dtype)
+        projection = _Projection(key, inputs, gradient.numel(), gradient.device)
+        return projection.transposed(gradient, _exact(dtype)).to(dtype)
 
 
-def exact(dtype: torch.dtype) -> torch.dtype:
+def _exact(dtype: torch.dtype) -> torch.dtype:
     """Return the dtype to transform in, which is at least float32."""
     return torch.promote_types(dtype, torch.float32)
 
@@ -242,7 +242,7 @@ def _(base: Tensor, theta: Tensor, key: int) -> Tensor:
     return torch.empty(base.shape, dtype=base.dtype, device=base.device)
 
 
-@fastfood_multiply_transposed.register_fake
+@_fastfood_multiply_transposed.register_fake
 def _(gradient: Tensor, inputs: int, key: int, dtype: torch.dtype) -> Tensor:
     return gradient.new_empty(inputs, dtype=dtype)
 
@@ -253,7 +253,7 @@ def _remember(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> N
 
 
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-    return gradient, fastfood_multiply_transposed(gradient, ctx.inputs, ctx.key, ctx.dtype), None
+    return gradient, _fastfood_multiply_transposed(gradient, ctx.inputs, ctx.key, ctx.dtype), None
 
 
 fastfood_multiply.register_autograd(_backward, setup_context=_remember)

@@ -13,7 +13,7 @@ from hyperadapters.layers.matrices import normal
 PROJECTED = 64
 """Width of the embedding that generators take as input (HyperFormer, §2.2 and published code)."""
 
-HIDDEN = 128
+_HIDDEN = 128
 """Width of the projector's hidden layer."""
 
 
@@ -25,7 +25,7 @@ class Written(NamedTuple):
     """Standard deviation of the generator's weights at initialisation; its biases start at zero."""
 
 
-class Generator(nn.Module):
+class _Generator(nn.Module):
     """Linear maps from an embedding to all tensors of a site.
 
     Args:
@@ -52,9 +52,9 @@ class Generator(nn.Module):
         }
 
 
-def projector(width: int, outputs: int = PROJECTED) -> nn.Sequential:
+def _projector(width: int, outputs: int = PROJECTED) -> nn.Sequential:
     """Return the module that computes W₂ ReLU(W₁ z + b₁) + b₂ (HyperFormer, §2.2)."""
-    return nn.Sequential(nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, outputs))
+    return nn.Sequential(nn.Linear(width, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, outputs))
 
 
 class SiteGenerators(nn.Module):
@@ -69,8 +69,8 @@ class SiteGenerators(nn.Module):
 
     def __init__(self, task_width: int, sites: int, written: Mapping[str, Written], *, project: bool) -> None:
         super().__init__()
-        self.projector = projector(task_width) if project else nn.Identity()
-        self.generator = Generator(sites, PROJECTED if project else task_width, written)
+        self.projector = _projector(task_width) if project else nn.Identity()
+        self.generator = _Generator(sites, PROJECTED if project else task_width, written)
 
     def forward(self, tasks: Float[Tensor, "present width"]) -> dict[str, Tensor]:
         """Return every tensor by name, (present, sites, *its shape), for these task embeddings."""
@@ -106,9 +106,9 @@ class SharedGenerator(nn.Module):
         self.layer = normal(max(layers) + 1, PROJECTED, std=1.0)
         self.position = normal(max(positions) + 1, PROJECTED, std=1.0)
         width = task_width + 2 * PROJECTED
-        parts = (projector(width), nn.LayerNorm(PROJECTED, eps=1e-6)) if project else ()
+        parts = (_projector(width), nn.LayerNorm(PROJECTED, eps=1e-6)) if project else ()
         self.projector = nn.Sequential(*parts)
-        self.generator = Generator(1, PROJECTED if project else width, written)
+        self.generator = _Generator(1, PROJECTED if project else width, written)
 
     def forward(self, tasks: Float[Tensor, "present width"]) -> dict[str, Tensor]:
         """Return every tensor by name, (present, sites, *its shape), for these task embeddings."""

@@ -41,12 +41,12 @@ def low_rank_kron_sum(
     """
     if left.shape[-2] > right.shape[-1]:
         return low_rank_kron_sum(slow.mT, right.mT, left.mT).mT
-    small, wide = factors_up(slow, left, right)
+    small, wide = _factors_up(slow, left, right)
     *lead, rows, _ = small.shape
     return (small.reshape(*lead, -1, wide.shape[-2]) @ wide).reshape(*lead, rows, -1)
 
 
-def factors_down(
+def _factors_down(
     slow: Float[Tensor, "*#lead n n n"],
     left: Float[Tensor, "*lead n p rank"],
     right: Float[Tensor, "*lead n rank q"],
@@ -60,7 +60,7 @@ def factors_down(
     return left.transpose(-3, -2).flatten(-2), small.flatten(-5, -3).flatten(-2)
 
 
-def factors_up(
+def _factors_up(
     slow: Float[Tensor, "*#lead n n n"],
     left: Float[Tensor, "*lead n q rank"],
     right: Float[Tensor, "*lead n rank p"],

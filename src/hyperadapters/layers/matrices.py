@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hyperadapters.layers.adapter_index import Present, selected
 from hyperadapters.layers.bottleneck import Factors
-from hyperadapters.layers.kronecker import factors_down, factors_up, kron_sum, low_rank_kron_sum
+from hyperadapters.layers.kronecker import _factors_down, _factors_up, kron_sum, low_rank_kron_sum
 
 Matrices = tuple[Float[Tensor, "adapters sites d_model bottleneck"], Float[Tensor, "adapters sites bottleneck d_model"]]
 """The down- and the up-projections of all sites."""
@@ -30,7 +30,7 @@ def normal(*shape: int, std: float) -> nn.Parameter:
     return nn.Parameter(torch.randn(shape) * std)
 
 
-def glorot(*shape: int, gain: float = math.sqrt(2)) -> nn.Parameter:
+def _glorot(*shape: int, gain: float = math.sqrt(2)) -> nn.Parameter:
     """Draw a parameter from Glorot's uniform distribution; the last two axes of its shape are those of each matrix."""
     bound = gain * math.sqrt(6 / (shape[-2] + shape[-1]))
     return nn.Parameter(torch.rand(shape) * (2 * bound) - bound)
@@ -103,10 +103,10 @@ class LowRank(AdapterMatrices):
 
     def __init__(self, adapters: int, sites: int, d_model: int, bottleneck: int, rank: int) -> None:
         super().__init__()
-        self.down_left = glorot(adapters, sites, d_model, rank)
-        self.down_right = glorot(adapters, sites, rank, bottleneck)
-        self.up_left = glorot(adapters, sites, bottleneck, rank)
-        self.up_right = glorot(adapters, sites, rank, d_model)
+        self.down_left = _glorot(adapters, sites, d_model, rank)
+        self.down_right = _glorot(adapters, sites, rank, bottleneck)
+        self.up_left = _glorot(adapters, sites, bottleneck, rank)
+        self.up_right = _glorot(adapters, sites, rank, d_model)
 
     def forward(self, present: Present = None) -> Matrices:
         down = selected(self.down_left, present) @ selected(self.down_right, present)
@@ -134,8 +134,8 @@ class PHM(AdapterMatrices):
         super().__init__()
         self.down_slow = normal(adapters, sites, n, n, n, std=0.01)
         self.up_slow = normal(adapters, sites, n, n, n, std=0.01)
-        self.down_fast = glorot(adapters, sites, n, d_model // n, bottleneck // n)
-        self.up_fast = glorot(adapters, sites, n, bottleneck // n, d_model // n)
+        self.down_fast = _glorot(adapters, sites, n, d_model // n, bottleneck // n)
+        self.up_fast = _glorot(adapters, sites, n, bottleneck // n, d_model // n)
 
     def forward(self, present: Present = None) -> Matrices:
         down = kron_sum(selected(self.down_slow, present), selected(self.down_fast, present))
@@ -174,17 +174,17 @@ class LowRankPHM(AdapterMatrices):
         trained: bool,
     ) -> None:
         super().__init__()
-        slow = FactorizedSlow if factorized else Slow
+        slow = _FactorizedSlow if factorized else _Slow
         if shared:
             self.slow = slow(adapters, 1, n, trained=trained)
         else:
             self.down_slow = slow(adapters, sites, n, trained=trained)
             self.up_slow = slow(adapters, sites, n, trained=trained)
         self.shared = shared
-        self.down_left = glorot(adapters, sites, n, d_model // n, rank)
-        self.down_right = glorot(adapters, sites, n, rank, bottleneck // n)
-        self.up_left = glorot(adapters, sites, n, bottleneck // n, rank)
-        self.up_right = glorot(adapters, sites, n, rank, d_model // n)
+        self.down_left = _glorot(adapters, sites, n, d_model // n, rank)
+        self.down_right = _glorot(adapters, sites, n, rank, bottleneck // n)
+        self.up_left = _glorot(adapters, sites, n, bottleneck // n, rank)
+        self.up_right = _glorot(adapters, sites, n, rank, d_model // n)
 
     def parts(self, present: Present) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield (A, s, t) of the down-projections, then of the up-projections."""
@@ -198,10 +198,10 @@ class LowRankPHM(AdapterMatrices):
 
     def factors(self, present: Present = None) -> tuple[Factors, Factors]:
         down, up = self.parts(present)
-        return factors_down(*down), factors_up(*up)
+        return _factors_down(*down), _factors_up(*up)
 
 
-def hold(module: nn.Module, name: str, parameter: nn.Parameter, *, trained: bool) -> None:
+def _hold(module: nn.Module, name: str, parameter: nn.Parameter, *, trained: bool) -> None:
     """Register a tensor as a parameter of the module, or as a buffer, which is saved too but not trained."""
     if trained:
         module.register_parameter(name, parameter)
@@ -209,20 +209,20 @@ def hold(module: nn.Module, name: str, parameter: nn.Parameter, *, trained: bool
         module.register_buffer(name, parameter.detach())
 
 
-class Slow(nn.Module):
+class _Slow(nn.Module):
     """The slow weights A ~ N(0, (1e-4)²) (Compacter, §4.1 and published code)."""
 
     weight: Tensor
 
     def __init__(self, adapters: int, sites: int, n: int, *, trained: bool) -> None:
         super().__init__()
-        hold(self, "weight", normal(adapters, sites, n, n, n, std=1e-4), trained=trained)
+        _hold(self, "weight", normal(adapters, sites, n, n, n, std=1e-4), trained=trained)
 
     def forward(self, present: Present = None) -> Float[Tensor, "adapters sites n n n"]:
         return selected(self.weight, present)
 
 
-class FactorizedSlow(nn.Module):
+class _FactorizedSlow(nn.Module):
     """Slow weights of rank one, Aᵢ = lᵢ·rᵢ.
 
     Each factor is drawn from N(0, (1e-2)²), so that A has the standard deviation of `Slow`.
@@ -233,8 +233,8 @@ class FactorizedSlow(nn.Module):
 
     def __init__(self, adapters: int, sites: int, n: int, *, trained: bool) -> None:
         super().__init__()
-        hold(self, "left", normal(adapters, sites, n, n, 1, std=1e-2), trained=trained)
-        hold(self, "right", normal(adapters, sites, n, 1, n, std=1e-2), trained=trained)
+        _hold(self, "left", normal(adapters, sites, n, n, 1, std=1e-2), trained=trained)
+        _hold(self, "right", normal(adapters, sites, n, 1, n, std=1e-2), trained=trained)
 
     def forward(self, present: Present = None) -> Float[Tensor, "adapters sites n n n"]:
         return selected(self.left, present) @ selected(self.right, present)

@@ -17,7 +17,7 @@ from hyperadapters.layers import PHM, Activation, AdapterMatrices, Dense, LowRan
 
 
 @dataclass(frozen=True, kw_only=True)
-class AtSites(Method):
+class _AtSites(Method):
     """Adapters at some of the backbone's sites: the fields and checks that all adapter methods share."""
 
     many_tasks: ClassVar[bool] = True
@@ -65,7 +65,7 @@ class AtSites(Method):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SiteMethod(AtSites):
+class SiteMethod(_AtSites):
     """Adapters whose weights are trained directly, with a set of them for every task.
 
     A subclass chooses the parametrisation of the projections in `matrices`; everything else is done here.
@@ -126,13 +126,13 @@ class SiteMethod(AtSites):
         return parts
 
 
-def check_rank(name: str, rank: int) -> None:
+def _check_rank(name: str, rank: int) -> None:
     """Raise InputError for a rank below 1."""
     if rank < 1:
         raise InputError(f"{name}(rank={rank}): a rank is 1 or more.")
 
 
-def check_divides(name: str, n: int, d_model: int, bottleneck: int) -> None:
+def _check_divides(name: str, n: int, d_model: int, bottleneck: int) -> None:
     """Raise InputError, naming the common divisors, if n does not divide both d_model and the bottleneck."""
     if n < 1 or d_model % n or bottleneck % n:
         common = gcd(d_model, bottleneck)
@@ -172,7 +172,7 @@ class LowRankAdapter(SiteMethod):
     def check(self, structure: ModelStructure) -> None:
         """Raise InputError as for all adapters, and for a rank below 1."""
         super().check(structure)
-        check_rank(type(self).__name__, self.rank)
+        _check_rank(type(self).__name__, self.rank)
 
     def matrices(self, adapters: int, sites: int, d_model: int) -> AdapterMatrices:
         """Return low-rank matrices."""
@@ -195,7 +195,7 @@ class PHMAdapter(SiteMethod):
     def check(self, structure: ModelStructure) -> None:
         """Raise InputError as for all adapters, and if n does not divide both widths."""
         super().check(structure)
-        check_divides(type(self).__name__, self.n, structure.d_model, self.bottleneck)
+        _check_divides(type(self).__name__, self.n, structure.d_model, self.bottleneck)
 
     def matrices(self, adapters: int, sites: int, d_model: int) -> AdapterMatrices:
         """Return PHM matrices."""
@@ -227,8 +227,8 @@ class Compacter(SiteMethod):
     def check(self, structure: ModelStructure) -> None:
         """Raise InputError as for all adapters, for a rank below 1, and if n does not divide both widths."""
         super().check(structure)
-        check_rank(type(self).__name__, self.rank)
-        check_divides(type(self).__name__, self.n, structure.d_model, self.bottleneck)
+        _check_rank(type(self).__name__, self.rank)
+        _check_divides(type(self).__name__, self.n, structure.d_model, self.bottleneck)
 
     def matrices(self, adapters: int, sites: int, d_model: int) -> AdapterMatrices:
         """Return low-rank PHM matrices."""

@@ -19,7 +19,7 @@ from hyperadapters.delta import ByRow, Handle, Method, ParameterKind, Part, by_r
 from hyperadapters.layers import AdapterIndex, selected
 
 
-class Biases(Part):
+class _Biases(Part):
     """The Delta's own bias for each of several modules; it starts as a copy, or at zero if the module has none.
 
     A module with a bias computes with the Delta's instead of its own. For a module without one, a hook adds the Delta's
@@ -35,7 +35,7 @@ class Biases(Part):
     def __init__(self, backbone: nn.Module, paths: Sequence[str], adapters: int = 1) -> None:
         super().__init__()
         self.paths = tuple(paths)
-        starts = [first_bias(backbone.get_submodule(path)) for path in paths]
+        starts = [_first_bias(backbone.get_submodule(path)) for path in paths]
         self.widths = [start.numel() for start in starts]
         self.bias = nn.Parameter(repeated(torch.cat(starts), adapters))
 
@@ -52,7 +52,7 @@ class Biases(Part):
         handles: list[Handle] = []
         for index, path in enumerate(self.paths):
             module = backbone.get_submodule(path)
-            if has_bias(module):
+            if _has_bias(module):
                 handles += shadow(module, "bias", generated, index)
             else:
                 handles.append(module.register_forward_hook(partial(self.add, generated, index)))
@@ -79,22 +79,22 @@ class Biases(Part):
         return output + for_batch(generated()[index], output)
 
 
-def has_bias(module: nn.Module) -> bool:
+def _has_bias(module: nn.Module) -> bool:
     """Return whether a module has a bias that is a vector."""
     bias = module._parameters.get("bias")
     return bias is not None and bias.dim() == 1
 
 
-def first_bias(module: nn.Module) -> Float[Tensor, " width"]:
+def _first_bias(module: nn.Module) -> Float[Tensor, " width"]:
     """Return a copy of a module's bias, or zeros as wide as its output."""
-    if has_bias(module):
+    if _has_bias(module):
         bias = value_of(module, "bias")
         return torch.empty(bias.shape).copy_(bias)
     weight: Tensor = module.weight  # type: ignore[assignment]
     return torch.zeros(out_width(module) or weight.shape[0])
 
 
-def bias_paths(backbone: nn.Module, structure: ModelStructure) -> list[str]:
+def _bias_paths(backbone: nn.Module, structure: ModelStructure) -> list[str]:
     """Return the paths of the modules with a bias, and of those that get one: linear layers and norms inside layers.
 
     The final norm of a stack gets none, as in Compacter's published code. A task head is left out because the Delta
@@ -105,7 +105,7 @@ def bias_paths(backbone: nn.Module, structure: ModelStructure) -> list[str]:
     return [
         path
         for path, module in own_modules(backbone)
-        if path not in heads and (has_bias(module) or isinstance(module, nn.Linear) or path in inner_norms)
+        if path not in heads and (_has_bias(module) or isinstance(module, nn.Linear) or path in inner_norms)
     ]
 
 
@@ -130,7 +130,7 @@ class BitFit(Method):
 
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
         """Build the biases."""
-        return {"biases": Biases(backbone, bias_paths(backbone, structure), tasks)}
+        return {"biases": _Biases(backbone, _bias_paths(backbone, structure), tasks)}
 
 
 PRESETS: dict[str, Method] = {"bitfit": BitFit()}

@@ -13,7 +13,7 @@ from hyperadapters.delta import Handle, Method, ParameterKind, Part, check_writa
 from hyperadapters.layers import AdapterIndex
 
 
-class WholeBackbone(Part):
+class _WholeBackbone(Part):
     """All parameters of the backbone, trained in place; while the Delta is in use, host memory holds the original ones.
 
     At rest it is the other way round: the backbone has its original values, and host memory the trained ones.
@@ -37,7 +37,7 @@ class WholeBackbone(Part):
         """Write the trained values into the backbone, and keep the original ones in host memory."""
         self.exchange(backbone)
         self.installed = True
-        return [Restore(self, backbone)]
+        return [_Restore(self, backbone)]
 
     @torch.no_grad()
     def exchange(self, backbone: nn.Module) -> None:
@@ -64,10 +64,10 @@ def _host_copy(tensor: Tensor) -> Tensor:
     return tensor.detach().clone() if tensor.is_meta else tensor.detach().to("cpu", copy=True)
 
 
-class Restore:
+class _Restore:
     """The handle that writes the original values back into the backbone."""
 
-    def __init__(self, part: WholeBackbone, backbone: nn.Module) -> None:
+    def __init__(self, part: _WholeBackbone, backbone: nn.Module) -> None:
         self.part, self.backbone = part, backbone
 
     def remove(self) -> None:
@@ -92,7 +92,7 @@ class FullFineTuning(Method):
 
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
         """Build the one part, which is the backbone itself."""
-        return {"backbone": WholeBackbone(backbone)}
+        return {"backbone": _WholeBackbone(backbone)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ class FullMultiTask(Method):
 
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
         """Build the one part, which is the backbone itself and which all tasks share."""
-        return {"backbone": WholeBackbone(backbone)}
+        return {"backbone": _WholeBackbone(backbone)}
 
     def plain(self) -> Method:
         """Raise InputError, because no task has weights of its own."""

@@ -32,13 +32,13 @@ from hyperadapters.layers import (
     normal,
     selected,
 )
-from hyperadapters.methods.adapters import Adapter, AtSites, Compacter, PHMAdapter, check_divides, check_rank
+from hyperadapters.methods.adapters import Adapter, Compacter, PHMAdapter, _AtSites, _check_divides, _check_rank
 
-GENERATOR_STD = 0.01
+_GENERATOR_STD = 0.01
 """Standard deviation of the generators' weights at initialisation (HyperFormer, published code)."""
 
 
-class HyperAdapters(AdaptersAtSites):
+class _HyperAdapters(AdaptersAtSites):
     """Adapters whose weights a hypernetwork generates, once per pass, for the tasks that the batch uses.
 
     Args:
@@ -86,19 +86,19 @@ class HyperAdapters(AdaptersAtSites):
         return tensors | self.method.baked_slow(self.slow, len(self.sites))
 
 
-def site_fields(method: AtSites) -> dict[str, Any]:
+def _site_fields(method: _AtSites) -> dict[str, Any]:
     """Return the values of the fields that all methods with adapters at sites have."""
-    return {field.name: getattr(method, field.name) for field in fields(AtSites)}
+    return {field.name: getattr(method, field.name) for field in fields(_AtSites)}
 
 
-def numbers(values: list[Any]) -> list[int]:
+def _numbers(values: list[Any]) -> list[int]:
     """Return the position of every value among the sorted distinct values."""
     order = sorted(set(values))
     return [order.index(value) for value in values]
 
 
 @dataclass(frozen=True, kw_only=True)
-class HyperMethod(AtSites):
+class HyperMethod(_AtSites):
     """A hypernetwork generates every site's adapter from the task's embedding: what the whole family has in common."""
 
     learning_rate: ClassVar[float] = 3e-4
@@ -136,7 +136,7 @@ class HyperMethod(AtSites):
 
     def network(self, sites: list[Site], d_model: int) -> nn.Module:
         """Build one hypernetwork for all sites of a stack (HyperFormer++, §2.3)."""
-        layers, positions = numbers([site.layer for site in sites]), numbers([site.position for site in sites])
+        layers, positions = _numbers([site.layer for site in sites]), _numbers([site.position for site in sites])
         written = self.all_written(d_model)
         return SharedGenerator(self.task_width, layers, positions, written, project=self.task_projector)
 
@@ -144,10 +144,10 @@ class HyperMethod(AtSites):
         """Return the shape and initialisation of every tensor that is generated for a site, by name."""
         vectors = {}
         if self.adapter_blocks:
-            vectors = {"down_bias": Written((self.bottleneck,), GENERATOR_STD)}
-            vectors |= {"up_bias": Written((d_model,), GENERATOR_STD)}
+            vectors = {"down_bias": Written((self.bottleneck,), _GENERATOR_STD)}
+            vectors |= {"up_bias": Written((d_model,), _GENERATOR_STD)}
         if self.conditional_norm:
-            vectors |= {name: Written((d_model,), GENERATOR_STD) for name in ("scale", "shift")}
+            vectors |= {name: Written((d_model,), _GENERATOR_STD) for name in ("scale", "shift")}
         return {**(self.projections(d_model) if self.adapter_blocks else {}), **vectors}
 
     @abstractmethod
@@ -182,22 +182,22 @@ class HyperMethod(AtSites):
                 f"{type(self).__name__}(adapter_blocks=False) writes norms alone, and no plain adapter has only norms: "
                 "it cannot be baked. Save the whole Delta."
             )
-        return site_fields(self) | {"post_norm": self.conditional_norm}
+        return _site_fields(self) | {"post_norm": self.conditional_norm}
 
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
         """Build hypernetworks and task embeddings, and norms that all tasks share."""
-        parts: dict[str, Part] = {"adapters": HyperAdapters(self.sites(structure), self, structure.d_model, tasks)}
+        parts: dict[str, Part] = {"adapters": _HyperAdapters(self.sites(structure), self, structure.d_model, tasks)}
         return parts | ({"norms": owned_norms(backbone, structure)} if self.norms else {})
 
 
 @dataclass(frozen=True, kw_only=True)
-class DenseHyperMethod(HyperMethod):
+class _DenseHyperMethod(HyperMethod):
     """A hypernetwork that generates both projections as dense matrices."""
 
     def projections(self, d_model: int) -> dict[str, Written]:
         """Return the two matrices."""
         down, up = (d_model, self.bottleneck), (self.bottleneck, d_model)
-        return {"down": Written(down, GENERATOR_STD), "up": Written(up, GENERATOR_STD)}
+        return {"down": Written(down, _GENERATOR_STD), "up": Written(up, _GENERATOR_STD)}
 
     def assembled(self, written: Mapping[str, Tensor], slow: Tensor | None) -> Matrices:
         """Return the matrices as they were generated."""
@@ -209,7 +209,7 @@ class DenseHyperMethod(HyperMethod):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HyperFormerPlusPlus(DenseHyperMethod):
+class HyperFormerPlusPlus(_DenseHyperMethod):
     """HyperFormer++: one hypernetwork per stack generates dense adapters for all its sites.
 
     arXiv:2106.04489v1, §2.3. The input is the task's embedding joined with embeddings of the layer and the position.
@@ -217,7 +217,7 @@ class HyperFormerPlusPlus(DenseHyperMethod):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HyperFormer(DenseHyperMethod):
+class HyperFormer(_DenseHyperMethod):
     """HyperFormer: every layer and position has a generator of dense adapters (arXiv:2106.04489v1, §2.2)."""
 
     @property
@@ -231,7 +231,7 @@ class HyperFormer(DenseHyperMethod):
         return {"sites": SiteGenerators(self.task_width, len(sites), written, project=self.task_projector)}
 
 
-def spread(width: int, *shape: int) -> float:
+def _spread(width: int, *shape: int) -> float:
     """Return the standard deviation of generator weights with which a factor starts as in Compacter.
 
     Compacter draws factors from Glorot's uniform distribution with gain √2. The embedding that generators read is
@@ -261,14 +261,14 @@ class HyperCompacter(HyperMethod):
     def check(self, structure: ModelStructure) -> None:
         """Raise InputError as for the whole family, for a rank below 1, and if n does not divide both widths."""
         super().check(structure)
-        check_rank(type(self).__name__, self.rank)
-        check_divides(type(self).__name__, self.n, structure.d_model, self.bottleneck)
+        _check_rank(type(self).__name__, self.rank)
+        _check_divides(type(self).__name__, self.n, structure.d_model, self.bottleneck)
 
     def projections(self, d_model: int) -> dict[str, Written]:
         """Return the factors s and t of both projections."""
         p, q, r = d_model // self.n, self.bottleneck // self.n, self.rank
         shapes = {"down_left": (p, r), "down_right": (r, q), "up_left": (q, r), "up_right": (r, p)}
-        return {name: Written((self.n, *shape), spread(self.read_width, *shape)) for name, shape in shapes.items()}
+        return {name: Written((self.n, *shape), _spread(self.read_width, *shape)) for name, shape in shapes.items()}
 
     def slow(self) -> Tensor:
         """Draw A ~ N(0, (1e-4)²), as in Compacter."""
@@ -302,13 +302,13 @@ class HyperPHM(HyperMethod):
     def check(self, structure: ModelStructure) -> None:
         """Raise InputError as for the whole family, and if n does not divide both widths."""
         super().check(structure)
-        check_divides(type(self).__name__, self.n, structure.d_model, self.bottleneck)
+        _check_divides(type(self).__name__, self.n, structure.d_model, self.bottleneck)
 
     def projections(self, d_model: int) -> dict[str, Written]:
         """Return B of both projections."""
         p, q = d_model // self.n, self.bottleneck // self.n
         shapes = {"down_fast": (p, q), "up_fast": (q, p)}
-        return {name: Written((self.n, *shape), spread(self.read_width, *shape)) for name, shape in shapes.items()}
+        return {name: Written((self.n, *shape), _spread(self.read_width, *shape)) for name, shape in shapes.items()}
 
     def slow(self) -> Tensor:
         """Draw A ~ N(0, 0.01²), as in PHM-Adapters."""
@@ -331,7 +331,7 @@ class HyperPHM(HyperMethod):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptersMultiTask(AtSites):
+class AdaptersMultiTask(_AtSites):
     """Adapters†: one dense adapter per task at every site, with norms that all tasks share.
 
     The baseline of HyperFormer (arXiv:2106.04489v1, §3). Both the norm after each up-projection and the backbone's own
@@ -351,7 +351,7 @@ class AdaptersMultiTask(AtSites):
 
     def plain(self) -> Method:
         """Return a dense adapter with a norm."""
-        return Adapter(**site_fields(self), post_norm=True)
+        return Adapter(**_site_fields(self), post_norm=True)
 
 
 PRESETS: dict[str, Method] = {

@@ -18,17 +18,17 @@ from hyperadapters.backbones import ModelStructure, is_inside, own_parameters
 from hyperadapters.delta import Handle, Method, ParameterKind, Part
 from hyperadapters.layers import AdapterIndex
 
-STARTS = (True, False, "gaussian", "orthogonal")
+_STARTS = (True, False, "gaussian", "orthogonal")
 """Values of `init_lora_weights` with which LoRA does not change the backbone's own weights."""
 
-PREFIX = "peft:"
+_PREFIX = "peft:"
 """Start of the names of these methods."""
 
-ADAPTER = "default"
+_ADAPTER = "default"
 """The adapter's name inside peft."""
 
 
-class PeftModules(Part):
+class _PeftModules(Part):
     """peft's wrappers of modules of the backbone, which replace the modules while the Delta is in use.
 
     Args:
@@ -42,10 +42,10 @@ class PeftModules(Part):
     def __init__(self, backbone: nn.Module, config: Any) -> None:
         super().__init__()
         self.before = dict(own_parameters(backbone))
-        self.wrappers, self.tuned = wrap(backbone, config)
+        self.wrappers, self.tuned = _wrap(backbone, config)
         self.installed = False
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PeftModules":
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "_PeftModules":
         """Move or convert the tensors that peft trains, which are in its wrappers and not in this module."""
         for tensor in self.tuned.values():
             moved = fn(tensor.data)
@@ -62,7 +62,7 @@ class PeftModules(Part):
 
     def install(self, backbone: nn.Module, generated: Callable[[], Any]) -> list[Handle]:
         """Replace modules by their wrappers."""
-        handle = Unwrap(self, backbone, {path: backbone.get_submodule(path) for path in self.wrappers})
+        handle = _Unwrap(self, backbone, {path: backbone.get_submodule(path) for path in self.wrappers})
         for path, wrapper in self.wrappers.items():
             backbone.set_submodule(path, wrapper)
         self.installed = True
@@ -77,10 +77,10 @@ class PeftModules(Part):
         return dict(self.before) if self.installed else None
 
 
-class Unwrap:
+class _Unwrap:
     """The handle that puts the backbone's own modules back."""
 
-    def __init__(self, part: PeftModules, backbone: nn.Module, modules: dict[str, nn.Module]) -> None:
+    def __init__(self, part: _PeftModules, backbone: nn.Module, modules: dict[str, nn.Module]) -> None:
         self.part, self.backbone, self.modules = part, backbone, modules
 
     def remove(self) -> None:
@@ -90,7 +90,7 @@ class Unwrap:
         self.part.installed = False
 
 
-def wrap(backbone: nn.Module, config: Any) -> tuple[dict[str, nn.Module], dict[str, nn.Parameter]]:
+def _wrap(backbone: nn.Module, config: Any) -> tuple[dict[str, nn.Module], dict[str, nn.Parameter]]:
     """Make peft wrap modules of the backbone, then undo it and return the wrappers: the backbone is unchanged.
 
     Args:
@@ -105,14 +105,14 @@ def wrap(backbone: nn.Module, config: Any) -> tuple[dict[str, nn.Module], dict[s
     """
     from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING  # noqa: PLC0415 (an optional package)
 
-    name = PREFIX + config.peft_type.value.lower()
+    name = _PREFIX + config.peft_type.value.lower()
     modules = dict(backbone.named_modules(remove_duplicate=False))
     attributes, keys = set(vars(backbone)), list(backbone.state_dict())
     own = dict(backbone.named_parameters())
     trained = {path: tensor.requires_grad for path, tensor in own.items()}
-    written = versions_of(own)
+    written = _versions_of(own)
     try:
-        tuner = PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type](backbone, config, ADAPTER)
+        tuner = PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type](backbone, config, _ADAPTER)
         tuned = {name: tensor for name, tensor in tuner.named_parameters() if tensor.requires_grad}
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, NotImplementedError) as error:
         raise InputError(f"{name}: peft refuses this backbone: {' '.join(str(error).split())}") from error
@@ -135,7 +135,7 @@ def wrap(backbone: nn.Module, config: Any) -> tuple[dict[str, nn.Module], dict[s
         )
     if {id(tensor) for tensor in tuned.values()} & {id(tensor) for tensor in own.values()}:
         raise InputError(f"{name}: with these settings it trains the backbone's own tensors. Leave `bias` at none.")
-    if versions_of(own) != written:
+    if _versions_of(own) != written:
         raise InputError(
             f"{name}: with these settings it has overwritten the backbone's own tensors. Load the backbone again, and "
             "use other settings."
@@ -143,7 +143,7 @@ def wrap(backbone: nn.Module, config: Any) -> tuple[dict[str, nn.Module], dict[s
     return wrappers, tuned
 
 
-def versions_of(tensors: Mapping[str, Tensor]) -> list[tuple[int, int]]:
+def _versions_of(tensors: Mapping[str, Tensor]) -> list[tuple[int, int]]:
     """Return address and version of every tensor: they change when it is replaced or written."""
     return [(tensor.data_ptr(), tensor._version) for tensor in tensors.values()]
 
@@ -165,7 +165,7 @@ class Peft(Method):
     @property
     def label(self) -> str:
         """The method's name in peft, with the prefix "peft:"."""
-        return PREFIX + self.kind
+        return _PREFIX + self.kind
 
     def changed(self, changes: Mapping[str, Any]) -> "Peft":
         """Return a copy with some fields of peft's configuration changed.
@@ -181,10 +181,10 @@ class Peft(Method):
     def check(self, structure: ModelStructure) -> None:
         """Raise InputError if peft is missing, has no such method, or refuses or cannot undo these settings."""
         start = getattr(self.peft_config(), "init_lora_weights", True)
-        if start not in STARTS:
+        if start not in _STARTS:
             raise InputError(
                 f"{self.label}: init_lora_weights={start!r} writes the backbone's own weights, or wants data for its "
-                f"start. Use one of {', '.join(map(str, STARTS))}."
+                f"start. Use one of {', '.join(map(str, _STARTS))}."
             )
 
     def config_type(self) -> Any:
@@ -193,7 +193,7 @@ class Peft(Method):
         Raises:
             InputError: peft is not installed, or has no such method.
         """
-        types = peft_types()
+        types = _peft_types()
         if self.kind not in types:
             raise InputError(f"no method {self.label!r} that wraps modules is in peft. {neighbours(self.kind, types)}")
         return types[self.kind]
@@ -221,18 +221,18 @@ class Peft(Method):
             raise InputError(f"{self.label}: it wraps the head ({wrapped[0]}), of which the Delta has its own.")
         return {"peft": part}
 
-    def made(self, backbone: nn.Module) -> PeftModules:
+    def made(self, backbone: nn.Module) -> _PeftModules:
         """Make the part; on the meta device without memory for tensors, unless peft computes while it initialises."""
         if torch.get_default_device().type == "meta":
             with suppress(InputError):
-                return PeftModules(backbone, self.peft_config())
+                return _PeftModules(backbone, self.peft_config())
         if any(tensor.is_meta for tensor in backbone.parameters()):
             backbone = copy.deepcopy(backbone).to_empty(device="cpu")
         with torch.device("cpu"):
-            return PeftModules(backbone, self.peft_config())
+            return _PeftModules(backbone, self.peft_config())
 
 
-def peft_types() -> dict[str, Any]:
+def _peft_types() -> dict[str, Any]:
     """Return the configuration class of every peft method that wraps modules, by the method's name in lower case.
 
     Methods with prompts or prefixes are left out: they need a model class of peft's own.
@@ -245,7 +245,7 @@ def peft_types() -> dict[str, Any]:
         from peft.tuners.tuners_utils import BaseTuner  # noqa: PLC0415
     except ImportError as error:
         raise InputError(
-            f"methods named {PREFIX}… need the package peft, which is not installed ({error}): "
+            f"methods named {_PREFIX}… need the package peft, which is not installed ({error}): "
             "pip install 'hyperadapters[peft]'."
         ) from error
     return {

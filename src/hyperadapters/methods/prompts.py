@@ -30,13 +30,13 @@ from hyperadapters.delta import (
 )
 from hyperadapters.layers import AdapterIndex, per_row, selected
 
-PromptInit = Literal["random", "vocabulary"]
+_PromptInit = Literal["random", "vocabulary"]
 
-BY_TOKEN = {"token_type_ids", "global_attention_mask"}
+_BY_TOKEN = {"token_type_ids", "global_attention_mask"}
 """Arguments of a stack with a value per token; they are extended by zeros for the prompt."""
 
 
-class Prompt(Part):
+class _Prompt(Part):
     """Vectors in front of the first stack's embeddings, before their dropout; masks and positions are extended.
 
     The hooks are on the stacks, so they also run in `generate`, which calls encoder and decoder separately. The prompt
@@ -93,7 +93,7 @@ class Prompt(Part):
             raise InputError("a prompt needs a cache that grows: generate without cache_implementation.")
         kwargs = {**dict(zip(("input_ids", "attention_mask"), args, strict=False)), **kwargs}
         (own,), length = generated(), self.vectors.shape[1]
-        kwargs["attention_mask"] = extended(kwargs.get("attention_mask"), length)
+        kwargs["attention_mask"] = _extended(kwargs.get("attention_mask"), length)
         positions = kwargs.get("position_ids")
         self.prepended = not continues_from_cache(kwargs)
         if not self.prepended:
@@ -101,12 +101,12 @@ class Prompt(Part):
         embeddings, tokens = kwargs.pop("inputs_embeds", None), kwargs.pop("input_ids", None)
         if embeddings is None:
             embeddings = stack.get_input_embeddings()(tokens)  # type: ignore[operator]
-        rows = per_batch(own, len(embeddings)).type_as(embeddings)
+        rows = _per_batch(own, len(embeddings)).type_as(embeddings)
         kwargs["inputs_embeds"] = torch.cat([embeddings[:, : self.before], rows, embeddings[:, self.before :]], dim=1)
         if positions is not None:
             new = torch.arange(length, device=positions.device).expand(*positions.shape[:-1], -1)
             kwargs["position_ids"] = torch.cat([new, positions + length], dim=-1)
-        for name in BY_TOKEN & kwargs.keys():
+        for name in _BY_TOKEN & kwargs.keys():
             if kwargs[name] is not None:
                 first, rest = kwargs[name][:, : self.before], kwargs[name][:, self.before :]
                 kwargs[name] = torch.cat([first, F.pad(rest, (length, 0))], dim=1)
@@ -116,7 +116,7 @@ class Prompt(Part):
         self, stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Extend the mask over the first stack's output by the prompt (a pre-hook of the later stack)."""
-        mask = extended(kwargs.get("encoder_attention_mask"), self.vectors.shape[1])
+        mask = _extended(kwargs.get("encoder_attention_mask"), self.vectors.shape[1])
         return args, {**kwargs, "encoder_attention_mask": mask}
 
     def cut(self, stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
@@ -127,14 +127,14 @@ class Prompt(Part):
         return output
 
 
-def per_batch(vectors: Tensor | ByRow, batch: int) -> Float[Tensor, "batch prompt_length width"]:
+def _per_batch(vectors: Tensor | ByRow, batch: int) -> Float[Tensor, "batch prompt_length width"]:
     """Return the prompt of every row."""
     if isinstance(vectors, ByRow):
         return per_row(vectors.tensor, vectors.rows, batch)
     return vectors.expand(batch, -1, -1)
 
 
-def extended(mask: Int[Tensor, "batch seq"] | None, length: int) -> Int[Tensor, "batch prompt_length+seq"] | None:
+def _extended(mask: Int[Tensor, "batch seq"] | None, length: int) -> Int[Tensor, "batch prompt_length+seq"] | None:
     """Return a mask with ones for the prompt in front; None, which masks nothing, remains None.
 
     Raises:
@@ -158,7 +158,7 @@ class PromptTuning(Method):
 
     prompt_length: int = 100
     """Number of vectors, which is the number of positions that the prompt takes."""
-    start: PromptInit = "random"
+    start: _PromptInit = "random"
     """Initial values. `random`: U(−0.5, 0.5); `vocabulary`: the first rows of the pretrained embeddings."""
 
     @property
@@ -199,7 +199,7 @@ class PromptTuning(Method):
                 f"PromptTuning: the first stack of {type(backbone).__name__} does not embed its own tokens. Use "
                 "another method."
             )
-        return {"prompt": Prompt(structure, self.first_vectors(backbone), tasks)}
+        return {"prompt": _Prompt(structure, self.first_vectors(backbone), tasks)}
 
     def first_vectors(self, backbone: nn.Module) -> Float[Tensor, "prompt_length width"]:
         """Return the initial values of the prompt, as wide as the embeddings.

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from hyperadapters._utils import InputError, neighbours, settings
-from hyperadapters.backbones import Layout, StorageDtype, meta_backbone
+from hyperadapters.backbones import Layout, StorageDtype
 from hyperadapters.delta import Delta, Method, ParameterCount, count_delta
-from hyperadapters.methods.peft import PREFIX, Peft
+from hyperadapters.methods.peft import _PREFIX, Peft
 
 _MODULES = [
     importlib.import_module(f"{__package__}.{found.name}")
@@ -42,8 +42,8 @@ def method_named(name: str, changes: Mapping[str, Any] | None = None) -> Method:
     Raises:
         InputError: there is no such method or field (the error suggests the nearest name), or a value has a wrong type.
     """
-    if name.startswith(PREFIX):
-        return Peft(kind=name.removeprefix(PREFIX)).changed(changes or {})
+    if name.startswith(_PREFIX):
+        return Peft(kind=name.removeprefix(_PREFIX)).changed(changes or {})
     if name not in METHODS:
         raise InputError(f"there is no method {name!r}. {neighbours(name, METHODS)}")
     return METHODS[name].changed(changes or {})
@@ -120,6 +120,8 @@ def count_parameters(counted: Delta | Method | str, *, backbone: str = "", tasks
         InputError: a method is given without a backbone, or a Delta with one; there is no such method or backbone; or
             the method does not fit the backbone.
     """
+    from hyperadapters.backbones import meta_backbone  # noqa: PLC0415 (transformers, which is slow to import)
+
     if isinstance(counted, Delta):
         if backbone:
             raise InputError("a Delta is counted on its own backbone: leave backbone out.")

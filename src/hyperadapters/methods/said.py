@@ -17,7 +17,7 @@ from hyperadapters.delta import Handle, Method, ParameterKind, Part, check_writa
 from hyperadapters.layers import AdapterIndex, fastfood_multiply, projection_key
 
 
-class MovedTensors:
+class _MovedTensors:
     """The backbone's tensors for one pass, θᵢ⁰ + Pᵢ(λᵢ θ), each computed when it is first used.
 
     The backward pass runs the nodes that were made last first. A tensor that is computed this late has its node right
@@ -48,7 +48,7 @@ class MovedTensors:
         return self.made[wanted]
 
 
-class Subspace(Part):
+class _Subspace(Part):
     """The trained vector of Intrinsic-SAID: θ, then a λ for each of the backbone's tensors.
 
     θ starts at 0 and λ at 1. The projections are not stored: they are computed from `seed` (`layers/fastfood.py`).
@@ -76,12 +76,12 @@ class Subspace(Part):
         """Return "adapter" for the vector."""
         return "adapter"
 
-    def generate(self, rows: AdapterIndex) -> MovedTensors:
+    def generate(self, rows: AdapterIndex) -> _MovedTensors:
         """Return the backbone's moved tensors, which are computed when they are first used."""
         theta, scales = self.vector[0].tensor_split([-len(self.users)])
-        return MovedTensors((scales[:, None] * theta).unbind(0), self.users, self.keys)
+        return _MovedTensors((scales[:, None] * theta).unbind(0), self.users, self.keys)
 
-    def install(self, backbone: nn.Module, generated: Callable[[], MovedTensors]) -> list[Handle]:
+    def install(self, backbone: nn.Module, generated: Callable[[], _MovedTensors]) -> list[Handle]:
         """Shadow the parameters of every module.
 
         Embedding tables are also shadowed while the module around them runs, because it may read the table without
@@ -125,7 +125,7 @@ class IntrinsicSAID(Method):
 
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
         """Build the one part, the vector in the subspace."""
-        return {"subspace": Subspace(backbone, structure, self.intrinsic_dim, self.seed)}
+        return {"subspace": _Subspace(backbone, structure, self.intrinsic_dim, self.seed)}
 
 
 PRESETS: dict[str, Method] = {"intrinsic-said": IntrinsicSAID()}

@@ -29,15 +29,15 @@ from hyperadapters.delta import Delta, Method
 from hyperadapters.methods import attach, count_parameters
 from hyperadapters.training import Encoded, median_seconds, training_step
 
-TARGET_TOKENS = 2
+_TARGET_TOKENS = 2
 """Tokens of a target: a label's digit and the end of the sequence."""
 
-STEPS = 3
+_STEPS = 3
 """Timed steps in each round, after a first one that is not counted."""
 
 
 @dataclass(frozen=True)
-class Point:
+class _Point:
     """What a step of one batch size costs."""
 
     rows: int
@@ -59,7 +59,7 @@ class MethodCost:
     """Trained parameters."""
     length: int
     """Tokens of every source."""
-    points: tuple[Point, ...]
+    points: tuple[_Point, ...]
 
     @property
     def line(self) -> tuple[float, float]:
@@ -121,7 +121,7 @@ def split_by_fit(backbone: str, methods: Mapping[str, Method]) -> tuple[dict[str
     outline, fit, others = meta_backbone(backbone), {}, {}
     for name, method in methods.items():
         try:
-            with attached_for(outline, method):
+            with _attached_for(outline, method):
                 fit[name] = method
         except InputError as error:
             others[name] = str(error)
@@ -162,22 +162,22 @@ def measure_costs(
     if len(sizes) < 2 or sizes[0] < 1 or length < 2:
         raise InputError(f"batch sizes {list(batches)} at length {length}: give two sizes at least, and 2 tokens.")
     taken = length + max(method.extra_tokens for method in methods.values())
-    taken += TARGET_TOKENS if kind_of(backbone.config) == "decoder" else 0
+    taken += _TARGET_TOKENS if kind_of(backbone.config) == "decoder" else 0
     positions = positions_of(backbone)
     if positions is not None and taken > positions:
         raise InputError(
             f"sources of {length} tokens, with answers and prompts {taken}: the backbone has positions for {positions}."
         )
-    found: dict[str, dict[int, list[Point]]] = {name: {size: [] for size in sizes} for name in methods}
+    found: dict[str, dict[int, list[_Point]]] = {name: {size: [] for size in sizes} for name in methods}
     trained = {}
     with Meter("cost", rounds * len(methods) * len(sizes), quiet=quiet) as meter:
         for _ in range(rounds):
             for name, method in methods.items():
-                with attached_for(backbone, method) as delta:
+                with _attached_for(backbone, method) as delta:
                     trained[name] = count_parameters(delta).trained
                     for size in sizes:
-                        found[name][size].append(measure_point(delta, size, length, precision))
-                        meter.advance(size * (STEPS + 1), f"{name}, {size} rows")
+                        found[name][size].append(_measure_point(delta, size, length, precision))
+                        meter.advance(size * (_STEPS + 1), f"{name}, {size} rows")
     return [
         MethodCost(name, trained[name], length, tuple(median_point(points) for points in by_size.values()))
         for name, by_size in found.items()
@@ -185,7 +185,7 @@ def measure_costs(
 
 
 @contextmanager
-def attached_for(backbone: PreTrainedModel, method: Method) -> Iterator[Delta]:
+def _attached_for(backbone: PreTrainedModel, method: Method) -> Iterator[Delta]:
     """Attach a Delta inside the context, with the backbone in training mode."""
     outputs = 2 if kind_of(backbone.config) == "encoder" else None
     delta = attach(backbone, method, outputs=outputs)
@@ -197,33 +197,33 @@ def attached_for(backbone: PreTrainedModel, method: Method) -> Iterator[Delta]:
         delta.detach()
 
 
-def random_rows(backbone: nn.Module, rows: int, length: int) -> list[Encoded]:
+def _random_rows(backbone: nn.Module, rows: int, length: int) -> list[Encoded]:
     """Return rows of random tokens, all sources of one length."""
     config = backbone.config
     generator = torch.Generator().manual_seed(0)
     size = config.get_text_config().vocab_size  # type: ignore[union-attr, operator]
     sources = torch.randint(3, size, (rows, length), generator=generator).tolist()
-    targets = [0] if kind_of(config) == "encoder" else [3] * TARGET_TOKENS
+    targets = [0] if kind_of(config) == "encoder" else [3] * _TARGET_TOKENS
     return [Encoded(source, targets) for source in sources]
 
 
-def measure_point(delta: Delta, rows: int, length: int, precision: Precision) -> Point:
+def _measure_point(delta: Delta, rows: int, length: int, precision: Precision) -> _Point:
     """Measure one batch size once."""
     device = next(delta.backbone.parameters()).device
     pad = delta.backbone.config.pad_token_id or 0  # type: ignore[union-attr]
-    batch = random_rows(delta.backbone, rows, length)
+    batch = _random_rows(delta.backbone, rows, length)
     loss, step = training_step(delta, batch, int(pad), precision)  # type: ignore[arg-type]
     memory = PeakMemory(device)
-    seconds = median_seconds(step, STEPS, device)
+    seconds = median_seconds(step, _STEPS, device)
     peak = memory.read()
     with saved_tensors(delta.backbone) as saved:
         loss()
-    return Point(rows, peak, sum(saved.values()), seconds)
+    return _Point(rows, peak, sum(saved.values()), seconds)
 
 
-def median_point(points: Sequence[Point]) -> Point:
+def median_point(points: Sequence[_Point]) -> _Point:
     """Return the medians over several rounds."""
-    return Point(
+    return _Point(
         points[0].rows,
         round(statistics.median(p.peak for p in points)),
         round(statistics.median(p.saved for p in points)),
@@ -231,7 +231,7 @@ def median_point(points: Sequence[Point]) -> Point:
     )
 
 
-PAPER_TIME = {
+_PAPER_TIME = {
     "houlsby": -24.5,
     "pfeiffer": -33.09,
     "adapterdrop": -33.35,
@@ -245,7 +245,7 @@ PAPER_TIME = {
 }
 """Compacter, Table 3: time of an epoch, in percent more than full fine-tuning."""
 
-PAPER_MEMORY = {
+_PAPER_MEMORY = {
     "houlsby": -26.17,
     "compacter": -26.24,
     "compacter++": -29.55,
@@ -259,7 +259,7 @@ The percentages that the paper prints beside that column are in percent of the m
 
 
 @dataclass(frozen=True)
-class RelativeCost:
+class _RelativeCost:
     """How a method's cost differs from that of full fine-tuning, in percent, here and in the paper."""
 
     memory: float | None
@@ -274,24 +274,24 @@ class RelativeCost:
     paper_time: float | None
 
 
-def relative_to_full(cost: MethodCost, full: MethodCost | None) -> RelativeCost:
+def relative_to_full(cost: MethodCost, full: MethodCost | None) -> _RelativeCost:
     """Return how a method's cost differs from that of full fine-tuning, here and in the paper.
 
     Args:
         cost: of the method.
         full: of full fine-tuning, measured on the same batches; None: only the paper's figures are returned.
     """
-    paper = PAPER_MEMORY.get(cost.method)
+    paper = _PAPER_MEMORY.get(cost.method)
     of_own = None if paper is None else 100 * (paper / 100) / (1 + paper / 100)
     if full is None:
-        return RelativeCost(None, None, None, paper, of_own, PAPER_TIME.get(cost.method))
+        return _RelativeCost(None, None, None, paper, of_own, _PAPER_TIME.get(cost.method))
     ours, theirs = cost.line[1], full.line[1]
     seen = ours > 0 and theirs > 0
-    return RelativeCost(
+    return _RelativeCost(
         100 * (ours / theirs - 1) if seen else None,
         100 * (1 - theirs / ours) if seen else None,
         100 * (cost.seconds / full.seconds - 1),
         paper,
         of_own,
-        PAPER_TIME.get(cost.method),
+        _PAPER_TIME.get(cost.method),
     )

@@ -13,28 +13,28 @@ from hyperadapters.backbones import shape_config
 from hyperadapters.delta import ParameterCount
 from hyperadapters.methods import attach, count_parameters, method_named
 
-VOCABULARY = 32_100
+_VOCABULARY = 32_100
 """Rows of the embeddings after resizing to the tokenizer, as Compacter's code did; T5 itself has 32,128."""
 
-PaperRow = tuple[str, Mapping[str, Any], float | None]
+_PaperRow = tuple[str, Mapping[str, Any], float | None]
 """A preset, the fields that are changed in it, and the percentage that the paper prints, where it is known."""
 
 
 @dataclass(frozen=True)
-class PaperTable:
+class _PaperTable:
     """One table of a paper."""
 
     title: str
     backbone: str
     tasks: int
     """Tasks of the benchmark, for the column that counts one model for all of them."""
-    rows: tuple[PaperRow, ...]
+    rows: tuple[_PaperRow, ...]
     joint: bool = False
     """Whether one Delta holds all tasks; percentages are then those of one task's share."""
 
 
 @dataclass(frozen=True)
-class CountedMethod:
+class _CountedMethod:
     """One row of a paper's table as this package counts it."""
 
     table: str
@@ -58,7 +58,7 @@ class CountedMethod:
         return self.printed is not None and round(self.percent, 3) != self.printed
 
 
-BASE: tuple[PaperRow, ...] = (
+_BASE: tuple[_PaperRow, ...] = (
     ("full", {}, 100.0),
     ("houlsby", {}, 0.832),
     ("pfeiffer", {}, 0.427),
@@ -79,12 +79,12 @@ BASE: tuple[PaperRow, ...] = (
     ("compacter++", {"n": 12}, 0.048),
 )
 
-OUTPUT_LAYER: tuple[PaperRow, ...] = tuple(
+_OUTPUT_LAYER: tuple[_PaperRow, ...] = tuple(
     (name, {"output_layer": True}, None)
     for name in ("houlsby", "pfeiffer", "adapterdrop", "lowrank", "phm", "compacter", "compacter++")
 )
 
-SMALL: tuple[PaperRow, ...] = (
+_SMALL: tuple[_PaperRow, ...] = (
     ("full", {}, 100.0),
     *((name, {"bottleneck": 16}, None) for name in ("houlsby", "pfeiffer", "adapterdrop", "lowrank")),
     ("prompt-r", {}, None),
@@ -94,7 +94,7 @@ SMALL: tuple[PaperRow, ...] = (
     *((name, {"bottleneck": 16, "n": n}, None) for name in ("phm", "compacter", "compacter++") for n in (4, 8, 16)),
 )
 
-JOINT: tuple[PaperRow, ...] = (
+_JOINT: tuple[_PaperRow, ...] = (
     ("full-multitask", {}, None),
     ("adapters-multitask", {"bottleneck": 24}, None),
     ("hyperformer", {"bottleneck": 24}, None),
@@ -103,23 +103,23 @@ JOINT: tuple[PaperRow, ...] = (
     ("hyper-phm", {"bottleneck": 24}, None),
 )
 
-TABLES = (
-    PaperTable("Compacter, Tables 1 and 6: GLUE", "t5-base", 8, BASE),
-    PaperTable("Compacter, Table 2: SuperGLUE", "t5-base", 6, BASE),
-    PaperTable("Compacter, Table 7: GLUE, output layer tuned", "t5-base", 8, OUTPUT_LAYER),
-    PaperTable("Compacter, Table 9: GLUE", "t5-small", 8, SMALL),
-    PaperTable("HyperFormer: GLUE, one model for all tasks", "t5-base", 8, JOINT, joint=True),
+_TABLES = (
+    _PaperTable("Compacter, Tables 1 and 6: GLUE", "t5-base", 8, _BASE),
+    _PaperTable("Compacter, Table 2: SuperGLUE", "t5-base", 6, _BASE),
+    _PaperTable("Compacter, Table 7: GLUE, output layer tuned", "t5-base", 8, _OUTPUT_LAYER),
+    _PaperTable("Compacter, Table 9: GLUE", "t5-small", 8, _SMALL),
+    _PaperTable("HyperFormer: GLUE, one model for all tasks", "t5-base", 8, _JOINT, joint=True),
 )
 
 
-def count_paper_methods() -> Iterator[CountedMethod]:
+def count_paper_methods() -> Iterator[_CountedMethod]:
     """Count every row of the papers' tables (arXiv:2106.04647v2, arXiv:2106.04489v1), from configurations alone."""
-    for table in TABLES:
+    for table in _TABLES:
         joint, deltas = (table.tasks, 1) if table.joint else (1, table.tasks)
         for method, changes, printed in table.rows:
-            found = count_on_papers_backbone(table.backbone, method, tuple(changes.items()), joint)
-            total, stored = count_all_tasks(found, deltas)
-            yield CountedMethod(
+            found = _count_on_papers_backbone(table.backbone, method, tuple(changes.items()), joint)
+            total, stored = _count_all_tasks(found, deltas)
+            yield _CountedMethod(
                 table.title,
                 table.backbone,
                 method,
@@ -133,24 +133,24 @@ def count_paper_methods() -> Iterator[CountedMethod]:
 
 
 @cache
-def count_on_papers_backbone(
+def _count_on_papers_backbone(
     backbone: str, method: str, changes: tuple[tuple[str, Any], ...], tasks: int = 1
 ) -> ParameterCount:
     """Return what a method trains on one of the papers' backbones, with `tasks` tasks in one Delta."""
     names = [str(number) for number in range(tasks)] if tasks > 1 else []
-    return count_parameters(attach(papers_backbone(backbone), method_named(method, dict(changes)), tasks=names))
+    return count_parameters(attach(_papers_backbone(backbone), method_named(method, dict(changes)), tasks=names))
 
 
-def papers_backbone(name: str) -> nn.Module:
+def _papers_backbone(name: str) -> nn.Module:
     """Return a T5 with the papers' vocabulary on the meta device: shapes without weights."""
     config = shape_config(name)
-    config.vocab_size = VOCABULARY
+    config.vocab_size = _VOCABULARY
     with torch.device("meta"):
         backbone: nn.Module = AutoModelForSeq2SeqLM.from_config(config)
     return backbone
 
 
-def count_all_tasks(found: ParameterCount, tasks: int) -> tuple[float, float]:
+def _count_all_tasks(found: ParameterCount, tasks: int) -> tuple[float, float]:
     """Return the parameters of one backbone with the additions of all tasks, in units of the backbone.
 
     Args:

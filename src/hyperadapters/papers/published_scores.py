@@ -21,7 +21,7 @@ class PublishedScore:
     """Whether all tasks were in one model."""
 
 
-COMPACTER_PLUS_PLUS = {
+_COMPACTER_PLUS_PLUS = {
     ("glue/cola", "matthews"): 61.27,
     ("glue/sst2", "accuracy"): 93.81,
     ("glue/mrpc", "accuracy"): 90.69,
@@ -36,17 +36,17 @@ COMPACTER_PLUS_PLUS = {
 }
 """As AdapterHub's notes on adapter-transformers 3.0 (2022) quote Table 1 beside their own run."""
 
-FULL = 86.50
+_FULL = 86.50
 
-TABLE_1 = {
-    "full": PublishedScore(FULL),
+_TABLE_1 = {
+    "full": PublishedScore(_FULL),
     "houlsby": PublishedScore(85.78),
-    "adapterdrop": PublishedScore(round(FULL - 0.65, 2)),
-    "lowrank": PublishedScore(round(FULL - 0.68, 2)),
-    "bitfit": PublishedScore(round(FULL - 1.53, 2)),
-    "intrinsic-said": PublishedScore(round(FULL - 1.05, 2)),
+    "adapterdrop": PublishedScore(round(_FULL - 0.65, 2)),
+    "lowrank": PublishedScore(round(_FULL - 0.68, 2)),
+    "bitfit": PublishedScore(round(_FULL - 1.53, 2)),
+    "intrinsic-said": PublishedScore(round(_FULL - 1.05, 2)),
     "compacter": PublishedScore(86.62),
-    "compacter++": PublishedScore(86.47, COMPACTER_PLUS_PLUS),
+    "compacter++": PublishedScore(86.47, _COMPACTER_PLUS_PLUS),
 }
 """Compacter (arXiv:2106.04647v2), Table 1: GLUE, T5-base, one seed.
 
@@ -54,10 +54,10 @@ The averages of full fine-tuning and Compacter are known second-hand; the paper'
 adapter's, and by how much the others fall short of full fine-tuning.
 """
 
-TABLE_7 = {"houlsby (output_layer = True)": PublishedScore(86.48)}
+_TABLE_7 = {"houlsby (output_layer = True)": PublishedScore(86.48)}
 """Compacter, Table 7: the output layer trained too; quoted in §5.3."""
 
-HYPERFORMER = {
+_HYPERFORMER = {
     "full-multitask": PublishedScore(85.47, together=True),
     "hyperformer": PublishedScore(86.58, together=True),
     "hyperformer++": PublishedScore(86.48, together=True),
@@ -65,9 +65,9 @@ HYPERFORMER = {
 """HyperFormer (arXiv:2106.04489v1), Table 1: all of GLUE in one T5-base; averages as later work quotes them."""
 
 PUBLISHED: Mapping[tuple[str, str], Mapping[str, PublishedScore]] = {
-    ("t5-base", "glue"): {**TABLE_1, **TABLE_7, **HYPERFORMER}
+    ("t5-base", "glue"): {**_TABLE_1, **_TABLE_7, **_HYPERFORMER}
 }
 """(backbone, benchmark) -> method -> its row."""
 
-COLUMNS = {("t5-base", "glue"): frozenset(COMPACTER_PLUS_PLUS)}
+COLUMNS = {("t5-base", "glue"): frozenset(_COMPACTER_PLUS_PLUS)}
 """(backbone, benchmark) -> the columns that the papers' averages are over."""

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from hyperadapters._utils import files, human_bytes, span
 from hyperadapters.reports.drawing import render_figure
-from hyperadapters.reports.figures import Figure, Mark
+from hyperadapters.reports.figures import _Figure, _Mark
 from hyperadapters.reports.markdown import markdown_table
-from hyperadapters.reports.sections.scores import TRAINED_AXIS, circle_diameter
+from hyperadapters.reports.sections.scores import _TRAINED_AXIS, _circle_diameter
 from hyperadapters.runs import Result
 
 
@@ -41,23 +41,23 @@ def comparison_title(results: Sequence[Result]) -> str:
     return f"{first.task} on {backbone} ({first.total:,} parameters), {first.split} split, {first.device}"
 
 
-def comparison_figure(results: Sequence[Result]) -> Figure:
+def _comparison_figure(results: Sequence[Result]) -> _Figure:
     """Return score against trained parameters, memory as the circle: Figure 1 of Compacter (arXiv:2106.04647v2)."""
     largest = max(1, *(result.cost.peak_memory for result in results))
     series = {
         result.method: [
-            Mark(
+            _Mark(
                 result.percent,
                 100 * result.score,
                 f"{result.method}\n{100 * result.score:.2f}\n{result.percent:.3f} % trained\n"
                 f"{human_bytes(result.cost.peak_memory)} peak memory of a step",
-                circle_diameter(result.cost.peak_memory, largest),
+                _circle_diameter(result.cost.peak_memory, largest),
             )
         ]
         for result in results
     }
     y_title = f"score on {results[0].task}, {results[0].split} split"
-    return Figure("trade-off", series, TRAINED_AXIS, y_title, log_x=True, joined=False)
+    return _Figure("trade-off", series, _TRAINED_AXIS, y_title, log_x=True, joined=False)
 
 
 def write_comparison(results: Sequence[Result], folder: Path) -> dict[str, str]:
@@ -74,5 +74,5 @@ def write_comparison(results: Sequence[Result], folder: Path) -> dict[str, str]:
     rows = [comparison_cells(result) for result in results]
     table = markdown_table(list(rows[0]), [list(row.values()) for row in rows])
     files.write_text(paths["table"], f"{comparison_title(results)}\n\n{table}\n")
-    files.write_bytes(paths["figure"], render_figure(comparison_figure(results), "png")["png"])
+    files.write_bytes(paths["figure"], render_figure(_comparison_figure(results), "png")["png"])
     return {name: str(path) for name, path in paths.items()}

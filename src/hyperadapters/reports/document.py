@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hyperadapters._utils import occurrences
-from hyperadapters.reports.figures import Figure
+from hyperadapters.reports.figures import _Figure
 
-FIGURES = "figures"
+_FIGURES = "figures"
 """The folder of the figures' files, beside the documents."""
 
 
 @dataclass(frozen=True)
-class Grid:
+class _Grid:
     """A table of text."""
 
     columns: Sequence[str]
@@ -31,12 +31,12 @@ class Section:
     """A heading with its tables, notes and figures."""
 
     title: str
-    grids: Sequence[Grid] = ()
+    grids: Sequence[_Grid] = ()
     notes: Sequence[str] = ()
-    figures: Sequence[Figure] = ()
+    figures: Sequence[_Figure] = ()
 
 
-def number_figures(sections: Sequence[Section]) -> list[Section]:
+def _number_figures(sections: Sequence[Section]) -> list[Section]:
     """Return the sections with every figure's file name made unique: titles may differ in punctuation alone."""
     numbers = iter(occurrences(figure.name for section in sections for figure in section.figures))
     return [

@@ -5,24 +5,24 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hyperadapters.reports.figures import Figure, Mark
-from hyperadapters.reports.point_labels import label_points
-from hyperadapters.reports.svg import INK, PAPER, add_tips
+from hyperadapters.reports.figures import _Figure, _Mark
+from hyperadapters.reports.point_labels import _label_points
+from hyperadapters.reports.svg import _INK, _PAPER, _add_tips
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-COLOURS = (
+_COLOURS = (
     "#0072b2 #d55e00 #009e73 #cc79a7 #b8860b #56a0d8 #7f7f7f #a6761d #7570b3 #66a61e #b2182b #1b7837 #9b4fb0 #17a2a8"
 ).split()
-MARKERS = "osD^vP*X"
-GRID_COLOUR = "#8d8d8e"
-UNDATED: dict[str, dict[str, Any]] = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None}}
+_MARKERS = "osD^vP*X"
+_GRID_COLOUR = "#8d8d8e"
+_UNDATED: dict[str, dict[str, Any]] = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None}}
 """Settings for each format that keep date and version out of the file."""
 
 
-def render_figure(figure: Figure, *formats: str) -> dict[str, bytes]:
+def render_figure(figure: _Figure, *formats: str) -> dict[str, bytes]:
     """Draw a figure once and return it in several formats. The same figure gives the same bytes.
 
     Args:
@@ -33,35 +33,35 @@ def render_figure(figure: Figure, *formats: str) -> dict[str, bytes]:
         The content of the file of each format.
     """
     contents = {}
-    with figure_style(figure):
-        canvas = draw(figure)
+    with _figure_style(figure):
+        canvas = _draw(figure)
         for name in formats:
             buffer = io.BytesIO()
-            canvas.savefig(buffer, format=name, dpi=150, metadata=UNDATED.get(name))
+            canvas.savefig(buffer, format=name, dpi=150, metadata=_UNDATED.get(name))
             contents[name] = buffer.getvalue()
     if "svg" in contents:
-        contents["svg"] = add_tips(contents["svg"].decode(), figure.marks).encode()
+        contents["svg"] = _add_tips(contents["svg"].decode(), figure.marks).encode()
     return contents
 
 
-def figure_style(figure: Figure) -> Any:
+def _figure_style(figure: _Figure) -> Any:
     """Return a context with matplotlib's settings for a figure: text stays text, and identifiers do not change."""
     import matplotlib  # noqa: PLC0415 (slow to import)
 
     return matplotlib.rc_context(
         {
-            "text.color": INK,
-            "axes.edgecolor": INK,
-            "axes.labelcolor": INK,
-            "xtick.color": INK,
-            "ytick.color": INK,
-            "figure.facecolor": PAPER,
-            "axes.facecolor": PAPER,
-            "savefig.facecolor": PAPER,
+            "text.color": _INK,
+            "axes.edgecolor": _INK,
+            "axes.labelcolor": _INK,
+            "xtick.color": _INK,
+            "ytick.color": _INK,
+            "figure.facecolor": _PAPER,
+            "axes.facecolor": _PAPER,
+            "savefig.facecolor": _PAPER,
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.grid": True,
-            "grid.color": GRID_COLOUR,
+            "grid.color": _GRID_COLOUR,
             "grid.alpha": 0.25,
             "font.size": 10,
             "svg.fonttype": "none",
@@ -71,7 +71,7 @@ def figure_style(figure: Figure) -> Any:
     )
 
 
-def draw(figure: Figure) -> "Canvas":
+def _draw(figure: _Figure) -> "Canvas":
     """Return a figure drawn on a canvas of its own."""
     from matplotlib.figure import Figure as Canvas  # noqa: PLC0415
 
@@ -79,21 +79,21 @@ def draw(figure: Figure) -> "Canvas":
     axes = canvas.add_subplot()
     numbers = itertools.count()
     for index, (name, marks) in enumerate(figure.series.items()):
-        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index // len(COLOURS) % len(MARKERS)]
+        colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[index // len(_COLOURS) % len(_MARKERS)]
         if figure.joined:
-            draw_line(axes, name, marks, colour)
+            _draw_line(axes, name, marks, colour)
         for mark in marks:
-            draw_point(axes, mark, next(numbers), colour, marker, error_bar=not figure.joined)
-    finish_axes(axes, figure)
+            _draw_point(axes, mark, next(numbers), colour, marker, error_bar=not figure.joined)
+    _finish_axes(axes, figure)
     if figure.joined:
         columns = 1 + len(figure.series) // 22
         canvas.legend(loc="outside right upper", frameon=False, fontsize=9, ncols=columns)
     else:
-        label_points(canvas, axes, figure)
+        _label_points(canvas, axes, figure)
     return canvas
 
 
-def draw_line(axes: "Axes", name: str, marks: Sequence[Mark], colour: str) -> None:
+def _draw_line(axes: "Axes", name: str, marks: Sequence[_Mark], colour: str) -> None:
     """Draw a line through points, with a band where they have margins."""
     x, y = [mark.x for mark in marks], [mark.y for mark in marks]
     axes.plot(x, y, color=colour, linewidth=1.6, marker="o", markersize=4, label=name)
@@ -104,7 +104,7 @@ def draw_line(axes: "Axes", name: str, marks: Sequence[Mark], colour: str) -> No
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
-def draw_point(axes: "Axes", mark: Mark, number: int, colour: str, marker: str, *, error_bar: bool) -> None:
+def _draw_point(axes: "Axes", mark: _Mark, number: int, colour: str, marker: str, *, error_bar: bool) -> None:
     """Draw a point under an identifier by which `add_tips` finds it in the SVG."""
     if error_bar and mark.margin:
         below, above = mark.margin
@@ -113,7 +113,7 @@ def draw_point(axes: "Axes", mark: Mark, number: int, colour: str, marker: str, 
     line.set_gid(f"mark-{number}")
 
 
-def finish_axes(axes: "Axes", figure: Figure) -> None:
+def _finish_axes(axes: "Axes", figure: _Figure) -> None:
     """Set scales, margins and titles."""
     from matplotlib.ticker import LogLocator  # noqa: PLC0415
 

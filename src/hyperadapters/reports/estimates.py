@@ -6,22 +6,20 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy import stats
-
 from hyperadapters._utils import short_names
-from hyperadapters.reports.facts import is_mixture, task_names
+from hyperadapters.reports.facts import _is_mixture, _task_names
 from hyperadapters.runs import Result
 from hyperadapters.tasks import SIGNED
 
-Column = tuple[str, str]
+_Column = tuple[str, str]
 """A task and one of its metrics."""
 
-Margin = tuple[float, float]
+_Margin = tuple[float, float]
 """Distance from a score to the lower and to the upper end of its interval, in percentage points, neither negative."""
 
 
 @dataclass(frozen=True)
-class Estimate:
+class _Estimate:
     """A score in percent with its uncertainty.
 
     The 95 % interval joins two sources of chance: the seeds (Student's t for the mean of n) and the rows of the test
@@ -30,7 +28,7 @@ class Estimate:
 
     scores: Mapping[int, float]
     """By seed, in percent."""
-    bootstrap_margin: Margin | None = None
+    bootstrap_margin: _Margin | None = None
     """From resampling the test rows; None if that was not done."""
     lowest: float = 0.0
     """The lowest possible score; the highest is 100."""
@@ -51,10 +49,12 @@ class Estimate:
         return statistics.stdev(self.scores.values()) if self.seeds > 1 else None
 
     @property
-    def margin(self) -> Margin | None:
+    def margin(self) -> _Margin | None:
         """The 95 % interval's margin, cut where scores end; None for a single seed without bootstrap."""
         margins = [self.bootstrap_margin] if self.bootstrap_margin else []
         if self.sd is not None:
+            from scipy import stats  # noqa: PLC0415 (slow to import)
+
             seed_margin = float(stats.t.ppf(0.975, self.seeds - 1)) * self.sd / math.sqrt(self.seeds)
             margins.append((seed_margin, seed_margin))
         if not margins:
@@ -77,14 +77,14 @@ class Estimate:
         return f"{self.mean:.2f}{spread}"
 
 
-def intervals_overlap(first: Estimate, second: Estimate) -> bool | None:
+def _intervals_overlap(first: _Estimate, second: _Estimate) -> bool | None:
     """Return whether two intervals overlap; None where one of the estimates has none."""
     if first.margin is None or second.margin is None:
         return None
     return first.low <= second.high and second.low <= first.high
 
 
-def average(columns: Mapping[Column, Estimate], *, per_task: bool = False) -> Estimate | None:
+def _average(columns: Mapping[_Column, _Estimate], *, per_task: bool = False) -> _Estimate | None:
     """Return the mean of several columns over the seeds that all of them have; None where there is no such seed.
 
     The interval takes the metrics of one task to move together and the rows of different tasks to be independent. A
@@ -97,15 +97,15 @@ def average(columns: Mapping[Column, Estimate], *, per_task: bool = False) -> Es
     seeds = sorted(set.intersection(*(set(estimate.scores) for estimate in columns.values())))
     if not seeds:
         return None
-    weights = column_weights(list(columns), per_task=per_task)
-    return Estimate(
+    weights = _column_weights(list(columns), per_task=per_task)
+    return _Estimate(
         {seed: sum(weights[c] * estimate.scores[seed] for c, estimate in columns.items()) for seed in seeds},
-        average_margin(columns, weights),
+        _average_margin(columns, weights),
         sum(weights[c] * estimate.lowest for c, estimate in columns.items()),
     )
 
 
-def column_weights(columns: Sequence[Column], *, per_task: bool) -> dict[Column, float]:
+def _column_weights(columns: Sequence[_Column], *, per_task: bool) -> dict[_Column, float]:
     """Return each column's share of an average; the shares add up to 1."""
     metrics = {task: sum(other == task for other, _ in columns) for task, _ in columns}
     return {
@@ -113,9 +113,9 @@ def column_weights(columns: Sequence[Column], *, per_task: bool) -> dict[Column,
     }
 
 
-def average_margin(columns: Mapping[Column, Estimate], weights: Mapping[Column, float]) -> Margin | None:
+def _average_margin(columns: Mapping[_Column, _Estimate], weights: Mapping[_Column, float]) -> _Margin | None:
     """Return a weighted average's bootstrap margin: summed within a task, joined as independent between tasks."""
-    by_task: dict[str, list[Margin]] = defaultdict(list)
+    by_task: dict[str, list[_Margin]] = defaultdict(list)
     for column, estimate in columns.items():
         if estimate.bootstrap_margin is not None:
             below, above = estimate.bootstrap_margin
@@ -127,43 +127,43 @@ def average_margin(columns: Mapping[Column, Estimate], weights: Mapping[Column, 
     return below, above
 
 
-def column_of(result: Result, name: str) -> Column:
+def _column_of(result: Result, name: str) -> _Column:
     """Return the task and metric behind the name of a result's metric; a mixture's are called `task.metric`."""
-    if not is_mixture(result):
+    if not _is_mixture(result):
         return result.task, name
     short, metric = name.rsplit(".", 1)
-    return {end: task for task, end in short_names(task_names(result)).items()}[short], metric
+    return {end: task for task, end in short_names(_task_names(result)).items()}[short], metric
 
 
-def scores_by_column(result: Result) -> dict[Column, float]:
+def _scores_by_column(result: Result) -> dict[_Column, float]:
     """Return every metric of a result's reported split, in percent."""
-    return {column_of(result, name): 100 * value for name, value in result.metrics[result.split].items()}
+    return {_column_of(result, name): 100 * value for name, value in result.metrics[result.split].items()}
 
 
-def estimate_columns(results: Sequence[Result], benchmark: str) -> dict[Column, Estimate]:
+def _estimate_columns(results: Sequence[Result], benchmark: str) -> dict[_Column, _Estimate]:
     """Return an estimate for each task and metric of a benchmark.
 
     Args:
         results: runs of one method in one setting, which differ in task or seed.
         benchmark: the part of the tasks' names before the slash.
     """
-    scores: dict[Column, dict[int, float]] = defaultdict(dict)
-    margins: dict[Column, list[Margin]] = defaultdict(list)
+    scores: dict[_Column, dict[int, float]] = defaultdict(dict)
+    margins: dict[_Column, list[_Margin]] = defaultdict(list)
     for result in results:
-        by_column = scores_by_column(result)
+        by_column = _scores_by_column(result)
         for column, score in by_column.items():
             scores[column][result.experiment["training"]["seed"]] = score
         for name, (low, high) in result.intervals.items():
-            column = column_of(result, name)
+            column = _column_of(result, name)
             margins[column].append((max(by_column[column] - 100 * low, 0.0), max(100 * high - by_column[column], 0.0)))
     return {
-        column: Estimate(by_seed, mean_margin(margins[column]), -100.0 if column[1] in SIGNED else 0.0)
+        column: _Estimate(by_seed, _mean_margin(margins[column]), -100.0 if column[1] in SIGNED else 0.0)
         for column, by_seed in scores.items()
         if column[0].split("/")[0] == benchmark
     }
 
 
-def mean_margin(margins: Sequence[Margin]) -> Margin | None:
+def _mean_margin(margins: Sequence[_Margin]) -> _Margin | None:
     """Return the mean of several seeds' margins; None of none."""
     if not margins:
         return None

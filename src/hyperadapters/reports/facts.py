@@ -3,26 +3,26 @@
 from hyperadapters.runs import Result
 
 
-def task_names(result: Result) -> list[str]:
+def _task_names(result: Result) -> list[str]:
     """Return the names of a run's tasks: one, or those of its mixture."""
     return list(result.experiment["task"].get("names", [result.task]))
 
 
-def is_mixture(result: Result) -> bool:
+def _is_mixture(result: Result) -> bool:
     """Return whether one model was trained on several tasks."""
     return "names" in result.experiment["task"]
 
 
-def is_warm_started(result: Result) -> bool:
+def _is_warm_started(result: Result) -> bool:
     """Return whether the run went on from a trained adapter."""
     return bool(result.experiment.get("start"))
 
 
-def training_rows(result: Result) -> int:
+def _training_rows(result: Result) -> int:
     """Return the number of rows that the run was trained on; of a mixture, that of all tasks together."""
     return result.rows["train"]
 
 
-def is_limited(result: Result, *splits: str) -> bool:
+def _is_limited(result: Result, *splits: str) -> bool:
     """Return whether the run used fewer rows than there are, in one of these splits or, without any, in any."""
     return any(result.rows[split] < result.rows_available[split] for split in splits or result.rows)

@@ -7,7 +7,7 @@ from hyperadapters._utils import numbered, slug
 
 
 @dataclass(frozen=True)
-class Mark:
+class _Mark:
     """A point of a figure."""
 
     x: float
@@ -21,11 +21,11 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Figure:
+class _Figure:
     """Points by series: joined, with a legend, or apart, with the name of their series beside them."""
 
     title: str
-    series: Mapping[str, Sequence[Mark]]
+    series: Mapping[str, Sequence[_Mark]]
     x_title: str
     y_title: str
     log_x: bool = False
@@ -40,6 +40,6 @@ class Figure:
         return numbered(slug(self.title.replace("++", "-pp")), self.number)
 
     @property
-    def marks(self) -> list[Mark]:
+    def marks(self) -> list[_Mark]:
         """All points, series by series."""
         return [mark for marks in self.series.values() for mark in marks]

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from pandas import DataFrame
 
-from hyperadapters.reports.document import FIGURES, Grid, Section
-from hyperadapters.reports.figures import Figure
+from hyperadapters.reports.document import _FIGURES, Section, _Grid
+from hyperadapters.reports.figures import _Figure
 
-COMMANDS = {
+_COMMANDS = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
     "}": r"\}",
@@ -23,34 +23,34 @@ COMMANDS = {
 """Characters that LaTeX reads as commands or that its fonts lack, and how it prints them."""
 
 
-def latex_document(title: str, sections: Sequence[Section]) -> str:
+def _latex_document(title: str, sections: Sequence[Section]) -> str:
     """Return a report's tables and figures in LaTeX; the figures are the PDF files beside it."""
     head = (
         f"% {title}\n"
         r"% \usepackage[T1]{fontenc}, {booktabs}, {graphicx}; \graphicspath{{FOLDER/}} if this file lies elsewhere."
     )
-    return "\n\n".join([head, *(block for section in sections for block in latex_section(section))]) + "\n"
+    return "\n\n".join([head, *(block for section in sections for block in _latex_section(section))]) + "\n"
 
 
-def latex_section(section: Section) -> list[str]:
+def _latex_section(section: Section) -> list[str]:
     """Return a section's tables, each with the section's notes as comments, and its figures."""
     notes = "".join(f"\n% {note}" for note in section.notes)
     return [
-        *(latex_table(grid, section.title) + notes for grid in section.grids),
-        *(latex_figure(figure) for figure in section.figures),
+        *(_latex_table(grid, section.title) + notes for grid in section.grids),
+        *(_latex_figure(figure) for figure in section.figures),
     ]
 
 
-def latex_table(grid: Grid, caption: str) -> str:
+def _latex_table(grid: _Grid, caption: str) -> str:
     """Return a table that is made smaller if it is wider than the line."""
-    cells = [[escape_latex(cell) for cell in row] for row in grid.rows]
-    frame = DataFrame(cells, columns=[escape_latex(column) for column in grid.columns])
+    cells = [[_escape_latex(cell) for cell in row] for row in grid.rows]
+    frame = DataFrame(cells, columns=[_escape_latex(column) for column in grid.columns])
     alignment = "l" * grid.labels + "r" * (len(grid.columns) - grid.labels)
     tabular = frame.to_latex(index=False, escape=False, column_format=alignment).strip()
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escape_latex(caption)}}}",
+        rf"\caption{{{_escape_latex(caption)}}}",
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         f"{tabular}}}",
         r"\end{table}",
@@ -58,19 +58,19 @@ def latex_table(grid: Grid, caption: str) -> str:
     return "\n".join(lines)
 
 
-def latex_figure(figure: Figure) -> str:
+def _latex_figure(figure: _Figure) -> str:
     """Return a figure over the whole line."""
     caption = f"{figure.title}: {figure.caption}" if figure.caption else figure.title
     lines = [
         r"\begin{figure}",
         r"\centering",
-        rf"\includegraphics[width=\linewidth]{{{FIGURES}/{figure.name}.pdf}}",
-        rf"\caption{{{escape_latex(caption)}}}",
+        rf"\includegraphics[width=\linewidth]{{{_FIGURES}/{figure.name}.pdf}}",
+        rf"\caption{{{_escape_latex(caption)}}}",
         r"\end{figure}",
     ]
     return "\n".join(lines)
 
 
-def escape_latex(text: str) -> str:
+def _escape_latex(text: str) -> str:
     """Return text as LaTeX prints it."""
-    return "".join(COMMANDS.get(character, character) for character in text)
+    return "".join(_COMMANDS.get(character, character) for character in text)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pandas import DataFrame
 
-from hyperadapters.reports.document import FIGURES, Section
+from hyperadapters.reports.document import _FIGURES, Section
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, labels: int = 1) -> str:
@@ -21,7 +21,7 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, lab
     return table
 
 
-def markdown_document(title: str, sections: Sequence[Section]) -> str:
+def _markdown_document(title: str, sections: Sequence[Section]) -> str:
     """Return a report in Markdown; its figures are the SVG files beside it."""
     return "\n".join([f"# {title}\n", *map(markdown_section, sections)])
 
@@ -33,5 +33,5 @@ def markdown_section(section: Section) -> str:
     blocks += ["\n".join(f"- {note}" for note in section.notes)] if section.notes else []
     for figure in section.figures:
         caption = f"{figure.title}: {figure.caption}" if figure.caption else figure.title
-        blocks += [f"![{figure.title}]({FIGURES}/{figure.name}.svg)", f"*{caption}*"]
+        blocks += [f"![{figure.title}]({_FIGURES}/{figure.name}.svg)", f"*{caption}*"]
     return "\n\n".join(blocks) + "\n"

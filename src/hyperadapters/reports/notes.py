@@ -3,26 +3,26 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from hyperadapters.reports.estimates import Column, Estimate, intervals_overlap
-from hyperadapters.reports.facts import is_limited
-from hyperadapters.reports.tables import ScoreTable
+from hyperadapters.reports.estimates import _Column, _Estimate, _intervals_overlap
+from hyperadapters.reports.facts import _is_limited
+from hyperadapters.reports.tables import _ScoreTable
 from hyperadapters.runs import Result
 
 
-def table_notes(table: ScoreTable) -> list[str]:
+def _table_notes(table: _ScoreTable) -> list[str]:
     """Return the notes below a score table."""
     return [
         "Scores in percent, of the test split; ± is the standard deviation over seeds, brackets the 95 % interval by "
         "bootstrap over the test rows. Total × is the parameters of all these tasks together in units of the "
         "backbone, norms left out as in the papers; stored is all that is saved for them, norms included.",
-        *settings_notes(table),
-        *data_notes(table),
-        *indistinguishable_from_best(table),
-        *compare_with_paper(table),
+        *_settings_notes(table),
+        *_data_notes(table),
+        *_indistinguishable_from_best(table),
+        *_compare_with_paper(table),
     ]
 
 
-def settings_notes(table: ScoreTable) -> list[str]:
+def _settings_notes(table: _ScoreTable) -> list[str]:
     """Return what validation chose for which rows, and which settings lack runs."""
     chosen: dict[str, list[str]] = defaultdict(list)
     for row in table.rows:
@@ -39,63 +39,63 @@ def settings_notes(table: ScoreTable) -> list[str]:
     ]
 
 
-def data_notes(table: ScoreTable) -> list[str]:
+def _data_notes(table: _ScoreTable) -> list[str]:
     """Return which columns the averages are over, and which runs used a part of the rows."""
     notes = []
     if len(table.averaged) < len(table.columns):
-        over = ", ".join(map(column_title, table.averaged))
+        over = ", ".join(map(_column_title, table.averaged))
         notes.append(f"Averages are over {over}, which half of the methods or more have.")
     if table.limits:
         limits = ", ".join(f"{task} {rows:,}" for task, rows in sorted(table.limits.items()))
         notes.append(f"Trained on a part of the training rows: {limits}.")
-    tested = [row.label for row in table.rows if any(is_limited(run, run.split) for run in row.results)]
+    tested = [row.label for row in table.rows if any(_is_limited(run, run.split) for run in row.results)]
     if tested:
         notes.append(f"Tested on a part of the rows by {', '.join(tested)}.")
     return notes
 
 
-def column_title(column: Column) -> str:
+def _column_title(column: _Column) -> str:
     """Return a column's heading: the task without its benchmark, and the metric."""
     task, metric = column
     return f"{task.split('/')[-1]} {metric}"
 
 
-def indistinguishable_from_best(table: ScoreTable) -> list[str]:
+def _indistinguishable_from_best(table: _ScoreTable) -> list[str]:
     """Return which averages have intervals that overlap with the best one's, and for which none is known."""
     averages = {row.label: estimate for row, estimate in table.averages()}
     if len(averages) < 2:
         return []
     best = max(averages, key=lambda label: averages[label].mean)
     top = averages.pop(best)
-    overlaps = {label: intervals_overlap(top, estimate) for label, estimate in averages.items()}
-    alike = ", ".join(f"{label} {describe(averages[label])}" for label, overlap in overlaps.items() if overlap)
+    overlaps = {label: _intervals_overlap(top, estimate) for label, estimate in averages.items()}
+    alike = ", ".join(f"{label} {_describe(averages[label])}" for label, overlap in overlaps.items() if overlap)
     unknown = ", ".join(f"{label} {averages[label]}" for label, overlap in overlaps.items() if overlap is None)
     notes = []
     if alike:
-        notes.append(f"{best} {describe(top)} cannot be told apart from {alike}: their 95 % intervals overlap.")
+        notes.append(f"{best} {_describe(top)} cannot be told apart from {alike}: their 95 % intervals overlap.")
     if unknown:
         notes.append(f"{best} {top} against {unknown}: no interval is known, so nothing is said of the difference.")
     return notes
 
 
-def compare_with_paper(table: ScoreTable) -> list[str]:
+def _compare_with_paper(table: _ScoreTable) -> list[str]:
     """Return for each row with a published average whether that lies in our interval."""
     notes = []
     for row, ours in table.averages():
         theirs = table.published_average(row)
         if theirs is not None and ours.margin is not None:
             place = "inside" if ours.low <= theirs <= ours.high else "outside"
-            interval = f"{ours.low:.2f} to {ours.high:.2f}, {count_seeds(ours.seeds)}"
+            interval = f"{ours.low:.2f} to {ours.high:.2f}, {_count_seeds(ours.seeds)}"
             notes.append(f"{row.label}: the paper's {theirs:.2f} lies {place} our 95 % interval ({interval}).")
     return notes
 
 
-def describe(estimate: Estimate) -> str:
+def _describe(estimate: _Estimate) -> str:
     """Return a mean with its interval and number of seeds."""
-    return f"{estimate.mean:.2f} ({estimate.low:.2f} to {estimate.high:.2f}, {count_seeds(estimate.seeds)})"
+    return f"{estimate.mean:.2f} ({estimate.low:.2f} to {estimate.high:.2f}, {_count_seeds(estimate.seeds)})"
 
 
-def count_seeds(seeds: int) -> str:
+def _count_seeds(seeds: int) -> str:
     """Return "1 seed", "2 seeds"."""
     return "1 seed" if seeds == 1 else f"{seeds} seeds"
 

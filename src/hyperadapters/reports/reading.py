@@ -8,13 +8,13 @@ from typing import Any
 
 from hyperadapters._utils import InputError, files
 from hyperadapters.methods import method_from_json
-from hyperadapters.reports.estimates import column_of, scores_by_column
-from hyperadapters.reports.facts import task_names
+from hyperadapters.reports.estimates import _column_of, _scores_by_column
+from hyperadapters.reports.facts import _task_names
 from hyperadapters.runs import RESULT, Result, read_result, result_from_json
 from hyperadapters.sweeps import distinguish_tasks
 
 
-def read_results(place: Path) -> tuple[dict[Path, Result], list[str]]:
+def read_results(place: str | Path) -> tuple[dict[Path, Result], list[str]]:
     """Read every `result.json` below a folder, or every line of a JSON Lines file of results.
 
     Args:
@@ -27,6 +27,7 @@ def read_results(place: Path) -> tuple[dict[Path, Result], list[str]]:
     Raises:
         InputError: no such folder or file, or no result in it can be read.
     """
+    place = Path(place)
     if not place.is_dir() and place.suffix != ".jsonl":
         raise InputError(
             f"{place} is no folder. Name one with runs, such as the --output of a sweep, or a .jsonl file."
@@ -34,9 +35,9 @@ def read_results(place: Path) -> tuple[dict[Path, Result], list[str]]:
     if not place.exists():
         raise InputError(f"{place} does not exist.")
     results, problems = {}, []
-    for path, read in (in_folder if place.is_dir() else in_lines)(place):
+    for path, read in (_in_folder if place.is_dir() else _in_lines)(place):
         try:
-            results[path] = check_result(read(), path)
+            results[path] = _check_result(read(), path)
         except InputError as error:
             problems.append(str(error))
     if not results:
@@ -45,34 +46,34 @@ def read_results(place: Path) -> tuple[dict[Path, Result], list[str]]:
     return dict(zip(results, distinguish_tasks(list(results.values())), strict=True)), problems
 
 
-def in_folder(folder: Path) -> Iterator[tuple[Path, Callable[[], Result]]]:
+def _in_folder(folder: Path) -> Iterator[tuple[Path, Callable[[], Result]]]:
     """Yield each folder that holds a result, at any depth, with a function that reads it."""
     for path in sorted(folder.rglob(RESULT)):
         yield path.parent, partial(read_result, path.parent)
 
 
-def in_lines(file: Path) -> Iterator[tuple[Path, Callable[[], Result]]]:
+def _in_lines(file: Path) -> Iterator[tuple[Path, Callable[[], Result]]]:
     """Yield each line of a file as `file:line`, with a function that makes a result of it."""
     with file.open("rb") as lines:
         for number, line in enumerate(iter(partial(lines.readline, files.LARGEST_JSON), b""), 1):
             if line.strip():
-                yield Path(f"{file}:{number}"), partial(result_of_line, line, f"{file}:{number}")
+                yield Path(f"{file}:{number}"), partial(_result_of_line, line, f"{file}:{number}")
 
 
-def result_of_line(line: bytes, where: str) -> Result:
+def _result_of_line(line: bytes, where: str) -> Result:
     """Return the result in a line of JSON."""
     return result_from_json(files.json_object(line, where), where)
 
 
-def check_result(result: Result, path: Path) -> Result:
+def _check_result(result: Result, path: Path) -> Result:
     """Return the result if it has everything that tables need.
 
     Raises:
         InputError: something is missing or of a wrong type, or a number is not finite or impossible.
     """
     try:
-        numbers = shown_numbers(result)
-        complete = is_complete(result) and all(isinstance(number, int | float) for number in numbers)
+        numbers = _shown_numbers(result)
+        complete = _is_complete(result) and all(isinstance(number, int | float) for number in numbers)
         finite = all(math.isfinite(number) for number in numbers)
     except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{path} is not a result of this version ({type(error).__name__}: {error}).") from error
@@ -83,7 +84,7 @@ def check_result(result: Result, path: Path) -> Result:
     return result
 
 
-def is_complete(result: Result) -> bool:
+def _is_complete(result: Result) -> bool:
     """Return whether a result has the fields that tables are made from, with values that a run can have.
 
     Raises:
@@ -95,7 +96,7 @@ def is_complete(result: Result) -> bool:
         [
             isinstance(result.experiment["backbone"], str),
             isinstance(result.experiment["training"]["seed"], int),
-            all(isinstance(name, str) for name in task_names(result)),
+            all(isinstance(name, str) for name in _task_names(result)),
             result.metrics[result.split] and result.metrics["validation"],
             min(result.trained, result.total) > 0 <= min(result.bytes, *vars(result.cost).values()),
             all(0 < rows[split] <= available[split] for split in {"train", result.split, *rows}),
@@ -103,14 +104,14 @@ def is_complete(result: Result) -> bool:
     )
 
 
-def shown_numbers(result: Result) -> list[Any]:
+def _shown_numbers(result: Result) -> list[Any]:
     """Return the numbers of a result that tables and figures show.
 
     Raises:
         KeyError, TypeError, AttributeError: one is missing.
     """
     names = result.metrics["validation"]
-    ends = [end for name, (low, high) in result.intervals.items() if column_of(result, name) for end in (low, high)]
+    ends = [end for name, (low, high) in result.intervals.items() if _column_of(result, name) for end in (low, high)]
     of_run = [result.trained, result.total, result.bytes, *result.by_kind.values(), *vars(result.cost).values()]
     history = [entry[name] for entry in result.history for name in ("step", *names)]
-    return [*scores_by_column(result).values(), *names.values(), *ends, *of_run, *history]
+    return [*_scores_by_column(result).values(), *names.values(), *ends, *of_run, *history]

@@ -4,13 +4,13 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from hyperadapters.reports.figures import Mark
+from hyperadapters.reports.figures import _Mark
 
-INK, PAPER = "#1b1b1c", "#fffffe"
+_INK, _PAPER = "#1b1b1c", "#fffffe"
 """Colours of text and background. Nothing else in a drawing has them, so a page can put its own in their place."""
 
 
-def add_tips(drawing: str, marks: Sequence[Mark]) -> str:
+def _add_tips(drawing: str, marks: Sequence[_Mark]) -> str:
     """Return an SVG document in which every point has a title and the attribute `data-tip`."""
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
     for number, mark in enumerate(marks):
@@ -20,7 +20,7 @@ def add_tips(drawing: str, marks: Sequence[Mark]) -> str:
     return text
 
 
-def inline_svg(drawing: str, name: str) -> str:
+def _inline_svg(drawing: str, name: str) -> str:
     """Return an SVG document as an element of a page, in the page's colours.
 
     Args:
@@ -31,4 +31,4 @@ def inline_svg(drawing: str, name: str) -> str:
     text = re.sub(r'\sxmlns(:xlink)?="[^"]*"', "", text).replace("xlink:href", "href")
     text = re.sub(r'\bid="([^"]*)"', rf'id="{name}-\1"', text)
     text = text.replace("url(#", f"url(#{name}-").replace('href="#', f'href="#{name}-')
-    return text.replace(INK, "currentColor").replace(PAPER, "none")
+    return text.replace(_INK, "currentColor").replace(_PAPER, "none")

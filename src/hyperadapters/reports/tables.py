@@ -8,14 +8,14 @@ from typing import Any
 
 from hyperadapters.methods import method_from_json
 from hyperadapters.papers import COLUMNS, PUBLISHED, PublishedScore
-from hyperadapters.reports.estimates import Column, Estimate, average, estimate_columns
-from hyperadapters.reports.facts import is_limited, is_mixture, is_warm_started, task_names, training_rows
+from hyperadapters.reports.estimates import _average, _Column, _Estimate, _estimate_columns
+from hyperadapters.reports.facts import _is_limited, _is_mixture, _is_warm_started, _task_names, _training_rows
 from hyperadapters.runs import SIZES, Result, add_to_label, named
 from hyperadapters.sweeps import Choice, group_of, select
 
 
 @dataclass(frozen=True)
-class ScoreRow:
+class _ScoreRow:
     """One row of a score table: a method in one setting."""
 
     label: str
@@ -33,7 +33,7 @@ class ScoreRow:
     """Stored for one model, the largest of the runs."""
     peak_memory: int
     """Bytes, the most of any run's training step."""
-    columns: Mapping[Column, Estimate]
+    columns: Mapping[_Column, _Estimate]
     chosen: str
     """The setting that validation chose, in words."""
     incomplete: tuple[str, ...]
@@ -62,13 +62,13 @@ class ScoreRow:
 
 
 @dataclass(frozen=True)
-class ScoreTable:
+class _ScoreTable:
     """The scores of all methods on the tasks of one benchmark with one backbone."""
 
     benchmark: str
     backbone: str
-    columns: tuple[Column, ...]
-    rows: tuple[ScoreRow, ...]
+    columns: tuple[_Column, ...]
+    rows: tuple[_ScoreRow, ...]
     limits: Mapping[str, int] = field(default_factory=dict)
     """The number of training rows of each task that was trained on a part of them."""
 
@@ -83,81 +83,81 @@ class ScoreTable:
         return tuple(dict.fromkeys(task for task, _ in self.columns))
 
     @property
-    def averaged(self) -> tuple[Column, ...]:
+    def averaged(self) -> tuple[_Column, ...]:
         """The columns that averages are over: those that half of the rows or more have."""
         counts = {column: sum(column in row.columns for row in self.rows) for column in self.columns}
         return tuple(column for column in self.columns if 2 * counts[column] >= len(self.rows))
 
-    def average(self, row: ScoreRow, *, per_task: bool = False) -> Estimate | None:
+    def average(self, row: _ScoreRow, *, per_task: bool = False) -> _Estimate | None:
         """Return a row's average over metrics or tasks; None if it lacks a column that averages are over."""
         columns = {column: row.columns[column] for column in self.averaged if column in row.columns}
-        return average(columns, per_task=per_task) if len(columns) == len(self.averaged) else None
+        return _average(columns, per_task=per_task) if len(columns) == len(self.averaged) else None
 
-    def averages(self) -> list[tuple[ScoreRow, Estimate]]:
+    def averages(self) -> list[tuple[_ScoreRow, _Estimate]]:
         """Return the rows that have an average over metrics, with it."""
         pairs = [(row, self.average(row)) for row in self.rows]
         return [(row, estimate) for row, estimate in pairs if estimate is not None]
 
-    def published_average(self, row: ScoreRow) -> float | None:
+    def published_average(self, row: _ScoreRow) -> float | None:
         """Return the paper's average for a row; None unless it is over just the columns of this table's averages."""
         columns = COLUMNS.get((self.backbone, self.benchmark), frozenset())
         return row.published.average if row.published and columns == frozenset(self.averaged) else None
 
 
-def score_tables(results: Sequence[Result]) -> list[ScoreTable]:
+def _score_tables(results: Sequence[Result]) -> list[_ScoreTable]:
     """Return a table for each benchmark and backbone.
 
     Runs of one task on different numbers of training rows do not stand in one table: of each task it takes those on
     the number that most methods have.
     """
     tables = []
-    for (benchmark, backbone), runs in by_benchmark(results).items():
-        usual = most_common_rows(runs)
-        alike = [run for run in runs if is_mixture(run) or training_rows(run) == usual[run.task]]
-        limited = [run for run in alike if not is_mixture(run) and is_limited(run, "train")]
-        table = score_table(benchmark, backbone, alike)
-        tables.append(replace(table, limits={run.task: training_rows(run) for run in limited}))
+    for (benchmark, backbone), runs in _by_benchmark(results).items():
+        usual = _most_common_rows(runs)
+        alike = [run for run in runs if _is_mixture(run) or _training_rows(run) == usual[run.task]]
+        limited = [run for run in alike if not _is_mixture(run) and _is_limited(run, "train")]
+        table = _score_table(benchmark, backbone, alike)
+        tables.append(replace(table, limits={run.task: _training_rows(run) for run in limited}))
     return tables
 
 
-def by_benchmark(results: Iterable[Result]) -> dict[tuple[str, str], list[Result]]:
+def _by_benchmark(results: Iterable[Result]) -> dict[tuple[str, str], list[Result]]:
     """Return the runs by (benchmark, backbone), in alphabetical order; a mixture may stand under several."""
     groups: dict[tuple[str, str], list[Result]] = defaultdict(list)
     for result in results:
-        for benchmark in dict.fromkeys(task.split("/")[0] for task in task_names(result)):
+        for benchmark in dict.fromkeys(task.split("/")[0] for task in _task_names(result)):
             groups[benchmark, result.experiment["backbone"]].append(result)
     return dict(sorted(groups.items()))
 
 
-def most_common_rows(results: Iterable[Result]) -> dict[str, int]:
+def _most_common_rows(results: Iterable[Result]) -> dict[str, int]:
     """Return, for each task outside mixtures, the number of training rows that most methods have, the larger of two."""
     methods: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
     for result in results:
-        if not is_mixture(result):
-            methods[result.task][training_rows(result)].add(group_of(result, ("training.lr",), per_task=False))
+        if not _is_mixture(result):
+            methods[result.task][_training_rows(result)].add(group_of(result, ("training.lr",), per_task=False))
     return {task: max(by_rows, key=lambda rows: (len(by_rows[rows]), rows)) for task, by_rows in methods.items()}
 
 
-def score_table(benchmark: str, backbone: str, results: Sequence[Result]) -> ScoreTable:
+def _score_table(benchmark: str, backbone: str, results: Sequence[Result]) -> _ScoreTable:
     """Return the table of some results, one learning rate for each row chosen on validation."""
-    rows = with_distinct_labels([score_row([choice], benchmark, backbone) for choice in select(results)])
-    rows += best_of_sizes(rows, benchmark, backbone)
+    rows = _with_distinct_labels([_score_row([choice], benchmark, backbone) for choice in select(results)])
+    rows += _best_of_sizes(rows, benchmark, backbone)
     rows.sort(key=lambda row: (-row.trained / row.tasks, row.label))
     columns = tuple(sorted({column for row in rows for column in row.columns}))
-    return ScoreTable(benchmark, backbone, columns, tuple(rows))
+    return _ScoreTable(benchmark, backbone, columns, tuple(rows))
 
 
-def score_row(choices: Sequence[Choice], benchmark: str, backbone: str, best_of: int = 0) -> ScoreRow:
+def _score_row(choices: Sequence[Choice], benchmark: str, backbone: str, best_of: int = 0) -> _ScoreRow:
     """Return the row of one choice for all tasks or, where it is the best of several sizes, of one for each task."""
     results = tuple(result for choice in choices for result in choice.results)
     largest = max(results, key=lambda result: result.trained)
     family, size = named(method_from_json(largest.experiment["method"]))
-    tasks = len(task_names(largest))
-    suffixes = [f"{tasks} tasks in one"] if is_mixture(largest) else []
-    suffixes += ["from a trained model"] if is_warm_started(largest) else []
+    tasks = len(_task_names(largest))
+    suffixes = [f"{tasks} tasks in one"] if _is_mixture(largest) else []
+    suffixes += ["from a trained model"] if _is_warm_started(largest) else []
     label = add_to_label(family, [f"best of {best_of} sizes"] if best_of else size)
     published = PUBLISHED.get((backbone, benchmark), {}).get(add_to_label(family, size))
-    return ScoreRow(
+    return _ScoreRow(
         label=", ".join([label, *suffixes]),
         family=", ".join([family, *suffixes]),
         trained=largest.trained,
@@ -166,61 +166,70 @@ def score_row(choices: Sequence[Choice], benchmark: str, backbone: str, best_of:
         by_kind=largest.by_kind,
         bytes=max(result.bytes for result in results),
         peak_memory=max(result.cost.peak_memory for result in results),
-        columns=estimate_columns(results, benchmark),
-        chosen=", ".join(describe_choice(choice, with_task=bool(best_of)) for choice in choices),
-        incomplete=tuple(dict.fromkeys(describe_setting(text) for choice in choices for text in choice.incomplete)),
-        published=published if published and not best_of and is_comparable(results, published) else None,
+        columns=_estimate_columns(results, benchmark),
+        chosen=", ".join(_describe_choice(choice, with_task=bool(best_of)) for choice in choices),
+        incomplete=tuple(dict.fromkeys(_describe_setting(text) for choice in choices for text in choice.incomplete)),
+        published=published if published and not best_of and _is_comparable(results, published) else None,
         results=results,
         best_of=best_of,
     )
 
 
-def is_comparable(results: Sequence[Result], published: PublishedScore) -> bool:
+def _is_comparable(results: Sequence[Result], published: PublishedScore) -> bool:
     """Return whether runs were made as a paper's row was: on whole data sets, from the backbone, one task or all."""
     return not any(
-        is_limited(result) or is_warm_started(result) or is_mixture(result) != published.together for result in results
+        _is_limited(result) or _is_warm_started(result) or _is_mixture(result) != published.together
+        for result in results
     )
 
 
-def describe_choice(choice: Choice, *, with_task: bool) -> str:
+def _describe_choice(choice: Choice, *, with_task: bool) -> str:
     """Return the setting that validation chose, in words, with its task if asked for."""
-    setting = describe_setting(choice.setting)
+    setting = _describe_setting(choice.setting)
     return f"{setting} for {choice.results[0].task}" if with_task else setting
 
 
-def describe_setting(setting: str) -> str:
+def _describe_setting(setting: str) -> str:
     """Return a setting given as JSON in words: {"training.lr": 0.003} is `lr 0.003`."""
     return ", ".join(f"{path.split('.')[-1]} {value}" for path, value in json.loads(setting).items())
 
 
-def with_distinct_labels(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
+def _with_distinct_labels(rows: Sequence[_ScoreRow]) -> list[_ScoreRow]:
     """Return the rows; where several have one label, each with what differs in its experiment added."""
     distinct = []
     for row in rows:
-        same = [flatten(other.results[0].experiment) for other in rows if other.label == row.label]
-        own = flatten(row.results[0].experiment)
+        same = [_flatten(other.results[0].experiment) for other in rows if other.label == row.label]
+        own = _flatten(row.results[0].experiment)
         paths = [path for path in own if any(other.get(path) != own[path] for other in same)]
-        changes = [f"{path} = {own[path]}" for path in paths if not path.startswith(NOT_A_DIFFERENCE)]
+        changes = [f"{path} = {own[path]}" for path in paths if not path.startswith(_NOT_A_DIFFERENCE)]
         distinct.append(replace(row, label=add_to_label(row.label, changes)) if len(same) > 1 else row)
     return distinct
 
 
-NOT_A_DIFFERENCE = ("training.lr", "training.seed", "training.epochs", "training.steps", "text.", "task.name", "start.")
+_NOT_A_DIFFERENCE = (
+    "training.lr",
+    "training.seed",
+    "training.epochs",
+    "training.steps",
+    "text.",
+    "task.name",
+    "start.",
+)
 """Settings that are chosen on validation, or belong to the task."""
 
 
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested settings by their path: {"training": {"lr": 1}} gives {"training.lr": 1}."""
     paths: dict[str, Any] = {}
     for name, value in settings.items():
         path = f"{prefix}{name}"
-        paths |= flatten(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+        paths |= _flatten(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
     return paths
 
 
-def families_of_sizes(rows: Iterable[ScoreRow]) -> dict[str, list[ScoreRow]]:
+def _families_of_sizes(rows: Iterable[_ScoreRow]) -> dict[str, list[_ScoreRow]]:
     """Return the families that have rows of several sizes, the smallest first."""
-    families: dict[str, list[ScoreRow]] = defaultdict(list)
+    families: dict[str, list[_ScoreRow]] = defaultdict(list)
     for row in rows:
         if not row.best_of:
             families[row.family].append(row)
@@ -231,13 +240,13 @@ def families_of_sizes(rows: Iterable[ScoreRow]) -> dict[str, list[ScoreRow]]:
     }
 
 
-def best_of_sizes(rows: Sequence[ScoreRow], benchmark: str, backbone: str) -> list[ScoreRow]:
+def _best_of_sizes(rows: Sequence[_ScoreRow], benchmark: str, backbone: str) -> list[_ScoreRow]:
     """Return a row for each family of several sizes: each task's best size on validation (Houlsby et al., Table 1)."""
     best = []
-    for same in families_of_sizes(rows).values():
+    for same in _families_of_sizes(rows).values():
         results = [result for row in same for result in row.results]
         methods = [result.experiment["method"] for result in results]
         varied = [f"method.{name}" for name in SIZES if len({method.get(name) for method in methods}) > 1]
         choices = select(results, ["training.lr", *varied], per_task=True)
-        best.append(score_row(choices, benchmark, backbone, best_of=len(same)))
+        best.append(_score_row(choices, benchmark, backbone, best_of=len(same)))
     return best

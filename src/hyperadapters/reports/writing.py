@@ -4,21 +4,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hyperadapters._utils import files
-from hyperadapters.reports.document import FIGURES, Section, number_figures
+from hyperadapters.reports.document import _FIGURES, Section, _number_figures
 from hyperadapters.reports.drawing import render_figure
-from hyperadapters.reports.html import html_page
-from hyperadapters.reports.latex import latex_document
-from hyperadapters.reports.markdown import markdown_document
+from hyperadapters.reports.html import _html_page
+from hyperadapters.reports.latex import _latex_document
+from hyperadapters.reports.markdown import _markdown_document
 from hyperadapters.reports.notes import versions_differ
-from hyperadapters.reports.sections.costs import cost_sections
-from hyperadapters.reports.sections.embeddings import embedding_sections
-from hyperadapters.reports.sections.learning_curves import learning_curve_sections
-from hyperadapters.reports.sections.low_resource import low_resource_sections
-from hyperadapters.reports.sections.scores import score_section
-from hyperadapters.reports.tables import score_tables
+from hyperadapters.reports.sections.costs import _cost_sections
+from hyperadapters.reports.sections.embeddings import _embedding_sections
+from hyperadapters.reports.sections.learning_curves import _learning_curve_sections
+from hyperadapters.reports.sections.low_resource import _low_resource_sections
+from hyperadapters.reports.sections.scores import _score_section
+from hyperadapters.reports.tables import _score_tables
 from hyperadapters.runs import Result
 
-TITLE = "Results"
+_TITLE = "Results"
 
 
 def report(results: Mapping[Path, Result], problems: Sequence[str] = ()) -> list[Section]:
@@ -29,17 +29,17 @@ def report(results: Mapping[Path, Result], problems: Sequence[str] = ()) -> list
         problems: what is wrong with results that were left out, in words.
     """
     runs = list(results.values())
-    tables = score_tables(runs)
+    tables = _score_tables(runs)
     notes = [*versions_differ(runs), *(f"Left out: {problem}" for problem in problems)]
     sections = [
-        *map(score_section, tables),
-        *low_resource_sections(runs),
-        *(section for table in tables for section in cost_sections(table)),
-        *embedding_sections(results),
-        *(section for table in tables for section in learning_curve_sections(table)),
+        *map(_score_section, tables),
+        *_low_resource_sections(runs),
+        *(section for table in tables for section in _cost_sections(table)),
+        *_embedding_sections(results),
+        *(section for table in tables for section in _learning_curve_sections(table)),
         *([Section("What to know of these results", notes=notes)] if notes else []),
     ]
-    return number_figures(sections)
+    return _number_figures(sections)
 
 
 def write_report(results: Mapping[Path, Result], folder: Path, problems: Sequence[str] = ()) -> dict[str, str]:
@@ -57,19 +57,19 @@ def write_report(results: Mapping[Path, Result], folder: Path, problems: Sequenc
         InputError: the folder cannot be written.
     """
     sections = report(results, problems)
-    files.make_output(folder / FIGURES)
-    drawings = write_figures(sections, folder / FIGURES)
+    files.make_output(folder / _FIGURES)
+    drawings = _write_figures(sections, folder / _FIGURES)
     contents = {
-        "markdown": ("report.md", markdown_document(TITLE, sections)),
-        "latex": ("report.tex", latex_document(TITLE, sections)),
-        "page": ("report.html", html_page(TITLE, sections, drawings)),
+        "markdown": ("report.md", _markdown_document(_TITLE, sections)),
+        "latex": ("report.tex", _latex_document(_TITLE, sections)),
+        "page": ("report.html", _html_page(_TITLE, sections, drawings)),
     }
     for name, content in contents.values():
         files.write_text(folder / name, content)
     return {kind: str(folder / name) for kind, (name, _) in contents.items()}
 
 
-def write_figures(sections: Sequence[Section], folder: Path) -> dict[str, str]:
+def _write_figures(sections: Sequence[Section], folder: Path) -> dict[str, str]:
     """Write every figure as SVG and PDF; return the SVG documents by the figures' names."""
     drawings = {}
     for figure in (figure for section in sections for figure in section.figures):

@@ -8,12 +8,12 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hyperadapters._utils import InputError
-from hyperadapters.backbones import default_device, kind_of, load_backbone
+from hyperadapters.backbones import default_device, load_backbone
 from hyperadapters.delta import Delta, Method
 from hyperadapters.methods import attach
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.task_choice import MixtureTask, NamedTask, task_definitions, task_name
-from hyperadapters.runs.warm_start import load_warm_start
+from hyperadapters.runs.warm_start import _load_warm_start
 from hyperadapters.tasks import TASKS, TaskFormat
 from hyperadapters.training import ENCODINGS, Data, Mixture, load_data, tasks_of
 
@@ -40,9 +40,9 @@ def load_task(experiment: Experiment, tokenizer: Any, backbone: nn.Module) -> Da
     Raises:
         InputError: what `load_data` and `Mixture` raise.
     """
-    choice, kind = experiment.task, kind_of(backbone.config)
+    choice = experiment.task
     tasks, folder = task_definitions(choice)
-    how: Any = {"kind": kind, "seed": experiment.training.seed, "at_most": isinstance(choice, MixtureTask)}
+    how: Any = {"backbone": backbone, "seed": experiment.training.seed, "at_most": isinstance(choice, MixtureTask)}
     found = tuple(load_data(task, tokenizer, folder, experiment.text, **how) for task in tasks)
     return Mixture(found, choice.temperature) if isinstance(choice, MixtureTask) else found[0]
 
@@ -60,14 +60,14 @@ def attach_for(experiment: Experiment, backbone: nn.Module, data: Data | Mixture
     Raises:
         InputError: what `attach` and `load_warm_start` raise; the method may be one that holds one task alone.
     """
-    forms = {task.form.name: format_to_json(task.form, experiment) for task in tasks_of(data)}
+    forms = {task.form.name: _format_to_json(task.form, experiment) for task in tasks_of(data)}
     tasks = list(forms) if isinstance(data, Mixture) else []
     first = tasks_of(data)[0]
     name = task_name(experiment.task).replace(".", "-")
     outputs = ENCODINGS[first.kind].outputs(first.form)
     precision = experiment.training.adapter_precision
     if experiment.start:
-        return load_warm_start(
+        return _load_warm_start(
             experiment.start, backbone, experiment.method, name, outputs=outputs, forms=forms, precision=precision
         )
     delta = attach(backbone, experiment.method, name, outputs=outputs, tasks=tasks, precision=precision, seed=None)
@@ -75,7 +75,7 @@ def attach_for(experiment: Experiment, backbone: nn.Module, data: Data | Mixture
     return delta
 
 
-def format_to_json(form: TaskFormat, experiment: Experiment) -> dict[str, Any]:
+def _format_to_json(form: TaskFormat, experiment: Experiment) -> dict[str, Any]:
     """Return what prediction with the saved adapter needs to know of a task, as plain JSON."""
     text, evaluation = experiment.text, experiment.evaluation
     return {

@@ -10,7 +10,7 @@ SIZES = ("bottleneck", "n", "rank", "prompt_length", "intrinsic_dim")
 """The fields of methods that decide the size of an adapter."""
 
 
-def differing(method: Method, preset: Method) -> list[str]:
+def _differing(method: Method, preset: Method) -> list[str]:
     """Return the names of the fields in which two methods of one type differ."""
     names = [field.name for field in fields(method)]  # type: ignore[arg-type]
     return [name for name in names if getattr(method, name) != getattr(preset, name)]
@@ -19,7 +19,7 @@ def differing(method: Method, preset: Method) -> list[str]:
 def nearest(method: Method) -> str:
     """Return the name of the preset that differs from a method in the fewest fields; without a preset, its label."""
     same = [name for name, preset in METHODS.items() if type(preset) is type(method)]
-    return min(same, key=lambda name: len(differing(method, METHODS[name])), default=method.label)
+    return min(same, key=lambda name: len(_differing(method, METHODS[name])), default=method.label)
 
 
 def named(method: Method) -> tuple[str, list[str]]:
@@ -29,7 +29,7 @@ def named(method: Method) -> tuple[str, list[str]]:
         return add_to_label(name, [f"{field} = {value}" for field, value in method.config.items()]), []
     if name not in METHODS:
         return name, []
-    said = {field: f"{field} = {getattr(method, field)}" for field in differing(method, METHODS[name])}
+    said = {field: f"{field} = {getattr(method, field)}" for field in _differing(method, METHODS[name])}
     return (
         add_to_label(name, [text for field, text in said.items() if field not in SIZES]),
         [text for field, text in said.items() if field in SIZES],

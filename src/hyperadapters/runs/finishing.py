@@ -19,7 +19,7 @@ from hyperadapters.runs.task_choice import task_name
 from hyperadapters.tasks import bootstrap
 from hyperadapters.training import CHECKPOINT, Cost, Data, FitResult, Mixture, Scores, log_metrics, tasks_of
 
-BOOTSTRAP_ROWS = 5000
+_BOOTSTRAP_ROWS = 5000
 """The most test rows for which a score's interval is found by bootstrap; with more it is narrow."""
 
 
@@ -54,8 +54,8 @@ def finish_run(
     Returns:
         What was written.
     """
-    result = summarize(experiment, delta, data, fitted, scores, cost, together)
-    log_best(trackers, result)
+    result = _summarize(experiment, delta, data, fitted, scores, cost, together)
+    _log_best(trackers, result)
     if PartialState().is_main_process:
         delta.about["scores"] = result.metrics
         delta.save(output)
@@ -64,7 +64,7 @@ def finish_run(
     return result
 
 
-def summarize(
+def _summarize(
     experiment: Experiment,
     delta: Delta,
     data: Data | Mixture,
@@ -82,7 +82,7 @@ def summarize(
         task=task_name(experiment.task),
         metrics={split: found.metrics for split, found in scores.items()},
         averages={split: found.mean for split, found in scores.items()},
-        intervals=bootstrap_intervals(data, reported, scores[reported].answers),
+        intervals=_bootstrap_intervals(data, reported, scores[reported].answers),
         invalid={split: found.invalid for split, found in scores.items()},
         decode=next(iter(scores.values())).decode,
         trained=counted.trained,
@@ -90,10 +90,10 @@ def summarize(
         percent=counted.percent,
         by_kind=counted.by_kind,
         bytes=counted.bytes,
-        rows=sum_counts({split: len(rows) for split, rows in task.splits.items()} for task in tasks),
-        rows_available=sum_counts(task.available for task in tasks),
-        truncated=sum_counts(task.truncated for task in tasks),
-        truncated_targets=sum_counts(task.truncated_targets for task in tasks),
+        rows=_sum_counts({split: len(rows) for split, rows in task.splits.items()} for task in tasks),
+        rows_available=_sum_counts(task.available for task in tasks),
+        truncated=_sum_counts(task.truncated for task in tasks),
+        truncated_targets=_sum_counts(task.truncated_targets for task in tasks),
         seconds=fitted.seconds,
         cost=cost,
         steps=fitted.steps,
@@ -108,7 +108,7 @@ def summarize(
     )
 
 
-def sum_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+def _sum_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """Return the sum of each split's counts over all tasks."""
     total: Counter[str] = Counter()
     for of_task in counts:
@@ -116,7 +116,7 @@ def sum_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return dict(total)
 
 
-def bootstrap_intervals(data: Data | Mixture, split: str, answers: Sequence[str]) -> dict[str, list[float]]:
+def _bootstrap_intervals(data: Data | Mixture, split: str, answers: Sequence[str]) -> dict[str, list[float]]:
     """Return the 95 % interval of each metric over resampled rows of a split, where a task has few enough rows.
 
     Args:
@@ -134,7 +134,7 @@ def bootstrap_intervals(data: Data | Mixture, split: str, answers: Sequence[str]
         references = task.references[split]
         texts = answers[start : start + len(references)]
         start += len(references)
-        if len(references) <= BOOTSTRAP_ROWS:
+        if len(references) <= _BOOTSTRAP_ROWS:
             prefix = f"{names[task.form.name]}." if isinstance(data, Mixture) else ""
             predictions = [task.form.target.decode(text) for text in texts]
             for metric in task.metrics:
@@ -142,7 +142,7 @@ def bootstrap_intervals(data: Data | Mixture, split: str, answers: Sequence[str]
     return found
 
 
-def log_best(trackers: Sequence[GeneralTracker], result: Result) -> None:
+def _log_best(trackers: Sequence[GeneralTracker], result: Result) -> None:
     """Tell the trackers of a run how its best weights scored."""
     best = {f"best/{split}/{name}": value for split, found in result.metrics.items() for name, value in found.items()}
     log_metrics(trackers, {**best, "score": result.score}, result.steps)

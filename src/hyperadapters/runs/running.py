@@ -61,7 +61,7 @@ def run(
     files.check_output(output, resume=resume, marker=EXPERIMENT)
     PartialState().wait_for_everyone()
     if resume and (output / EXPERIMENT).exists():
-        check_same_experiment(output, experiment)
+        _check_same_experiment(output, experiment)
         if (output / RESULT).exists():
             return read_result(output)
     backbone, tokenizer = backbone_for(experiment)
@@ -70,11 +70,11 @@ def run(
     delta = attach_for(experiment, backbone, data)
     check_fit(delta, data, experiment.training)
     with (
-        locked_run_folder(output, experiment, resume=resume) if main else nullcontext(),
+        _locked_run_folder(output, experiment, resume=resume) if main else nullcontext(),
         tracked(track, output.name, experiment.to_json(), output) as trackers,
     ):
         if main and not quiet:
-            report_truncation(data)
+            _report_truncation(data)
         fitted = fit(
             delta,
             data,
@@ -85,7 +85,7 @@ def run(
             trackers=trackers,
             quiet=quiet,
         )
-        scores = evaluate_splits(delta, data, experiment.evaluation, quiet=quiet or not main)
+        scores = _evaluate_splits(delta, data, experiment.evaluation, quiet=quiet or not main)
         training = experiment.training
         cost = measure(delta, data, batch_size=training.batch_size, precision=training.precision)
         result = finish_run(experiment, delta, data, output, fitted, scores, cost, trackers=trackers)
@@ -93,7 +93,7 @@ def run(
     return result
 
 
-def check_same_experiment(output: Path, experiment: Experiment) -> None:
+def _check_same_experiment(output: Path, experiment: Experiment) -> None:
     """Raise InputError, naming each section that differs, unless the folder holds a run of this experiment."""
     there, here = files.read_json(output / EXPERIMENT), experiment.to_json()
     differing = [
@@ -106,7 +106,7 @@ def check_same_experiment(output: Path, experiment: Experiment) -> None:
 
 
 @contextmanager
-def locked_run_folder(output: Path, experiment: Experiment, *, resume: bool) -> Iterator[None]:
+def _locked_run_folder(output: Path, experiment: Experiment, *, resume: bool) -> Iterator[None]:
     """Keep other processes out of a run's folder, and write there which experiment it holds.
 
     Raises:
@@ -119,13 +119,13 @@ def locked_run_folder(output: Path, experiment: Experiment, *, resume: bool) -> 
         yield
 
 
-def evaluate_splits(delta: Delta, data: Data | Mixture, evaluation: Evaluation, *, quiet: bool) -> dict[str, Scores]:
+def _evaluate_splits(delta: Delta, data: Data | Mixture, evaluation: Evaluation, *, quiet: bool) -> dict[str, Scores]:
     """Return the scores of a trained Delta on each split but the training rows."""
     splits = dict.fromkeys(split for task in tasks_of(data) for split in task.splits if split != "train")
     return {split: evaluate(delta, data, split, evaluation, quiet=quiet) for split in splits}
 
 
-def report_truncation(data: Data | Mixture) -> None:
+def _report_truncation(data: Data | Mixture) -> None:
     """Say how many sources and targets were cut, and which setting takes longer ones."""
     for task in tasks_of(data):
         text = task.text

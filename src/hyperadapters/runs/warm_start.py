@@ -44,7 +44,7 @@ def start_from(folder: str | Path, like: str = "", *, freeze: bool = False) -> W
     )
 
 
-def load_warm_start(
+def _load_warm_start(
     start: WarmStart,
     backbone: nn.Module,
     method: Method,
@@ -71,7 +71,7 @@ def load_warm_start(
     """
     folder = Path(start.adapter)
     config = read_config(folder)
-    check_start(start, config, method, forms)
+    _check_start(start, config, method, forms)
     delta = load(folder, backbone, name=name, precision=precision)
     if outputs != delta.outputs:
         raise InputError(
@@ -89,7 +89,7 @@ def load_warm_start(
     return delta
 
 
-def check_start(start: WarmStart, config: Mapping[str, Any], method: Method, tasks: Mapping[str, Any]) -> None:
+def _check_start(start: WarmStart, config: Mapping[str, Any], method: Method, tasks: Mapping[str, Any]) -> None:
     """Raise InputError unless a run of this method with these tasks can start from an adapter with this config."""
     folder, known = Path(start.adapter), config["tasks"]
     digest = files.digest(folder / TENSORS)

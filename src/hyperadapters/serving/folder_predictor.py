@@ -13,17 +13,17 @@ from torch import nn
 from hyperadapters._utils import InputError, resolve_task
 from hyperadapters.delta import CONFIG, Delta
 from hyperadapters.methods import method_from_json
-from hyperadapters.serving.pool import FEWEST_SLOTS, Pool
-from hyperadapters.serving.pool_slots import adapter_recipe
-from hyperadapters.serving.predictor import ROWS_AT_ONCE, Predictor, load_predictor
-from hyperadapters.serving.saved_tasks import find_tasks, saved_task
-from hyperadapters.serving.task_batches import Batch, ServedTask, plan_batches
+from hyperadapters.serving.pool import _FEWEST_SLOTS, Pool
+from hyperadapters.serving.pool_slots import _adapter_recipe
+from hyperadapters.serving.predictor import _ROWS_AT_ONCE, Predictor, load_predictor
+from hyperadapters.serving.saved_tasks import _find_tasks, _saved_task
+from hyperadapters.serving.task_batches import _Batch, _plan_batches, _ServedTask
 from hyperadapters.storage import backbone_of, load, read_config
 from hyperadapters.tasks import iterate_tasks
 from hyperadapters.training import ENCODINGS, Encoded, encode, evaluating, in_row_order, using_tasks
 
 
-class SingleDelta:
+class _SingleDelta:
     """A Delta in the place of a pool: its one task, or those that it holds."""
 
     def __init__(self, delta: Delta) -> None:
@@ -42,7 +42,7 @@ class SingleDelta:
 
 
 @dataclass
-class FolderPredictor:
+class _FolderPredictor:
     """A folder of adapters, each in a sub-folder with its task's name, or one adapter that holds several tasks.
 
     Adapters of one method and backbone are pooled, so that a batch mixes their tasks; the others take turns.
@@ -62,9 +62,9 @@ class FolderPredictor:
 
     def __post_init__(self) -> None:
         """Find the tasks; nothing is loaded."""
-        self._known = find_tasks(self.folder)
-        self._served: dict[str, ServedTask] = {}
-        self.groups: dict[str, Pool | SingleDelta] = {}
+        self._known = _find_tasks(self.folder)
+        self._served: dict[str, _ServedTask] = {}
+        self.groups: dict[str, Pool | _SingleDelta] = {}
 
     @property
     def limit(self) -> str:
@@ -82,7 +82,7 @@ class FolderPredictor:
             return
         self._load()
         rows = iterate_tasks(path, self._fields)
-        while chunk := list(islice(rows, ROWS_AT_ONCE)):
+        while chunk := list(islice(rows, _ROWS_AT_ONCE)):
             answers = self._answers([(task, row.values) for task, row in chunk])
             for (task, row), prediction in zip(chunk, answers, strict=True):
                 yield {"task": task, **row.values, "prediction": prediction}
@@ -90,7 +90,7 @@ class FolderPredictor:
     def _fields(self, task: str) -> tuple[str, ...]:
         return self._task(task).form.fields
 
-    def _task(self, name: str) -> ServedTask:
+    def _task(self, name: str) -> _ServedTask:
         """Return the task of this name; the last part will do.
 
         Raises:
@@ -100,13 +100,13 @@ class FolderPredictor:
             full = resolve_task(name, self._known, f"the folder {self.folder}")
             place = self._known[full]
             config = read_config(place.folder)
-            form, text, evaluation = saved_task(config, place.folder, place.inner)
+            form, text, evaluation = _saved_task(config, place.folder, place.inner)
             if form.style == "conversation":
                 raise InputError(f"{full} answers conversations, one adapter at a time: name it with --task.")
             pooled = not config["tasks"] and method_from_json(config["method"]).separable
-            group = json.dumps(adapter_recipe(config, place.folder), sort_keys=True) if pooled else str(place.folder)
+            group = json.dumps(_adapter_recipe(config, place.folder), sort_keys=True) if pooled else str(place.folder)
             inside, precision = full if pooled else place.inner, config["backbone"]["precision"]
-            self._served[name] = ServedTask(inside, group, pooled, place, form, text, evaluation, precision)
+            self._served[name] = _ServedTask(inside, group, pooled, place, form, text, evaluation, precision)
         return self._served[name]
 
     def _load(self) -> None:
@@ -123,30 +123,30 @@ class FolderPredictor:
             )
         first = next(iter(self._served.values()))
         model, self._tokenizer = backbone_of(read_config(first.place.folder), self.backbone)
-        members: dict[str, list[ServedTask]] = defaultdict(list)
+        members: dict[str, list[_ServedTask]] = defaultdict(list)
         for served in self._served.values():
             members[served.group].append(served)
         for number, (group, tasks) in enumerate(members.items()):
             self.groups[group] = self._load_group(tasks, model, f"group {number}")
 
-    def _load_group(self, tasks: Sequence[ServedTask], backbone: nn.Module, name: str) -> Pool | SingleDelta:
+    def _load_group(self, tasks: Sequence[_ServedTask], backbone: nn.Module, name: str) -> Pool | _SingleDelta:
         if not tasks[0].pooled:
-            return SingleDelta(load(tasks[0].place.folder, backbone, name=name))
+            return _SingleDelta(load(tasks[0].place.folder, backbone, name=name))
         folders = {task.name: task.place.folder for task in tasks}
-        return Pool(backbone, folders, resident=max(FEWEST_SLOTS, min(self.resident, len(folders))), name=name)
+        return Pool(backbone, folders, resident=max(_FEWEST_SLOTS, min(self.resident, len(folders))), name=name)
 
     def _answers(self, rows: Sequence[tuple[str, dict[str, str]]]) -> list[str]:
         """Return the answers to rows of tasks that are loaded, in order."""
         tasks = [self._task(task) for task, _ in rows]
         encoded = self._encoded(tasks, [values for _, values in rows])
         deltas = {name: group.delta for name, group in self.groups.items()}
-        batches = plan_batches(tasks, encoded, deltas, self.batch_size)
+        batches = _plan_batches(tasks, encoded, deltas, self.batch_size)
         nexts = [*batches[1:], None]
         answers = [self._answer(b, following, tasks, encoded) for b, following in zip(batches, nexts, strict=True)]
         return in_row_order([(batch.numbers, found) for batch, found in zip(batches, answers, strict=True)])
 
     def _answer(
-        self, batch: Batch, following: Batch | None, tasks: Sequence[ServedTask], rows: Sequence[Encoded]
+        self, batch: _Batch, following: _Batch | None, tasks: Sequence[_ServedTask], rows: Sequence[Encoded]
     ) -> list[str]:
         """Return the answers to one batch, while the adapters of the following one are read."""
         group, own = self.groups[batch.group], [tasks[i] for i in batch.numbers]
@@ -157,7 +157,7 @@ class FolderPredictor:
             encoding, forms = ENCODINGS[group.delta.structure.kind], [task.form for task in own]
             return encoding.answer(backbone, [rows[i] for i in batch.numbers], forms, self._tokenizer, batch.decoding)
 
-    def _encoded(self, tasks: Sequence[ServedTask], values: Sequence[dict[str, str]]) -> list[Encoded]:
+    def _encoded(self, tasks: Sequence[_ServedTask], values: Sequence[dict[str, str]]) -> list[Encoded]:
         """Return rows in tokens, as their tasks were trained."""
         found: dict[int, Encoded] = {}
         by_task: dict[tuple[str, str], list[int]] = defaultdict(list)
@@ -174,7 +174,7 @@ class FolderPredictor:
 
 def open_predictor(
     folder: Path, *, task: str = "", backbone: str = "", by_row: bool = False, resident: int = 256
-) -> Predictor | FolderPredictor:
+) -> Predictor | _FolderPredictor:
     """Return what answers for an adapter, or for a folder of them.
 
     Args:
@@ -189,8 +189,8 @@ def open_predictor(
     """
     alone = (folder / CONFIG).is_file()
     if by_row and not task and not (alone and not read_config(folder)["tasks"]):
-        return FolderPredictor(folder, backbone, resident=resident)
+        return _FolderPredictor(folder, backbone, resident=resident)
     if not alone and task:
-        known = find_tasks(folder)
+        known = _find_tasks(folder)
         folder, task = known[resolve_task(task, known, f"the folder {folder}")]
     return load_predictor(folder, backbone or None, task=task)

@@ -14,10 +14,10 @@ from hyperadapters._utils import InputError, files
 from hyperadapters.backbones import device_of
 from hyperadapters.delta import TENSORS, at_rest, check_name, register
 from hyperadapters.layers import index_of
-from hyperadapters.serving.pool_slots import adapter_recipe, empty_slots
+from hyperadapters.serving.pool_slots import _adapter_recipe, _empty_slots
 from hyperadapters.storage import check_backbone, read_config
 
-FEWEST_SLOTS = 2
+_FEWEST_SLOTS = 2
 """With one slot alone there would be no axis of adapters."""
 
 
@@ -48,13 +48,13 @@ class Pool:
         """
         if not adapters:
             raise InputError("a pool needs one adapter at least, to know their method.")
-        if resident < FEWEST_SLOTS:
-            raise InputError(f"resident={resident}: a pool keeps {FEWEST_SLOTS} adapters in memory at least.")
+        if resident < _FEWEST_SLOTS:
+            raise InputError(f"resident={resident}: a pool keeps {_FEWEST_SLOTS} adapters in memory at least.")
         check_name(backbone, name)
         first = Path(next(iter(adapters.values())))
-        self._recipe = adapter_recipe(read_config(first), first)
+        self._recipe = _adapter_recipe(read_config(first), first)
         with at_rest(backbone):
-            self.delta, self._shapes = empty_slots(backbone, self._recipe, first, resident, name)
+            self.delta, self._shapes = _empty_slots(backbone, self._recipe, first, resident, name)
             self._fingerprint = self.delta.fingerprint()
         self._folders: dict[str, Path] = {}
         self.resident: OrderedDict[str, int] = OrderedDict()
@@ -92,7 +92,7 @@ class Pool:
         if name in self._folders:
             raise InputError(f"the pool has an adapter {name!r} already ({self._folders[name]}): drop that one first.")
         config = read_config(folder)
-        recipe = adapter_recipe(config, folder)
+        recipe = _adapter_recipe(config, folder)
         differing = [key for key, value in recipe.items() if value != self._recipe[key]]
         if differing:
             found = "; ".join(f"{key} is {recipe[key]}, not {self._recipe[key]}" for key in differing)

@@ -14,7 +14,7 @@ from hyperadapters.methods import method_from_json
 from hyperadapters.storage import outline
 
 
-def adapter_recipe(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _adapter_recipe(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return what all adapters of one pool have in common: method, type, sites named by hand, outputs of the head.
 
     Args:
@@ -34,7 +34,7 @@ def adapter_recipe(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return {"method": config["method"], "precision": config["precision"], **alike}
 
 
-def empty_slots(
+def _empty_slots(
     backbone: nn.Module, recipe: Mapping[str, Any], folder: Path, slots: int, name: str
 ) -> tuple[Delta, dict[str, Tensor]]:
     """Return a Delta with empty slots on its adapter axis, and the shapes of one adapter's tensors in its file.

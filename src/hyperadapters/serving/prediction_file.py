@@ -9,14 +9,14 @@ from typing import Any, Protocol
 from hyperadapters._utils import SECONDS_BETWEEN_LINES, console
 
 
-class FileAnswerer(Protocol):
+class _FileAnswerer(Protocol):
     """What answers the rows of a file: a `Predictor` or a `FolderPredictor`."""
 
     def file(self, path: Path) -> Iterator[dict[str, Any]]:
         """Yield the rows in order, each with its `prediction`."""
 
 
-def write_predictions(predictor: FileAnswerer, source: Path, output: Path) -> int:
+def write_predictions(predictor: _FileAnswerer, source: Path, output: Path) -> int:
     """Answer a file row by row into JSONL, which appears at `output` when it is whole; return the number of rows."""
     temporary = output.with_name(output.name + ".tmp")
     count, shown = 0, time.monotonic()

@@ -8,12 +8,12 @@ from typing import Any
 
 from hyperadapters._utils import InputError
 from hyperadapters.delta import Delta
-from hyperadapters.serving.saved_tasks import saved_task
+from hyperadapters.serving.saved_tasks import _saved_task
 from hyperadapters.storage import backbone_of, load, read_config
 from hyperadapters.tasks import Example, TaskFormat, iterate_rows, iterate_unfolded, row_to_answer
 from hyperadapters.training import Evaluation, Text, answer_rows, encode
 
-ROWS_AT_ONCE = 2048
+_ROWS_AT_ONCE = 2048
 """Rows read, sorted by length and answered together when streaming."""
 
 
@@ -84,7 +84,7 @@ class Predictor:
             rows = iterate_unfolded(path, row_to_answer)
         else:
             rows = iterate_rows(path, {field: field for field in self.form.fields})
-        while chunk := list(islice(rows, ROWS_AT_ONCE)):
+        while chunk := list(islice(rows, _ROWS_AT_ONCE)):
             for row, prediction in zip(chunk, self([row.values for row in chunk]), strict=True):
                 yield {**row.values, "prediction": prediction}
 
@@ -105,6 +105,6 @@ def load_predictor(
             another.
     """
     config = read_config(folder)
-    form, text, saved = saved_task(config, Path(folder), task)
+    form, text, saved = _saved_task(config, Path(folder), task)
     model, tokenizer = backbone_of(config, backbone)
     return Predictor(load(folder, model), tokenizer, form, text, evaluation or saved)

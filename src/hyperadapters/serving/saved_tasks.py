@@ -11,14 +11,14 @@ from hyperadapters.tasks import TaskFormat
 from hyperadapters.training import Evaluation, Text
 
 
-class AdapterPlace(NamedTuple):
+class _AdapterPlace(NamedTuple):
     """Where a task's adapter lies, and the task's name inside it where it holds several."""
 
     folder: Path
     inner: str = ""
 
 
-def find_tasks(folder: Path) -> dict[str, AdapterPlace]:
+def _find_tasks(folder: Path) -> dict[str, _AdapterPlace]:
     """Return every task that the adapters in a folder answer, and where each lies.
 
     A task is named by its adapter's sub-folder; where an adapter holds several, the task's own name stands behind it.
@@ -27,12 +27,12 @@ def find_tasks(folder: Path) -> dict[str, AdapterPlace]:
         InputError: there is no adapter in the folder, or one is damaged.
     """
     if (folder / CONFIG).is_file():
-        return {name: AdapterPlace(folder, name) for name in read_config(folder)["tasks"]}
-    found: dict[str, AdapterPlace] = {}
+        return {name: _AdapterPlace(folder, name) for name in read_config(folder)["tasks"]}
+    found: dict[str, _AdapterPlace] = {}
     for config in sorted(folder.rglob(CONFIG)):
         name, tasks = config.parent.relative_to(folder).as_posix(), read_config(config.parent)["tasks"]
-        several = {f"{name}/{task}": AdapterPlace(config.parent, task) for task in tasks}
-        found |= several or {name: AdapterPlace(config.parent)}
+        several = {f"{name}/{task}": _AdapterPlace(config.parent, task) for task in tasks}
+        found |= several or {name: _AdapterPlace(config.parent)}
     if not found:
         raise InputError(
             f"there is no adapter at {folder}: neither it nor a folder in it has an {CONFIG}. Name a folder that "
@@ -41,7 +41,7 @@ def find_tasks(folder: Path) -> dict[str, AdapterPlace]:
     return found
 
 
-def saved_task(config: Mapping[str, Any], folder: Path, name: str = "") -> tuple[TaskFormat, Text, Evaluation]:
+def _saved_task(config: Mapping[str, Any], folder: Path, name: str = "") -> tuple[TaskFormat, Text, Evaluation]:
     """Return the form of the task that an adapter was trained on, its lengths, and how it was answered.
 
     Args:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from hyperadapters.delta import Delta
-from hyperadapters.serving.saved_tasks import AdapterPlace
+from hyperadapters.serving.saved_tasks import _AdapterPlace
 from hyperadapters.tasks import TaskFormat
 from hyperadapters.training import ENCODINGS, Decoding, Encoded, Evaluation, Text, batches_by_length
 
 
 @dataclass(frozen=True)
-class ServedTask:
+class _ServedTask:
     """A task that rows name, and how it is answered."""
 
     name: str
@@ -21,7 +21,7 @@ class ServedTask:
     """The adapters that one batch can mix: of one method, or in one folder."""
     pooled: bool
     """Whether the group is a pool, and not the tasks of one Delta."""
-    place: AdapterPlace
+    place: _AdapterPlace
     form: TaskFormat
     text: Text
     evaluation: Evaluation
@@ -29,7 +29,7 @@ class ServedTask:
     """The type in which its backbone is kept."""
 
 
-class Batch(NamedTuple):
+class _Batch(NamedTuple):
     """Rows that are computed together: their adapters can be mixed, and their answers are obtained alike."""
 
     group: str
@@ -38,9 +38,9 @@ class Batch(NamedTuple):
     """Of the rows."""
 
 
-def plan_batches(
-    tasks: Sequence[ServedTask], rows: Sequence[Encoded], deltas: Mapping[str, Delta], batch_size: int
-) -> list[Batch]:
+def _plan_batches(
+    tasks: Sequence[_ServedTask], rows: Sequence[Encoded], deltas: Mapping[str, Delta], batch_size: int
+) -> list[_Batch]:
     """Return batches of rows of like length, each of no more tasks than a pool has slots.
 
     Args:
@@ -60,5 +60,5 @@ def plan_batches(
             size = min(size, delta.slots)
         lengths = [ENCODINGS[delta.structure.kind].length(rows[i]) for i in numbers]
         for batch in batches_by_length(lengths, size):
-            found.append(Batch(group, decoding, [numbers[i] for i in batch]))
+            found.append(_Batch(group, decoding, [numbers[i] for i in batch]))
     return found

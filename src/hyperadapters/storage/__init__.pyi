@@ -1,4 +1,4 @@
-"""The names that other packages use; each is imported when it is first used."""
+"""What other packages use of this one; each name is imported when it is first used."""
 
 from .loading import backbone_of as backbone_of
 from .loading import check_backbone as check_backbone

@@ -56,7 +56,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     tasks = config.get("tasks")
     bad += [] if isinstance(tasks, list) and all(isinstance(task, str) for task in tasks) else ["tasks"]
     if not bad:
-        bad = [*wrong_types(config["backbone"]), *([] if held_in(config) else ["precision"])]
+        bad = [*_wrong_types(config["backbone"]), *([] if _held_in(config) else ["precision"])]
         bad += [] if isinstance(config["method"].get("type"), str) else ["method.type"]
     if bad:
         raise InputError(
@@ -65,17 +65,17 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     return config
 
 
-def wrong_types(backbone: dict[str, Any]) -> list[str]:
+def _wrong_types(backbone: dict[str, Any]) -> list[str]:
     """Return the keys of a config's entry on the backbone that are missing or of a wrong type."""
     wanted = {"name": str, "architecture": dict, "weights": str}
     optional = {"layout": dict | None, "outputs": int | None}
     bad = [key for key, kind in wanted.items() if not isinstance(backbone.get(key), kind)]
     bad += [key for key, kind in optional.items() if not isinstance(backbone.get(key), kind)]
-    bad += [] if held_in(backbone) else ["precision"]
+    bad += [] if _held_in(backbone) else ["precision"]
     return [f"backbone.{key}" for key in bad]
 
 
-def held_in(config: dict[str, Any]) -> bool:
+def _held_in(config: dict[str, Any]) -> bool:
     """Return whether a config states a known precision."""
     precision = config.get("precision")
     return isinstance(precision, str) and precision in DTYPES
@@ -201,7 +201,7 @@ def outline(
     return Delta(backbone, method, name, structure, parts, tasks, slots)
 
 
-EMBEDDINGS = "adapters.tasks"
+_EMBEDDINGS = "adapters.tasks"
 """The saved tensor that holds a hypernetwork's task embeddings, one row per task."""
 
 
@@ -224,7 +224,7 @@ def task_embeddings(folder: str | Path) -> dict[str, Tensor]:
     if not isinstance(method_from_json(config["method"]), HyperMethod):
         return {}
     with files.open_tensors(folder / TENSORS) as file:
-        rows = file.get_tensor(EMBEDDINGS) if EMBEDDINGS in set(file.keys()) else torch.empty(0)
+        rows = file.get_tensor(_EMBEDDINGS) if _EMBEDDINGS in set(file.keys()) else torch.empty(0)
     if len(rows) != len(config["tasks"]):
         raise InputError(
             f"{folder / TENSORS} is damaged: {len(rows)} embeddings for {len(config['tasks'])} tasks. Use an intact "

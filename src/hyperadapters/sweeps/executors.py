@@ -5,18 +5,18 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Protocol
 
-from hyperadapters.sweeps.attempts import with_retry
-from hyperadapters.sweeps.jobs import Job, Report
-from hyperadapters.sweeps.progress import Progress
+from hyperadapters.sweeps.attempts import _with_retry
+from hyperadapters.sweeps.jobs import _Job, _Report
+from hyperadapters.sweeps.progress import _Progress
 
-Executor = Callable[[Sequence[Job], Progress], Generator[Report]]
+Executor = Callable[[Sequence[_Job], _Progress], Generator[_Report]]
 """Carries jobs out in any order, tells the progress which are under way, and yields a report of each."""
 
 
-class WorkerSlot(Protocol):
+class _WorkerSlot(Protocol):
     """What carries out one job at a time: a process of this machine, or a task of a cluster."""
 
-    def do(self, job: Job) -> Report:
+    def do(self, job: _Job) -> _Report:
         """Attempt a job and return its report.
 
         Raises:
@@ -30,20 +30,20 @@ class WorkerSlot(Protocol):
         """Release what the slot holds."""
 
 
-def run_on_slots(slots: Sequence[WorkerSlot], jobs: Sequence[Job], progress: Progress) -> Generator[Report]:
+def _run_on_slots(slots: Sequence[_WorkerSlot], jobs: Sequence[_Job], progress: _Progress) -> Generator[_Report]:
     """Carry jobs out, each in the next slot that is free, and yield their reports; retry a job once whose slot dies.
 
     An exception of the caller, such as Ctrl-C, interrupts the slots.
     """
-    idle: queue.SimpleQueue[WorkerSlot] = queue.SimpleQueue()
+    idle: queue.SimpleQueue[_WorkerSlot] = queue.SimpleQueue()
     for slot in slots:
         idle.put(slot)
 
-    def do(job: Job) -> Report:
+    def do(job: _Job) -> _Report:
         slot = idle.get()
         progress.started(job.key)
         try:
-            return with_retry(job, slot.do)
+            return _with_retry(job, slot.do)
         finally:
             idle.put(slot)
 

@@ -27,7 +27,7 @@ def load_experiments(path: Path) -> list[Experiment]:
         raise InputError(f"{path} is no Python file: its name ends in .py.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module  # where dataclasses look for the names in their annotations
-    with locating_errors(path):
+    with _locating_errors(path):
         sys.path.insert(0, str(path.parent.resolve()))  # so that it can import its neighbours
         try:
             spec.loader.exec_module(module)
@@ -35,7 +35,7 @@ def load_experiments(path: Path) -> list[Experiment]:
             sys.path.pop(0)
     if not callable(getattr(module, "experiments", None)):
         raise InputError(f"{path} has no function experiments() that returns a list of Experiment.")
-    with locating_errors(path):
+    with _locating_errors(path):
         found = module.experiments()
     if not isinstance(found, list) or not all(isinstance(item, Experiment) for item in found):
         raise InputError(f"{path}: experiments() must return a list of Experiment.")
@@ -43,7 +43,7 @@ def load_experiments(path: Path) -> list[Experiment]:
 
 
 @contextlib.contextmanager
-def locating_errors(path: Path) -> Iterator[None]:
+def _locating_errors(path: Path) -> Iterator[None]:
     """Turn any error of the user's program into an InputError that names its line."""
     try:
         yield

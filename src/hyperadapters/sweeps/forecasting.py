@@ -13,16 +13,16 @@ from typing import Any
 from hyperadapters._utils import InputError
 from hyperadapters.delta import method_to_json
 from hyperadapters.runs import RESULT, Experiment, Result, label_of, read_result, task_name
-from hyperadapters.sweeps.jobs import Job, settled
+from hyperadapters.sweeps.jobs import _Job, _settled
 from hyperadapters.sweeps.keys import experiment_key
-from hyperadapters.sweeps.sampling import Pace, Sample, is_local, share_of_threads, time_steps
+from hyperadapters.sweeps.sampling import _is_local, _Pace, _Sample, _share_of_threads, _time_steps
 
-TIMED_SECONDS = 10.0
+_TIMED_SECONDS = 10.0
 """Seconds in which methods are timed; those that are left take the median of the others on their backbone."""
 
 
 @dataclass(frozen=True)
-class TaskCost:
+class _TaskCost:
     """What the runs of a task cost."""
 
     task: str
@@ -41,7 +41,7 @@ class Forecast:
     done: int
     failed: int
     """Runs that failed for good or left a damaged result, which the sweep passes over."""
-    costs: list[TaskCost]
+    costs: list[_TaskCost]
     """By task."""
     unknown: dict[str, str]
     """Task -> why its rows could not be counted; its runs are in no cost."""
@@ -62,31 +62,31 @@ def forecast(experiments: Sequence[Experiment], folder: Path, *, jobs: int = 1, 
         retry: count what failed for good as still to do.
     """
     planned = {experiment_key(experiment): experiment for experiment in experiments}
-    reports = [settled(Job(key, {}, str(folder), keep=False)) for key in planned]
+    reports = [_settled(_Job(key, {}, str(folder), keep=False)) for key in planned]
     outcomes = {report.key: report.outcome for report in reports if report}
     if retry:
         outcomes = {key: outcome for key, outcome in outcomes.items() if (folder / key / RESULT).exists()}
-    estimator, runs, unknown = Estimator(folder), defaultdict[str, list[TaskCost]](list), {}
-    with share_of_threads(jobs):
+    estimator, runs, unknown = _Estimator(folder), defaultdict[str, list[_TaskCost]](list), {}
+    with _share_of_threads(jobs):
         for key, experiment in planned.items():
             task = task_name(experiment.task)
             try:
                 runs[task] += [] if key in outcomes else [estimator.cost(experiment)]
             except InputError as error:
                 unknown[task] = str(error)
-    costs = [total(task, found) for task, found in runs.items() if found]
+    costs = [_total(task, found) for task, found in runs.items() if found]
     done = list(outcomes.values()).count("done")
     return Forecast(done, len(outcomes) - done, costs, unknown, estimator.basis())
 
 
-def total(task: str, costs: Sequence[TaskCost]) -> TaskCost:
+def _total(task: str, costs: Sequence[_TaskCost]) -> _TaskCost:
     """Return the sum of the costs of a task's runs."""
     seconds = [cost.seconds for cost in costs if cost.seconds is not None]
     steps, tokens = sum(cost.steps for cost in costs), sum(cost.tokens for cost in costs)
-    return TaskCost(task, len(costs), steps, tokens, sum(seconds) if len(seconds) == len(costs) else None)
+    return _TaskCost(task, len(costs), steps, tokens, sum(seconds) if len(seconds) == len(costs) else None)
 
 
-def answered_tokens(experiment: Experiment, sample: Sample, steps: int) -> float:
+def _answered_tokens(experiment: Experiment, sample: _Sample, steps: int) -> float:
     """Return the tokens of all rows that a run answers: validation each time and at the end, the test rows once."""
     training = experiment.training
     every = training.evaluate_steps or (math.ceil(steps / 10) if training.steps else None)
@@ -94,60 +94,60 @@ def answered_tokens(experiment: Experiment, sample: Sample, steps: int) -> float
     return (times + 1) * sample.tokens("validation") + sample.tokens("test")
 
 
-class Estimator:
+class _Estimator:
     """Estimates runs one by one; what is read or timed for one serves the others that are alike."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.finished = folder, list(finished_results(folder))
-        self.samples: dict[Any, Sample] = {}
-        self.timed: dict[Any, Pace] = {}
+        self.folder, self.finished = folder, list(_finished_results(folder))
+        self.samples: dict[Any, _Sample] = {}
+        self.timed: dict[Any, _Pace] = {}
         self.seconds = 0.0
         self.sources: dict[str, dict[str, None]] = defaultdict(dict)
 
-    def cost(self, experiment: Experiment) -> TaskCost:
+    def cost(self, experiment: Experiment) -> _TaskCost:
         """Return what one run costs.
 
         Raises:
             InputError: its rows are not at hand, or its method does not fit.
         """
         training, what = experiment.training, (experiment.task, experiment.text, experiment.backbone)
-        sample = self.samples[what] = self.samples.get(what) or Sample(experiment)
+        sample = self.samples[what] = self.samples.get(what) or _Sample(experiment)
         epoch = math.ceil(sample.rows["train"] / training.batch_size)
         steps = training.steps or training.epochs * epoch
         tokens, pace = round(steps / epoch * sample.tokens("train")), self._pace(experiment, sample)
-        seconds = pace and pace[0] * tokens + pace[1] * answered_tokens(experiment, sample, steps)
-        return TaskCost(task_name(experiment.task), 1, steps, tokens, seconds)
+        seconds = pace and pace[0] * tokens + pace[1] * _answered_tokens(experiment, sample, steps)
+        return _TaskCost(task_name(experiment.task), 1, steps, tokens, seconds)
 
     def basis(self) -> list[str]:
         """Return what the estimates come from, in words."""
         return [f"{source}: {', '.join(runs)}" for source, runs in self.sources.items()]
 
-    def _pace(self, experiment: Experiment, sample: Sample) -> Pace | None:
+    def _pace(self, experiment: Experiment, sample: _Sample) -> _Pace | None:
         backbone, run = experiment.backbone, f"{experiment.backbone} with {label_of(experiment.method)}"
         own = {"backbone": backbone, "method": method_to_json(experiment.method)}
         same = [r for r in self.finished if r.tokens and {name: r.experiment[name] for name in own} == own]
         if same:
             self.sources[f"hours from finished runs in {self.folder}"][run] = None
             return statistics.median(r.seconds / r.tokens for r in same), 0.0
-        if not is_local(backbone):
+        if not _is_local(backbone):
             self.sources["no hours, and tokens by the embedded tokenizer (the backbone is not here)"][run] = None
             return None
         ignored = {"lr": 1.0, "seed": 0, "epochs": 1, "steps": None, "warmup_steps": 0, "evaluate_steps": None}
         what = (backbone, run, replace(experiment.training, **ignored), experiment.start)  # type: ignore[arg-type]
         others = [pace for (place, *_), pace in self.timed.items() if place == backbone]
-        if what not in self.timed and others and self.seconds > TIMED_SECONDS:
+        if what not in self.timed and others and self.seconds > _TIMED_SECONDS:
             self.sources["hours from the median of the timed methods"][run] = None
             training, answering = zip(*others, strict=True)
             return statistics.median(training), statistics.median(answering)
         if what not in self.timed:
             start = time.monotonic()
-            self.timed[what] = time_steps(experiment, sample.data)
+            self.timed[what] = _time_steps(experiment, sample.data)
             self.seconds += time.monotonic() - start
         self.sources["hours from steps and answers timed here"][run] = None
         return self.timed[what]
 
 
-def finished_results(folder: Path) -> Generator[Result]:
+def _finished_results(folder: Path) -> Generator[Result]:
     """Yield the results in a sweep's folder that can be read."""
     for path in folder.glob(f"*/{RESULT}"):
         with suppress(InputError):

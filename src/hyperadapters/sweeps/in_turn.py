@@ -11,7 +11,7 @@ from hyperadapters.methods import count_parameters
 from hyperadapters.runs import EXPERIMENT, RESULT, Experiment, MixtureTask, Result, run
 from hyperadapters.training import check_trackers
 
-SWEEP = "sweep.json"
+_SWEEP = "sweep.json"
 
 
 def run_in_turn(
@@ -34,11 +34,11 @@ def run_in_turn(
     Raises:
         InputError: the folder holds something else, or one of the experiments is wrong.
     """
-    files.check_output(folder, resume=resume, marker=SWEEP)
+    files.check_output(folder, resume=resume, marker=_SWEEP)
     check_trackers(track)
-    check_methods(experiments.values())
+    _check_methods(experiments.values())
     files.make_output(folder)
-    files.write_json(folder / SWEEP, {name: experiment.to_json() for name, experiment in experiments.items()})
+    files.write_json(folder / _SWEEP, {name: experiment.to_json() for name, experiment in experiments.items()})
     results = []
     for number, (name, experiment) in enumerate(experiments.items(), 1):
         place = folder / name
@@ -51,7 +51,7 @@ def run_in_turn(
     return results
 
 
-def check_methods(experiments: Iterable[Experiment]) -> None:
+def _check_methods(experiments: Iterable[Experiment]) -> None:
     """Raise InputError if the method of any experiment does not fit its backbone; from configurations alone."""
     counts: dict[tuple[str, str, int], Experiment] = {}
     for experiment in experiments:

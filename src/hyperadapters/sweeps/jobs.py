@@ -10,12 +10,12 @@ from typing import Any, Literal
 from hyperadapters._utils import InputError, files
 from hyperadapters.runs import EXPERIMENT, RESULT, read_result
 
-ATTEMPTS = 2
+_ATTEMPTS = 2
 """A run that fails is tried once more."""
 
 
 @dataclass(frozen=True)
-class Job:
+class _Job:
     """One experiment and where its files go."""
 
     key: str
@@ -43,7 +43,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Report:
+class _Report:
     """What became of a job."""
 
     key: str
@@ -55,48 +55,48 @@ class Report:
     """Keys of the runs that were trained in one pass with it and are done."""
 
 
-class DiedError(Exception):
+class _DiedError(Exception):
     """The process or task that attempted a job ended without an answer; the message says how."""
 
 
-def settled(job: Job) -> Report | None:
+def _settled(job: _Job) -> _Report | None:
     """Return the report of a job that is done, has failed for good or left a damaged result; None if it is to do."""
     if (job.place / RESULT).exists():
         try:
             read_result(job.place)
         except InputError as error:
-            return Report(job.key, "failed", f"{error} Delete that file, and the run is done again.")
-        return Report(job.key, "done")
-    reasons = past_failures(job)
-    return Report(job.key, "failed", reasons[-1]) if len(reasons) >= ATTEMPTS else None
+            return _Report(job.key, "failed", f"{error} Delete that file, and the run is done again.")
+        return _Report(job.key, "done")
+    reasons = _past_failures(job)
+    return _Report(job.key, "failed", reasons[-1]) if len(reasons) >= _ATTEMPTS else None
 
 
-def past_failures(job: Job) -> list[str]:
+def _past_failures(job: _Job) -> list[str]:
     """Return why the run failed, once for each attempt."""
     return list(files.read_json(job.failure_file)["reasons"]) if job.failure_file.exists() else []
 
 
-def record_failure(job: Job, reason: str, *, final: bool = False) -> None:
+def _record_failure(job: _Job, reason: str, *, final: bool = False) -> None:
     """Add a reason to the job's failures; a final one stands for all attempts that are left."""
-    reasons = [*past_failures(job), reason]
-    reasons += [reason] * (ATTEMPTS - len(reasons)) if final else []
+    reasons = [*_past_failures(job), reason]
+    reasons += [reason] * (_ATTEMPTS - len(reasons)) if final else []
     files.write_json(job.failure_file, {"experiment": job.experiment, "reasons": reasons})
 
 
-def discard(place: Path) -> None:
+def _discard(place: Path) -> None:
     """Remove a run's folder, `experiment.json` first: after a kill in between, nothing looks like a run to resume."""
     with contextlib.suppress(OSError):
         (place / EXPERIMENT).unlink()
     shutil.rmtree(place, ignore_errors=True)
 
 
-def discard_unbegun(job: Job) -> None:
+def _discard_unbegun(job: _Job) -> None:
     """Remove a run's folder that a kill left without `experiment.json`: no run can be resumed from it."""
     if not (job.place / EXPERIMENT).exists():
-        discard(job.place)
+        _discard(job.place)
 
 
-def remove_all_but_json(folder: Path) -> None:
+def _remove_all_but_json(folder: Path) -> None:
     """Remove the adapter and its card; the result, the experiment and the trackers' folders stay."""
     for path in folder.iterdir():
         if path.is_file() and path.name not in (RESULT, EXPERIMENT):

@@ -7,9 +7,9 @@ from typing import Any
 
 from hyperadapters._utils import InputError
 from hyperadapters.runs import Experiment, MixtureTask, NamedTask, apply_changes, nearest, task_name
-from hyperadapters.sweeps.paths import setting_at
+from hyperadapters.sweeps.paths import _setting_at
 
-MISSING = object()
+_MISSING = object()
 """In place of a setting that an experiment does not have; None is the value of some."""
 
 
@@ -26,12 +26,12 @@ def keep_matching(experiments: Sequence[Experiment], only: Mapping[str, str]) ->
     """
     left = list(experiments)
     for path, wanted in only.items():
-        values = [named_setting(experiment, path) for experiment in left]
-        if left and all(value is MISSING for value in values):
+        values = [_named_setting(experiment, path) for experiment in left]
+        if left and all(value is _MISSING for value in values):
             raise InputError(f"--only {path}: no experiment has that setting. Try method, task, backbone, training.lr.")
-        left = [e for e, value in zip(left, values, strict=True) if any(matches(value, w) for w in wanted.split(","))]
+        left = [e for e, value in zip(left, values, strict=True) if any(_matches(value, w) for w in wanted.split(","))]
         if not left:
-            found = ", ".join(sorted({str(value) for value in values if value is not MISSING}))
+            found = ", ".join(sorted({str(value) for value in values if value is not _MISSING}))
             raise InputError(f"--only {path}={wanted}: no experiment is left. There are: {found}.")
     return left
 
@@ -65,14 +65,14 @@ def change_all(
     return found
 
 
-def named_setting(experiment: Experiment, path: str) -> Any:
+def _named_setting(experiment: Experiment, path: str) -> Any:
     """Return a setting by its path; `method` is the nearest preset's name, `task` the task's."""
     if path in ("method", "task"):
         return nearest(experiment.method) if path == "method" else task_name(experiment.task)
-    return setting_at(experiment.to_json(), path, MISSING)
+    return _setting_at(experiment.to_json(), path, _MISSING)
 
 
-def matches(value: Any, wanted: str) -> bool:
+def _matches(value: Any, wanted: str) -> bool:
     """Return whether a setting is what a text says: 3e-3 is 0.003."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         with contextlib.suppress(ValueError):

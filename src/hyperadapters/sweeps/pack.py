@@ -20,7 +20,7 @@ from hyperadapters._utils import Interrupted, NonFiniteLossError
 from hyperadapters.delta import Delta
 from hyperadapters.layers import Stream, drawing_from
 from hyperadapters.sweeps.pack_members import Clock, Member
-from hyperadapters.sweeps.passes import MemberRows, plan_passes
+from hyperadapters.sweeps.passes import _MemberRows, _plan_passes
 from hyperadapters.training import (
     Encoded,
     Scores,
@@ -122,7 +122,7 @@ class Pack:
                 tensor.grad = None if gradient is None else gradient[member.number : member.number + 1]
         return losses
 
-    def _passes(self, batches: Mapping[Member, list[Encoded]]) -> Iterator[list[MemberRows]]:
+    def _passes(self, batches: Mapping[Member, list[Encoded]]) -> Iterator[list[_MemberRows]]:
         """Yield the passes that compute these batches, each batch in as many parts as `training.accumulation` says."""
         accumulation = self.members[0].experiment.training.accumulation
         for number in range(accumulation):
@@ -130,10 +130,10 @@ class Pack:
             for member, rows in batches.items():
                 size = math.ceil(len(rows) / accumulation)
                 if accumulated := rows[number * size : (number + 1) * size]:
-                    parts.append(MemberRows(member, accumulated))
-            yield from plan_passes(parts, self.most, on_cpu=self.device.type == "cpu")
+                    parts.append(_MemberRows(member, accumulated))
+            yield from _plan_passes(parts, self.most, on_cpu=self.device.type == "cpu")
 
-    def _summed_losses(self, parts: Sequence[MemberRows]) -> Float[Tensor, " runs"]:
+    def _summed_losses(self, parts: Sequence[_MemberRows]) -> Float[Tensor, " runs"]:
         """Return each run's loss, summed over its rows, from one pass."""
         first, backbone = self.members[0].trainer, self.stack.backbone
         rows = [row for part in parts for row in part.rows]

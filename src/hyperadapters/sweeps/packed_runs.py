@@ -20,7 +20,7 @@ from hyperadapters.sweeps.pack_members import Clock, Member, stack_members, star
 from hyperadapters.training import Cost, Data, batches_by_length, measure
 
 
-def run_together(experiments: Mapping[Path, Experiment]) -> dict[Path, str]:
+def _run_together(experiments: Mapping[Path, Experiment]) -> dict[Path, str]:
     """Run experiments of one of `packs`, each in its own folder; every one ends as `run` would end it.
 
     A result is written as soon as its run has ended.
@@ -38,7 +38,7 @@ def run_together(experiments: Mapping[Path, Experiment]) -> dict[Path, str]:
     first = next(iter(experiments.values()))
     backbone, tokenizer = backbone_for(first)
     clock = Clock()
-    costs, data = Costs(), SharedData(tokenizer, backbone)
+    costs, data = Costs(), _SharedData(tokenizer, backbone)
     members: list[Member] = []
     for output, experiment in experiments.items():
         rows = data.of(experiment)
@@ -51,11 +51,11 @@ def run_together(experiments: Mapping[Path, Experiment]) -> dict[Path, str]:
     pack = Pack(members, stack, most, clock)
     with closing(pack.fit()) as ends:
         for ended in ends:
-            finish_members(pack, [member for member in ended if not member.failure], costs)
+            _finish_members(pack, [member for member in ended if not member.failure], costs)
     return {output: member.failure for output, member in zip(experiments, members, strict=True) if member.failure}
 
 
-class SharedData:
+class _SharedData:
     """The rows of a pack's task, loaded once for all runs that train on the same rows."""
 
     def __init__(self, tokenizer: Any, backbone: nn.Module) -> None:
@@ -92,7 +92,7 @@ class Costs:
         return self.found[shape]
 
 
-def finish_members(pack: Pack, members: Sequence[Member], costs: Costs) -> None:
+def _finish_members(pack: Pack, members: Sequence[Member], costs: Costs) -> None:
     """Score runs that have ended, once on each split, and write what `run` writes."""
     if not members:
         return

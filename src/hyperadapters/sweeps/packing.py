@@ -15,7 +15,7 @@ from hyperadapters.delta import Part
 from hyperadapters.methods import attach
 from hyperadapters.runs import Experiment, MixtureTask
 
-ALIKE = (
+_ALIKE = (
     "batch_size",
     "accumulation",
     "precision",
@@ -28,7 +28,7 @@ ALIKE = (
 """Settings of training that all runs of a pack share; of the others each run has its own."""
 
 
-def packs(experiments: Mapping[str, Experiment], least: int = 1) -> list[list[str]]:
+def _packs(experiments: Mapping[str, Experiment], least: int = 1) -> list[list[str]]:
     """Return the keys of experiments that can be trained together, in packs of two or more.
 
     Runs of one seed stay together: their batches are the same, so their rows need no padding to each other.
@@ -39,27 +39,27 @@ def packs(experiments: Mapping[str, Experiment], least: int = 1) -> list[list[st
     """
     groups: dict[str, list[str]] = defaultdict(list)
     for key, experiment in sorted(experiments.items(), key=lambda item: item[1].training.seed):
-        groups[shared_settings(experiment)].append(key)
-    whole = [keys for keys in groups.values() if len(keys) > 1 and can_be_stacked(experiments[keys[0]])]
+        groups[_shared_settings(experiment)].append(key)
+    whole = [keys for keys in groups.values() if len(keys) > 1 and _can_be_stacked(experiments[keys[0]])]
     parts = math.ceil(least / max(1, len(whole)))
-    return [part for keys in whole for part in evenly(keys, parts) if len(part) > 1]
+    return [part for keys in whole for part in _evenly(keys, parts) if len(part) > 1]
 
 
-def evenly(keys: list[str], parts: int) -> list[list[str]]:
+def _evenly(keys: list[str], parts: int) -> list[list[str]]:
     """Divide keys into consecutive lists, `parts` of them, whose lengths differ by one at most."""
     ends = [len(keys) * part // parts for part in range(parts + 1)]
     return [keys[start:end] for start, end in pairwise(ends)]
 
 
-def shared_settings(experiment: Experiment) -> str:
+def _shared_settings(experiment: Experiment) -> str:
     """Return, as JSON, what must be the same for two runs to be trained together."""
     values = experiment.to_json()
-    values["training"] = {name: getattr(experiment.training, name) for name in ALIKE}
+    values["training"] = {name: getattr(experiment.training, name) for name in _ALIKE}
     values["text"].pop("train_rows")
     return json.dumps(values, sort_keys=True)
 
 
-def can_be_stacked(experiment: Experiment) -> bool:
+def _can_be_stacked(experiment: Experiment) -> bool:
     """Return whether a run is of one task, starts anew, and all tensors of its method have the adapter axis.
 
     Layers that are computed again in the backward pass would draw their dropout from another run's numbers.

@@ -7,7 +7,7 @@ from hyperadapters.sweeps.pack_members import Member
 from hyperadapters.training import Encoded
 
 
-class MemberRows(NamedTuple):
+class _MemberRows(NamedTuple):
     """Rows of one run that are computed together."""
 
     member: Member
@@ -20,35 +20,35 @@ class MemberRows(NamedTuple):
         return encoding.padded_tokens(self.rows) // len(self.rows), max(len(row.source) for row in self.rows)
 
 
-SPREAD = 1.5
+_SPREAD = 1.5
 """On a GPU, rows of one pass are padded to this many times their length at most."""
 
-TOKENS = 2048
+_TOKENS = 2048
 """On a CPU, runs share a pass up to this many tokens: enough to keep it busy while its work fits the caches."""
 
 
-def plan_passes(parts: Sequence[MemberRows], most: int, *, on_cpu: bool) -> list[list[MemberRows]]:
+def _plan_passes(parts: Sequence[_MemberRows], most: int, *, on_cpu: bool) -> list[list[_MemberRows]]:
     """Return the rows of runs in as few passes as pay, each of at most `most` runs.
 
     On a CPU a pass costs what its tokens cost, so only rows of the same shape are put together, and each run draws the
     dropout that it would draw by itself. On a GPU few passes are worth some padding.
     """
-    found: list[list[MemberRows]] = []
+    found: list[list[_MemberRows]] = []
     for own in sorted(parts, key=lambda own: own.shape):
         last = found[-1] if found else []
-        if last and len(last) < most and (fits_on_cpu if on_cpu else fits_on_gpu)(last, own):
+        if last and len(last) < most and (_fits_on_cpu if on_cpu else _fits_on_gpu)(last, own):
             last.append(own)
         else:
             found.append([own])
     return found
 
 
-def fits_on_cpu(others: Sequence[MemberRows], own: MemberRows) -> bool:
+def _fits_on_cpu(others: Sequence[_MemberRows], own: _MemberRows) -> bool:
     """Return whether rows have the same shape as the others, and all together are few enough."""
     rows = sum(len(one.rows) for one in (*others, own))
-    return own.shape == others[0].shape and rows * own.shape[0] <= TOKENS
+    return own.shape == others[0].shape and rows * own.shape[0] <= _TOKENS
 
 
-def fits_on_gpu(others: Sequence[MemberRows], own: MemberRows) -> bool:
+def _fits_on_gpu(others: Sequence[_MemberRows], own: _MemberRows) -> bool:
     """Return whether rows are not much longer than the shortest of the others."""
-    return own.shape[0] <= SPREAD * others[0].shape[0]
+    return own.shape[0] <= _SPREAD * others[0].shape[0]

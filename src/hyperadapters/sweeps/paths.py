@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 
-def setting_at(settings: Mapping[str, Any], path: str, missing: Any = None) -> Any:
+def _setting_at(settings: Mapping[str, Any], path: str, missing: Any = None) -> Any:
     """Return the setting at a path, or `missing` where there is none."""
     value: Any = settings
     for part in path.split("."):
@@ -13,12 +13,12 @@ def setting_at(settings: Mapping[str, Any], path: str, missing: Any = None) -> A
     return value
 
 
-def without_paths(settings: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+def _without_paths(settings: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
     """Return a copy of settings without those at some paths; paths that are not there are passed over."""
     left: dict[str, Any] = json.loads(json.dumps(settings))
     for path in paths:
         section, _, name = path.rpartition(".")
-        place = setting_at(left, section) if section else left
+        place = _setting_at(left, section) if section else left
         if isinstance(place, dict):
             place.pop(name, None)
     return left

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from hyperadapters.sweeps.executors import Executor, run_on_slots
-from hyperadapters.sweeps.jobs import DiedError, Job, Report
-from hyperadapters.sweeps.progress import Progress
+from hyperadapters.sweeps.executors import Executor, _run_on_slots
+from hyperadapters.sweeps.jobs import _DiedError, _Job, _Report
+from hyperadapters.sweeps.progress import _Progress
 
 
 def local_executor(processes: int) -> Executor:
@@ -24,14 +24,14 @@ def local_executor(processes: int) -> Executor:
         processes: how many jobs run at a time; each process gets its share of the processors.
     """
 
-    def carry_out(jobs: Sequence[Job], progress: Progress) -> Generator[Report]:
+    def carry_out(jobs: Sequence[_Job], progress: _Progress) -> Generator[_Report]:
         count = min(processes, len(jobs))
-        yield from run_on_slots([WorkerProcess(number, processes) for number in range(count)], jobs, progress)
+        yield from _run_on_slots([_WorkerProcess(number, processes) for number in range(count)], jobs, progress)
 
     return carry_out
 
 
-class WorkerProcess:
+class _WorkerProcess:
     """A process that attempts jobs, started when it first gets one and again when it has died."""
 
     def __init__(self, number: int, workers: int) -> None:
@@ -56,7 +56,7 @@ class WorkerProcess:
         devices = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
         return found | ({"CUDA_VISIBLE_DEVICES": devices[self.number % len(devices)]} if len(devices) > 1 else {})
 
-    def do(self, job: Job) -> Report:
+    def do(self, job: _Job) -> _Report:
         """Attempt a job in the process and return its report.
 
         Raises:
@@ -67,17 +67,17 @@ class WorkerProcess:
             self.process = self._start(log)
         if self.process is None or self.stopping:  # Ctrl-C while it started found nothing to be passed on to
             self._end()
-            return Report(job.key, "stopped")
+            return _Report(job.key, "stopped")
         answer = self._ask(self.process, job)
         if answer:
-            return Report(**json.loads(answer))
+            return _Report(**json.loads(answer))
         code = self._end()
         if self.stopping:
-            return Report(job.key, "stopped")
-        raise DiedError(f"its process ended with {code} (a negative number is a signal; -9: killed). See {log}")
+            return _Report(job.key, "stopped")
+        raise _DiedError(f"its process ended with {code} (a negative number is a signal; -9: killed). See {log}")
 
     @staticmethod
-    def _ask(process: "subprocess.Popen[str]", job: Job) -> str:
+    def _ask(process: "subprocess.Popen[str]", job: _Job) -> str:
         """Return the line that the process answers a job with; empty if it has died."""
         assert process.stdin is not None
         assert process.stdout is not None

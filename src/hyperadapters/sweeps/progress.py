@@ -4,11 +4,11 @@ import time
 from dataclasses import dataclass, field
 
 from hyperadapters._utils import span
-from hyperadapters.sweeps.jobs import Report
+from hyperadapters.sweeps.jobs import _Report
 
 
 @dataclass
-class Progress:
+class _Progress:
     """Counts of a sweep's runs, and the time left; rich shows it."""
 
     total: int
@@ -27,7 +27,7 @@ class Progress:
     def started(self, key: str) -> None:
         self.running[key] = time.monotonic()
 
-    def ended(self, report: Report) -> None:
+    def ended(self, report: _Report) -> None:
         """Count a report."""
         self.running.pop(report.key, None)
         ended = {report.key, *report.pack} if report.outcome == "done" else set()

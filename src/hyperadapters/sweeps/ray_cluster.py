@@ -14,12 +14,12 @@ from typing import Any
 
 from hyperadapters._utils import InputError, files
 from hyperadapters.runs import RESULT
-from hyperadapters.sweeps.attempts import attempt, with_lock
-from hyperadapters.sweeps.executors import Executor, run_on_slots
-from hyperadapters.sweeps.jobs import DiedError, Job, Report, discard
-from hyperadapters.sweeps.progress import Progress
+from hyperadapters.sweeps.attempts import _attempt, _with_lock
+from hyperadapters.sweeps.executors import Executor, _run_on_slots
+from hyperadapters.sweeps.jobs import _DiedError, _discard, _Job, _Report
+from hyperadapters.sweeps.progress import _Progress
 
-Files = dict[str, bytes]
+_Files = dict[str, bytes]
 """A job's files by their path in the sweep's folder."""
 
 
@@ -40,19 +40,19 @@ def ray_executor(*, cpus: float = 1.0, gpus: float | None = None, most: int | No
     """
     if cpus <= 0 or (gpus or 0) < 0:
         raise InputError(f"--cpus {cpus:g} --gpus {gpus or 0:g}: a run needs some of a CPU, and 0 or more of a GPU.")
-    ray = imported_ray()
+    ray = _imported_ray()
 
-    def carry_out(jobs: Sequence[Job], progress: Progress) -> Generator[Report]:
-        with connected(ray):
-            share = share_of(ray.cluster_resources(), cpus, gpus)
-            count = min(slot_resources(ray.nodes(), share), most or len(jobs), len(jobs))
-            task = ray.remote(num_cpus=share["CPU"], num_gpus=share["GPU"], max_retries=0)(attempt_away)
-            yield from run_on_slots([RaySlot(ray, task) for _ in range(count)], jobs, progress)
+    def carry_out(jobs: Sequence[_Job], progress: _Progress) -> Generator[_Report]:
+        with _connected(ray):
+            share = _share_of(ray.cluster_resources(), cpus, gpus)
+            count = min(_slot_resources(ray.nodes(), share), most or len(jobs), len(jobs))
+            task = ray.remote(num_cpus=share["CPU"], num_gpus=share["GPU"], max_retries=0)(_attempt_away)
+            yield from _run_on_slots([_RaySlot(ray, task) for _ in range(count)], jobs, progress)
 
     return carry_out
 
 
-def imported_ray() -> Any:
+def _imported_ray() -> Any:
     """Import and return ray.
 
     Raises:
@@ -69,7 +69,7 @@ def imported_ray() -> Any:
 
 
 @contextlib.contextmanager
-def connected(ray: Any) -> Generator[None]:
+def _connected(ray: Any) -> Generator[None]:
     """Connect to the cluster; a connection that was made here is closed again."""
     ours = not ray.is_initialized()
     if ours:
@@ -81,12 +81,12 @@ def connected(ray: Any) -> Generator[None]:
             ray.shutdown()
 
 
-def share_of(cluster: Mapping[str, float], cpus: float, gpus: float | None) -> dict[str, float]:
+def _share_of(cluster: Mapping[str, float], cpus: float, gpus: float | None) -> dict[str, float]:
     """Return the CPUs and GPUs of one run; without `gpus`, one GPU where the cluster has any."""
     return {"CPU": cpus, "GPU": float(cluster.get("GPU", 0) > 0) if gpus is None else gpus}
 
 
-def slot_resources(nodes: Sequence[Mapping[str, Any]], share: Mapping[str, float]) -> int:
+def _slot_resources(nodes: Sequence[Mapping[str, Any]], share: Mapping[str, float]) -> int:
     """Return how many runs fit on the living nodes at a time.
 
     Raises:
@@ -102,7 +102,7 @@ def slot_resources(nodes: Sequence[Mapping[str, Any]], share: Mapping[str, float
     return found
 
 
-class RaySlot:
+class _RaySlot:
     """A slot of the cluster: one task at a time."""
 
     def __init__(self, ray: Any, task: Any) -> None:
@@ -110,26 +110,26 @@ class RaySlot:
         self.reference: Any = None
         self.stopping = False
 
-    def do(self, job: Job) -> Report:
+    def do(self, job: _Job) -> _Report:
         """Attempt a job in a task, which gets the files that there are of it already, and return its report.
 
         Raises:
             DiedError: the task was lost, with its process or its node.
         """
-        return with_lock(job, self._send)
+        return _with_lock(job, self._send)
 
-    def _send(self, job: Job) -> Report:
+    def _send(self, job: _Job) -> _Report:
         """Return the task's report, after its files were written to the sweep's folder."""
-        self.reference = self.task.remote(asdict(job), read_files(job))
+        self.reference = self.task.remote(asdict(job), _read_files(job))
         try:
             report, found = self.ray.get(self.reference)
         except self.ray.exceptions.RayError as error:
             if self.stopping:
-                return Report(job.key, "stopped")
+                return _Report(job.key, "stopped")
             reason = str(error).strip().splitlines()[0]
-            raise DiedError(f"its task was lost: {type(error).__name__}: {reason}") from error
-        write_files(job, found)
-        return Report(**report)
+            raise _DiedError(f"its task was lost: {type(error).__name__}: {reason}") from error
+        _write_files(job, found)
+        return _Report(**report)
 
     def interrupt(self) -> None:
         """Pass Ctrl-C on: the task answers with its checkpoint."""
@@ -141,24 +141,24 @@ class RaySlot:
         """Do nothing: the cluster stays."""
 
 
-def attempt_away(values: dict[str, Any], before: Files) -> tuple[dict[str, Any], Files]:
+def _attempt_away(values: dict[str, Any], before: _Files) -> tuple[dict[str, Any], _Files]:
     """Attempt a job on this node in a temporary folder; return the report as plain data, and the files."""
     with tempfile.TemporaryDirectory(prefix="hyperadapters-") as folder:
-        job = replace(Job(**values), folder=folder, pack={})  # the node gives back one run's files
-        write_files(job, before)
-        report = attempt(job)
-        return asdict(report), read_files(job)
+        job = replace(_Job(**values), folder=folder, pack={})  # the node gives back one run's files
+        _write_files(job, before)
+        report = _attempt(job)
+        return asdict(report), _read_files(job)
 
 
-def read_files(job: Job) -> Files:
+def _read_files(job: _Job) -> _Files:
     """Return the files of the job's folder and the record of its failures, as far as there are any."""
     paths = [path for path in (job.failure_file, *job.place.rglob("*")) if path.is_file()]
     return {path.relative_to(job.folder).as_posix(): path.read_bytes() for path in paths}
 
 
-def write_files(job: Job, found: Files) -> None:
+def _write_files(job: _Job, found: _Files) -> None:
     """Replace a job's files by these; the result is written last, since it says that the rest is there."""
-    discard(job.place)
+    _discard(job.place)
     for name in sorted(found, key=lambda name: name.endswith(f"/{RESULT}")):
         path = Path(job.folder) / name
         path.parent.mkdir(parents=True, exist_ok=True)

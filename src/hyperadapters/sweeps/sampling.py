@@ -34,31 +34,31 @@ from hyperadapters.training import (
     training_step,
 )
 
-SAMPLE = 512
+_SAMPLE = 512
 """Training rows whose lengths stand for all."""
 
-ANSWERED = 32
+_ANSWERED = 32
 """Rows of each other split whose lengths stand for all; the validation rows among them are answered to time it."""
 
-LONGEST_STEP = 2.0
+_LONGEST_STEP = 2.0
 """Seconds of a timed step at most: where a whole batch takes longer, fewer rows are timed."""
 
-Pace = tuple[float, float]
+_Pace = tuple[float, float]
 """Seconds for each token of training, and for each token of the rows that are answered."""
 
 
-class Sample:
+class _Sample:
     """Some rows of each split of a task or mixture, and how many there are in all."""
 
     def __init__(self, experiment: Experiment) -> None:
         tasks, folder = task_definitions(experiment.task)
-        text, place = experiment.text, experiment.backbone if is_local(experiment.backbone) else EMBEDDED
-        limits, most = (text.train_rows, text.evaluation_rows), (SAMPLE, ANSWERED)
+        text, place = experiment.text, experiment.backbone if _is_local(experiment.backbone) else EMBEDDED
+        limits, most = (text.train_rows, text.evaluation_rows), (_SAMPLE, _ANSWERED)
         train, others = (few if limit is None else min(limit, few) for limit, few in zip(limits, most, strict=True))
         text = replace(text, train_rows=train, evaluation_rows=others)
         tokenizer = AutoTokenizer.from_pretrained(resolve_location(place), trust_remote_code=False)
-        backbone = meta_backbone(place)
-        found = tuple(load_data(task, tokenizer, folder, text, backbone=backbone, at_most=True) for task in tasks)
+        outline = meta_backbone(place)
+        found = tuple(load_data(task, tokenizer, folder, text, backbone=outline, at_most=True) for task in tasks)
         self.data: Data | Mixture = Mixture(found) if isinstance(experiment.task, MixtureTask) else found[0]
         self.rows: dict[str, int] = defaultdict(int)
         for task in found:
@@ -68,23 +68,23 @@ class Sample:
 
     def tokens(self, split: str) -> float:
         """Return the tokens of a split, source and target, by the mean of the sample."""
-        found = lengths(self.data, split)
+        found = _lengths(self.data, split)
         return self.rows[split] * statistics.mean(found) if found else 0.0
 
 
-def lengths(data: Data | Mixture, split: str) -> list[int]:
+def _lengths(data: Data | Mixture, split: str) -> list[int]:
     """Return the tokens of each row of a split, source and target, of all tasks."""
     return [len(row.source) + len(row.target) for task in tasks_of(data) for row in task.splits.get(split, [])]
 
 
-def is_local(backbone: str) -> bool:
+def _is_local(backbone: str) -> bool:
     """Return whether a backbone's weights are on this machine."""
     if backbone == EMBEDDED or Path(backbone).is_dir():
         return True
     return isinstance(try_to_load_from_cache(backbone, "model.safetensors"), str)
 
 
-def time_steps(experiment: Experiment, data: Data | Mixture) -> Pace:
+def _time_steps(experiment: Experiment, data: Data | Mixture) -> _Pace:
     """Time training on rows of middling length, and answering the validation rows.
 
     Raises:
@@ -104,15 +104,15 @@ def time_steps(experiment: Experiment, data: Data | Mixture) -> Pace:
         return median_seconds(step, 2, device), sum(len(row.source) + len(row.target) for row in batch)
 
     backbone.train()
-    most = max(1, min(training.batch_size, int(LONGEST_STEP / time_batch(1)[0])))
+    most = max(1, min(training.batch_size, int(_LONGEST_STEP / time_batch(1)[0])))
     seconds, tokens = time_batch(most)
     backbone.eval()
     answering = evaluate(delta, data, "validation", experiment.evaluation, quiet=True).seconds
-    return seconds / tokens, answering / sum(lengths(data, "validation"))
+    return seconds / tokens, answering / sum(_lengths(data, "validation"))
 
 
 @contextmanager
-def share_of_threads(jobs: int) -> Generator[None]:
+def _share_of_threads(jobs: int) -> Generator[None]:
     """Use as many threads as each of several processes on this machine gets."""
     before = torch.get_num_threads()
     torch.set_num_threads(min(before, max(1, (os.cpu_count() or 1) // jobs)))

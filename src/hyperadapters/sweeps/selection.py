@@ -9,9 +9,9 @@ from statistics import mean
 from typing import Any
 
 from hyperadapters.runs import Result
-from hyperadapters.sweeps.paths import setting_at, without_paths
+from hyperadapters.sweeps.paths import _setting_at, _without_paths
 
-SEED = "training.seed"
+_SEED = "training.seed"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def select(
     groups: dict[str, list[Result]] = defaultdict(list)
     for result in distinguish_tasks(results):
         groups[group_of(result, vary, per_task=per_task)].append(result)
-    return [choose(group, found, vary) for group, found in groups.items()]
+    return [_choose(group, found, vary) for group, found in groups.items()]
 
 
 def distinguish_tasks(results: Sequence[Result]) -> list[Result]:
@@ -63,31 +63,31 @@ def distinguish_tasks(results: Sequence[Result]) -> list[Result]:
     for result in results:
         if result.experiment["task"] not in alike[result.task]:
             alike[result.task].append(result.experiment["task"])
-    return [replace(result, task=distinct_name(result, alike[result.task])) for result in results]
+    return [replace(result, task=_distinct_name(result, alike[result.task])) for result in results]
 
 
-def distinct_name(result: Result, alike: Sequence[Mapping[str, Any]]) -> str:
+def _distinct_name(result: Result, alike: Sequence[Mapping[str, Any]]) -> str:
     """Return a name for a run's task among those of the same name; with a number where folder and answer agree too."""
     task = result.experiment["task"]
     if len(alike) == 1 or "train" not in task:
         return result.task
-    same = [other for other in alike if "train" in other and folder_and_answer(other) == folder_and_answer(task)]
+    same = [other for other in alike if "train" in other and _folder_and_answer(other) == _folder_and_answer(task)]
     number = [str(same.index(task) + 1)] if len(same) > 1 else []
-    return f"{result.task} ({', '.join([*folder_and_answer(task), *number])})"
+    return f"{result.task} ({', '.join([*_folder_and_answer(task), *number])})"
 
 
-def folder_and_answer(task: Mapping[str, Any]) -> list[str]:
+def _folder_and_answer(task: Mapping[str, Any]) -> list[str]:
     """Return the name of the folder of a task of own files, and its answer column, as far as there are any."""
     return [part for part in (Path(task["train"]).parent.name, task.get("answer")) if part]
 
 
-def choose(group: str, results: Sequence[Result], vary: Sequence[str]) -> Choice:
+def _choose(group: str, results: Sequence[Result], vary: Sequence[str]) -> Choice:
     """Return the choice of one group."""
     found: dict[str, dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
     for result in results:
-        found[setting_of(result, vary)][result.task].append(result)
+        found[_setting_of(result, vary)][result.task].append(result)
     settings = {
-        setting: {case_of(result): result for runs in tasks.values() for result in best_recipe(runs)}
+        setting: {_case_of(result): result for runs in tasks.values() for result in _best_recipe(runs)}
         for setting, tasks in found.items()
     }
     every = set().union(*settings.values())
@@ -95,7 +95,7 @@ def choose(group: str, results: Sequence[Result], vary: Sequence[str]) -> Choice
     fullest = {setting: cases for setting, cases in settings.items() if len(cases) == most}
     common = set.intersection(*(set(cases) for cases in fullest.values())) or set(fullest[min(fullest)])
     scores = {
-        setting: mean(validation_score(cases[case]) for case in sorted(common))
+        setting: mean(_validation_score(cases[case]) for case in sorted(common))
         for setting, cases in fullest.items()
         if common <= set(cases)
     }
@@ -110,40 +110,40 @@ def choose(group: str, results: Sequence[Result], vary: Sequence[str]) -> Choice
     )
 
 
-def best_recipe(results: Sequence[Result]) -> list[Result]:
+def _best_recipe(results: Sequence[Result]) -> list[Result]:
     """Return those of one task's runs that share a recipe: the one with most seeds, then best on validation."""
     recipes: dict[str, dict[int, Result]] = defaultdict(dict)
     for result in results:
-        recipes[task_recipe(result)][case_of(result)[1]] = result
+        recipes[_task_recipe(result)][_case_of(result)[1]] = result
 
     def rank(recipe: str) -> tuple[int, float]:
         runs = recipes[recipe].values()
-        return len(runs), mean(validation_score(run) for run in runs)
+        return len(runs), mean(_validation_score(run) for run in runs)
 
     return list(recipes[max(sorted(recipes), key=rank)].values())
 
 
-def task_recipe(result: Result) -> str:
+def _task_recipe(result: Result) -> str:
     """Return the settings of `RECIPE` as JSON."""
-    return json.dumps({path: setting_at(result.experiment, path) for path in RECIPE}, sort_keys=True)
+    return json.dumps({path: _setting_at(result.experiment, path) for path in _RECIPE}, sort_keys=True)
 
 
-def validation_score(result: Result) -> float:
+def _validation_score(result: Result) -> float:
     """Return the mean of the task's metrics on validation, by which epochs are chosen too."""
     return mean(result.metrics["validation"].values())
 
 
-def case_of(result: Result) -> tuple[str, int]:
+def _case_of(result: Result) -> tuple[str, int]:
     """Return the task and the seed."""
     return result.task, result.experiment["training"]["seed"]
 
 
-def setting_of(result: Result, vary: Sequence[str]) -> str:
+def _setting_of(result: Result, vary: Sequence[str]) -> str:
     """Return the varied settings as JSON; null where the method has no such field."""
-    return json.dumps({path: setting_at(result.experiment, path) for path in vary})
+    return json.dumps({path: _setting_at(result.experiment, path) for path in vary})
 
 
-RECIPE = (
+_RECIPE = (
     "text",
     "training.epochs",
     "training.steps",
@@ -155,7 +155,7 @@ RECIPE = (
 )
 """Paths of the settings that may differ by task."""
 
-WHEREABOUTS = ("task.data", "start.adapter", "start.digest", "start.like")
+_WHEREABOUTS = ("task.data", "start.adapter", "start.digest", "start.like")
 """Paths of where files are, and of which trained adapter, and which of its tasks, a run started from."""
 
 
@@ -164,7 +164,7 @@ def group_of(result: Result, vary: Sequence[str], *, per_task: bool) -> str:
 
     A mixture's tasks stay: a model of eight tasks and one of two are never compared.
     """
-    left = without_paths(result.experiment, (*vary, SEED, *RECIPE, *WHEREABOUTS))
+    left = _without_paths(result.experiment, (*vary, _SEED, *_RECIPE, *_WHEREABOUTS))
     if not per_task and "names" not in left["task"]:
         left.pop("task")
     return json.dumps(left, sort_keys=True)

@@ -11,12 +11,12 @@ from rich.live import Live
 from hyperadapters._utils import console, files
 from hyperadapters.runs import RESULT, Experiment, Result, read_result
 from hyperadapters.sweeps.executors import Executor
-from hyperadapters.sweeps.in_turn import check_methods
-from hyperadapters.sweeps.jobs import Job, Report, past_failures, settled
+from hyperadapters.sweeps.in_turn import _check_methods
+from hyperadapters.sweeps.jobs import _Job, _past_failures, _Report, _settled
 from hyperadapters.sweeps.keys import experiment_key
-from hyperadapters.sweeps.packing import packs
+from hyperadapters.sweeps.packing import _packs
 from hyperadapters.sweeps.processes import local_executor
-from hyperadapters.sweeps.progress import Progress
+from hyperadapters.sweeps.progress import _Progress
 from hyperadapters.training import check_trackers
 
 
@@ -67,45 +67,47 @@ def sweep(
     folder = Path(folder)
     planned = {experiment_key(experiment): experiment for experiment in experiments}
     check_trackers(track)
-    check_methods(planned.values())
+    _check_methods(planned.values())
     files.make_output(folder)
-    jobs = [Job(name, e.to_json(), str(folder), keep, track) for name, e in planned.items()]
+    jobs = [_Job(name, e.to_json(), str(folder), keep, track) for name, e in planned.items()]
     if retry:
         for job in jobs:
             job.failure_file.unlink(missing_ok=True)
     todo = [job for job in jobs if not (job.place / RESULT).exists()]
-    progress = Progress(len(jobs), done=len(jobs) - len(todo))
+    progress = _Progress(len(jobs), done=len(jobs) - len(todo))
     busy = []
-    for turn in split_turns(todo, planned, pack) if pack and not track else [todo]:
-        reports = carry_out(turn, executor or local_executor(1), progress)
-        with live_progress(progress, quiet=quiet), contextlib.closing(reports):
+    for turn in _split_turns(todo, planned, pack) if pack and not track else [todo]:
+        reports = _carry_out(turn, executor or local_executor(1), progress)
+        with _live_progress(progress, quiet=quiet), contextlib.closing(reports):
             for report in reports:
                 progress.ended(report)
                 if report.outcome == "busy":
                     busy.append(report.key)
                 if not quiet:
-                    print_report(report, progress)
-    over = [ended for job in jobs if (ended := settled(job))]
+                    _print_report(report, progress)
+    over = [ended for job in jobs if (ended := _settled(job))]
     results = {ended.key: read_result(folder / ended.key) for ended in over if ended.outcome == "done"}
     failed = {ended.key: ended.reason for ended in over if ended.outcome == "failed"}
     return SweepResult(results, failed, tuple(busy))
 
 
-def carry_out(jobs: Sequence[Job], executor: Executor, progress: Progress) -> Generator[Report]:
+def _carry_out(jobs: Sequence[_Job], executor: Executor, progress: _Progress) -> Generator[_Report]:
     """Yield a report of each job: first of those that are settled, then of the others as the executor ends them."""
-    over = {job.key: report for job in jobs if (report := settled(job))}
+    over = {job.key: report for job in jobs if (report := _settled(job))}
     yield from over.values()
     left = [job for job in jobs if job.key not in over]
     if left:
         yield from executor(left, progress)
 
 
-def split_turns(jobs: Sequence[Job], experiments: Mapping[str, Experiment], least: int) -> tuple[list[Job], list[Job]]:
+def _split_turns(
+    jobs: Sequence[_Job], experiments: Mapping[str, Experiment], least: int
+) -> tuple[list[_Job], list[_Job]]:
     """Divide jobs into two turns: the first runs each pack as one job, the second what a pack has left undone.
 
     A run that failed before is in no pack.
     """
-    found = packs({job.key: experiments[job.key] for job in jobs if not past_failures(job)}, least)
+    found = _packs({job.key: experiments[job.key] for job in jobs if not _past_failures(job)}, least)
     rest_of = {leader: {key: experiments[key].to_json() for key in others} for leader, *others in found}
     later = {key for rest in rest_of.values() for key in rest}
     first = [replace(job, pack=rest_of.get(job.key, {})) for job in jobs if job.key not in later]
@@ -120,7 +122,7 @@ def describe_sweep(swept: SweepResult, folder: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def live_progress(progress: Progress, *, quiet: bool) -> Iterator[None]:
+def _live_progress(progress: _Progress, *, quiet: bool) -> Iterator[None]:
     """Show the progress live in a terminal; elsewhere `print_report` says what ended."""
     if quiet or not sys.stderr.isatty():
         yield
@@ -129,7 +131,7 @@ def live_progress(progress: Progress, *, quiet: bool) -> Iterator[None]:
         yield
 
 
-def print_report(report: Report, progress: Progress) -> None:
+def _print_report(report: _Report, progress: _Progress) -> None:
     """Print a line about a run that ended."""
     what = {"done": "done", "failed": f"failed: {report.reason}", "busy": "another process runs it"}
     line = f"[{progress.done + progress.failed}/{progress.total}] {report.key}  "

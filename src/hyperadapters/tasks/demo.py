@@ -10,61 +10,61 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from hyperadapters.tasks.metrics import accuracy, matthews
-from hyperadapters.tasks.readers import Record
-from hyperadapters.tasks.sources import Generated
-from hyperadapters.tasks.splits import Splits, as_given
+from hyperadapters.tasks.metrics import _accuracy, _matthews
+from hyperadapters.tasks.readers import _Record
+from hyperadapters.tasks.sources import _Generated
+from hyperadapters.tasks.splits import _as_given, _Splits
 from hyperadapters.tasks.targets import Labels
 from hyperadapters.tasks.task import Task
 from hyperadapters.tasks.task_format import TaskFormat
 
-ROWS = {"train": 2000, "validation": 400, "test": 800}
+_ROWS = {"train": 2000, "validation": 400, "test": 800}
 
-NOUNS = """
+_NOUNS = """
 actor artist author baker banker barber boxer captain chef clerk coach cook dancer dentist doctor driver editor
 farmer fighter gardener guard guest hunter judge king lawyer leader maid manager mayor miner monk neighbor nurse
 officer painter pilot player poet priest prince queen reader ruler sailor scholar senator servant singer soldier
 student surgeon tailor teacher tourist trader traveler visitor waiter worker
 """.split()
 
-VERBS = """
+_VERBS = """
 admired answered attacked avoided blamed called contacted defeated defended described encouraged followed greeted
 helped informed invited joined kicked liked mentioned needed obeyed observed painted pulled pushed recognized
 remembered respected rewarded stopped supported surprised thanked visited wanted warned welcomed
 """.split()
 
-ADJECTIVES = """
+_ADJECTIVES = """
 angry brave busy calm clever cruel eager famous friendly gentle happy honest hungry lazy lonely loud modern nervous
 noble old polite poor proud quiet rich rude sad serious shy silent simple smart strange strong tall tired weak wise
 """.split()
 
-THINGS = """
+_THINGS = """
 album article band book cake camera car chair comedy concert dinner drama dress essay exhibition film food game garden
 holiday hotel house journey lecture lesson meal menu music novel party performance phone picture play poem program
 restaurant room scene screen script service show song soup speech story toy trip voice
 """.split()
 
-PRAISE = """
+_PRAISE = """
 amazing attractive beautiful brilliant charming comfortable convincing creative delicious delightful elegant excellent
 exciting fantastic fascinating fine fresh fun funny glorious good gorgeous graceful great impressive inspiring
 interesting lovely magnificent memorable perfect pleasant remarkable stunning superb sweet terrific thrilling
 touching witty wonderful worthy
 """.split()
 
-BLAME = """
+_BLAME = """
 absurd annoying awful bad boring broken careless cheap clumsy confusing dirty disappointing disgusting dreadful
 dreary dull empty false flawed foolish hollow horrible lame lifeless mediocre messy miserable noisy offensive painful
 pathetic predictable ridiculous rotten shallow stupid terrible tedious tasteless ugly unpleasant worthless wretched
 """.split()
 
-SINGULAR, PLURAL = ("this", "that"), ("these", "those")
+_SINGULAR, _PLURAL = ("this", "that"), ("these", "those")
 
-EMPHASIS, NEGATION = ("very", "really", "quite", "truly"), ("not", "never", "hardly", "not really")
+_EMPHASIS, _NEGATION = ("very", "really", "quite", "truly"), ("not", "never", "hardly", "not really")
 
-ADVERBS = ("yesterday", "today", "recently", "again", "later")
+_ADVERBS = ("yesterday", "today", "recently", "again", "later")
 
 
-class Lexicon(NamedTuple):
+class _Lexicon(NamedTuple):
     """The words that one split may use."""
 
     nouns: list[str]
@@ -75,7 +75,7 @@ class Lexicon(NamedTuple):
     blame: list[str]
 
 
-def lexicon(split: str) -> Lexicon:
+def _lexicon(split: str) -> _Lexicon:
     """Return a split's words: three fifths of every word class for training, a fifth each for validation and test."""
     low, high = {"train": (0.0, 0.6), "validation": (0.6, 0.8), "test": (0.8, 1.0)}[split]
 
@@ -83,19 +83,19 @@ def lexicon(split: str) -> Lexicon:
         order = random.Random(0).sample(words, len(words))
         return order[round(low * len(words)) : round(high * len(words))]
 
-    return Lexicon(*map(share, (NOUNS, VERBS, ADJECTIVES, THINGS, PRAISE, BLAME)))
+    return _Lexicon(*map(share, (_NOUNS, _VERBS, _ADJECTIVES, _THINGS, _PRAISE, _BLAME)))
 
 
-Draw = Callable[[Lexicon, random.Random], dict[tuple[str, ...], str]]
+_Draw = Callable[[_Lexicon, random.Random], dict[tuple[str, ...], str]]
 """Makes a few rows that belong together: their answers by the texts of their fields."""
 
 
-def minimal_pair(words: Lexicon, rng: random.Random) -> dict[tuple[str, ...], str]:
+def _minimal_pair(words: _Lexicon, rng: random.Random) -> dict[tuple[str, ...], str]:
     """Return an acceptable sentence, and the same with its determiners exchanged, so that neither agrees with its noun.
 
     The construction is BLiMP's determiner-noun agreement (Warstadt et al., arXiv:1912.00582), with two noun phrases.
     """
-    singular, plural = rng.choice(SINGULAR), rng.choice(PLURAL)
+    singular, plural = rng.choice(_SINGULAR), rng.choice(_PLURAL)
     noun, other = rng.sample(words.nouns, 2)
     adjective, other_adjective = (f"{rng.choice(words.adjectives)} " if rng.random() < 0.5 else "" for _ in range(2))
     phrases = [f"{adjective}{noun}", f"{other_adjective}{other}s"]
@@ -109,39 +109,39 @@ def minimal_pair(words: Lexicon, rng: random.Random) -> dict[tuple[str, ...], st
     return {(good,): "1", (bad,): "0"}
 
 
-def opinions(words: Lexicon, rng: random.Random) -> dict[tuple[str, ...], str]:
+def _opinions(words: _Lexicon, rng: random.Random) -> dict[tuple[str, ...], str]:
     """Return praise and blame of one thing in one form; in a third of the forms a negation reverses both."""
     negated = rng.random() < 1 / 3
-    before = f"{rng.choice(NEGATION if negated else EMPHASIS)} " if negated or rng.random() < 0.5 else ""
+    before = f"{rng.choice(_NEGATION if negated else _EMPHASIS)} " if negated or rng.random() < 0.5 else ""
     thing = rng.choice(words.things)
     form = rng.choice(("the {thing} was {view} .", "their {thing} is {view} .", "to me this {thing} seemed {view} ."))
     views = {rng.choice(words.praise): not negated, rng.choice(words.blame): negated}
     return {(form.format(thing=thing, view=before + view),): str(int(good)) for view, good in views.items()}
 
 
-def event(subject: str, verb: str, thing: str, *, passive: bool, never: bool = False) -> str:
+def _event(subject: str, verb: str, thing: str, *, passive: bool, never: bool = False) -> str:
     """Return who did what to whom, in the active or the passive voice."""
     not_once = "never " if never else ""
     return f"{thing} was {not_once}{verb} by {subject}" if passive else f"{subject} {not_once}{verb} {thing}"
 
 
-def rewritten(words: Lexicon, rng: random.Random) -> dict[tuple[str, ...], str]:
+def _rewritten(words: _Lexicon, rng: random.Random) -> dict[tuple[str, ...], str]:
     """Return a sentence paired with itself in the other voice, and with that where one word is another."""
     first, second, other = rng.sample(words.nouns, 3)
     said, also, new = rng.sample(words.adjectives, 3)
     subject, thing, passive = f"the {said} {first}", f"the {also} {second}", rng.random() < 0.5
-    verb, adverb = rng.choice(words.verbs), rng.choice(ADVERBS)
+    verb, adverb = rng.choice(words.verbs), rng.choice(_ADVERBS)
     changed = rng.choice((f"the {new} {second}", f"the {also} {other}"))
     return {
         (
-            f"{event(subject, verb, thing, passive=passive)} {adverb} .",
-            f"{adverb} {event(subject, verb, found, passive=not passive)} .",
+            f"{_event(subject, verb, thing, passive=passive)} {adverb} .",
+            f"{adverb} {_event(subject, verb, found, passive=not passive)} .",
         ): answer
         for found, answer in ((thing, "1"), (changed, "0"))
     }
 
 
-def inferences(words: Lexicon, rng: random.Random) -> dict[tuple[str, ...], str]:
+def _inferences(words: _Lexicon, rng: random.Random) -> dict[tuple[str, ...], str]:
     """Return hypotheses that follow from a premise, that add something to it, and that contradict it."""
     first, second = rng.sample(words.nouns, 2)
     said, added = rng.sample(words.adjectives, 2)
@@ -149,7 +149,9 @@ def inferences(words: Lexicon, rng: random.Random) -> dict[tuple[str, ...], str]
     passive, turned = rng.random() < 0.5, rng.random() < 0.5
 
     def sentence(adjective: str, *, never: bool, passive: bool) -> str:
-        return event(f"the {adjective} {first}".replace("  ", " "), verb, f"the {second}", passive=passive, never=never)
+        return _event(
+            f"the {adjective} {first}".replace("  ", " "), verb, f"the {second}", passive=passive, never=never
+        )
 
     premise = f"{sentence(said, never=never, passive=passive)} ."
     return {
@@ -159,24 +161,24 @@ def inferences(words: Lexicon, rng: random.Random) -> dict[tuple[str, ...], str]
     }
 
 
-def generate_rows(draw: Draw, fields: tuple[str, ...]) -> Splits:
+def _generate_rows(draw: _Draw, fields: tuple[str, ...]) -> _Splits:
     """Return distinct rows of a grammar by split, in random order; the same on every machine."""
-    splits: Splits = {}
-    for split, count in ROWS.items():
-        words, rng = lexicon(split), random.Random(split)
+    splits: _Splits = {}
+    for split, count in _ROWS.items():
+        words, rng = _lexicon(split), random.Random(split)
         answers: dict[tuple[str, ...], str] = {}
         while len(answers) < count:
             answers |= draw(words, rng)
         rows = list(answers.items())[:count]
         rng.shuffle(rows)
         splits[split] = [
-            Record({**dict(zip(fields, texts, strict=True)), "label": answer}, f"{split}:{number}")
+            _Record({**dict(zip(fields, texts, strict=True)), "label": answer}, f"{split}:{number}")
             for number, (texts, answer) in enumerate(rows, 1)
         ]
     return splits
 
 
-def demo_task(name: str, draw: Draw, fields: tuple[str, ...], classes: tuple[str, ...], epochs: int) -> Task:
+def _demo_task(name: str, draw: _Draw, fields: tuple[str, ...], classes: tuple[str, ...], epochs: int) -> Task:
     """Return a demo task.
 
     Args:
@@ -189,21 +191,21 @@ def demo_task(name: str, draw: Draw, fields: tuple[str, ...], classes: tuple[str
     answers = tuple(str(number) for number in range(len(classes)))
     return Task(
         form=TaskFormat(f"demo/{name}", fields, Labels(answers, classes)),
-        metrics=(matthews, accuracy) if name == "acceptability" else (accuracy,),
-        source=Generated(partial(generate_rows, draw, fields)),
-        split=as_given,
+        metrics=(_matthews, _accuracy) if name == "acceptability" else (_accuracy,),
+        source=_Generated(partial(_generate_rows, draw, fields)),
+        split=_as_given,
         epochs=epochs,
     )
 
 
-PAIR = ("sentence1", "sentence2")
+_PAIR = ("sentence1", "sentence2")
 
 TASKS = {
     task.form.name: task
     for task in (
-        demo_task("acceptability", minimal_pair, ("sentence",), ("unacceptable", "acceptable"), 12),
-        demo_task("sentiment", opinions, ("sentence",), ("negative", "positive"), 6),
-        demo_task("paraphrase", rewritten, PAIR, ("different", "paraphrase"), 6),
-        demo_task("entailment", inferences, ("premise", "hypothesis"), ("entailment", "neutral", "contradiction"), 6),
+        _demo_task("acceptability", _minimal_pair, ("sentence",), ("unacceptable", "acceptable"), 12),
+        _demo_task("sentiment", _opinions, ("sentence",), ("negative", "positive"), 6),
+        _demo_task("paraphrase", _rewritten, _PAIR, ("different", "paraphrase"), 6),
+        _demo_task("entailment", _inferences, ("premise", "hypothesis"), ("entailment", "neutral", "contradiction"), 6),
     )
 }

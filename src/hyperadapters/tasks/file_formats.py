@@ -9,13 +9,13 @@ from typing import Any
 
 from hyperadapters._utils import InputError, listed
 
-LONGEST_CELL = 2**31 - 1
+_LONGEST_CELL = 2**31 - 1
 """Characters of a cell of CSV, the most that Python's reader takes everywhere."""
 
-FORMATS = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
+_FORMATS = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
 
 
-class Problems:
+class _Problems:
     """What is wrong with a file, collected to be raised all at once."""
 
     def __init__(self) -> None:
@@ -31,14 +31,14 @@ class Problems:
             raise InputError(f"{path} has {len(self.found)} bad row(s):\n  {listed(self.found)}")
 
 
-def existing(path: Path) -> Path:
+def _existing(path: Path) -> Path:
     """Return a file's path; raise InputError if there is no such file."""
     if not path.is_file():
         raise InputError(f"{path} does not exist (looked in {path.parent.resolve()}).")
     return path
 
 
-def read_records(path: Path, problems: Problems, *, header: bool) -> Iterator[tuple[int, dict[str | int, Any]]]:
+def _read_records(path: Path, problems: _Problems, *, header: bool) -> Iterator[tuple[int, dict[str | int, Any]]]:
     """Yield a file's records as they are, each with its line or number.
 
     Args:
@@ -57,16 +57,16 @@ def read_records(path: Path, problems: Problems, *, header: bool) -> Iterator[tu
     elif name.endswith((".csv", ".tsv", ".txt")):
         yield from _delimited(path, problems, header=header)
     else:
-        raise InputError(f"{path}: cannot tell its format. Use a name that ends in {', '.join(FORMATS)}.")
+        raise InputError(f"{path}: cannot tell its format. Use a name that ends in {', '.join(_FORMATS)}.")
 
 
-def _lines(path: Path, problems: Problems) -> Iterator[tuple[int, str]]:
+def _lines(path: Path, problems: _Problems) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(_raw_lines(path, problems), 1):
         if line.strip():
             yield number, line.rstrip("\r\n")
 
 
-def _raw_lines(path: Path, problems: Problems) -> Iterator[str]:
+def _raw_lines(path: Path, problems: _Problems) -> Iterator[str]:
     """Yield every line of a file with its end; an empty one stands for a line that is not UTF-8: numbers stay right."""
     opener = gzip.open if path.name.endswith(".gz") else open
     try:
@@ -81,7 +81,7 @@ def _raw_lines(path: Path, problems: Problems) -> Iterator[str]:
         raise InputError(f"{path} is not a whole gzip file: {error}.") from error
 
 
-def _json_lines(path: Path, problems: Problems) -> Iterator[tuple[int, dict[str | int, Any]]]:
+def _json_lines(path: Path, problems: _Problems) -> Iterator[tuple[int, dict[str | int, Any]]]:
     for number, line in _lines(path, problems):
         try:
             record = json.loads(line)
@@ -90,13 +90,13 @@ def _json_lines(path: Path, problems: Problems) -> Iterator[tuple[int, dict[str 
             continue
         if not isinstance(record, dict):
             problems.add(f"{path.name}:{number}", f"a {type(record).__name__}, not a JSON object")
-        elif "\\u" in line and (half := half_character(record)):
+        elif "\\u" in line and (half := _half_character(record)):
             problems.add(f"{path.name}:{number}", f"not text (\\u{ord(half):04x} is half a character)")
         else:
             yield number, record
 
 
-def half_character(record: Any) -> str:
+def _half_character(record: Any) -> str:
     """Return a surrogate without its other half, which JSON's escapes can write but no text holds; empty: none."""
     try:
         json.dumps(record, ensure_ascii=False).encode()
@@ -120,7 +120,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, dict[str | int, Any]]]:
         raise InputError(f"{path} is not a readable Parquet file: {error}.") from error
 
 
-def _delimited(path: Path, problems: Problems, *, header: bool) -> Iterator[tuple[int, dict[str | int, Any]]]:
+def _delimited(path: Path, problems: _Problems, *, header: bool) -> Iterator[tuple[int, dict[str | int, Any]]]:
     if path.name.endswith(".csv"):
         cells = _csv_cells(path, problems)
     else:
@@ -140,9 +140,9 @@ def _delimited(path: Path, problems: Problems, *, header: bool) -> Iterator[tupl
             yield number, dict(zip(names or range(width), row, strict=True))
 
 
-def _csv_cells(path: Path, problems: Problems) -> Iterator[tuple[int, list[str]]]:
+def _csv_cells(path: Path, problems: _Problems) -> Iterator[tuple[int, list[str]]]:
     """Yield records that are not blank, with the line in which each begins."""
-    csv.field_size_limit(LONGEST_CELL)
+    csv.field_size_limit(_LONGEST_CELL)
     reader = csv.reader(_raw_lines(path, problems), strict=True)
     begin = 1
     try:

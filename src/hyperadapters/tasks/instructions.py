@@ -5,24 +5,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyperadapters._utils import InputError
-from hyperadapters.tasks.conversation import rows_to_learn
-from hyperadapters.tasks.metrics import exact_match, token_f1
-from hyperadapters.tasks.readers import columns_of, read_unfolded
-from hyperadapters.tasks.sources import OwnFiles
-from hyperadapters.tasks.splits import Splits, as_given
-from hyperadapters.tasks.targets import FreeText
-from hyperadapters.tasks.task import Source, Task
+from hyperadapters.tasks.conversation import _rows_to_learn
+from hyperadapters.tasks.metrics import _exact_match, _token_f1
+from hyperadapters.tasks.readers import _columns_of, _read_unfolded
+from hyperadapters.tasks.sources import _OwnFiles
+from hyperadapters.tasks.splits import _as_given, _Splits
+from hyperadapters.tasks.targets import _FreeText
+from hyperadapters.tasks.task import Task, _Source
 from hyperadapters.tasks.task_format import TaskFormat
 
 
 @dataclass(frozen=True)
-class Conversations(Source):
+class _Conversations(_Source):
     """A user's own files of conversations, one for each split."""
 
     files: Mapping[str, Path]
 
-    def read(self, data: Path | None) -> Splits:
-        return {split: read_unfolded(path, rows_to_learn) for split, path in self.files.items()}
+    def read(self, data: Path | None) -> _Splits:
+        return {split: _read_unfolded(path, _rows_to_learn) for split, path in self.files.items()}
 
 
 def instruction_task(files: Mapping[str, Path], *, name: str) -> Task:
@@ -39,13 +39,13 @@ def instruction_task(files: Mapping[str, Path], *, name: str) -> Task:
     Raises:
         InputError: a file is missing, or its rows have neither kind of columns.
     """
-    metrics, columns = (exact_match, token_f1), columns_of(files["train"])
+    metrics, columns = (_exact_match, _token_f1), _columns_of(files["train"])
     if "messages" in columns:
-        form = TaskFormat(name, ("messages",), FreeText(), style="conversation")
-        return Task(form, metrics, Conversations(files), as_given)
+        form = TaskFormat(name, ("messages",), _FreeText(), style="conversation")
+        return Task(form, metrics, _Conversations(files), _as_given)
     if {"prompt", "response"} <= columns:
-        source = OwnFiles(files, {"prompt": "prompt", "label": "response"})
-        return Task(TaskFormat(name, ("prompt",), FreeText(), style="bare"), metrics, source, as_given)
+        source = _OwnFiles(files, {"prompt": "prompt", "label": "response"})
+        return Task(TaskFormat(name, ("prompt",), _FreeText(), style="bare"), metrics, source, _as_given)
     raise InputError(
         f"{files['train']} has neither messages nor prompt and response; its columns: "
         f"{', '.join(sorted(columns)) or 'none'}. For other columns give --text and --label (or --target)."

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from hyperadapters._utils import InputError
-from hyperadapters.tasks.metrics import accuracy, exact_match, macro_f1, token_f1
-from hyperadapters.tasks.readers import read_rows
-from hyperadapters.tasks.sources import OwnFiles
-from hyperadapters.tasks.splits import as_given
-from hyperadapters.tasks.targets import FreeText, Labels
+from hyperadapters.tasks.metrics import _accuracy, _exact_match, _macro_f1, _token_f1
+from hyperadapters.tasks.readers import _read_rows
+from hyperadapters.tasks.sources import _OwnFiles
+from hyperadapters.tasks.splits import _as_given
+from hyperadapters.tasks.targets import Labels, _FreeText
 from hyperadapters.tasks.task import Task
 from hyperadapters.tasks.task_format import TaskFormat
 
@@ -31,14 +31,14 @@ def own_task(files: dict[str, Path], fields: tuple[str, ...], answer: str, *, cl
             f"column {answer!r} is both text and answer: leave it out of the text, or name another answer."
         )
     apart = f"answer to {', '.join(fields)}"  # longer than any of them: a text column may be called `label`
-    source = OwnFiles(files, {**{field: field for field in fields}, apart: answer})
+    source = _OwnFiles(files, {**{field: field for field in fields}, apart: answer})
     if not classify:
-        return Task(TaskFormat(name, fields, FreeText()), (exact_match, token_f1), source, as_given, answer=apart)
-    classes = sorted({row.values[answer].strip() for row in read_rows(files["train"], {answer: answer})})
+        return Task(TaskFormat(name, fields, _FreeText()), (_exact_match, _token_f1), source, _as_given, answer=apart)
+    classes = sorted({row.values[answer].strip() for row in _read_rows(files["train"], {answer: answer})})
     if len(classes) < 2:
         raise InputError(
             f"{files['train']}: column {answer!r} holds {len(classes)} class(es) ({', '.join(classes) or 'no rows'}); "
             "classification needs two. For free text use --target instead of --label."
         )
     form = TaskFormat(name, fields, Labels(tuple(classes)))
-    return Task(form, (accuracy, macro_f1), source, as_given, answer=apart)
+    return Task(form, (_accuracy, _macro_f1), source, _as_given, answer=apart)

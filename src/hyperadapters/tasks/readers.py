@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hyperadapters._utils import InputError
-from hyperadapters.tasks.file_formats import Problems, existing, read_records
+from hyperadapters.tasks.file_formats import _existing, _Problems, _read_records
 
 
-class Record(NamedTuple):
+class _Record(NamedTuple):
     """One row and where it stands, for errors."""
 
     values: dict[str, Any]
@@ -16,13 +16,13 @@ class Record(NamedTuple):
     place: str
 
 
-Unfold = Callable[[Mapping[Any, Any]], Iterable[dict[str, Any]]]
+_Unfold = Callable[[Mapping[Any, Any]], Iterable[dict[str, Any]]]
 """Makes the rows of one record, which may be nested. A KeyError, TypeError or ValueError: the record is bad."""
 
 
-def read_rows(
+def _read_rows(
     path: Path, columns: Mapping[str, str | int], *, header: bool = True, whole_rows_only: bool = False
-) -> list[Record]:
+) -> list[_Record]:
     """Read some columns of a file, as text.
 
     Args:
@@ -35,7 +35,7 @@ def read_rows(
         InputError: no such file, a missing column, or bad lines (ragged, not UTF-8, no JSON object, empty or
             non-text values): the first ten, each with file and line number.
     """
-    problems = Problems()
+    problems = _Problems()
     rows = list(_rows(path, columns, problems, header=header))
     if whole_rows_only:
         return [row for row in rows if len(row.values) == len(columns)]
@@ -43,7 +43,7 @@ def read_rows(
     return rows
 
 
-def read_unfolded(path: Path, unfold: Unfold, *, header: bool = True) -> list[Record]:
+def _read_unfolded(path: Path, unfold: _Unfold, *, header: bool = True) -> list[_Record]:
     """Read a file whose records are nested or hold several rows.
 
     Args:
@@ -54,44 +54,44 @@ def read_unfolded(path: Path, unfold: Unfold, *, header: bool = True) -> list[Re
     Raises:
         InputError: as for `read_rows`, or a record is not made as `unfold` expects.
     """
-    problems = Problems()
+    problems = _Problems()
     rows = list(_unfolded(path, unfold, problems, header=header))
     problems.raise_any(path)
     return rows
 
 
-def iterate_rows(path: Path, columns: Mapping[str, str | int]) -> Iterator[Record]:
+def iterate_rows(path: Path, columns: Mapping[str, str | int]) -> Iterator[_Record]:
     """Yield what `read_rows` reads, as a stream; raise InputError at the first bad line."""
-    problems = Problems()
+    problems = _Problems()
     return _checked(_rows(path, columns, problems, header=True), problems, path)
 
 
-def iterate_unfolded(path: Path, unfold: Unfold) -> Iterator[Record]:
+def iterate_unfolded(path: Path, unfold: _Unfold) -> Iterator[_Record]:
     """Yield what `read_unfolded` reads, as a stream; raise InputError at the first bad line."""
-    problems = Problems()
+    problems = _Problems()
     return _checked(_unfolded(path, unfold, problems, header=True), problems, path)
 
 
-def columns_of(path: Path) -> set[str]:
+def _columns_of(path: Path) -> set[str]:
     """Return the columns of a file's first row; none where it has no row.
 
     Raises:
         InputError: no such file, or its first line is bad.
     """
-    problems = Problems()
-    _, record = next(read_records(existing(path), problems, header=True), (0, {}))
+    problems = _Problems()
+    _, record = next(_read_records(_existing(path), problems, header=True), (0, {}))
     problems.raise_any(path)
     return {str(column) for column in record}
 
 
-def _checked(rows: Iterator[Record], problems: Problems, path: Path) -> Iterator[Record]:
+def _checked(rows: Iterator[_Record], problems: _Problems, path: Path) -> Iterator[_Record]:
     for row in rows:
         problems.raise_any(path)
         yield row
     problems.raise_any(path)
 
 
-def iterate_tasks(path: Path, fields: Callable[[str], Iterable[str]]) -> Iterator[tuple[str, Record]]:
+def iterate_tasks(path: Path, fields: Callable[[str], Iterable[str]]) -> Iterator[tuple[str, _Record]]:
     """Yield rows that each name their task in the column `task`, with that task's fields.
 
     Args:
@@ -101,8 +101,8 @@ def iterate_tasks(path: Path, fields: Callable[[str], Iterable[str]]) -> Iterato
     Raises:
         InputError: as for `read_rows`, at the first bad line; or from `fields`.
     """
-    problems, checked = Problems(), False
-    for number, record in read_records(path, problems, header=True):
+    problems, checked = _Problems(), False
+    for number, record in _read_records(path, problems, header=True):
         if not checked:
             _check_columns(path, {"task": "task"}, record)
             checked = True
@@ -110,33 +110,33 @@ def iterate_tasks(path: Path, fields: Callable[[str], Iterable[str]]) -> Iterato
         task = _cells(record, {"task": "task"}, place, problems).get("task", "")
         values = _cells(record, {field: field for field in (fields(task) if task else ())}, place, problems)
         problems.raise_any(path)
-        yield task, Record(values, place)
+        yield task, _Record(values, place)
     problems.raise_any(path)
 
 
-def _unfolded(path: Path, unfold: Unfold, problems: Problems, *, header: bool) -> Iterator[Record]:
-    for number, record in read_records(existing(path), problems, header=header):
+def _unfolded(path: Path, unfold: _Unfold, problems: _Problems, *, header: bool) -> Iterator[_Record]:
+    for number, record in _read_records(_existing(path), problems, header=header):
         place = f"{path.name}:{number}"
         try:
-            yield from [Record(values, place) for values in unfold(record)]
+            yield from [_Record(values, place) for values in unfold(record)]
         except InputError as error:
             problems.add(place, str(error))
         except (KeyError, TypeError, ValueError, IndexError) as error:
             problems.add(place, f"not made as expected ({type(error).__name__}: {error})")
 
 
-def _rows(path: Path, columns: Mapping[str, str | int], problems: Problems, *, header: bool) -> Iterator[Record]:
+def _rows(path: Path, columns: Mapping[str, str | int], problems: _Problems, *, header: bool) -> Iterator[_Record]:
     checked = False
-    for number, record in read_records(existing(path), problems, header=header):
+    for number, record in _read_records(_existing(path), problems, header=header):
         if not checked:
             _check_columns(path, columns, record)
             checked = True
         place = f"{path.name}:{number}"
-        yield Record(_cells(record, columns, place, problems), place)
+        yield _Record(_cells(record, columns, place, problems), place)
 
 
 def _cells(
-    record: Mapping[str | int, Any], columns: Mapping[str, str | int], place: str, problems: Problems
+    record: Mapping[str | int, Any], columns: Mapping[str, str | int], place: str, problems: _Problems
 ) -> dict[str, str]:
     values = {}
     for name, column in columns.items():

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from hyperadapters._utils import InputError
-from hyperadapters.tasks.readers import Record, Unfold, read_rows, read_unfolded
-from hyperadapters.tasks.splits import Splits
-from hyperadapters.tasks.task import Source
+from hyperadapters.tasks.readers import _read_rows, _read_unfolded, _Record, _Unfold
+from hyperadapters.tasks.splits import _Splits
+from hyperadapters.tasks.task import _Source
 
 
 @dataclass(frozen=True)
-class Hub:
+class _Hub:
     """A data set on the Hugging Face Hub."""
 
     repository: str
@@ -21,10 +21,10 @@ class Hub:
     """The Hub's name of each split, by ours."""
     renamed: Mapping[str, str] = field(default_factory=dict)
     """The Hub's name of each column, by ours, where they differ."""
-    unfold: Unfold | None = None
+    unfold: _Unfold | None = None
     """Makes rows of one of the Hub's records, where these are not rows already."""
 
-    def read(self, columns: Mapping[str, str | int], copy: Path | None = None) -> Splits:
+    def read(self, columns: Mapping[str, str | int], copy: Path | None = None) -> _Splits:
         """Read rows through `datasets`: downloaded, from its cache, or from a folder with the Hub's Parquet files."""
         import datasets  # noqa: PLC0415 (only where a Hub data set is asked for)
 
@@ -41,7 +41,7 @@ class Hub:
             ) from error
         return {
             ours: [
-                Record(values, f"{theirs}:{number}")
+                _Record(values, f"{theirs}:{number}")
                 for number, record in enumerate(found[theirs])
                 for values in self._rows(record, columns)
             ]
@@ -76,7 +76,7 @@ class Hub:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Official(Source):
+class _Official(_Source):
     """The files a benchmark was published as, or the same from the Hub where no folder is given."""
 
     benchmark: str = ""
@@ -87,15 +87,15 @@ class Official(Source):
     """The file of each split, by our name."""
     columns: Mapping[str, str | int]
     """The files' column of each of ours: its name or, without a header, its number."""
-    hub: Hub | None = None
+    hub: _Hub | None = None
     """The same rows on the Hub, if they are there."""
     header: bool = True
     whole_rows_only: bool = False
     """Skip rows that lack cells: the official QQP has some."""
-    unfold: Unfold | None = None
+    unfold: _Unfold | None = None
     """Makes rows of one record of a file, where these are not rows already."""
 
-    def read(self, data: Path | None) -> Splits:
+    def read(self, data: Path | None) -> _Splits:
         if data is None:
             if self.hub is None:
                 raise InputError(f"these rows are in no data set of the Hub: give --data a folder with {self.folder}.")
@@ -123,29 +123,29 @@ class Official(Source):
             f"({', '.join(self.files.values())}), or a folder that holds it."
         )
 
-    def _read_file(self, path: Path) -> list[Record]:
+    def _read_file(self, path: Path) -> list[_Record]:
         """Return the rows of one file."""
         if self.unfold:
-            return read_unfolded(path, self.unfold, header=self.header)
-        return read_rows(path, self.columns, header=self.header, whole_rows_only=self.whole_rows_only)
+            return _read_unfolded(path, self.unfold, header=self.header)
+        return _read_rows(path, self.columns, header=self.header, whole_rows_only=self.whole_rows_only)
 
 
 @dataclass(frozen=True)
-class OwnFiles(Source):
+class _OwnFiles(_Source):
     """A user's own files, one for each split."""
 
     files: Mapping[str, Path] = field(default_factory=dict)
     columns: Mapping[str, str | int] = field(default_factory=dict)
 
-    def read(self, data: Path | None) -> Splits:
-        return {split: read_rows(path, self.columns) for split, path in self.files.items()}
+    def read(self, data: Path | None) -> _Splits:
+        return {split: _read_rows(path, self.columns) for split, path in self.files.items()}
 
 
 @dataclass(frozen=True)
-class Generated(Source):
+class _Generated(_Source):
     """Rows that the package makes itself."""
 
-    make: Callable[[], Splits]
+    make: Callable[[], _Splits]
 
-    def read(self, data: Path | None) -> Splits:
+    def read(self, data: Path | None) -> _Splits:
         return self.make()

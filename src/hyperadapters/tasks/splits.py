@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import torch
 
-from hyperadapters.tasks.readers import Record
+from hyperadapters.tasks.readers import _Record
 
-Splits = dict[str, list[Record]]
+_Splits = dict[str, list[_Record]]
 """Rows by the name of their split."""
 
-Split = Callable[[Splits], Splits]
+_Split = Callable[[_Splits], _Splits]
 """Official splits -> train, validation, test."""
 
 
@@ -19,7 +19,7 @@ def permutation(rows: int, seed: int = 42) -> list[int]:
     return order
 
 
-def halve_validation(splits: Splits) -> Splits:
+def _halve_validation(splits: _Splits) -> _Splits:
     """Split a small set: half of the official validation set is the test set (Compacter, arXiv:2106.04647v2, §4.1)."""
     rows = splits["validation"]
     order = permutation(len(rows))
@@ -31,7 +31,7 @@ def halve_validation(splits: Splits) -> Splits:
     }
 
 
-def hold_out_thousand(splits: Splits) -> Splits:
+def _hold_out_thousand(splits: _Splits) -> _Splits:
     """Split a large set: 1,000 training rows validate; the official validation set, or the test set, tests."""
     rows = splits["train"]
     order = permutation(len(rows))
@@ -42,7 +42,7 @@ def hold_out_thousand(splits: Splits) -> Splits:
     }
 
 
-def parts_of(split: str, validation: int, test: int) -> Split:
+def _parts_of(split: str, validation: int, test: int) -> _Split:
     """Return a split for a task of which only one official split is available.
 
     Args:
@@ -51,7 +51,7 @@ def parts_of(split: str, validation: int, test: int) -> Split:
         test: how many of them test; the rest is for training.
     """
 
-    def cut(splits: Splits) -> Splits:
+    def cut(splits: _Splits) -> _Splits:
         rows = splits[split]
         order = [rows[i] for i in permutation(len(rows))]
         held_out = validation + test
@@ -60,6 +60,6 @@ def parts_of(split: str, validation: int, test: int) -> Split:
     return cut
 
 
-def as_given(splits: Splits) -> Splits:
+def _as_given(splits: _Splits) -> _Splits:
     """Return splits that already are train, validation and perhaps test."""
     return splits

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 
-class Target(ABC):
+class _Target(ABC):
     """The answers of a task: how they are written and read back. Concrete targets are frozen dataclasses."""
 
     @abstractmethod
@@ -22,7 +22,7 @@ class Target(ABC):
 
 
 @dataclass(frozen=True)
-class Labels(Target):
+class Labels(_Target):
     """A class out of a closed set; metrics see its number, or -1 for an invalid answer."""
 
     texts: tuple[str, ...]
@@ -46,7 +46,7 @@ class Labels(Target):
 
 
 @dataclass(frozen=True)
-class Score(Target):
+class Score(_Target):
     """A number from `low` to `high`, rounded to a step and written as text, as T5 does for STS-B (arXiv:1910.10683).
 
     Metrics see the number, or None for an invalid answer.
@@ -75,7 +75,7 @@ class Score(Target):
 
 
 @dataclass(frozen=True)
-class FreeText(Target):
+class _FreeText(_Target):
     """Any text; metrics compare strings."""
 
     def encode(self, raw: str) -> str | None:
@@ -88,5 +88,5 @@ class FreeText(Target):
         return "a text"
 
 
-TARGETS: dict[str, type[Target]] = {"labels": Labels, "score": Score, "text": FreeText}
+_TARGETS: dict[str, type[_Target]] = {"labels": Labels, "score": Score, "text": _FreeText}
 """By the type that stands in an adapter's file."""

@@ -8,16 +8,16 @@ from typing import Any
 
 from hyperadapters._utils import InputError, listed
 from hyperadapters.tasks.metrics import Metric
-from hyperadapters.tasks.readers import Record
-from hyperadapters.tasks.splits import Split, Splits
+from hyperadapters.tasks.readers import _Record
+from hyperadapters.tasks.splits import _Split, _Splits
 from hyperadapters.tasks.task_format import Example, TaskFormat
 
 
-class Source(ABC):
+class _Source(ABC):
     """Where rows come from."""
 
     @abstractmethod
-    def read(self, data: Path | None) -> Splits:
+    def read(self, data: Path | None) -> _Splits:
         """Read all rows, by the official name of their split; columns are named as the task's fields and its answer.
 
         Args:
@@ -25,11 +25,11 @@ class Source(ABC):
         """
 
 
-Reference = Callable[[Any, Record], Any]
+_Reference = Callable[[Any, _Record], Any]
 """(value of a row's target: a class, a number or a text; the row) -> what metrics compare the answer with."""
 
 
-def target_value(value: Any, row: Record) -> Any:
+def _target_value(value: Any, row: _Record) -> Any:
     """Return the value of the target, whatever the row."""
     return value
 
@@ -40,11 +40,11 @@ class Task:
 
     form: TaskFormat
     metrics: tuple[Metric, ...]
-    source: Source
-    split: Split
+    source: _Source
+    split: _Split
     epochs: int = 3
     """Epochs that the papers train it for (Compacter, arXiv:2106.04647v2, appendix A)."""
-    reference: Reference = target_value
+    reference: _Reference = _target_value
     """What metrics compare an answer with, where that is not the target's value."""
     description: str = ""
     """What to know before comparing a score with another's: where rows or text are not the benchmark's own."""
@@ -68,7 +68,7 @@ class Task:
             raise InputError(f"task {self.form.name}: no rows in {' and '.join(empty)}.")
         return {name: self._in_form(found, prefix=prefix) for name, found in rows.items()}
 
-    def _in_form(self, rows: Sequence[Record], *, prefix: bool) -> list[Example]:
+    def _in_form(self, rows: Sequence[_Record], *, prefix: bool) -> list[Example]:
         """Return rows in text-to-text form.
 
         Raises:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 from hyperadapters._utils import InputError
-from hyperadapters.tasks.conversation import Turn, read_conversation
-from hyperadapters.tasks.targets import TARGETS, Target
+from hyperadapters.tasks.conversation import _read_conversation, _Turn
+from hyperadapters.tasks.targets import _TARGETS, _Target
 
-PUBLISHED = "-published"
+_PUBLISHED = "-published"
 """Ends the name of a variant that is exactly what the papers' code computed, where that is wrong."""
 
 
@@ -22,11 +22,11 @@ class Example(NamedTuple):
     """What metrics compare an answer with: the target's value, or what `Task.reference` makes of the row."""
     texts: tuple[str, ...] = ()
     """The source as encoders are pretrained to read it: one text, or a pair."""
-    turns: tuple[Turn, ...] = ()
+    turns: tuple[_Turn, ...] = ()
     """The conversation that the target answers; then there is no source text without a tokenizer's chat template."""
 
 
-Style = Literal["named", "bare", "conversation"]
+_Style = Literal["named", "bare", "conversation"]
 """Each column after its name; one column's text as it is; or one column's turns, as the tokenizer's chat template has
 them."""
 
@@ -38,16 +38,16 @@ class TaskFormat:
     name: str
     fields: tuple[str, ...]
     """Columns of the source, in order; each is written `column: value` (Compacter, arXiv:2106.04647v2, §4.1)."""
-    target: Target
+    target: _Target
     without_colon: tuple[str, ...] = ()
     """Columns after whose name no colon stands."""
-    style: Style = "named"
+    style: _Style = "named"
     """How the columns become the source."""
 
     @property
     def prefix(self) -> str:
         """The task's name as the published code writes it: mrpc, superglue-copa."""
-        return self.name.removeprefix("glue/").replace("/", "-").removesuffix(PUBLISHED)
+        return self.name.removeprefix("glue/").replace("/", "-").removesuffix(_PUBLISHED)
 
     def source(self, values: Mapping[str, Any], *, prefix: bool = False) -> str:
         """Return the source text of a row; with `prefix` the task's name stands before it."""
@@ -83,13 +83,13 @@ class TaskFormat:
             InputError: the style is conversation, and the row holds none.
         """
         if self.style == "conversation":
-            return Example("", target, reference, turns=read_conversation(values[self.fields[0]]))
+            return Example("", target, reference, turns=_read_conversation(values[self.fields[0]]))
         texts = self.texts(values, prefix=prefix)
         return Example(self.source(values, prefix=prefix), target, reference, texts)
 
     def to_json(self) -> dict[str, Any]:
         """Return the form as plain JSON values."""
-        target_type = next(name for name, cls in TARGETS.items() if cls is type(self.target))
+        target_type = next(name for name, cls in _TARGETS.items() if cls is type(self.target))
         return {
             "name": self.name,
             "fields": list(self.fields),
@@ -107,11 +107,11 @@ class TaskFormat:
         """
         try:
             target = dict(values["target"])
-            cls = TARGETS[target.pop("type")]
+            cls = _TARGETS[target.pop("type")]
             arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in target.items()}
             fields, without_colon = (tuple(map(str, found)) for found in (values["fields"], values["without_colon"]))
             style = values["style"]
-            if style not in get_args(Style):
+            if style not in get_args(_Style):
                 raise ValueError(f"style {style!r}")
             return TaskFormat(str(values["name"]), fields, cls(**arguments), without_colon, style)
         except (KeyError, TypeError, ValueError) as error:

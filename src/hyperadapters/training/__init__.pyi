@@ -1,7 +1,5 @@
 """What other packages use of this one; each name is imported when it is first used."""
 
-from . import compile_policy as compile_policy
-from . import trainer as trainer
 from .answering import evaluating as evaluating
 from .answering import in_row_order as in_row_order
 from .batching import batches_by_length as batches_by_length

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-SORTED_TOGETHER = 64
+_SORTED_TOGETHER = 64
 """Batches whose rows are sorted by length together: many enough for little padding, few enough for random order."""
 
 
@@ -22,10 +22,10 @@ def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int
     Rows are shuffled, sorted by length within groups of 64 batches, cut into batches, and the batches shuffled.
     """
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-    return grouped(torch.randperm(len(lengths), generator=generator).tolist(), lengths, batch_size, generator)
+    return _grouped(torch.randperm(len(lengths), generator=generator).tolist(), lengths, batch_size, generator)
 
 
-def mixed_batches(
+def _mixed_batches(
     lengths: Sequence[int], sizes: Sequence[int], temperature: float, batch_size: int, seed: int, epoch: int
 ) -> list[list[int]]:
     """Return one epoch's batches of a mixture: as many rows as all tasks have together, drawn with replacement.
@@ -43,24 +43,24 @@ def mixed_batches(
     """
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
     ends = torch.tensor(sizes).cumsum(0)
-    shares = mixing_shares(sizes, temperature)
+    shares = _mixing_shares(sizes, temperature)
     tasks = torch.multinomial(shares, int(ends[-1]), replacement=True, generator=generator)
     counts = torch.tensor(sizes)[tasks]
     places = (torch.rand(len(tasks), generator=generator, dtype=torch.float64) * counts).long()
-    return grouped((ends[tasks] - counts + places).tolist(), lengths, batch_size, generator)
+    return _grouped((ends[tasks] - counts + places).tolist(), lengths, batch_size, generator)
 
 
-def mixing_shares(sizes: Sequence[int], temperature: float) -> Float[Tensor, " tasks"]:
+def _mixing_shares(sizes: Sequence[int], temperature: float) -> Float[Tensor, " tasks"]:
     """Return the probability of each task: p ∝ (N/ΣN)^(1/T)."""
     shares = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
     return torch.softmax((shares / shares.max()).log() / temperature, dim=0)
 
 
-def grouped(
+def _grouped(
     order: Sequence[int], lengths: Sequence[int], batch_size: int, generator: torch.Generator
 ) -> list[list[int]]:
     """Return rows of an order, sorted by length within groups of 64 batches, cut into batches, which are shuffled."""
-    group = SORTED_TOGETHER * batch_size
+    group = _SORTED_TOGETHER * batch_size
     batches = []
     for start in range(0, len(order), group):
         rows = sorted(order[start : start + group], key=lambda i: lengths[i])

@@ -7,11 +7,11 @@ from jinja2 import TemplateError
 from hyperadapters._utils import InputError
 from hyperadapters.tasks import Example
 
-MARK = "\u2063answer\u2063"
+_MARK = "\u2063answer\u2063"
 """Stands for an answer, to see what a template writes after it."""
 
 
-def in_template(row: Example, tokenizer: Any) -> Example:
+def _in_template(row: Example, tokenizer: Any) -> Example:
     """Return a conversation as text up to where the assistant begins, its answer followed by what the template adds.
 
     Raises:
@@ -26,8 +26,8 @@ def in_template(row: Example, tokenizer: Any) -> Example:
         source = tokenizer.apply_chat_template(list(row.turns), tokenize=False, add_generation_prompt=True)
         if not row.target:
             return row._replace(source=source)
-        whole = [*row.turns, {"role": "assistant", "content": MARK}]
-        _, _, after = tokenizer.apply_chat_template(whole, tokenize=False).rpartition(MARK)
+        whole = [*row.turns, {"role": "assistant", "content": _MARK}]
+        _, _, after = tokenizer.apply_chat_template(whole, tokenize=False).rpartition(_MARK)
     except TemplateError as error:
         raise InputError(f"the tokenizer's chat template refuses a conversation: {error}") from error
     return row._replace(source=source, target=f"{row.target}{after}")

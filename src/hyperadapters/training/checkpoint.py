@@ -22,7 +22,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass
-class TrainingState:
+class _TrainingState:
     """The position of a run, and what it has found so far."""
 
     epoch: int = 0
@@ -46,10 +46,10 @@ class TrainingState:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class _Checkpoint:
     """What a checkpoint file holds besides its metadata of what must be the same."""
 
-    state: TrainingState
+    state: _TrainingState
     trained: Mapping[str, Tensor]
     """The trained tensors, by their names in the Delta."""
     moments: Mapping[int, Mapping[str, Tensor]]
@@ -58,7 +58,7 @@ class Checkpoint:
     """By type of device (cpu, cuda), the states of the generators: one row for each process."""
 
 
-def write_checkpoint(path: Path, checkpoint: Checkpoint, settings: str, fixed: Mapping[str, str]) -> None:
+def _write_checkpoint(path: Path, checkpoint: _Checkpoint, settings: str, fixed: Mapping[str, str]) -> None:
     """Write a checkpoint, whole or not at all.
 
     Args:
@@ -76,7 +76,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint, settings: str, fixed: M
     files.write_tensors(path, tensors, metadata)
 
 
-def read_checkpoint(path: Path, names: set[str], settings: str, fixed: Mapping[str, str]) -> Checkpoint:
+def _read_checkpoint(path: Path, names: set[str], settings: str, fixed: Mapping[str, str]) -> _Checkpoint:
     """Read a checkpoint, after checking that it is of this run.
 
     Args:
@@ -100,13 +100,13 @@ def read_checkpoint(path: Path, names: set[str], settings: str, fixed: Mapping[s
         others += ["choice of trained tensors"] if {f"delta.{name}" for name in names} - {*file.keys()} else []
         if others:
             raise InputError(f"{path} was written with another {' and '.join(others)}; resume with the same.")
-        state = TrainingState(**json.loads(metadata["state"]))
+        state = _TrainingState(**json.loads(metadata["state"]))
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _below("optimizer", tensors).items():
         index, key = name.split(".")
         moments.setdefault(int(index), {})[key] = tensor
-    return Checkpoint(state, _below("delta", tensors), moments, _below("random", tensors))
+    return _Checkpoint(state, _below("delta", tensors), moments, _below("random", tensors))
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -114,19 +114,19 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
-def snapshot(trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _snapshot(trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a copy of tensors in host memory, by the same names."""
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in trained.items()}
 
 
 @torch.no_grad()
-def copy_values(values: Mapping[str, Tensor], trained: Mapping[str, Tensor]) -> None:
+def _copy_values(values: Mapping[str, Tensor], trained: Mapping[str, Tensor]) -> None:
     """Copy values, such as those of a `snapshot`, into the trained tensors of the same names."""
     for name, tensor in trained.items():
         tensor.copy_(values[name])
 
 
-def gather_random_states(device: torch.device) -> dict[str, Tensor]:
+def _gather_random_states(device: torch.device) -> dict[str, Tensor]:
     """Return the states of all processes' generators, by type of device; every process must call it."""
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
@@ -134,7 +134,7 @@ def gather_random_states(device: torch.device) -> dict[str, Tensor]:
     return {kind: gather(state.to(device).unsqueeze(0)).cpu() for kind, state in states.items()}
 
 
-def set_random_states(states: Mapping[str, Tensor], process: int, device: torch.device) -> None:
+def _set_random_states(states: Mapping[str, Tensor], process: int, device: torch.device) -> None:
     """Set this process's generators to their states in a checkpoint."""
     torch.set_rng_state(states["cpu"][process].clone())  # torch reads a view from where its storage begins
     if "cuda" in states:

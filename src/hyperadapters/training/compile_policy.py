@@ -9,11 +9,11 @@ from torch import nn
 from hyperadapters.backbones import CompiledModel, bucket, is_quantized, own_parameters
 from hyperadapters.training.config import Training
 
-WORTH_COMPILING = 2000
+_WORTH_COMPILING = 2000
 """Passes of one bucket that make up for compiling its graph: half a minute, at about 15 ms saved in each."""
 
 
-def compiled_model(
+def _compiled_model(
     model: nn.Module, backbone: nn.Module, training: Training, pad: int, buckets: set[int] | None
 ) -> nn.Module:
     """Return the model through torch.compile where `training.compile` asks for it, or where it is expected to pay.
@@ -31,14 +31,14 @@ def compiled_model(
     return CompiledModel(backbone, rows, pad, buckets=buckets, graphs=training.compile == "graphs")
 
 
-def may_compile(backbone: nn.Module, training: Training) -> bool:
+def _may_compile(backbone: nn.Module, training: Training) -> bool:
     """Return whether `compile="auto"` may compile: the whole backbone on one GPU, unquantized, nothing recomputed."""
     weights = own_parameters(backbone).values()
     on_one_gpu = {weight.device.type for weight in weights} == {"cuda"} and len({w.device for w in weights}) == 1
     return on_one_gpu and not training.gradient_checkpointing and not any(map(is_quantized, weights))
 
 
-def buckets_worth_compiling(longest: Iterable[int], epochs: float, accumulation: int) -> set[int]:
+def _buckets_worth_compiling(longest: Iterable[int], epochs: float, accumulation: int) -> set[int]:
     """Return the buckets of length that a run meets often enough to be worth compiling for.
 
     Args:
@@ -46,5 +46,5 @@ def buckets_worth_compiling(longest: Iterable[int], epochs: float, accumulation:
         epochs: passes over the training rows.
         accumulation: passes through the backbone for each batch.
     """
-    least = WORTH_COMPILING / epochs / accumulation
+    least = _WORTH_COMPILING / epochs / accumulation
     return {size for size, batches in Counter(map(bucket, longest)).items() if batches >= least}

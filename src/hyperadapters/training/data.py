@@ -10,7 +10,7 @@ from torch import nn
 from hyperadapters._utils import InputError
 from hyperadapters.backbones import BackboneKind, kind_of
 from hyperadapters.tasks import Example, Labels, Metric, Task, TaskFormat, permutation, task_named
-from hyperadapters.training.encoded import Cut, Encoded
+from hyperadapters.training.encoded import Encoded, _Cut
 from hyperadapters.training.encodings import ENCODINGS
 
 
@@ -74,7 +74,7 @@ class Mixture:
         empty = [data.form.name for data in self.tasks if not data.splits["train"]]
         if empty:
             raise InputError(f"{' and '.join(empty)}: no training rows.")
-        heads = {data.form.name: count_classes(data.form) for data in self.tasks if data.kind == "encoder"}
+        heads = {data.form.name: _count_classes(data.form) for data in self.tasks if data.kind == "encoder"}
         if len(set(heads.values())) > 1:
             found = ", ".join(f"{name} {count}" for name, count in heads.items())
             raise InputError(f"the heads of one Delta have the same size for every task; these need: {found}.")
@@ -90,7 +90,7 @@ def training_rows(data: Data | Mixture) -> list[Encoded]:
     return [row._replace(task=task.form.name) for task in tasks_of(data) for row in task.splits["train"]]
 
 
-def count_classes(form: TaskFormat) -> int:
+def _count_classes(form: TaskFormat) -> int:
     """Return how many classes the answers have; 1 where they are numbers."""
     return len(form.target.texts) if isinstance(form.target, Labels) else 1
 
@@ -127,7 +127,7 @@ def load_data(
     task = task_named(task) if isinstance(task, str) else task
     kind: BackboneKind = "encoder-decoder" if backbone is None else kind_of(backbone.config)
     every = task.examples(Path(folder) if folder else None, prefix=text.prefix)
-    used = limit_rows(every, text, task.form.name, seed, at_most=at_most)
+    used = _limit_rows(every, text, task.form.name, seed, at_most=at_most)
     encoded, sources, targets = {}, {}, {}
     for split, rows in used.items():
         encoded[split], (sources[split], targets[split]) = encode(rows, task.form, tokenizer, text, kind)
@@ -136,7 +136,7 @@ def load_data(
     return Data(task.form, task.metrics, tokenizer, text, encoded, references, sources, targets, kind, available)
 
 
-def limit_rows(
+def _limit_rows(
     examples: dict[str, list[Example]], text: Text, task: str, seed: int, *, at_most: bool
 ) -> dict[str, list[Example]]:
     """Return a task's rows by split, as many as `text` asks for.
@@ -172,6 +172,6 @@ def draw_rows(rows: Sequence[Example], count: int, seed: int) -> list[Example]:
 
 def encode(
     rows: Sequence[Example], form: TaskFormat, tokenizer: Any, text: Text, kind: BackboneKind
-) -> tuple[list[Encoded], Cut]:
+) -> tuple[list[Encoded], _Cut]:
     """Return rows in tokens for a kind of backbone, and how many were cut to the lengths of `text`."""
     return ENCODINGS[kind].encode(rows, form, tokenizer, text.source_length, text.target_length)

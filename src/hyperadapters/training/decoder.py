@@ -11,22 +11,22 @@ from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
 from hyperadapters.tasks import Example, TaskFormat
-from hyperadapters.training.chat_template import in_template
-from hyperadapters.training.encoded import Cut, Encoded, count_longer, truncate
-from hyperadapters.training.encoding import Decoding, Encoding
-from hyperadapters.training.generated_text import generate_tokens, tokens_to_texts
-from hyperadapters.training.label_strings import label_chunks, label_tokens, likeliest
+from hyperadapters.training.chat_template import _in_template
+from hyperadapters.training.encoded import Encoded, _count_longer, _Cut, _truncate
+from hyperadapters.training.encoding import Decoding, _Encoding
+from hyperadapters.training.generated_text import _generate_tokens, _tokens_to_texts
+from hyperadapters.training.label_strings import _label_chunks, _label_tokens, _likeliest
 from hyperadapters.training.tensors import (
-    IGNORED,
-    on_device,
-    pad_sequences,
-    row_cross_entropy,
-    source_batch,
-    summed_log_probability,
+    _IGNORED,
+    _on_device,
+    _pad_sequences,
+    _row_cross_entropy,
+    _source_batch,
+    _summed_log_probability,
 )
 
 
-class Decoder(Encoding):
+class _Decoder(_Encoding):
     """Causal text: the target continues the source, and only the target is learned.
 
     Batches are padded on the left where something follows (generation, label strings), on the right in training.
@@ -42,21 +42,21 @@ class Decoder(Encoding):
 
     def encode(
         self, rows: Sequence[Example], form: TaskFormat, tokenizer: Any, source_length: int, target_length: int
-    ) -> tuple[list[Encoded], Cut]:
+    ) -> tuple[list[Encoded], _Cut]:
         end = tokenizer.eos_token_id
         if end is None:
             raise InputError("the backbone's tokenizer has no end-of-sequence token, so its answers would not end.")
         if form.style == "conversation":
-            sources, targets = conversations(rows, tokenizer)
+            sources, targets = _conversations(rows, tokenizer)
         else:
             found = tokenizer([row.source for row in rows], verbose=False).input_ids
-            sources = [without_end(tokens, end) for tokens in found]
-            targets = continuations([row.target for row in rows], tokenizer)
-        cut = Cut(count_longer(sources, source_length), count_longer(targets, target_length))
+            sources = [_without_end(tokens, end) for tokens in found]
+            targets = _continuations([row.target for row in rows], tokenizer)
+        cut = _Cut(_count_longer(sources, source_length), _count_longer(targets, target_length))
         # of a conversation the end is kept, where the question stands
         kept = slice(-source_length, None) if form.style == "conversation" else slice(source_length)
         return [
-            Encoded(source[kept], truncate(target, target_length, end))
+            Encoded(source[kept], _truncate(target, target_length, end))
             for source, target in zip(sources, targets, strict=True)
         ], cut
 
@@ -64,12 +64,12 @@ class Decoder(Encoding):
         self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int
     ) -> Float[Tensor, " rows"]:
         sequences = [[*row.source, *row.target] for row in rows]
-        batch = on_device(source_batch(sequences, pad), backbone)
-        labels = pad_sequences([[*[IGNORED] * len(row.source), *row.target] for row in rows], IGNORED)
+        batch = _on_device(_source_batch(sequences, pad), backbone)
+        labels = _pad_sequences([[*[_IGNORED] * len(row.source), *row.target] for row in rows], _IGNORED)
         first = min(len(row.source) for row in rows) - 1  # nothing is learned from logits before this position
         kept = torch.arange(first, labels.shape[1], device=batch["input_ids"].device)
         logits = model(**batch, use_cache=False, logits_to_keep=kept).logits
-        return row_cross_entropy(logits[:, :-1], labels[:, first + 1 :].to(logits.device))
+        return _row_cross_entropy(logits[:, :-1], labels[:, first + 1 :].to(logits.device))
 
     def answer(
         self,
@@ -79,39 +79,39 @@ class Decoder(Encoding):
         tokenizer: Any,
         decoding: Decoding,
     ) -> list[str]:
-        sources = source_batch([row.source for row in rows], tokenizer.pad_token_id, side="left")
-        source = on_device(sources, backbone)
+        sources = _source_batch([row.source for row in rows], tokenizer.pad_token_id, side="left")
+        source = _on_device(sources, backbone)
         if decoding.mode == "score":
-            labels = label_tokens(forms, lambda answers: continuations(answers, tokenizer))
-            return likeliest(score_continuations(backbone, source, labels), forms)
+            labels = _label_tokens(forms, lambda answers: _continuations(answers, tokenizer))
+            return _likeliest(_score_continuations(backbone, source, labels), forms)
         limits = {"max_new_tokens": decoding.target_length, "num_beams": decoding.beams}
-        tokens = generate_tokens(backbone, source, tokenizer, **limits)
-        return tokens_to_texts(tokens[:, source["input_ids"].shape[1] :], tokenizer)
+        tokens = _generate_tokens(backbone, source, tokenizer, **limits)
+        return _tokens_to_texts(tokens[:, source["input_ids"].shape[1] :], tokenizer)
 
     def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:
-        sources = source_batch([row.source for row in rows], tokenizer.pad_token_id, side="left")
-        return generate_tokens(
-            backbone, on_device(sources, backbone), tokenizer, min_new_tokens=tokens, max_new_tokens=tokens
+        sources = _source_batch([row.source for row in rows], tokenizer.pad_token_id, side="left")
+        return _generate_tokens(
+            backbone, _on_device(sources, backbone), tokenizer, min_new_tokens=tokens, max_new_tokens=tokens
         )
 
 
-def without_end(tokens: list[int], end: int) -> list[int]:
+def _without_end(tokens: list[int], end: int) -> list[int]:
     """Return a source without the end-of-sequence token that some tokenizers write after it."""
     return tokens[:-1] if tokens and tokens[-1] == end else tokens
 
 
-def continuations(answers: list[str], tokenizer: Any) -> list[list[int]]:
+def _continuations(answers: list[str], tokenizer: Any) -> list[list[int]]:
     """Return answers in tokens as they continue a source: after a space, and ended."""
     found = tokenizer([f" {answer}" for answer in answers], add_special_tokens=False, verbose=False).input_ids
     return [[*tokens, tokenizer.eos_token_id] for tokens in found]
 
 
-def conversations(rows: Sequence[Example], tokenizer: Any) -> tuple[list[list[int]], list[list[int]]]:
+def _conversations(rows: Sequence[Example], tokenizer: Any) -> tuple[list[list[int]], list[list[int]]]:
     """Return conversations and their answers in tokens, as the chat template writes them; answers are ended.
 
     The template writes special tokens itself.
     """
-    written = [in_template(row, tokenizer) for row in rows]
+    written = [_in_template(row, tokenizer) for row in rows]
     sources, answers = (
         tokenizer([getattr(row, side) for row in written], add_special_tokens=False, verbose=False).input_ids
         for side in ("source", "target")
@@ -120,7 +120,7 @@ def conversations(rows: Sequence[Example], tokenizer: Any) -> tuple[list[list[in
     return sources, [[*takewhile(lambda token: token != end, answer), end] for answer in answers]
 
 
-def score_continuations(
+def _score_continuations(
     backbone: nn.Module, source: dict[str, Tensor], labels: Int[Tensor, "#batch labels seq"]
 ) -> Float[Tensor, "batch labels"]:
     """Return the log-probability of every label string as the continuation of every row, which is computed once.
@@ -138,14 +138,14 @@ def score_continuations(
         cache.batch_repeat_interleave(count)
         following = backbone(
             input_ids=targets[:, :-1].clamp(min=0),
-            attention_mask=torch.cat([mask.repeat_interleave(count, 0), (targets[:, :-1] != IGNORED).long()], dim=1),
+            attention_mask=torch.cat([mask.repeat_interleave(count, 0), (targets[:, :-1] != _IGNORED).long()], dim=1),
             position_ids=positions[:, -1:].repeat_interleave(count, 0) + steps,
             past_key_values=cache,
             use_cache=True,
         ).logits
         first = prefix.logits[:, -1:].repeat_interleave(count, 0)
-        return summed_log_probability(torch.cat([first, following], dim=1), targets).view(len(mask), count)
+        return _summed_log_probability(torch.cat([first, following], dim=1), targets).view(len(mask), count)
 
-    *others, last = label_chunks(backbone, len(mask), labels)
+    *others, last = _label_chunks(backbone, len(mask), labels)
     found = [scores(chunk, copy.deepcopy(prefix.past_key_values)) for chunk in others]  # each pass writes to its cache
     return torch.cat([*found, scores(last, prefix.past_key_values)], dim=1)

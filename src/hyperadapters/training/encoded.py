@@ -16,18 +16,18 @@ class Encoded(NamedTuple):
     """For an encoder that tells the texts of a pair apart by them: each source token's segment (`token_type_ids`)."""
 
 
-class Cut(NamedTuple):
+class _Cut(NamedTuple):
     """How many rows were longer than their limits, and lost their end (of a conversation, its beginning)."""
 
     sources: int
     targets: int = 0
 
 
-def count_longer(rows: Sequence[Sequence[int]], limit: int) -> int:
+def _count_longer(rows: Sequence[Sequence[int]], limit: int) -> int:
     """Return how many rows have more than `limit` tokens."""
     return sum(len(tokens) > limit for tokens in rows)
 
 
-def truncate(tokens: list[int], limit: int, end: int) -> list[int]:
+def _truncate(tokens: list[int], limit: int, end: int) -> list[int]:
     """Return at most the first `limit` tokens; where some are lost, the last one kept is `end`, the end of sequence."""
     return tokens if len(tokens) <= limit else [*tokens[: limit - 1], end]

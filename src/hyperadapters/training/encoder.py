@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
 from hyperadapters.tasks import Example, Labels, Score, TaskFormat
-from hyperadapters.training.encoded import Cut, Encoded, count_longer
-from hyperadapters.training.encoding import Decoding, Encoding
-from hyperadapters.training.label_strings import likeliest
-from hyperadapters.training.tensors import on_device, pad_sequences, source_batch
+from hyperadapters.training.encoded import Encoded, _count_longer, _Cut
+from hyperadapters.training.encoding import Decoding, _Encoding
+from hyperadapters.training.label_strings import _likeliest
+from hyperadapters.training.tensors import _on_device, _pad_sequences, _source_batch
 
 
-class Encoder(Encoding):
+class _Encoder(_Encoding):
     """A classification or regression head, the Delta's own, over one text or a pair (Houlsby et al., §3.1)."""
 
     name = "encoder"
@@ -43,11 +43,11 @@ class Encoder(Encoding):
 
     def encode(
         self, rows: Sequence[Example], form: TaskFormat, tokenizer: Any, source_length: int, target_length: int
-    ) -> tuple[list[Encoded], Cut]:
+    ) -> tuple[list[Encoded], _Cut]:
         self.outputs(form)
         texts = [list(column) for column in zip(*(row.texts for row in rows), strict=True)]
         found = tokenizer(*texts, verbose=False)
-        cut = Cut(count_longer(found.input_ids, source_length))
+        cut = _Cut(_count_longer(found.input_ids, source_length))
         if cut.sources:  # of a pair, the longer text loses its end first
             found = tokenizer(*texts, verbose=False, truncation=True, max_length=source_length)
         segments = getattr(found, "token_type_ids", None) or [()] * len(rows)
@@ -59,7 +59,7 @@ class Encoder(Encoding):
     def losses(
         self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int
     ) -> Float[Tensor, " rows"]:
-        logits: Tensor = model(**encoder_batch(rows, pad, backbone)).logits.float()
+        logits: Tensor = model(**_encoder_batch(rows, pad, backbone)).logits.float()
         targets = [row.target[0] for row in rows if row.target]
         if not targets:  # a process without a row of its own takes part with a loss of zero
             return 0.0 * logits.sum(-1)
@@ -77,25 +77,25 @@ class Encoder(Encoding):
         tokenizer: Any,
         decoding: Decoding,
     ) -> list[str]:
-        logits = backbone(**encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
+        logits = backbone(**_encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
         if logits.shape[1] > 1:
-            return likeliest(logits, forms)
-        return [in_range(value, form) for (value,), form in zip(logits.float().tolist(), forms, strict=True)]
+            return _likeliest(logits, forms)
+        return [_in_range(value, form) for (value,), form in zip(logits.float().tolist(), forms, strict=True)]
 
     def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:
-        logits: Tensor = backbone(**encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
+        logits: Tensor = backbone(**_encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
         return logits
 
 
-def encoder_batch(rows: Sequence[Encoded], pad: int, backbone: nn.Module) -> dict[str, Tensor]:
+def _encoder_batch(rows: Sequence[Encoded], pad: int, backbone: nn.Module) -> dict[str, Tensor]:
     """Return sources as an encoder takes them, with the segments of pairs where it knows segments."""
-    batch = source_batch([row.source for row in rows], pad)
+    batch = _source_batch([row.source for row in rows], pad)
     if rows[0].segments and getattr(backbone.config, "type_vocab_size", 0) > 1:
-        batch["token_type_ids"] = pad_sequences([row.segments for row in rows], 0)
-    return on_device(batch, backbone)
+        batch["token_type_ids"] = _pad_sequences([row.segments for row in rows], 0)
+    return _on_device(batch, backbone)
 
 
-def in_range(value: float, form: TaskFormat) -> str:
+def _in_range(value: float, form: TaskFormat) -> str:
     """Return a number as an answer: within the limits of the task's scores, or the only label where there is one."""
     if isinstance(form.target, Labels):
         return form.target.texts[0]

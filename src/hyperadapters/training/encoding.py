@@ -17,7 +17,7 @@ from hyperadapters._utils import InputError
 from hyperadapters.backbones import BackboneKind
 from hyperadapters.tasks import Example, Labels, TaskFormat
 from hyperadapters.training.config import Evaluation
-from hyperadapters.training.encoded import Cut, Encoded
+from hyperadapters.training.encoded import Encoded, _Cut
 
 
 class Decoding(NamedTuple):
@@ -31,7 +31,7 @@ class Decoding(NamedTuple):
     """Beams of generation; 1 is greedy."""
 
 
-class Encoding(ABC):
+class _Encoding(ABC):
     """A task on one kind of backbone. Concrete encodings have no state."""
 
     name: ClassVar[BackboneKind]
@@ -76,7 +76,7 @@ class Encoding(ABC):
     @abstractmethod
     def encode(
         self, rows: Sequence[Example], form: TaskFormat, tokenizer: Any, source_length: int, target_length: int
-    ) -> tuple[list[Encoded], Cut]:
+    ) -> tuple[list[Encoded], _Cut]:
         """Return rows in tokens, and how many were cut to the two lengths, which are in tokens."""
 
     @abstractmethod

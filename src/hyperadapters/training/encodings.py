@@ -1,12 +1,12 @@
 """The encoding of each kind of backbone."""
 
 from hyperadapters.backbones import BackboneKind
-from hyperadapters.training.decoder import Decoder
-from hyperadapters.training.encoder import Encoder
-from hyperadapters.training.encoder_decoder import EncoderDecoder
-from hyperadapters.training.encoding import Encoding
+from hyperadapters.training.decoder import _Decoder
+from hyperadapters.training.encoder import _Encoder
+from hyperadapters.training.encoder_decoder import _EncoderDecoder
+from hyperadapters.training.encoding import _Encoding
 
-ENCODINGS: dict[BackboneKind, Encoding] = {
-    encoding.name: encoding for encoding in (EncoderDecoder(), Encoder(), Decoder())
+ENCODINGS: dict[BackboneKind, _Encoding] = {
+    encoding.name: encoding for encoding in (_EncoderDecoder(), _Encoder(), _Decoder())
 }
 """By the name of the kind of backbone."""

@@ -61,13 +61,13 @@ def evaluate(
     """
     evaluation = evaluation or Evaluation()
     if isinstance(data, Data):
-        return evaluate_task(delta, data, split, evaluation, quiet=quiet)
+        return _evaluate_task(delta, data, split, evaluation, quiet=quiet)
     tasks = [task for task in data.tasks if split in task.splits]
     if not tasks:
         known = dict.fromkeys(name for task in data.tasks for name in task.splits)
         raise InputError(f"none of the tasks has a {split} split; they have {', '.join(known)}.")
     names = short_names([task.form.name for task in data.tasks])
-    found = {names[t.form.name]: evaluate_task(delta, t, split, evaluation, quiet=quiet) for t in tasks}
+    found = {names[t.form.name]: _evaluate_task(delta, t, split, evaluation, quiet=quiet) for t in tasks}
     return Scores(
         metrics={f"{task}.{name}": value for task, one in found.items() for name, value in one.metrics.items()},
         invalid=sum(one.invalid for one in found.values()) / len(found),
@@ -77,9 +77,9 @@ def evaluate(
     )
 
 
-def evaluate_task(delta: Delta, data: Data, split: str, evaluation: Evaluation, *, quiet: bool) -> Scores:
+def _evaluate_task(delta: Delta, data: Data, split: str, evaluation: Evaluation, *, quiet: bool) -> Scores:
     """Score a Delta on one split of one task."""
-    check_kind(delta, data)
+    _check_kind(delta, data)
     if split not in data.splits:
         raise InputError(f"the data has no {split} split; it has {', '.join(data.splits)}.")
     start = time.perf_counter()
@@ -137,7 +137,7 @@ def score_answers(data: Data, split: str, answers: list[str], evaluation: Evalua
     )
 
 
-def check_kind(delta: Delta, data: Data) -> None:
+def _check_kind(delta: Delta, data: Data) -> None:
     """Raise InputError if the Delta is at rest, or the data is for another kind of backbone or size of head."""
     delta.check_in_use()
     kind = delta.structure.kind

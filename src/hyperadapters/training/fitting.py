@@ -11,7 +11,7 @@ from hyperadapters.backbones import check_checkpointing, device_of, positions_of
 from hyperadapters.delta import Delta
 from hyperadapters.training.config import Evaluation, Training
 from hyperadapters.training.data import Data, Mixture, tasks_of
-from hyperadapters.training.evaluation import check_kind
+from hyperadapters.training.evaluation import _check_kind
 from hyperadapters.training.trainer import FitResult, Trainer
 
 
@@ -62,19 +62,19 @@ def fit(
 def check_fit(delta: Delta, data: Data | Mixture, training: Training) -> None:
     """Raise InputError if `fit` could not train this Delta on this data in this way; nothing is changed."""
     for task in tasks_of(data):
-        check_kind(delta, task)
-        check_lengths(delta, task)
-    check_tasks(delta, data)
+        _check_kind(delta, task)
+        _check_lengths(delta, task)
+    _check_tasks(delta, data)
     if training.gradient_checkpointing:
         check_checkpointing(delta.backbone)
-    check_compilation(delta, data, training)
+    _check_compilation(delta, data, training)
     if training.backbone_precision == "bf16" != precision_of(delta.backbone):
         raise InputError('training.backbone_precision=bf16: load it so, load_backbone(..., precision="bf16").')
     if training.adapter_precision == "bf16" != delta.precision:
         raise InputError('training.adapter_precision=bf16: attach it so, attach(..., precision="bf16").')
 
 
-def check_tasks(delta: Delta, data: Data | Mixture) -> None:
+def _check_tasks(delta: Delta, data: Data | Mixture) -> None:
     """Raise InputError if the Delta does not hold the data's tasks, or another task alone trains."""
     names = [task.form.name for task in tasks_of(data)]
     if isinstance(data, Mixture) and not delta.tasks:
@@ -87,7 +87,7 @@ def check_tasks(delta: Delta, data: Data | Mixture) -> None:
         )
 
 
-def check_compilation(delta: Delta, data: Data | Mixture, training: Training) -> None:
+def _check_compilation(delta: Delta, data: Data | Mixture, training: Training) -> None:
     """Raise InputError if `training.compile` asks for what torch.compile is not used for."""
     compiled = training.compile in (True, "graphs")
     if compiled and (isinstance(data, Mixture) or PartialState().num_processes > 1):
@@ -99,7 +99,7 @@ def check_compilation(delta: Delta, data: Data | Mixture, training: Training) ->
         )
 
 
-def check_lengths(delta: Delta, task: Data) -> None:
+def _check_lengths(delta: Delta, task: Data) -> None:
     """Raise InputError if a row has more tokens than the backbone has positions for."""
     positions, extra = positions_of(delta.backbone), delta.method.extra_tokens
     if positions is None:

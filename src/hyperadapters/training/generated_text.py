@@ -6,7 +6,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 
-def generate_tokens(
+def _generate_tokens(
     backbone: nn.Module, source: dict[str, Tensor], tokenizer: Any, **options: int
 ) -> Int[Tensor, "batch seq"]:
     """Return what the backbone generates without sampling; `options` are those of transformers' `generate`."""
@@ -20,6 +20,6 @@ def generate_tokens(
     return tokens
 
 
-def tokens_to_texts(tokens: Int[Tensor, "batch seq"], tokenizer: Any) -> list[str]:
+def _tokens_to_texts(tokens: Int[Tensor, "batch seq"], tokenizer: Any) -> list[str]:
     """Return generated tokens as text, without special tokens, stripped."""
     return [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]

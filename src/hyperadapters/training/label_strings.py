@@ -8,40 +8,40 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from hyperadapters.tasks import Labels, TaskFormat
-from hyperadapters.training.tensors import IGNORED, pad_sequences
+from hyperadapters.training.tensors import _IGNORED, _pad_sequences
 
-LOGITS = 2**27
+_LOGITS = 2**27
 """How many logits of label strings are made at a time: half a gigabyte in float32."""
 
 
-def labels_of(form: TaskFormat) -> tuple[str, ...]:
+def _labels_of(form: TaskFormat) -> tuple[str, ...]:
     """Return the label strings of a task that has some."""
     assert isinstance(form.target, Labels)
     return form.target.texts
 
 
-def label_tokens(
+def _label_tokens(
     forms: Sequence[TaskFormat], tokenize: Callable[[list[str]], list[list[int]]]
 ) -> Int[Tensor, "batch labels seq"]:
     """Return the label strings of every row in tokens; -100 where padded, and for labels that another row alone has."""
-    sets = list(dict.fromkeys(labels_of(form) for form in forms))
+    sets = list(dict.fromkeys(_labels_of(form) for form in forms))
     most = max(len(texts) for texts in sets)
     rows = [tokens for texts in sets for tokens in (*tokenize(list(texts)), *[[]] * (most - len(texts)))]
-    tokens = pad_sequences(rows, IGNORED)
-    return tokens.view(len(sets), most, -1)[[sets.index(labels_of(form)) for form in forms]]
+    tokens = _pad_sequences(rows, _IGNORED)
+    return tokens.view(len(sets), most, -1)[[sets.index(_labels_of(form)) for form in forms]]
 
 
-def label_chunks(
+def _label_chunks(
     backbone: nn.Module, batch: int, labels: Int[Tensor, "#batch labels seq"]
 ) -> tuple[Int[Tensor, "#batch _ seq"], ...]:
     """Split label strings into chunks whose logits, for `batch` rows, are at most `LOGITS` numbers."""
     vocabulary = backbone.config.get_text_config().vocab_size  # type: ignore[union-attr, operator]
-    return torch.split(labels, max(1, LOGITS // (batch * labels.shape[2] * vocabulary)), dim=1)
+    return torch.split(labels, max(1, _LOGITS // (batch * labels.shape[2] * vocabulary)), dim=1)
 
 
-def likeliest(scores: Float[Tensor, "batch labels"], forms: Sequence[TaskFormat]) -> list[str]:
+def _likeliest(scores: Float[Tensor, "batch labels"], forms: Sequence[TaskFormat]) -> list[str]:
     """Return the label string with the highest score of each row, among those of its task."""
-    counts = torch.tensor([len(labels_of(form)) for form in forms], device=scores.device)
+    counts = torch.tensor([len(_labels_of(form)) for form in forms], device=scores.device)
     others = torch.arange(scores.shape[1], device=scores.device) >= counts.unsqueeze(-1)
     best = scores.masked_fill(others, -math.inf).argmax(-1).tolist()
-    return [labels_of(form)[i] for i, form in zip(best, forms, strict=True)]
+    return [_labels_of(form)[i] for i, form in zip(best, forms, strict=True)]

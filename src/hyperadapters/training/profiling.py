@@ -17,7 +17,7 @@ from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.encodings import ENCODINGS
 from hyperadapters.training.task_adapters import using_tasks
 
-GENERATED_TOKENS = 8
+_GENERATED_TOKENS = 8
 """Tokens that `measure` generates for every row, whatever the model would answer."""
 
 
@@ -39,7 +39,7 @@ class Cost:
     """Eight tokens greedily for every row, or the classes of an encoder: the median of all but the first."""
 
 
-REPEATS = 3
+_REPEATS = 3
 """Steps and generations that `measure` times, after one of each that is not counted."""
 
 
@@ -68,18 +68,18 @@ def measure(delta: Delta, data: Data | Mixture, *, batch_size: int, precision: P
 
     def generation() -> None:
         with torch.no_grad(), using_tasks(delta, [row.task for row in longest]):
-            encoding.compute_answers(delta.backbone, longest, first.tokenizer, GENERATED_TOKENS)
+            encoding.compute_answers(delta.backbone, longest, first.tokenizer, _GENERATED_TOKENS)
 
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             memory = PeakMemory(device)
             delta.backbone.train()
-            step_seconds = median_seconds(step, REPEATS, device)
+            step_seconds = median_seconds(step, _REPEATS, device)
             peak = memory.read()
             with saved_tensors(delta.backbone) as saved:
                 loss()
             delta.backbone.eval()
-            generate_seconds = median_seconds(generation, REPEATS, device)
+            generate_seconds = median_seconds(generation, _REPEATS, device)
     finally:
         delta.backbone.train(was_training)
     length = max(len(row.source) for row in longest)

@@ -7,7 +7,7 @@ from hyperadapters.training.config import Training
 
 
 @dataclass(frozen=True)
-class Schedule:
+class _Schedule:
     """The steps of one run."""
 
     total: int
@@ -19,12 +19,12 @@ class Schedule:
     """Steps between evaluations; None: evaluate at the end of every epoch."""
 
     @staticmethod
-    def of(training: Training, rows: int) -> "Schedule":
+    def of(training: Training, rows: int) -> "_Schedule":
         """Return the schedule of a run on a number of training rows."""
         per_epoch = math.ceil(rows / training.batch_size)
         tenth = math.ceil(training.steps / 10) if training.steps else None
         total = training.steps or training.epochs * per_epoch
-        return Schedule(total, per_epoch, training.warmup_steps, training.evaluate_steps or tenth)
+        return _Schedule(total, per_epoch, training.warmup_steps, training.evaluate_steps or tenth)
 
     @property
     def epochs(self) -> float:

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from hyperadapters.backbones import device_of
 from hyperadapters.training.encoded import Encoded
 
-IGNORED = -100
+_IGNORED = -100
 """Label of a padded position, as in PyTorch's cross entropy."""
 
 
-def pad_sequences(
+def _pad_sequences(
     rows: Sequence[Sequence[int] | Sequence[float]], value: int, side: str = "right"
 ) -> Int[Tensor, "batch seq"]:
     """Return rows as one tensor, filled up with `value` on one side."""
@@ -23,37 +23,37 @@ def pad_sequences(
     return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value, padding_side=side)
 
 
-def source_batch(sources: Sequence[Sequence[Any]], pad: int, side: str = "right") -> dict[str, Int[Tensor, "batch _"]]:
+def _source_batch(sources: Sequence[Sequence[Any]], pad: int, side: str = "right") -> dict[str, Int[Tensor, "batch _"]]:
     """Return the `input_ids` and `attention_mask` of sources."""
     mask = [[1] * len(source) for source in sources]
-    return {"input_ids": pad_sequences(sources, pad, side), "attention_mask": pad_sequences(mask, 0, side)}
+    return {"input_ids": _pad_sequences(sources, pad, side), "attention_mask": _pad_sequences(mask, 0, side)}
 
 
-def collate(rows: Sequence[Encoded], pad: int) -> dict[str, Int[Tensor, "batch _"]]:
+def _collate(rows: Sequence[Encoded], pad: int) -> dict[str, Int[Tensor, "batch _"]]:
     """Return a text-to-text batch: `input_ids`, `attention_mask`, and `labels` with -100 where padded."""
     return {
-        **source_batch([row.source for row in rows], pad),
-        "labels": pad_sequences([row.target for row in rows], IGNORED),
+        **_source_batch([row.source for row in rows], pad),
+        "labels": _pad_sequences([row.target for row in rows], _IGNORED),
     }
 
 
-def on_device(batch: dict[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
+def _on_device(batch: dict[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
     """Return a batch on the device where a pass through the backbone begins."""
     device = device_of(backbone)
     return {key: value.to(device) for key, value in batch.items()}
 
 
-def row_cross_entropy(
+def _row_cross_entropy(
     logits: Float[Tensor, "batch seq vocab"], labels: Int[Tensor, "batch seq"]
 ) -> Float[Tensor, " batch"]:
     """Return each row's cross entropy in float32, summed over its labels that are not -100."""
-    each = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none")
+    each = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="none")
     return each.view(labels.shape).sum(-1)
 
 
-def summed_log_probability(
+def _summed_log_probability(
     logits: Float[Tensor, "rows seq vocab"], targets: Int[Tensor, "rows seq"]
 ) -> Float[Tensor, " rows"]:
     """Return the log-probability of each row's targets, leaving out those that are -100."""
     chosen = logits.float().log_softmax(-1).gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-    return chosen.masked_fill(targets == IGNORED, 0.0).sum(-1)
+    return chosen.masked_fill(targets == _IGNORED, 0.0).sum(-1)

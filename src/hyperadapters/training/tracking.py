@@ -10,10 +10,10 @@ from accelerate.tracking import GeneralTracker, get_available_trackers
 
 from hyperadapters._utils import InputError, neighbours
 
-TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
+_TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
 """Names of trackers, which are those of their packages."""
 
-PROJECT = "hyperadapters"
+_PROJECT = "hyperadapters"
 """The project that trackers file runs under."""
 
 
@@ -27,9 +27,9 @@ def check_trackers(track: Sequence[str | GeneralTracker]) -> None:
         InputError: names the trackers, and what to install.
     """
     names = [name for name in track if isinstance(name, str)]
-    unknown = [name for name in names if name not in TRACKERS]
+    unknown = [name for name in names if name not in _TRACKERS]
     if unknown:
-        raise InputError(f"--track {unknown[0]}: no such tracker. {neighbours(unknown[0], TRACKERS)}")
+        raise InputError(f"--track {unknown[0]}: no such tracker. {neighbours(unknown[0], _TRACKERS)}")
     present = {str(tracker.value) for tracker in get_available_trackers()}
     missing = [name for name in names if name not in present]
     if missing:
@@ -57,7 +57,7 @@ def tracked(
         return
     accelerator = Accelerator(mixed_precision="no", log_with=list(track), project_dir=str(folder))
     named = {"wandb": {"name": name}, "mlflow": {"run_name": name}, "trackio": {"name": name}}
-    accelerator.init_trackers(PROJECT, dict(flatten(config)), init_kwargs=named)
+    accelerator.init_trackers(_PROJECT, dict(_flatten(config)), init_kwargs=named)
     try:
         yield accelerator.trackers
     finally:
@@ -65,11 +65,11 @@ def tracked(
             tracker.finish()
 
 
-def flatten(values: Mapping[str, Any], before: str = "") -> Generator[tuple[str, str | float]]:
+def _flatten(values: Mapping[str, Any], before: str = "") -> Generator[tuple[str, str | float]]:
     """Yield nested values as ("a.b", value); what is neither text nor a number becomes text."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from flatten(value, f"{before}{key}.")
+            yield from _flatten(value, f"{before}{key}.")
         else:
             yield f"{before}{key}", value if isinstance(value, (str, int, float)) else str(value)
 
@@ -80,7 +80,7 @@ def log_metrics(trackers: Sequence[GeneralTracker], values: Mapping[str, float],
         tracker.log(dict(values), step=step)
 
 
-def log_evaluation(trackers: Sequence[GeneralTracker], entry: Mapping[str, Any], rate: float) -> None:
+def _log_evaluation(trackers: Sequence[GeneralTracker], entry: Mapping[str, Any], rate: float) -> None:
     """Log an entry of a run's history, its metrics as `validation/…`, and the learning rate of its last step."""
     training = {"epoch": entry["epoch"], "loss": entry["loss"]}
     metrics = {f"validation/{name}": value for name, value in entry.items() if name not in ("step", *training)}

@@ -26,28 +26,28 @@ from hyperadapters.backbones import CompiledModel, device_of, enable_checkpointi
 from hyperadapters.delta import TENSORS, Delta
 from hyperadapters.training.checkpoint import (
     CHECKPOINT,
-    Checkpoint,
-    TrainingState,
-    copy_values,
-    gather_random_states,
-    read_checkpoint,
-    set_random_states,
-    snapshot,
-    write_checkpoint,
+    _Checkpoint,
+    _copy_values,
+    _gather_random_states,
+    _read_checkpoint,
+    _set_random_states,
+    _snapshot,
+    _TrainingState,
+    _write_checkpoint,
 )
-from hyperadapters.training.compile_policy import buckets_worth_compiling, compiled_model, may_compile
+from hyperadapters.training.compile_policy import _buckets_worth_compiling, _compiled_model, _may_compile
 from hyperadapters.training.config import Evaluation, Training
 from hyperadapters.training.data import Data, Mixture, tasks_of
 from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.encodings import ENCODINGS
 from hyperadapters.training.evaluation import Scores, evaluate
 from hyperadapters.training.interruption import stop_at_step_end
-from hyperadapters.training.schedule import Schedule
+from hyperadapters.training.schedule import _Schedule
 from hyperadapters.training.task_adapters import using_tasks
-from hyperadapters.training.tracking import log_evaluation
-from hyperadapters.training.training_batches import TrainingBatches
+from hyperadapters.training.tracking import _log_evaluation
+from hyperadapters.training.training_batches import _TrainingBatches
 
-BETAS = (0.9, 0.999)
+_BETAS = (0.9, 0.999)
 """AdamW's decay rates of the two moments."""
 
 
@@ -93,19 +93,19 @@ class Trainer:
         self.output = Path(output) if output else None
         first = tasks_of(data)[0]
         self.encoding, self.pad = ENCODINGS[first.kind], first.tokenizer.pad_token_id
-        self.batches = TrainingBatches(data, training)
-        self.schedule = Schedule.of(training, len(self.batches.rows))
+        self.batches = _TrainingBatches(data, training)
+        self.schedule = _Schedule.of(training, len(self.batches.rows))
         self.device = device_of(delta.backbone)
         self._accelerator = Accelerator(mixed_precision="no")  # its autocast would stay on the backbone; ours is below
         self._trackers = trackers
         self._quiet = quiet or not self._accelerator.is_main_process
         self.trained = {name: tensor for name, tensor in delta.trained().items() if tensor.requires_grad}
         self._optimizer = torch.optim.AdamW(
-            self.trained.values(), lr=training.lr, betas=BETAS, eps=1e-8, weight_decay=training.weight_decay
+            self.trained.values(), lr=training.lr, betas=_BETAS, eps=1e-8, weight_decay=training.weight_decay
         )
         self._model = self._prepared_backbone()
-        self.state = TrainingState()
-        self._best = snapshot(self.trained)
+        self.state = _TrainingState()
+        self._best = _snapshot(self.trained)
         self._clock = clock
         self._saved_at, self._started_at = time.monotonic(), clock()
         self._asked_to_stop = threading.Event()
@@ -148,10 +148,10 @@ class Trainer:
     def _compiled(self) -> nn.Module:
         training, buckets = self.training, None
         alone = isinstance(self.data, Data) and self._accelerator.num_processes == 1
-        if training.compile == "auto" and alone and may_compile(self.delta.backbone, training):
+        if training.compile == "auto" and alone and _may_compile(self.delta.backbone, training):
             longest = self.batches.longest(epoch=0)
-            buckets = buckets_worth_compiling(longest, self.schedule.epochs, training.accumulation)
-        return compiled_model(self._model, self.delta.backbone, training, self.pad, buckets)
+            buckets = _buckets_worth_compiling(longest, self.schedule.epochs, training.accumulation)
+        return _compiled_model(self._model, self.delta.backbone, training, self.pad, buckets)
 
     def begin(self, *, resume: bool) -> None:
         """Seed the generators or, where `resume` finds a checkpoint in `output`, continue from it."""
@@ -161,7 +161,7 @@ class Trainer:
 
     def end(self) -> FitResult:
         """Put the best weights in place, and return what training did."""
-        copy_values(self._best, self.trained)
+        _copy_values(self._best, self.trained)
         state = self.state
         compilations = self._model.compilations if isinstance(self._model, CompiledModel) else 0
         counts = (state.step, state.best_step, state.history, state.tokens, state.padded_tokens, state.seconds)
@@ -275,7 +275,7 @@ class Trainer:
         state.without_gain += 1
         if scores.mean > state.best:
             state.best, state.best_step, state.without_gain = scores.mean, state.step, 0
-            self._best = snapshot(self.trained)
+            self._best = _snapshot(self.trained)
             if self.output and self._accelerator.is_main_process:
                 self.delta.save(self.output)
         if not self._quiet:
@@ -283,7 +283,7 @@ class Trainer:
         self.checkpoint()
 
     def _log(self, entry: dict[str, Any]) -> None:
-        log_evaluation(self._trackers, entry, self.training.lr * self.schedule.rate_factor(entry["step"] - 1))
+        _log_evaluation(self._trackers, entry, self.training.lr * self.schedule.rate_factor(entry["step"] - 1))
 
     def _show(self, loss: float, scores: Scores) -> None:
         state, training = self.state, self.training
@@ -300,19 +300,19 @@ class Trainer:
         """Write a checkpoint if there is an `output`; every process must call it."""
         self.state.seconds += self._clock() - self._started_at
         self._started_at, self._saved_at = self._clock(), time.monotonic()
-        random_states = gather_random_states(self.device)
+        random_states = _gather_random_states(self.device)
         if not (self.output and self._accelerator.is_main_process):
             return
-        checkpoint = Checkpoint(self.state, self.trained, self._optimizer.state_dict()["state"], random_states)
-        write_checkpoint(self.output / CHECKPOINT, checkpoint, self._settings(), self._checkpoint_metadata())
+        checkpoint = _Checkpoint(self.state, self.trained, self._optimizer.state_dict()["state"], random_states)
+        _write_checkpoint(self.output / CHECKPOINT, checkpoint, self._settings(), self._checkpoint_metadata())
 
     def _restore(self, path: Path) -> None:
-        found = read_checkpoint(path, set(self.trained), self._settings(), self._checkpoint_metadata())
+        found = _read_checkpoint(path, set(self.trained), self._settings(), self._checkpoint_metadata())
         self.state = found.state
-        copy_values(found.trained, self.trained)
+        _copy_values(found.trained, self.trained)
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": dict(found.moments), "param_groups": groups})
-        set_random_states(found.random, self._accelerator.process_index, self.device)
+        _set_random_states(found.random, self._accelerator.process_index, self.device)
         if self.state.best_step:
             best = {name: torch.empty_like(tensor) for name, tensor in self._best.items()}
             files.check_tensors(path.with_name(TENSORS), self.delta.tensors())

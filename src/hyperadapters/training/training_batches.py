@@ -4,14 +4,14 @@ import json
 import zlib
 from functools import cached_property
 
-from hyperadapters.training.batching import epoch_batches, mixed_batches
+from hyperadapters.training.batching import _mixed_batches, epoch_batches
 from hyperadapters.training.config import Training
 from hyperadapters.training.data import Data, Mixture, tasks_of, training_rows
 from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.encodings import ENCODINGS
 
 
-class TrainingBatches:
+class _TrainingBatches:
     """The training rows of all tasks of a run, in batches that depend on the rows, the seed and the epoch alone."""
 
     def __init__(self, data: Data | Mixture, training: Training) -> None:
@@ -33,7 +33,7 @@ class TrainingBatches:
         if isinstance(self._data, Data):
             return epoch_batches(self.lengths, *order)
         sizes = [len(task.splits["train"]) for task in self._data.tasks]
-        return mixed_batches(self.lengths, sizes, self._data.temperature, *order)
+        return _mixed_batches(self.lengths, sizes, self._data.temperature, *order)
 
     def batch(self, epoch: int, number: int) -> list[Encoded]:
         """Return the rows of one batch of an epoch."""

@@ -8,41 +8,41 @@ import numpy as np
 
 from hyperadapters.methods import method_from_json
 from hyperadapters.reports.document import Section
-from hyperadapters.reports.figures import Figure, Mark
+from hyperadapters.reports.figures import _Figure, _Mark
 from hyperadapters.runs import Result, label_of
 from hyperadapters.storage import task_embeddings
 
 
-def embedding_sections(results: Mapping[Path, Result]) -> list[Section]:
+def _embedding_sections(results: Mapping[Path, Result]) -> list[Section]:
     """Return a figure for each hypernetwork of three tasks or more whose adapter lies beside its result."""
-    figures: list[Figure] = []
+    figures: list[_Figure] = []
     for folder, result in results.items():
         embeddings = task_embeddings(folder)
         if len(embeddings) > 2:
-            title = embedding_title(result, len(embeddings))
+            title = _embedding_title(result, len(embeddings))
             title += "" if all(title != figure.title for figure in figures) else f", {folder.name}"
-            figures.append(embedding_figure(title, embeddings))
+            figures.append(_embedding_figure(title, embeddings))
     return [Section("Task embeddings", figures=figures)] if figures else []
 
 
-def embedding_title(result: Result, tasks: int) -> str:
+def _embedding_title(result: Result, tasks: int) -> str:
     """Return a title with the method, the number of tasks and the seed."""
     label = label_of(method_from_json(result.experiment["method"]))
     return f"Task embeddings, {label}, {tasks} tasks, seed {result.experiment['training']['seed']}"
 
 
-def embedding_figure(title: str, embeddings: Mapping[str, Any]) -> Figure:
+def _embedding_figure(title: str, embeddings: Mapping[str, Any]) -> _Figure:
     """Return a figure of embeddings, tensors by the task's name, along their first two principal components."""
-    places, shares = principal_components(np.array([tensor.tolist() for tensor in embeddings.values()]))
+    places, shares = _principal_components(np.array([tensor.tolist() for tensor in embeddings.values()]))
     series = {
-        name.split("/")[-1]: [Mark(x, y, f"{name}\n{x:.3f}, {y:.3f}")]
+        name.split("/")[-1]: [_Mark(x, y, f"{name}\n{x:.3f}, {y:.3f}")]
         for name, (x, y) in zip(embeddings, places.tolist(), strict=True)
     }
     x_title, y_title = (f"component {n}, {100 * share:.0f} % of the variance" for n, share in enumerate(shares, 1))
-    return Figure(title, series, x_title, y_title, joined=False)
+    return _Figure(title, series, x_title, y_title, joined=False)
 
 
-def principal_components(rows: Any) -> tuple[Any, Any]:
+def _principal_components(rows: Any) -> tuple[Any, Any]:
     """Return each row's place along the first two principal components, and their shares of the variance.
 
     Args:

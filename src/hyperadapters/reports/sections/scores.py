@@ -3,26 +3,26 @@
 import math
 
 from hyperadapters._utils import human_bytes
-from hyperadapters.reports.document import Grid, Section
-from hyperadapters.reports.estimates import Estimate
-from hyperadapters.reports.figures import Figure, Mark
-from hyperadapters.reports.notes import column_title, count_seeds, table_notes
-from hyperadapters.reports.tables import ScoreRow, ScoreTable, families_of_sizes
+from hyperadapters.reports.document import Section, _Grid
+from hyperadapters.reports.estimates import _Estimate
+from hyperadapters.reports.figures import _Figure, _Mark
+from hyperadapters.reports.notes import _column_title, _count_seeds, _table_notes
+from hyperadapters.reports.tables import _families_of_sizes, _ScoreRow, _ScoreTable
 
-TRAINED_AXIS = "trained parameters, % of the backbone's (circle: peak memory of a training step)"
-AVERAGE_AXIS = "average of columns, %"
+_TRAINED_AXIS = "trained parameters, % of the backbone's (circle: peak memory of a training step)"
+_AVERAGE_AXIS = "average of columns, %"
 
 
-def score_section(table: ScoreTable) -> Section:
+def _score_section(table: _ScoreTable) -> Section:
     """Return a score table: Tables 1, 2, 6, 7, 9 of Compacter, the main tables of HyperFormer and Houlsby et al."""
     headings = ["method", "trained a model", "% a task", "total ×", "stored", "avg of columns", "avg of tasks"]
-    headings += [*map(column_title, table.columns), "seeds"]
-    groups = [[our_cells(table, row), *paper_cells(table, row)] for row in table.rows]
-    figures = [figure for figure in (trade_off_figure(table), size_figure(table)) if figure]
-    return Section(table.title, [Grid(headings, groups)], table_notes(table), figures)
+    headings += [*map(_column_title, table.columns), "seeds"]
+    groups = [[_our_cells(table, row), *_paper_cells(table, row)] for row in table.rows]
+    figures = [figure for figure in (_trade_off_figure(table), _size_figure(table)) if figure]
+    return Section(table.title, [_Grid(headings, groups)], _table_notes(table), figures)
 
 
-def our_cells(table: ScoreTable, row: ScoreRow) -> list[str]:
+def _our_cells(table: _ScoreTable, row: _ScoreRow) -> list[str]:
     """Return the cells of our row."""
     averages = [table.average(row), table.average(row, per_task=True)]
     seeds = sorted({estimate.seeds for estimate in row.columns.values()})
@@ -33,12 +33,12 @@ def our_cells(table: ScoreTable, row: ScoreRow) -> list[str]:
         f"{row.percent:.3f}",
         f"{row.relative_size(len(table.tasks)):.3f}",
         human_bytes(models * row.bytes),
-        *(score_cell(estimate) for estimate in (*averages, *map(row.columns.get, table.columns))),
+        *(_score_cell(estimate) for estimate in (*averages, *map(row.columns.get, table.columns))),
         "–".join(map(str, sorted({seeds[0], seeds[-1]}))),
     ]
 
 
-def score_cell(estimate: Estimate | None) -> str:
+def _score_cell(estimate: _Estimate | None) -> str:
     """Return mean ± standard deviation; for a single seed the 95 % interval in brackets; a dash for no score."""
     if estimate is None:
         return "–"
@@ -47,7 +47,7 @@ def score_cell(estimate: Estimate | None) -> str:
     return f"{estimate} [{estimate.low:.1f}, {estimate.high:.1f}]"
 
 
-def paper_cells(table: ScoreTable, row: ScoreRow) -> list[list[str]]:
+def _paper_cells(table: _ScoreTable, row: _ScoreRow) -> list[list[str]]:
     """Return the paper's row and the difference of ours from it, where the paper has the row."""
     if not row.published:
         return []
@@ -66,17 +66,17 @@ def paper_cells(table: ScoreTable, row: ScoreRow) -> list[list[str]]:
     ]
 
 
-def trade_off_figure(table: ScoreTable) -> Figure | None:
+def _trade_off_figure(table: _ScoreTable) -> _Figure | None:
     """Return score against trained parameters, memory as the circle: Figure 1 of Compacter (arXiv:2106.04647v2)."""
     averages = [(row, estimate) for row, estimate in table.averages() if not row.best_of]
     largest = max((row.peak_memory for row, _ in averages), default=1) or 1
     series = {
         row.label: [
-            Mark(
+            _Mark(
                 row.percent,
                 estimate.mean,
-                row_tip(row, estimate),
-                circle_diameter(row.peak_memory, largest),
+                _row_tip(row, estimate),
+                _circle_diameter(row.peak_memory, largest),
                 estimate.margin,
             )
         ]
@@ -85,37 +85,37 @@ def trade_off_figure(table: ScoreTable) -> Figure | None:
     if len(series) < 2:
         return None
     title, caption = f"Trade-off, {table.title}", "Error bars: 95 % intervals."
-    return Figure(title, series, TRAINED_AXIS, AVERAGE_AXIS, log_x=True, joined=False, caption=caption)
+    return _Figure(title, series, _TRAINED_AXIS, _AVERAGE_AXIS, log_x=True, joined=False, caption=caption)
 
 
-def circle_diameter(memory: int, largest: int) -> float:
+def _circle_diameter(memory: int, largest: int) -> float:
     """Return the diameter, in points, of the circle whose area stands for some memory; `largest` has 26."""
     return 4 + 22 * math.sqrt(memory / largest)
 
 
-def row_tip(row: ScoreRow, average: Estimate) -> str:
+def _row_tip(row: _ScoreRow, average: _Estimate) -> str:
     """Return what hovering over a row's point shows."""
     interval = "" if average.margin is None else f"\n95 % interval {average.low:.2f} to {average.high:.2f}"
     return (
-        f"{row.label}\nscore {average}, {count_seeds(average.seeds)}{interval}\n{row.percent:.3f} % trained a task, "
+        f"{row.label}\nscore {average}, {_count_seeds(average.seeds)}{interval}\n{row.percent:.3f} % trained a task, "
         f"{human_bytes(row.bytes)} stored a model\n{human_bytes(row.peak_memory)} peak memory of a training step"
     )
 
 
-def size_figure(table: ScoreTable) -> Figure | None:
+def _size_figure(table: _ScoreTable) -> _Figure | None:
     """Return score against trained parameters for methods in several sizes: Houlsby et al., Figures 1 and 3."""
     averages = {row.label: estimate for row, estimate in table.averages()}
     series = {}
-    for family, rows in families_of_sizes(table.rows).items():
-        marks = [size_mark(row, averages[row.label]) for row in rows if row.label in averages]
+    for family, rows in _families_of_sizes(table.rows).items():
+        marks = [_size_mark(row, averages[row.label]) for row in rows if row.label in averages]
         if len(marks) > 1:
             series[family] = marks
     if not series:
         return None
     title, caption = f"Score against size, {table.title}", "Bands: 95 % intervals."
-    return Figure(title, series, "trained parameters a task", AVERAGE_AXIS, log_x=True, caption=caption)
+    return _Figure(title, series, "trained parameters a task", _AVERAGE_AXIS, log_x=True, caption=caption)
 
 
-def size_mark(row: ScoreRow, average: Estimate) -> Mark:
+def _size_mark(row: _ScoreRow, average: _Estimate) -> _Mark:
     """Return the point of one size."""
-    return Mark(row.trained / row.tasks, average.mean, row_tip(row, average), margin=average.margin)
+    return _Mark(row.trained / row.tasks, average.mean, _row_tip(row, average), margin=average.margin)
