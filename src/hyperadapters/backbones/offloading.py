@@ -41,7 +41,7 @@ def value_at(backbone: nn.Module, path: str) -> Tensor:
 
     Args:
         backbone: a model of the transformers library.
-        path: of the parameter, such as "encoder.final_layer_norm.weight".
+        path: of the parameter, such as "shared.weight".
     """
     module, _, attribute = path.rpartition(".")
     return value_of(backbone.get_submodule(module), attribute)
