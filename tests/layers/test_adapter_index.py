@@ -50,8 +50,8 @@ def test_each_row_of_a_batch_goes_through_its_own_adapter():
 def test_rows_that_come_in_runs_are_gathered_once_a_run():
     tasks = [7, 7, 2, 2, 2, 2, 7, 7]
     rows = index_of(tasks, torch.device("cpu"))
-    assert (rows.run, rows.count, rows.index.tolist()) == (2, 8, [0, 1, 1, 0])
+    assert (rows.run_length, rows.count, rows.index.tolist()) == (2, 8, [0, 1, 1, 0])
     bank = torch.randn(9, 3, 2)
     assert torch.equal(per_row(selected(bank, rows.present), rows.index, 8), bank[tasks])
-    assert index_of([1, 0], torch.device("cpu")).differ
-    assert not index_of([1] * 8 + [0] * 8, torch.device("cpu")).differ
+    assert index_of([1, 0], torch.device("cpu")).is_per_row
+    assert not index_of([1] * 8 + [0] * 8, torch.device("cpu")).is_per_row

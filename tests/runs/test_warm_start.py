@@ -69,22 +69,22 @@ def test_a_task_that_is_known_and_an_adapter_of_one_task_go_on_from_their_own_we
 TRAINING = Training(lr=0.05, steps=7, batch_size=8, evaluate_steps=2, checkpoint_seconds=0.0)
 
 
-def few_shot(start, method, **options):
+def few_shot(start, method, training=TRAINING, **options):
     delta = go_on(start, method)
-    return delta, fit(delta, toy(), TRAINING, quiet=True, **options)
+    return delta, fit(delta, toy(), training, quiet=True, **options)
 
 
 @pytest.mark.parametrize("method", WITH_ENTRIES)
 def test_with_the_rest_frozen_only_the_new_entry_trains_and_counts(method, tmp_path):
     before = saved(tmp_path / "mix", method)
     start = start_from(tmp_path / "mix", "rte", freeze=True)
-    delta, found = few_shot(start, method)
+    delta, found = few_shot(start, method, replace(TRAINING, weight_decay=0.5))
     assert found.best_step > 0
     own = {f"{part}.{key}" for part, held in delta.parts.items() for key in held.per_adapter()}
-    for name, tensor in delta.trained().items():
-        assert torch.equal(tensor[:2] if name in own else tensor, before.trained()[name])
-    assert any(not torch.equal(delta.trained()[name][2], before.trained()[name][0]) for name in own)
-    assert count_parameters(delta).trained == sum(delta.trained()[name][2].numel() for name in own)
+    for name, tensor in delta.tensors().items():
+        assert torch.equal(tensor[:2] if name in own else tensor, before.tensors()[name])
+    assert any(not torch.equal(delta.tensors()[name][2], before.tensors()[name][0]) for name in own)
+    assert count_parameters(delta).trained == sum(delta.tensors()[name][2].numel() for name in own)
     delta.rest()
     delta.train_only(None)
     assert count_parameters(delta.use()).trained == sum(t.numel() for t in delta.trained().values())
@@ -157,8 +157,6 @@ def test_a_start_that_makes_no_sense_is_refused(tmp_path):
         go_on(replace(start, freeze=True), forms={"c": {}, "d": {}})
     with pytest.raises(InputError, match="FullMultiTask has nothing of its own .* nothing is left to train"):
         go_on(start_from(tmp_path / "whole", freeze=True), "full-multitask")
-    with pytest.raises(InputError, match="weight_decay=0.1 would shrink the other tasks"):
-        experiment(replace(start, freeze=True), training=Training(lr=1e-3, weight_decay=0.1))
     with (tmp_path / "mix" / "adapter_model.safetensors").open("ab") as file:
         file.write(b" ")
     with pytest.raises(InputError, match="is not the one that this run starts from: SHA-256"):

@@ -148,7 +148,7 @@ def test_a_newer_format_asks_for_an_update(saved):
         ({"precision": {}}, "damaged: precision"),
         ({"method": {"type": ["Compacter"]}}, "damaged: method.type"),
         ({"method": {"type": "Kompacter"}}, "Did you mean Compacter"),
-        ({"method": {"type": "FullFineTuning", "lr": 1}}, "method.lr: unknown field"),
+        ({"method": {"type": "FullFineTuning", "lr": 1}}, "method.lr: FullFineTuning has no such field"),
     ],
 )
 def test_a_damaged_config_is_refused(saved, changes, message):

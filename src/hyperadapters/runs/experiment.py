@@ -43,14 +43,6 @@ class Experiment:
     start: WarmStart | None = None
     """The trained adapter to start from; None: a new one."""
 
-    def __post_init__(self) -> None:
-        """Raise InputError for a weight decay that would move what is frozen."""
-        if self.start and self.start.freeze and self.training.weight_decay:
-            raise InputError(
-                f"training.weight_decay={self.training.weight_decay} would shrink the other tasks' entries, which are "
-                "to stay as they are: leave it at 0 with freeze."
-            )
-
     def to_json(self) -> dict[str, Any]:
         """Return the experiment as plain JSON; the method and the task say by `type` which they are."""
         return settings.dump(self)
