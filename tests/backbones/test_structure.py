@@ -124,9 +124,6 @@ def test_kinds_are_told_from_the_configuration():
     assert kinds == {name: by_loader.get(f.loader, "encoder-decoder") for name, f in FAMILIES.items()}
 
 
-# -- heads -----------------------------------------------------------------------------------------------------------
-
-
 def test_deltas_with_heads_of_different_sizes_share_a_backbone(tmp_path):
     family = FAMILIES["roberta"]
     backbone, batch = family.make(), family.batch()
@@ -172,9 +169,6 @@ def test_an_output_layer_that_is_not_there_is_refused():
         attach(FAMILIES["bert"].make(), method_named("houlsby", {"output_layer": True}))
 
 
-# -- generation ------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.loader == DECODER])
 def test_a_decoder_generates_as_its_forward_pass_says_and_makes_its_weights_once(name):
     family = FAMILIES[name]
@@ -191,9 +185,6 @@ def test_a_decoder_generates_as_its_forward_pass_says_and_makes_its_weights_once
     assert len(made) == 1
     for step in range(5, tokens.shape[1]):
         assert torch.equal(backbone(tokens[:, :step]).logits[:, -1].argmax(-1), tokens[:, step])
-
-
-# -- what structure does not tell ------------------------------------------------------------------------------------
 
 
 def mamba():

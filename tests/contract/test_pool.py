@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from conftest import make_batch, make_tiny
 from hyperadapters import METHODS, InputError, Pool, attach, load
-from hyperadapters.delta.delta import CONFIG, TENSORS
+from hyperadapters.delta.saving import CONFIG, TENSORS
 from hyperadapters.methods.registry import count_parameters
 
 NAMES = ("mrpc", "rte", "cola", "sst2")
@@ -152,9 +152,6 @@ def test_a_method_that_shares_weights_or_moves_the_backbone_is_refused(name, tin
     with pytest.raises(InputError, match=r"cannot be pooled: .* Load each adapter as a Delta, or bake"):
         Pool(fresh, {"whole": tmp_path / "whole"})
     assert list(fresh.state_dict()) == keys
-
-
-# -- reading ahead, memory, and what is wrong: the same for every method -----------------------------------------------
 
 
 @pytest.fixture

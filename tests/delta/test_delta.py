@@ -10,6 +10,7 @@ from families import FAMILIES
 import hyperadapters as ha
 from conftest import make_batch, make_tiny
 from hyperadapters.backbones.checkpointing import enable_checkpointing
+from hyperadapters.delta.saving import describe_delta
 
 SMALL = {"bottleneck": 8}
 
@@ -29,9 +30,6 @@ def drawn(delta):
 def logits(backbone, batch):
     with torch.no_grad():
         return backbone(**batch).logits
-
-
-# -- one in use ------------------------------------------------------------------------------------------------------
 
 
 def test_detaching_twice_leaves_another_of_the_same_name_alone(tiny):
@@ -120,9 +118,6 @@ def test_one_made_or_loaded_without_gradients_works_with_them_too(tiny, batch, t
     assert all(tensor.grad is not None for tensor in loaded.trained().values())
 
 
-# -- passes that overlap ---------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("method", ["houlsby", "compacter", "bitfit", "norms", "hyperformer++", "intrinsic-said"])
 @pytest.mark.parametrize("name", ["t5", "llama"])
 def test_checkpointed_layers_are_computed_again_with_the_weights_of_their_own_pass(name, method):
@@ -187,9 +182,6 @@ def test_rows_of_a_family_with_tokens_first_must_be_of_one_task():
         backbone(input_ids=ids, decoder_input_ids=ids)
 
 
-# -- the head --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "modernbert", "albert"])
 @pytest.mark.parametrize("outputs", [1, 4])
 def test_the_backbones_own_loss_is_that_of_the_deltas_head(name, outputs):
@@ -214,7 +206,7 @@ def test_the_backbones_own_loss_is_that_of_the_deltas_head(name, outputs):
 
 def test_a_backbone_in_float16_is_recorded_and_loaded_as_such(tmp_path):
     delta = ha.attach(make_tiny().half(), houlsby())
-    assert delta.describe()["backbone"]["precision"] == "fp16"
+    assert describe_delta(delta)["backbone"]["precision"] == "fp16"
     backbone, _ = ha.load_backbone("embedded", precision="fp16")
     assert next(backbone.parameters()).dtype == torch.float16
     with pytest.raises(ha.InputError, match="precision='fp99': one of fp32, bf16, fp16"):

@@ -10,8 +10,8 @@ from families import FAMILIES
 
 from conftest import make_tiny
 from hyperadapters import METHODS, InputError, attach, count_parameters, load, method_named
-from hyperadapters.delta.delta import CONFIG
 from hyperadapters.delta.method import method_to_json
+from hyperadapters.delta.saving import CONFIG
 from hyperadapters.methods.registry import method_from_json
 from hyperadapters.runs.display_names import label_of
 

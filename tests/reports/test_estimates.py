@@ -11,7 +11,7 @@ from scipy import stats
 from hyperadapters.papers.published_scores import _COMPACTER_PLUS_PLUS, _TABLE_1
 from hyperadapters.reports.estimates import _average, _Estimate
 from hyperadapters.reports.tables import _score_tables
-from hyperadapters.tasks.metrics import _accuracy, _question_exact_match, bootstrap
+from hyperadapters.tasks.metrics import accuracy, question_exact_match, bootstrap
 from results import result
 
 
@@ -48,7 +48,7 @@ def test_an_interval_ends_where_scores_do():
 def test_with_one_seed_the_interval_is_the_bootstraps_own():
     """49 of 50 right: to the right there is less room."""
     references = [1] * 50
-    low, high = bootstrap(_accuracy, [0, *references[1:]], references)
+    low, high = bootstrap(accuracy, [0, *references[1:]], references)
     run = result("full", "glue/rte", {"accuracy": 98})
     (table,) = _score_tables([dataclasses.replace(run, intervals={"accuracy": [low, high]})])
     (row,) = table.rows
@@ -85,7 +85,7 @@ def test_a_test_set_too_large_for_the_bootstrap_adds_nothing_to_an_average():
 
 def test_the_bootstrap_of_accuracy_is_near_the_binomial_interval():
     predictions, references = [1] * 160 + [0] * 40, [1] * 200
-    low, high = bootstrap(_accuracy, predictions, references)
+    low, high = bootstrap(accuracy, predictions, references)
     half = 1.96 * math.sqrt(0.8 * 0.2 / 200)
     assert low == pytest.approx(0.8 - half, abs=0.015)
     assert high == pytest.approx(0.8 + half, abs=0.015)
@@ -95,6 +95,6 @@ def test_multirc_is_resampled_by_question():
     """Ten questions of thirty alike answers: taken as 300 rows, none would ever be whole or wrong by chance."""
     references = [(1, str(i // 30)) for i in range(300)]
     predictions = [int(i < 150) for i in range(300)]
-    low, high = bootstrap(_question_exact_match, predictions, references)
+    low, high = bootstrap(question_exact_match, predictions, references)
     assert low <= 0.3
     assert high >= 0.7

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from conftest import make_tiny
 from hyperadapters import METHODS, InputError, attach, load, load_backbone, method_named
-from hyperadapters.delta.delta import CONFIG, TENSORS
+from hyperadapters.delta.saving import CONFIG, TENSORS
 
 
 @pytest.fixture

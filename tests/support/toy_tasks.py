@@ -2,7 +2,7 @@
 
 import torch
 
-from hyperadapters.tasks.metrics import _accuracy
+from hyperadapters.tasks.metrics import accuracy
 from hyperadapters.tasks.targets import Labels
 from hyperadapters.tasks.task_format import TaskFormat
 from hyperadapters.training.data import Data, Text
@@ -39,7 +39,7 @@ def toy(kind: str, rows: int = 48) -> Data:
     references = [int(a) for a in answers]
     return Data(
         BINARY,
-        (_accuracy,),
+        (accuracy,),
         Digits(),
         Text(),
         {"train": encoded, "validation": encoded[:16]},

@@ -7,7 +7,7 @@ import torch
 
 from conftest import make_tiny
 from hyperadapters import METHODS, Training, attach, fit
-from hyperadapters.tasks.metrics import _accuracy
+from hyperadapters.tasks.metrics import accuracy
 from hyperadapters.tasks.targets import Labels
 from hyperadapters.tasks.task_format import TaskFormat
 from hyperadapters.training.data import Data, Text
@@ -41,7 +41,7 @@ def toy(rows=24) -> Data:
     splits = {"train": encoded, "validation": encoded[:8], "test": encoded[8:]}
     classes = [int(answer) for answer in answers]
     references = {"train": classes, "validation": classes[:8], "test": classes[8:]}
-    return Data(form, (_accuracy,), Digits(), Text(), splits, references)
+    return Data(form, (accuracy,), Digits(), Text(), splits, references)
 
 
 def fitted(training: Training, method="houlsby", **options):

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from sweep_runs import here, rows
 
 from hyperadapters import METHODS, Experiment, Text, Training
-from hyperadapters.delta.delta import TENSORS
+from hyperadapters.delta.saving import TENSORS
 from hyperadapters.runs.result import RESULT, read_result
 from hyperadapters.runs.running import EXPERIMENT, run
 from hyperadapters.sweeps.keys import experiment_key

@@ -87,9 +87,6 @@ def test_without_ray_and_with_shares_of_nothing_the_error_says_what_to_do(monkey
         ray_executor()
 
 
-# -- a real cluster ------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def cluster(monkeypatch):
     """A driver's node without CPUs, and two with one each."""

@@ -4,109 +4,109 @@ import pytest
 from sklearn.metrics import f1_score
 
 from hyperadapters.tasks.metrics import (
-    _accuracy,
-    _answer_f1,
-    _exact_match,
-    _f1,
-    _macro_f1,
-    _matthews,
-    _pearson,
-    _question_exact_match,
-    _spearman,
-    _token_f1,
+    accuracy,
+    answer_f1,
+    exact_match,
+    f1,
+    macro_f1,
+    matthews,
+    pearson,
+    question_exact_match,
+    spearman,
+    token_f1,
     bootstrap,
 )
 
 
 def test_accuracy_counts_an_invalid_answer_as_wrong():
-    assert _accuracy([0, 1, -1, 1], [0, 1, 1, 0]) == 0.5
+    assert accuracy([0, 1, -1, 1], [0, 1, 1, 0]) == 0.5
 
 
 def test_f1_counts_an_invalid_answer_as_the_other_class():
     """Answers 1, 0, 1 and an invalid one for 1: one true positive, one false positive, two false negatives."""
-    assert _f1([1, 0, 1, -1], [1, 1, 0, 1]) == pytest.approx(2 * 1 / (2 * 1 + 1 + 2))
+    assert f1([1, 0, 1, -1], [1, 1, 0, 1]) == pytest.approx(2 * 1 / (2 * 1 + 1 + 2))
 
 
 def test_an_invalid_answer_for_the_negative_class_is_a_false_positive():
-    assert _f1([1, -1], [1, 0]) == pytest.approx(2 / 3)
+    assert f1([1, -1], [1, 0]) == pytest.approx(2 / 3)
 
 
 def test_f1_without_a_positive_answer_is_zero():
-    assert _f1([0, 0], [1, 1]) == 0.0
+    assert f1([0, 0], [1, 1]) == 0.0
 
 
 def test_macro_f1_is_the_mean_over_classes():
     """Class 0: precision 1, recall 1/2; class 1: precision 1/2, recall 1; class 2: nothing found."""
-    assert _macro_f1([0, 1, 1, -1], [0, 0, 1, 2]) == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
+    assert macro_f1([0, 1, 1, -1], [0, 0, 1, 2]) == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
 
 
 def test_macro_f1_counts_a_class_that_no_reference_has_as_scikit_learn_does():
     """One answer of class 2 to rows of 0 and 1: class 2 counts with an F1 of 0."""
     predictions, references = [0, 1, 2], [0, 1, 1]
-    assert _macro_f1(predictions, references) == pytest.approx((1 + 2 / 3 + 0) / 3)
-    assert _macro_f1(predictions, references) == f1_score(references, predictions, average="macro")
+    assert macro_f1(predictions, references) == pytest.approx((1 + 2 / 3 + 0) / 3)
+    assert macro_f1(predictions, references) == f1_score(references, predictions, average="macro")
 
 
 def test_resamples_are_scored_over_the_classes_of_the_whole():
     """A class of one row that is never found: it counts in every resample, not in those that draw it alone."""
     predictions, references = [0] * 10 + [1] * 10, [0] * 10 + [1] * 9 + [2]
-    low, high = bootstrap(_macro_f1, predictions, references)
-    assert low < _macro_f1(predictions, references) < high < 0.667
+    low, high = bootstrap(macro_f1, predictions, references)
+    assert low < macro_f1(predictions, references) < high < 0.667
 
 
 def test_matthews_of_two_classes():
     """2 true positives, 1 true negative, 1 false positive, 1 false negative."""
-    assert _matthews([1, 1, 0, 1, 0], [1, 1, 0, 0, 1]) == pytest.approx((2 * 1 - 1) / (3 * 3 * 2 * 2) ** 0.5)
+    assert matthews([1, 1, 0, 1, 0], [1, 1, 0, 0, 1]) == pytest.approx((2 * 1 - 1) / (3 * 3 * 2 * 2) ** 0.5)
 
 
 def test_matthews_takes_invalid_answers_as_a_class_of_their_own():
-    assert _matthews([1, 0, -1, -1], [1, 0, 1, 0]) == pytest.approx((4 * 2 - 4) / ((16 - 6) * (16 - 8)) ** 0.5)
+    assert matthews([1, 0, -1, -1], [1, 0, 1, 0]) == pytest.approx((4 * 2 - 4) / ((16 - 6) * (16 - 8)) ** 0.5)
 
 
 def test_matthews_of_one_class_is_zero():
-    assert _matthews([1, 1], [1, 0]) == 0.0
+    assert matthews([1, 1], [1, 0]) == 0.0
 
 
 def test_correlations_of_a_hand_worked_case():
-    assert _pearson([1.0, 2.0, 4.0], [1.0, 2.0, 3.0]) == pytest.approx(0.98198, abs=1e-5)
-    assert _spearman([1.0, 2.0, 4.0], [1.0, 2.0, 3.0]) == pytest.approx(1.0)
+    assert pearson([1.0, 2.0, 4.0], [1.0, 2.0, 3.0]) == pytest.approx(0.98198, abs=1e-5)
+    assert spearman([1.0, 2.0, 4.0], [1.0, 2.0, 3.0]) == pytest.approx(1.0)
 
 
 def test_an_invalid_score_counts_as_the_farthest_from_its_reference():
-    assert _pearson([0.0, None, 5.0], [0.0, 4.0, 5.0]) == _pearson([0.0, 0.0, 5.0], [0.0, 4.0, 5.0])
-    assert _pearson([0.0, None, 5.0], [0.0, 1.0, 5.0]) == _pearson([0.0, 5.0, 5.0], [0.0, 1.0, 5.0])
+    assert pearson([0.0, None, 5.0], [0.0, 4.0, 5.0]) == pearson([0.0, 0.0, 5.0], [0.0, 4.0, 5.0])
+    assert pearson([0.0, None, 5.0], [0.0, 1.0, 5.0]) == pearson([0.0, 5.0, 5.0], [0.0, 1.0, 5.0])
 
 
 def test_a_correlation_that_is_no_number_counts_zero():
-    assert _pearson([2.0, 2.0], [1.0, 3.0]) == 0.0
-    assert _spearman([2.0, 2.0], [1.0, 3.0]) == 0.0
+    assert pearson([2.0, 2.0], [1.0, 3.0]) == 0.0
+    assert spearman([2.0, 2.0], [1.0, 3.0]) == 0.0
 
 
 def test_text_is_compared_as_squad_does():
-    assert _exact_match(["The  Cat!", "dog"], ["cat", "a dog house"]) == 0.5
-    assert _token_f1(["the cat sat", ""], ["a cat ran", ""]) == pytest.approx((0.5 + 1) / 2)
+    assert exact_match(["The  Cat!", "dog"], ["cat", "a dog house"]) == 0.5
+    assert token_f1(["the cat sat", ""], ["a cat ran", ""]) == pytest.approx((0.5 + 1) / 2)
 
 
 def test_of_several_answers_the_best_counts():
     """An article aside, "red car" is the first answer; "blue bus" shares one word with the second."""
     references = [("the red car", "a bus"), ("the red car", "a bus")]
-    assert _exact_match(["red car", "blue bus"], references) == 0.5
-    assert _token_f1(["red car", "blue bus"], references) == pytest.approx((1 + 2 / 3) / 2)
+    assert exact_match(["red car", "blue bus"], references) == 0.5
+    assert token_f1(["red car", "blue bus"], references) == pytest.approx((1 + 2 / 3) / 2)
 
 
 def test_a_question_counts_if_all_its_answers_are_judged_right():
     """Question a: both right; question b: one of two; question c: an invalid answer."""
     predictions = [1, 0, 1, 1, -1]
     references = [(1, "a"), (0, "a"), (1, "b"), (0, "b"), (0, "c")]
-    assert _question_exact_match(predictions, references) == pytest.approx(1 / 3)
+    assert question_exact_match(predictions, references) == pytest.approx(1 / 3)
 
 
 def test_the_f1_over_answers_ignores_questions():
     """2 true positives, 1 false positive, and the invalid answer to a wrong one is another."""
     predictions = [1, 0, 1, 1, -1]
     references = [(1, "a"), (0, "a"), (1, "b"), (0, "b"), (0, "c")]
-    assert _answer_f1(predictions, references) == pytest.approx(2 * 2 / (2 * 2 + 2 + 0))
+    assert answer_f1(predictions, references) == pytest.approx(2 * 2 / (2 * 2 + 2 + 0))
 
 
 def test_interleaved_answers_still_belong_to_their_question():
-    assert _question_exact_match([1, 0, 0], [(1, "a"), (0, "b"), (1, "a")]) == 0.5
+    assert question_exact_match([1, 0, 0], [(1, "a"), (0, "b"), (1, "a")]) == 0.5

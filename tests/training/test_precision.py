@@ -18,7 +18,7 @@ from hyperadapters import (
     method_named,
     start_from,
 )
-from hyperadapters.delta.delta import CONFIG, TENSORS
+from hyperadapters.delta.saving import CONFIG, TENSORS, describe_delta
 from hyperadapters.runs.building import load_task
 from hyperadapters.runs.running import run
 from hyperadapters.serving.predictor import load_predictor
@@ -50,7 +50,7 @@ def test_a_run_holds_each_in_its_type_and_so_does_all_that_follows(backbone, ada
 
 def test_full_fine_tuning_has_the_backbones_type(tmp_path):
     delta = attach(make_tiny().to(torch.bfloat16), METHODS["full"])
-    assert delta.describe()["precision"] == "bf16"
+    assert describe_delta(delta)["precision"] == "bf16"
     delta.save(tmp_path)
     assert load(tmp_path, make_tiny()).describe()["precision"] == "fp32"
     with pytest.raises(InputError, match="trains the backbone in place, in its own type"):

@@ -20,7 +20,7 @@ from hyperadapters import (
     attach,
     fit,
 )
-from hyperadapters.tasks.metrics import _accuracy
+from hyperadapters.tasks.metrics import accuracy
 from hyperadapters.training.evaluation import evaluate
 from hyperadapters.training.trainer import Trainer
 
@@ -107,7 +107,7 @@ def test_ctrl_c_during_the_last_evaluation_stops_too_and_the_run_goes_on_to_its_
         evaluations.append(1)
         if len(evaluations) == SHORT.epochs:
             signal.raise_signal(signal.SIGINT)
-        return _accuracy(predictions, references)
+        return accuracy(predictions, references)
 
     stopping.__name__ = "accuracy"
     data = replace(toy(), metrics=(stopping,))

@@ -13,9 +13,6 @@ from .container import check_name as check_name
 from .container import register as register
 from .counting import ParameterCount as ParameterCount
 from .counting import count_delta as count_delta
-from .delta import CONFIG as CONFIG
-from .delta import FORMAT as FORMAT
-from .delta import TENSORS as TENSORS
 from .delta import Delta as Delta
 from .generation import continues_from_cache as continues_from_cache
 from .method import Method as Method
@@ -28,4 +25,8 @@ from .owned_tensors import repeated as repeated
 from .part import Handle as Handle
 from .part import ParameterKind as ParameterKind
 from .part import Part as Part
+from .saving import CONFIG as CONFIG
+from .saving import FORMAT as FORMAT
+from .saving import TENSORS as TENSORS
+from .saving import describe_delta as describe_delta
 from .shadowing import shadow as shadow

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hyperadapters._utils import InputError, files, library_versions, settings
+from hyperadapters._utils import InputError
 from hyperadapters.backbones import (
     Fingerprint,
     Layout,
@@ -17,26 +17,19 @@ from hyperadapters.backbones import (
     StorageDtype,
     device_of,
     fingerprint,
-    precision_of,
     read_structure,
     torch_dtype,
 )
 from hyperadapters.delta.building import _in_place_dtype, _trains_in_place, build_parts, check_tasks
 from hyperadapters.delta.container import _unregister, at_rest, attached, check_name, register
-from hyperadapters.delta.counting import count_delta
 from hyperadapters.delta.generation import _Generation
 from hyperadapters.delta.head import _Head
-from hyperadapters.delta.method import Method, method_to_json
-from hyperadapters.delta.model_card import _render_model_card
+from hyperadapters.delta.method import Method
 from hyperadapters.delta.part import Handle, Part
+from hyperadapters.delta.saving import _save_delta
 from hyperadapters.delta.task_entry import _TaskEntry
 from hyperadapters.delta.task_rows import _TaskRows
 from hyperadapters.layers import SEQUENCE_FIRST, AdapterIndex, not_by_row
-
-FORMAT = 1
-"""Version of the file format; files of newer versions are refused."""
-CONFIG = "adapter_config.json"
-TENSORS = "adapter_model.safetensors"
 
 
 class Delta(nn.Module):
@@ -199,36 +192,7 @@ class Delta(nn.Module):
         Returns:
             The folder.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        config = self.describe()
-        files.write_tensors(folder / TENSORS, self.tensors())
-        files.write_json(folder / CONFIG, config)
-        files.write_text(folder / "README.md", _render_model_card(config))
-        return folder
-
-    def describe(self) -> dict[str, Any]:
-        """Return the content of `adapter_config.json`: method, tasks, fingerprint of the backbone, sizes, versions."""
-        original, layout, counted = self.fingerprint(), self.structure.layout, count_delta(self)
-        return {
-            "format": FORMAT,
-            "name": self.name,
-            "method": method_to_json(self.method),
-            "tasks": list(self.tasks),
-            "precision": self.precision,
-            "backbone": {
-                "name": self.backbone.config._name_or_path,  # type: ignore[union-attr]
-                "architecture": original.architecture,
-                "weights": original.weights,
-                "precision": precision_of(self.backbone),
-                "layout": settings.dump(layout) if layout else None,
-                "outputs": self.outputs,
-            },
-            "trained": counted.trained,
-            "bytes": counted.bytes,
-            "versions": library_versions(),
-            **self.about,
-        }
+        return _save_delta(self, Path(folder))
 
     def use(self) -> "Delta":
         """Make the backbone compute with this Delta, and put the others to rest.

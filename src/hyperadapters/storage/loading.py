@@ -16,7 +16,18 @@ from hyperadapters.backbones import (
     StorageDtype,
     read_structure,
 )
-from hyperadapters.delta import CONFIG, FORMAT, TENSORS, Delta, Method, at_rest, build_parts, check_name, check_tasks
+from hyperadapters.delta import (
+    CONFIG,
+    FORMAT,
+    TENSORS,
+    Delta,
+    Method,
+    at_rest,
+    build_parts,
+    check_name,
+    check_tasks,
+    describe_delta,
+)
 from hyperadapters.methods import HyperMethod, attach, method_from_json
 
 if TYPE_CHECKING:
@@ -145,7 +156,7 @@ def load(
     with torch.random.fork_rng(devices=[]):
         delta = attach(backbone, method, name, outputs=outputs, layout=structure.layout, tasks=tasks, precision=dtype)
     files.read_into(folder / TENSORS, delta.tensors())
-    described = delta.describe()
+    described = describe_delta(delta)
     delta.about = {key: value for key, value in config.items() if key not in described}
     return delta
 

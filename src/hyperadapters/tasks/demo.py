@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from hyperadapters.tasks.metrics import _accuracy, _matthews
+from hyperadapters.tasks.metrics import accuracy, matthews
 from hyperadapters.tasks.readers import _Record
 from hyperadapters.tasks.sources import _Generated
 from hyperadapters.tasks.splits import _as_given, _Splits
@@ -191,7 +191,7 @@ def _demo_task(name: str, draw: _Draw, fields: tuple[str, ...], classes: tuple[s
     answers = tuple(str(number) for number in range(len(classes)))
     return Task(
         form=TaskFormat(f"demo/{name}", fields, Labels(answers, classes)),
-        metrics=(_matthews, _accuracy) if name == "acceptability" else (_accuracy,),
+        metrics=(matthews, accuracy) if name == "acceptability" else (accuracy,),
         source=_Generated(partial(_generate_rows, draw, fields)),
         split=_as_given,
         epochs=epochs,

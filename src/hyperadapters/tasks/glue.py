@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from hyperadapters.tasks.metrics import Metric, _accuracy, _f1, _matthews, _pearson, _spearman
+from hyperadapters.tasks.metrics import Metric, accuracy, f1, matthews, pearson, spearman
 from hyperadapters.tasks.sources import _Hub, _Official
 from hyperadapters.tasks.splits import _halve_validation, _hold_out_thousand, _parts_of, _Split, _Splits
 from hyperadapters.tasks.targets import Labels, Score, _Target
@@ -82,18 +82,18 @@ _OFFICIAL = {
             "CoLA",
             {"sentence": 3, "label": 1},
             _BINARY,
-            (_matthews,),
+            (matthews,),
             _halve_validation,
             header=False,
             epochs=20,
         ),
-        _glue_task("sst2", "SST-2", _same("sentence", "label"), _BINARY, (_accuracy,), _hold_out_thousand),
+        _glue_task("sst2", "SST-2", _same("sentence", "label"), _BINARY, (accuracy,), _hold_out_thousand),
         _glue_task(
             "mrpc",
             "MRPC",
             {"sentence1": "#1 String", "sentence2": "#2 String", "label": "Quality"},
             _BINARY,
-            (_f1, _accuracy),
+            (f1, accuracy),
             _halve_validation,
             epochs=20,
         ),
@@ -102,7 +102,7 @@ _OFFICIAL = {
             "STS-B",
             {**_PAIR, "label": "score"},
             Score(0.0, 5.0, 0.2),
-            (_pearson, _spearman),
+            (pearson, spearman),
             _halve_validation,
             epochs=20,
         ),
@@ -111,7 +111,7 @@ _OFFICIAL = {
             "QQP",
             {**_same("question1", "question2"), "label": "is_duplicate"},
             _BINARY,
-            (_f1, _accuracy),
+            (f1, accuracy),
             _hold_out_thousand,
             whole_rows_only=True,
         ),
@@ -120,7 +120,7 @@ _OFFICIAL = {
             "MNLI",
             {"premise": "sentence1", "hypothesis": "sentence2", "label": "gold_label"},
             Labels(("0", "1", "2"), ("entailment", "neutral", "contradiction")),
-            (_accuracy,),
+            (accuracy,),
             _matched_and_mismatched,
             files={"train": "train.tsv", "matched": "dev_matched.tsv", "mismatched": "dev_mismatched.tsv"},
             hub_splits={
@@ -130,10 +130,10 @@ _OFFICIAL = {
             },
         ),
         _glue_task(
-            "qnli", "QNLI", _same("question", "sentence", "label"), _ENTAILMENT, (_accuracy,), _hold_out_thousand
+            "qnli", "QNLI", _same("question", "sentence", "label"), _ENTAILMENT, (accuracy,), _hold_out_thousand
         ),
-        _glue_task("rte", "RTE", {**_PAIR, "label": "label"}, _ENTAILMENT, (_accuracy,), _halve_validation, epochs=20),
-        _glue_task("wnli", "WNLI", {**_PAIR, "label": "label"}, _BINARY, (_accuracy,), _halve_validation, epochs=20),
+        _glue_task("rte", "RTE", {**_PAIR, "label": "label"}, _ENTAILMENT, (accuracy,), _halve_validation, epochs=20),
+        _glue_task("wnli", "WNLI", {**_PAIR, "label": "label"}, _BINARY, (accuracy,), _halve_validation, epochs=20),
     )
 }
 

@@ -1,6 +1,6 @@
 """IMDB reviews (Maas et al., ACL 2011), a transfer task of HyperFormer."""
 
-from hyperadapters.tasks.metrics import _accuracy
+from hyperadapters.tasks.metrics import accuracy
 from hyperadapters.tasks.sources import _Hub, _Official
 from hyperadapters.tasks.splits import _hold_out_thousand
 from hyperadapters.tasks.targets import Labels
@@ -10,7 +10,7 @@ from hyperadapters.tasks.task_format import TaskFormat
 TASKS = {
     "imdb": Task(
         form=TaskFormat("imdb", ("sentence",), Labels(("0", "1"), ("neg", "pos"))),
-        metrics=(_accuracy,),
+        metrics=(accuracy,),
         source=_Official(
             folder="imdb",
             files={"train": "train.jsonl.gz", "test": "test.jsonl.gz"},

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hyperadapters._utils import InputError
 from hyperadapters.tasks.conversation import _rows_to_learn
-from hyperadapters.tasks.metrics import _exact_match, _token_f1
+from hyperadapters.tasks.metrics import exact_match, token_f1
 from hyperadapters.tasks.readers import _columns_of, _read_unfolded
 from hyperadapters.tasks.sources import _OwnFiles
 from hyperadapters.tasks.splits import _as_given, _Splits
@@ -39,7 +39,7 @@ def instruction_task(files: Mapping[str, Path], *, name: str) -> Task:
     Raises:
         InputError: a file is missing, or its rows have neither kind of columns.
     """
-    metrics, columns = (_exact_match, _token_f1), _columns_of(files["train"])
+    metrics, columns = (exact_match, token_f1), _columns_of(files["train"])
     if "messages" in columns:
         form = TaskFormat(name, ("messages",), _FreeText(), style="conversation")
         return Task(form, metrics, _Conversations(files), _as_given)

@@ -21,12 +21,12 @@ Metric = Callable[[Sequence[Any], Sequence[Any]], float]
 """Computes a score from predictions and references; higher is better. Its name is the column in tables."""
 
 
-def _accuracy(predictions: Sequence[int], references: Sequence[int]) -> float:
+def accuracy(predictions: Sequence[int], references: Sequence[int]) -> float:
     """Return the share of right answers."""
     return float(np.mean(np.asarray(predictions) == np.asarray(references)))
 
 
-def _f1(predictions: Sequence[int], references: Sequence[int]) -> float:
+def f1(predictions: Sequence[int], references: Sequence[int]) -> float:
     """Return the F1 of class 1 of two; an invalid answer counts as the class that is wrong."""
     from sklearn import metrics  # noqa: PLC0415 (slow to import)
 
@@ -34,7 +34,7 @@ def _f1(predictions: Sequence[int], references: Sequence[int]) -> float:
     return float(metrics.f1_score(references, answers, zero_division=0.0))
 
 
-def _macro_f1(predictions: Sequence[int], references: Sequence[int], labels: Sequence[int] | None = None) -> float:
+def macro_f1(predictions: Sequence[int], references: Sequence[int], labels: Sequence[int] | None = None) -> float:
     """Return the mean F1 of all classes that are the answer or the reference of a row, as SuperGLUE; or of `labels`."""
     from sklearn import metrics  # noqa: PLC0415 (slow to import)
 
@@ -47,7 +47,7 @@ def _distinct_classes(predictions: Sequence[int], references: Sequence[int]) -> 
     return sorted({*predictions, *references} - {INVALID})
 
 
-def _matthews(predictions: Sequence[int], references: Sequence[int]) -> float:
+def matthews(predictions: Sequence[int], references: Sequence[int]) -> float:
     """Return Matthews' correlation coefficient; invalid answers are a class of their own."""
     from sklearn import metrics  # noqa: PLC0415 (slow to import)
 
@@ -68,14 +68,14 @@ def _correlation(
     return coefficient if np.isfinite(coefficient) else 0.0
 
 
-def _pearson(predictions: Sequence[float | None], references: Sequence[float]) -> float:
+def pearson(predictions: Sequence[float | None], references: Sequence[float]) -> float:
     """Return Pearson's correlation; an invalid answer is the score farthest from the reference, NaN counts 0."""
     from scipy import stats  # noqa: PLC0415 (slow to import)
 
     return _correlation(stats.pearsonr, predictions, references)
 
 
-def _spearman(predictions: Sequence[float | None], references: Sequence[float]) -> float:
+def spearman(predictions: Sequence[float | None], references: Sequence[float]) -> float:
     """Return Spearman's rank correlation; invalid answers and NaN as for `pearson`."""
     from scipy import stats  # noqa: PLC0415 (slow to import)
 
@@ -88,12 +88,12 @@ def _normalize(text: str) -> str:
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 
-def _exact_match(predictions: Sequence[str], references: Sequence[str | tuple[str, ...]]) -> float:
+def exact_match(predictions: Sequence[str], references: Sequence[str | tuple[str, ...]]) -> float:
     """Return the share of answers equal to a reference after normalisation; where a row has several, to any of them."""
     return _best(lambda p, r: float(_normalize(p) == _normalize(r)), predictions, references)
 
 
-def _token_f1(predictions: Sequence[str], references: Sequence[str | tuple[str, ...]]) -> float:
+def token_f1(predictions: Sequence[str], references: Sequence[str | tuple[str, ...]]) -> float:
     """Return the mean over rows of the F1 between the normalised words of answer and reference; the best of several."""
     return _best(_word_f1, predictions, references)
 
@@ -113,17 +113,17 @@ def _word_f1(prediction: str, reference: str) -> float:
     return 2 * common / (len(predicted) + len(expected))
 
 
-def _answer_f1(predictions: Sequence[int], references: Sequence[tuple[int, str]]) -> float:
+def answer_f1(predictions: Sequence[int], references: Sequence[tuple[int, str]]) -> float:
     """Return the F1 over all answers of all questions: MultiRC's F1a (Khashabi et al., NAACL 2018).
 
     Args:
         predictions: 1 for an answer taken as right.
         references: (1 for a right answer, its question) for each answer.
     """
-    return _f1(predictions, [right for right, _ in references])
+    return f1(predictions, [right for right, _ in references])
 
 
-def _question_exact_match(predictions: Sequence[int], references: Sequence[tuple[int, str]]) -> float:
+def question_exact_match(predictions: Sequence[int], references: Sequence[tuple[int, str]]) -> float:
     """Return the share of questions of which every answer was judged right: MultiRC's EM, as SuperGLUE reports it."""
     whole: dict[str, bool] = {}
     for prediction, (right, question) in zip(predictions, references, strict=True):
@@ -131,7 +131,7 @@ def _question_exact_match(predictions: Sequence[int], references: Sequence[tuple
     return sum(whole.values()) / len(whole)
 
 
-_OVER_QUESTIONS = (_answer_f1, _question_exact_match)
+_OVER_QUESTIONS = (answer_f1, question_exact_match)
 """Metrics whose references are (class, question)."""
 
 
@@ -147,8 +147,8 @@ def bootstrap(metric: Metric, predictions: Sequence[Any], references: Sequence[A
         predictions: decoded answers.
         references: what the metric compares them with.
     """
-    if metric is _macro_f1:  # a resample may lack a class that the whole has
-        metric = partial(_macro_f1, labels=_distinct_classes(predictions, references))
+    if metric is macro_f1:  # a resample may lack a class that the whole has
+        metric = partial(macro_f1, labels=_distinct_classes(predictions, references))
     units: dict[Any, list[int]] = defaultdict(list)
     for row, reference in enumerate(references):
         units[reference[1] if metric in _OVER_QUESTIONS else row].append(row)

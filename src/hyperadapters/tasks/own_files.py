@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hyperadapters._utils import InputError
-from hyperadapters.tasks.metrics import _accuracy, _exact_match, _macro_f1, _token_f1
+from hyperadapters.tasks.metrics import accuracy, exact_match, macro_f1, token_f1
 from hyperadapters.tasks.readers import _read_rows
 from hyperadapters.tasks.sources import _OwnFiles
 from hyperadapters.tasks.splits import _as_given
@@ -33,7 +33,7 @@ def own_task(files: dict[str, Path], fields: tuple[str, ...], answer: str, *, cl
     apart = f"answer to {', '.join(fields)}"  # longer than any of them: a text column may be called `label`
     source = _OwnFiles(files, {**{field: field for field in fields}, apart: answer})
     if not classify:
-        return Task(TaskFormat(name, fields, _FreeText()), (_exact_match, _token_f1), source, _as_given, answer=apart)
+        return Task(TaskFormat(name, fields, _FreeText()), (exact_match, token_f1), source, _as_given, answer=apart)
     classes = sorted({row.values[answer].strip() for row in _read_rows(files["train"], {answer: answer})})
     if len(classes) < 2:
         raise InputError(
@@ -41,4 +41,4 @@ def own_task(files: dict[str, Path], fields: tuple[str, ...], answer: str, *, cl
             "classification needs two. For free text use --target instead of --label."
         )
     form = TaskFormat(name, fields, Labels(tuple(classes)))
-    return Task(form, (_accuracy, _macro_f1), source, _as_given, answer=apart)
+    return Task(form, (accuracy, macro_f1), source, _as_given, answer=apart)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hyperadapters.tasks.metrics import _accuracy
+from hyperadapters.tasks.metrics import accuracy
 from hyperadapters.tasks.readers import _Unfold
 from hyperadapters.tasks.sources import _Hub, _Official
 from hyperadapters.tasks.splits import _as_given, _parts_of
@@ -20,7 +20,7 @@ def _pair(premise: str | int, hypothesis: str | int, label: str | int) -> _Unfol
 
 _SCITAIL = Task(
     form=TaskFormat("scitail", ("sentence1", "sentence2"), Labels(("0", "1"), ("entails", "neutral"))),
-    metrics=(_accuracy,),
+    metrics=(accuracy,),
     source=_Official(
         benchmark="SciTailV1.1",
         folder="tsv_format",

@@ -9,12 +9,12 @@ from typing import Any
 from hyperadapters.tasks.glue import _BINARY, _ENTAILMENT, _same
 from hyperadapters.tasks.metrics import (
     Metric,
-    _accuracy,
-    _answer_f1,
-    _exact_match,
-    _macro_f1,
-    _question_exact_match,
-    _token_f1,
+    accuracy,
+    answer_f1,
+    exact_match,
+    macro_f1,
+    question_exact_match,
+    token_f1,
 )
 from hyperadapters.tasks.readers import _Record, _Unfold
 from hyperadapters.tasks.sources import _Hub, _Official
@@ -195,21 +195,21 @@ _PREMISE = ("premise", "hypothesis")
 _OFFICIAL = {
     task.form.name: task
     for task in (
-        _superglue_task("boolq", "BoolQ", ("question", "passage"), _BINARY, (_accuracy,)),
+        _superglue_task("boolq", "BoolQ", ("question", "passage"), _BINARY, (accuracy,)),
         _superglue_task(
             "cb",
             "CB",
             _PREMISE,
             Labels(("0", "1", "2"), ("entailment", "contradiction", "neutral")),
-            (_macro_f1, _accuracy),
+            (macro_f1, accuracy),
         ),
-        _superglue_task("copa", "COPA", ("premise", "choice1", "choice2", "question"), _BINARY, (_accuracy,)),
+        _superglue_task("copa", "COPA", ("premise", "choice1", "choice2", "question"), _BINARY, (accuracy,)),
         _superglue_task(
             "multirc",
             "MultiRC",
             ("question", "answer", "paragraph"),
             _BINARY,
-            (_answer_f1, _question_exact_match),
+            (answer_f1, question_exact_match),
             hub=_on_hub("multirc", _answer_on_hub),
             unfold=_answers_of_passage,
             split=_halve_questions,
@@ -221,21 +221,21 @@ _OFFICIAL = {
             "ReCoRD",
             ("query", "entities", "passage"),
             _FreeText(),
-            (_token_f1, _exact_match),
+            (token_f1, exact_match),
             hub=_on_hub("record", _query_on_hub),
             unfold=_queries_of_passage,
             split=_one_training_row_per_answer,
             reference=_any_answer,
             epochs=3,
         ),
-        _superglue_task("rte", "RTE", _PREMISE, _ENTAILMENT, (_accuracy,)),
-        _superglue_task("wic", "WiC", ("sentence1", "sentence2", "word"), _BINARY, (_accuracy,)),
+        _superglue_task("rte", "RTE", _PREMISE, _ENTAILMENT, (accuracy,)),
+        _superglue_task("wic", "WiC", ("sentence1", "sentence2", "word"), _BINARY, (accuracy,)),
         _superglue_task(
             "wsc",
             "WSC",
             ("text",),
             _BINARY,
-            (_accuracy,),
+            (accuracy,),
             hub=_on_hub("wsc.fixed", _wsc_on_hub),
             unfold=_wsc_official,
         ),

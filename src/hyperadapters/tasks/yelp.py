@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hyperadapters.tasks.metrics import _accuracy
+from hyperadapters.tasks.metrics import accuracy
 from hyperadapters.tasks.sources import _Hub, _Official
 from hyperadapters.tasks.splits import _hold_out_thousand
 from hyperadapters.tasks.targets import Labels
@@ -19,7 +19,7 @@ def _review(record: Mapping[Any, Any]) -> Iterable[dict[str, str]]:
 TASKS = {
     "yelp_polarity": Task(
         form=TaskFormat("yelp_polarity", ("sentence",), Labels(("0", "1"))),
-        metrics=(_accuracy,),
+        metrics=(accuracy,),
         source=_Official(
             folder="yelp_review_polarity_csv",
             files={"train": "train.csv", "test": "test.csv"},
