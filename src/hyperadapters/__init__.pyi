@@ -25,6 +25,7 @@ from .methods.hyperformer import HyperCompacter as HyperCompacter
 from .methods.hyperformer import HyperFormer as HyperFormer
 from .methods.hyperformer import HyperFormerPlusPlus as HyperFormerPlusPlus
 from .methods.hyperformer import HyperPHM as HyperPHM
+from .methods.norms import WithoutAdapters as WithoutAdapters
 from .methods.peft import Peft as Peft
 from .methods.prompts import PromptTuning as PromptTuning
 from .methods.registry import METHODS as METHODS

@@ -367,7 +367,7 @@ WRONG = [
     (("--set", f"training.seed={10**20}"), f"training.seed={10**20}: less than 2**63"),
     (("--task", "glue/rte", "--data", "absent"), "--data absent: there is no such folder"),
     (("--task", "glue/rte", "--data", "."), "lacks train.tsv"),
-    (("--task", "glue/rte"), "could not be had"),
+    (("--task", "glue/rte"), "could not be read"),
     (("--task", "glue/rte", "--train", "a.jsonl"), "give one or the other"),
     (("--train", "a.jsonl"), "your own files need --validation, --text, --label"),
     (("--train", "a", "--validation", "b", "--text", "c", "--label", "d", "--target", "e"), "give one of them"),

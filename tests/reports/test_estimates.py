@@ -11,7 +11,7 @@ from scipy import stats
 from hyperadapters.papers.published_scores import _COMPACTER_PLUS_PLUS, _TABLE_1
 from hyperadapters.reports.estimates import _average, _Estimate
 from hyperadapters.reports.tables import _score_tables
-from hyperadapters.tasks.metrics import accuracy, question_exact_match, bootstrap
+from hyperadapters.tasks.metrics import accuracy, bootstrap, question_exact_match
 from results import result
 
 

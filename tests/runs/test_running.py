@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 from filelock import FileLock
-from small_backbones import small  # noqa: F401 (a fixture)
+from small_backbones import small_run  # noqa: F401 (a fixture)
 
 from hyperadapters import InputError, load_backbone, run
 from hyperadapters._utils.files import _LOCK
 from hyperadapters.runs.result import RESULT, read_result
 
 
-def test_a_folder_that_another_process_is_at_work_in_is_left_to_it(small, tmp_path):  # noqa: F811
+def test_a_folder_that_another_process_is_at_work_in_is_left_to_it(small, tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
     with FileLock(folder / _LOCK), pytest.raises(InputError, match="another process is at work in"):
@@ -24,7 +24,7 @@ def test_a_folder_that_another_process_is_at_work_in_is_left_to_it(small, tmp_pa
     assert not (folder / _LOCK).exists()
 
 
-def test_a_run_begins_without_the_backbones_of_earlier_ones(small, tmp_path, monkeypatch):  # noqa: F811
+def test_a_run_begins_without_the_backbones_of_earlier_ones(small, tmp_path, monkeypatch):
     """What is attached knows its backbone and is known by it: such a circle is not freed by itself."""
     loaded, alive = [], []
 
@@ -40,7 +40,7 @@ def test_a_run_begins_without_the_backbones_of_earlier_ones(small, tmp_path, mon
     assert alive == [0, 0, 0]
 
 
-def test_a_result_says_how_many_rows_were_used_and_how_many_there_are(small, tmp_path):  # noqa: F811
+def test_a_result_says_how_many_rows_were_used_and_how_many_there_are(small, tmp_path):
     few = replace(small, text=replace(small.text, train_rows=16, evaluation_rows=8))
     found = run(few, tmp_path / "out", quiet=True)
     assert found.rows == {"train": 16, "validation": 8}

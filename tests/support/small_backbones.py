@@ -6,8 +6,8 @@ from training_runs import rows_file
 from hyperadapters import METHODS, Evaluation, Experiment, FilesTask, Text, Training
 
 
-@pytest.fixture
-def small(tmp_path):
+@pytest.fixture(name="small")
+def small_run(tmp_path):
     """A run of few rows on the embedded T5."""
     rows = {"train": 24, "validation": 12}
     files = {name: str(rows_file(tmp_path / f"{name}.jsonl", count)) for name, count in rows.items()}

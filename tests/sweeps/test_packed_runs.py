@@ -96,7 +96,7 @@ def test_a_pack_that_fails_is_tried_once(tmp_path, monkeypatch):
         tried.append(list(experiments))
         raise MemoryError
 
-    monkeypatch.setattr("hyperadapters.sweeps.attempts.run_together", failing)
+    monkeypatch.setattr("hyperadapters.sweeps.attempts._run_together", failing)
     swept = sweep(
         [sweepable(tmp_path, seed=seed) for seed in (1, 2)], tmp_path / "out", executor=here, pack=1, quiet=True
     )

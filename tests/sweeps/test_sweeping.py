@@ -210,7 +210,7 @@ def test_an_interrupted_sweep_stops_its_processes_and_says_how_to_go_on(tmp_path
     process.send_signal(signal.SIGINT)
     errors = process.communicate()[1]
     assert process.returncode == 130, errors
-    assert "The same command goes on" in errors
+    assert "The same command continues" in errors
     assert not psutil.pid_exists(worker.pid)
     assert (output / experiment_key(run) / "checkpoint.safetensors").exists()
     assert not (output / f"{experiment_key(run)}.failed.json").exists()

@@ -6,6 +6,7 @@ from sklearn.metrics import f1_score
 from hyperadapters.tasks.metrics import (
     accuracy,
     answer_f1,
+    bootstrap,
     exact_match,
     f1,
     macro_f1,
@@ -14,7 +15,6 @@ from hyperadapters.tasks.metrics import (
     question_exact_match,
     spearman,
     token_f1,
-    bootstrap,
 )
 
 

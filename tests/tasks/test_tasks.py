@@ -164,7 +164,7 @@ def test_an_empty_split_is_named(tmp_path):
 
 
 def test_without_files_or_network_the_error_says_what_to_do():
-    with pytest.raises(InputError, match=r"nyu-mll/glue \(rte\) could not be had.*--data a folder"):
+    with pytest.raises(InputError, match=r"nyu-mll/glue \(rte\) could not be read.*--data a folder"):
         TASKS["glue/rte"].examples(None)
 
 

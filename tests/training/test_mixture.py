@@ -84,12 +84,12 @@ def test_a_new_task_is_learnt_from_few_rows_with_the_rest_frozen():
     torch.manual_seed(0)
     delta = attach(make_tiny(), METHODS["hyperformer++"], tasks=["a", "b"])
     delta.add_task("toy/straight", like="a")
-    before = {key: tensor.detach().clone() for key, tensor in delta.trained().items()}
+    before = {key: tensor.detach().clone() for key, tensor in delta.tensors().items()}
     delta.train_only("toy/straight")
     fit(delta, mixture().tasks[0], Training(lr=0.1, epochs=2, batch_size=8), quiet=True)
-    changed = {key for key, tensor in delta.trained().items() if not torch.equal(tensor, before[key])}
+    changed = {key for key, tensor in delta.tensors().items() if not torch.equal(tensor, before[key])}
     assert changed == {"adapters.tasks"}
-    assert torch.equal(delta.trained()["adapters.tasks"][:2], before["adapters.tasks"][:2])
+    assert torch.equal(delta.tensors()["adapters.tasks"][:2], before["adapters.tasks"][:2])
 
 
 @pytest.mark.parametrize(("temperature", "shares"), [(5e-324, [0, 1, 0]), (1e-308, [0, 1, 0]), (math.inf, [1 / 3] * 3)])
@@ -99,10 +99,10 @@ def test_the_extremes_of_temperature_draw_the_largest_task_alone_or_all_alike(te
 
 def taught(delta, task, lr=0.1):
     """How much of a Delta a short training on one toy task moves."""
-    before = {key: tensor.detach().clone() for key, tensor in delta.trained().items()}
+    before = {key: tensor.detach().clone() for key, tensor in delta.tensors().items()}
     fit(delta, mixture().tasks[task], Training(lr=lr, epochs=1, batch_size=8), quiet=True)
     return {key: (tensor - before[key]).abs().amax(list(range(1, tensor.dim()))) for key, tensor in
-            delta.trained().items()}  # fmt: skip
+            delta.tensors().items()}  # fmt: skip
 
 
 def test_the_task_that_trains_can_be_changed_and_stays_through_rest():

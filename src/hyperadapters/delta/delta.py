@@ -1,6 +1,6 @@
 """The Delta: a method attached to a backbone, with the tensors that it trains."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -162,6 +162,15 @@ class Delta(nn.Module):
         After `train_only` these are the entries of that task only, with a first axis of length 1.
         """
         return self._whole() if self._entry is None else self._entry.trained()
+
+    def select_trained(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return of saved tensors what `trained` has: all of each, or, after `train_only`, that task's entry.
+
+        Args:
+            tensors: by the names that `tensors` gives, of the same shapes.
+        """
+        entry = slice(None) if self._entry is None else slice(self._entry.number, self._entry.number + 1)
+        return {name: tensors[name][entry] if tensors[name].dim() else tensors[name] for name in self.trained()}
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor that is saved, by its name in the file: trained tensors and the method's fixed ones."""

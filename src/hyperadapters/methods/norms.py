@@ -11,7 +11,7 @@ from hyperadapters.delta import Method, Part, owned_norms
 
 
 @dataclass(frozen=True, kw_only=True)
-class _WithoutAdapters(Method):
+class WithoutAdapters(Method):
     """No adapters: only the layer norms train, and the task head if the backbone has one.
 
     The baseline of Houlsby et al., arXiv:1902.00751v2, §3.4.
@@ -41,4 +41,4 @@ class _WithoutAdapters(Method):
         return {"norms": owned_norms(backbone, structure, tasks)} if self.norms else {}
 
 
-PRESETS: dict[str, Method] = {"norms": _WithoutAdapters()}
+PRESETS: dict[str, Method] = {"norms": WithoutAdapters()}

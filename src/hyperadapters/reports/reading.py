@@ -1,6 +1,7 @@
 """Reading the results of many runs, damaged ones left out and named."""
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,7 @@ def read_results(place: str | Path) -> tuple[dict[Path, Result], list[str]]:
         try:
             results[path] = _check_result(read(), path)
         except InputError as error:
-            problems.append(str(error))
+            problems.append(re.sub(r"\n\s*", "; ", str(error)).replace(":;", ":"))  # each on one line of a report
     if not results:
         why = f": {problems[0]}" if problems else ". `hyperadapters sweep` and `train` write them."
         raise InputError(f"{place} holds no {RESULT} of a run that can be read, at any depth{why}")

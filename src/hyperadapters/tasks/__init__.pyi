@@ -10,9 +10,9 @@ from .own_files import own_task as own_task
 from .readers import iterate_rows as iterate_rows
 from .readers import iterate_tasks as iterate_tasks
 from .readers import iterate_unfolded as iterate_unfolded
+from .registry import TASKS as TASKS
 from .registry import task_named as task_named
 from .splits import permutation as permutation
-from .superglue import TASKS as TASKS
 from .targets import Labels as Labels
 from .targets import Score as Score
 from .task import Task as Task

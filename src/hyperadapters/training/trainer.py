@@ -314,10 +314,11 @@ class Trainer:
         self._optimizer.load_state_dict({"state": dict(found.moments), "param_groups": groups})
         _set_random_states(found.random, self._accelerator.process_index, self.device)
         if self.state.best_step:
-            best = {name: torch.empty_like(tensor) for name, tensor in self._best.items()}
-            files.check_tensors(path.with_name(TENSORS), self.delta.tensors())
+            tensors = self.delta.tensors()
+            files.check_tensors(path.with_name(TENSORS), tensors)
+            best = {name: torch.empty_like(tensors[name], device="cpu") for name in self._best}
             files.read_into(path.with_name(TENSORS), best)
-            self._best = best
+            self._best = self.delta.select_trained(best)
 
     @cached_property
     def _backbone_hash(self) -> str:
