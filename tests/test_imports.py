@@ -177,6 +177,7 @@ def test_the_public_names_are_these():
         "Text",
         "Training",
         "WarmStart",
+        "WithoutAdapters",
         "attach",
         "attached",
         "count_parameters",
