@@ -22,7 +22,7 @@ def read_results(place: str | Path) -> tuple[dict[Path, Result], list[str]]:
         place: a folder, such as a sweep's, or a file that ends in `.jsonl`.
 
     Returns:
-        The results by the folder that holds each, or by `file:line`, where several own data files share a name told
+        The results by the folder that holds each, or by file and line, where several own data files share a name told
         apart by their folders; and, in words, what is wrong with the results that were left out.
 
     Raises:
