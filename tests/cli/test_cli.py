@@ -241,7 +241,6 @@ WRONG_STARTS = [
     (("--max-train", "0"), "text.train_rows=0: mine"),
     (("--max-train", "25"), "has 24 training rows; take 1 to 24"),
     (("--steps", "0"), "training.steps=0: more than 0"),
-    (("--freeze", "--set", "training.weight_decay=0.1"), "leave it at 0"),
     (("--from", "absent"), "there is no adapter at absent"),
 ]
 
