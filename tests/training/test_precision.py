@@ -52,7 +52,7 @@ def test_full_fine_tuning_has_the_backbones_type(tmp_path):
     delta = attach(make_tiny().to(torch.bfloat16), METHODS["full"])
     assert describe_delta(delta)["precision"] == "bf16"
     delta.save(tmp_path)
-    assert load(tmp_path, make_tiny()).describe()["precision"] == "fp32"
+    assert describe_delta(load(tmp_path, make_tiny()))["precision"] == "fp32"
     with pytest.raises(InputError, match="trains the backbone in place, in its own type"):
         attach(make_tiny(), METHODS["full"], precision="bf16")
 
