@@ -20,4 +20,6 @@ from .progress import SECONDS_BETWEEN_LINES as SECONDS_BETWEEN_LINES
 from .progress import Meter as Meter
 from .progress import console as console
 from .progress import span as span
+from .threads import PerThread as PerThread
+from .threads import Turn as Turn
 from .versions import library_versions as library_versions

@@ -4,6 +4,7 @@ from .checkpointing import check_checkpointing as check_checkpointing
 from .checkpointing import enable_checkpointing as enable_checkpointing
 from .compilation import CompiledModel as CompiledModel
 from .compilation import bucket as bucket
+from .compiled_code import discard_compiled_code as discard_compiled_code
 from .dtypes import DTYPES as DTYPES
 from .dtypes import Precision as Precision
 from .dtypes import StorageDtype as StorageDtype

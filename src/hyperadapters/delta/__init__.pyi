@@ -25,6 +25,7 @@ from .owned_tensors import repeated as repeated
 from .part import Handle as Handle
 from .part import ParameterKind as ParameterKind
 from .part import Part as Part
+from .part import Place as Place
 from .saving import CONFIG as CONFIG
 from .saving import FORMAT as FORMAT
 from .saving import TENSORS as TENSORS

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hyperadapters.backbones import Site
 from hyperadapters.delta.by_row import _cast, _common_dtype, _of_sites
-from hyperadapters.delta.part import Handle, ParameterKind, Part
+from hyperadapters.delta.part import Handle, ParameterKind, Part, Place
 from hyperadapters.layers import (
     Activation,
     AdapterIndex,
@@ -64,26 +64,24 @@ class AdaptersAtSites(Part):
             return list(zip(*(_of_sites(factor, rows) for factor in weight), strict=True))
         return _of_sites(weight, rows)
 
-    def install(self, backbone: nn.Module, generated: Callable[[], list[AdapterWeights]]) -> list[Handle]:
+    def install(self, backbone: nn.Module, place: Place) -> list[Handle]:
         """Register a forward hook on the module of every site."""
         self.hosts = [backbone.get_submodule(site.module) for site in self.sites]
         return [
-            module.register_forward_hook(partial(self.adapt, generated, index))
-            for index, module in enumerate(self.hosts)
+            module.register_forward_hook(partial(self.adapt, place(index))) for index, module in enumerate(self.hosts)
         ]
 
     def adapt(
         self,
-        generated: Callable[[], list[AdapterWeights]],
-        index: int,
+        weights: Callable[[], AdapterWeights],
         module: nn.Module,
         args: tuple[Any, ...],
         output: Float[Tensor, "*tokens d_model"] | tuple[Any, ...],
     ) -> Float[Tensor, "*tokens d_model"] | tuple[Any, ...]:
         """Replace the module's output y by A(y) + y (a forward hook); y is the first element of a tuple."""
         if isinstance(output, tuple):  # a mixture of experts returns its routing too
-            return (bottleneck_adapter(output[0], generated()[index], self.activation), *output[1:])
-        return bottleneck_adapter(output, generated()[index], self.activation)
+            return (bottleneck_adapter(output[0], weights(), self.activation), *output[1:])
+        return bottleneck_adapter(output, weights(), self.activation)
 
 
 class SiteAdapters(AdaptersAtSites):

@@ -1,8 +1,9 @@
 """The Delta: a method attached to a backbone, with the tensors that it trains."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hyperadapters.backbones import (
     ModelStructure,
     StorageDtype,
     device_of,
+    discard_compiled_code,
     fingerprint,
     read_structure,
     torch_dtype,
@@ -212,7 +214,7 @@ class Delta(nn.Module):
             The Delta itself.
 
         Raises:
-            InputError: it was detached, and another Delta has taken its name.
+            InputError: it was detached, and another Delta has taken its name; or another thread computes.
         """
         if not self.in_use:
             if self not in attached(self.backbone):
@@ -220,6 +222,7 @@ class Delta(nn.Module):
                 register(self)
             for other in attached(self.backbone):
                 other.rest()
+            self._check_idle()
             self._install()
             self._let_train()
             for key in self._frozen & self.trained().keys():
@@ -227,9 +230,14 @@ class Delta(nn.Module):
         return self
 
     def rest(self) -> None:
-        """Make the backbone compute without this Delta, which remains attached."""
+        """Make the backbone compute without this Delta, which remains attached.
+
+        Raises:
+            InputError: another thread computes with it.
+        """
         if not self.in_use:  # full fine-tuning's tensors are the backbone's: another Delta may be training them
             return
+        self._check_idle()
         trained = self.trained()
         self._frozen = {key for key, tensor in trained.items() if not tensor.requires_grad}
         for tensor in trained.values():
@@ -238,6 +246,7 @@ class Delta(nn.Module):
             handle.remove()
         self._handles = []
         self._generation.forget()
+        discard_compiled_code()
 
     @contextmanager
     def disabled(self) -> Iterator[nn.Module]:
@@ -384,6 +393,14 @@ class Delta(nn.Module):
                 f"the Delta {self.name!r} is at rest: the backbone does not compute with it. Call its `use` first."
             )
 
+    def _check_idle(self) -> None:
+        """Raise InputError if another thread computes with this Delta, whose pass would continue without it."""
+        if self._generation.computed_elsewhere:
+            raise InputError(
+                f"another thread computes with the Delta {self.name!r}, so it cannot be switched now: wait for that "
+                "pass, or use one backbone for each thread that switches."
+            )
+
     def extra_repr(self) -> str:
         return f"{self.name!r}, {self.method}"
 
@@ -410,13 +427,21 @@ class Delta(nn.Module):
 
     def _install(self) -> None:
         """Register all hooks. Those that detect the start of a pass come first, because a part may hook a stack too."""
+        discard_compiled_code()
+        generation, numbers = self._generation, count()
+        if len(self.structure.entries) > 1:
+            self._handles.append(self.backbone.register_forward_pre_hook(generation.before_model))
+            self._handles.append(self.backbone.register_forward_hook(generation.after_model, always_call=True))
         for stack, entry in self.structure.entries.items():
-            before = partial(self._generation.before_stack, stack)
-            module = self.backbone.get_submodule(entry)
+            before, module = partial(generation.before_stack, stack), self.backbone.get_submodule(entry)
             self._handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
-            self._handles.append(module.register_forward_hook(self._generation.after_stack))
+            self._handles.append(module.register_forward_hook(generation.after_stack, always_call=True))
+
+        def place(name: str, index: int) -> Callable[[], Any]:
+            return partial(generation.used, name, index, next(numbers))
+
         for name, part in self._named_parts():
-            self._handles += part.install(self.backbone, partial(self._generation.of_part, name))
+            self._handles += part.install(self.backbone, partial(place, name))
 
     def _make(self, rows: AdapterIndex) -> dict[str, Any]:
         """Compute what every part needs for one pass over these rows.

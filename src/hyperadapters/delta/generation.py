@@ -1,23 +1,36 @@
 """When a Delta's adapter weights are computed, and when computed ones are used again.
 
-All weights of a Delta are computed together, in one contraction at the start of a forward pass, so something must
-detect the start. A hook on the backbone's `forward` is not enough, because `generate` calls encoder and decoder
-separately. A pre-hook on every stack therefore decides:
+All weights of a Delta are computed together, in one contraction at the start of a forward pass. Hooks on the model and
+on its stacks detect the start:
 
-| a stack is called | weights |
+| what is called | weights |
 |---|---|
 | the first stack, without a cache that holds tokens | computed anew |
-| the first stack, continuing from a cache (decoding) | kept, unless a row below applies |
-| a later stack (the decoder after its encoder) | kept, unless a row below applies |
+| a later stack (the decoder after its encoder) in the same call of the model | kept, unless a row below applies |
+| a later stack otherwise (with kept encoder outputs) | computed anew |
+| a stack that continues from a cache (decoding) | kept, unless a row below applies |
 | with gradients, a second time with the same weights | computed anew: a backward pass may have freed their graph |
 | for other rows than the weights were computed for | computed anew |
 | after an update, or in another autocast or gradient mode | computed anew |
-| (a layer is called by itself, outside any stack) | computed if there are none |
+
+Hooks can be passed by: `model.forward(...)` and a layer called by itself run none of them. Every module that uses
+weights therefore checks them when it uses them (`_Generation.used`):
+
+| where the module runs | weights |
+|---|---|
+| inside a stack whose hooks ran | those of the stack's pass |
+| outside (a head; `model.forward(...)`; a layer by itself) | kept once per module, if nothing above has changed |
+| in a backward pass that recomputes a layer (checkpointing) | those of the layer's own forward pass |
+| the same with `use_reentrant=True` | computed anew for every recomputed part, for the rows of its forward pass |
 
 The weights are kept after the pass, because gradient checkpointing computes layers again in the backward pass. Other
 passes may have replaced them by then, so the gradient that reaches a stack's output restores the weights of its pass.
+
+Every thread has its own weights. Compiled code cannot see whether a tensor has changed: there, weights are computed in
+every pass, and by a module that runs outside a stack whenever it runs a second time with the same weights.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -25,32 +38,66 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, PerThread, Turn
 from hyperadapters.delta.task_rows import _TaskRows
 from hyperadapters.layers import SINGLE_ADAPTER, AdapterIndex
 
 _Made = Mapping[str, Any]
 """What `Part.generate` returned, by the part's name."""
 
+_REENTRANT = "CheckpointFunctionBackward"
+"""The name of the autograd node that recomputes a layer under checkpointing with `use_reentrant=True`."""
+
 
 class _GeneratedWeights:
-    """The weights that the parts computed for one pass, and the rows they are for. It is empty in a copy of a Delta.
+    """The weights that the parts computed for one pass, and what has used them. It is empty in a copy of a Delta.
 
     Args:
         made: what each part computed.
         rows: the index of the rows that the weights are for.
-        state: everything else that they depend on.
+        tensors: identity and version of every tensor that they were computed from.
+        modes: PyTorch's modes when they were computed.
     """
 
     def __init__(
-        self, made: _Made | None = None, rows: AdapterIndex = SINGLE_ADAPTER, state: tuple[Any, ...] | None = None
+        self,
+        made: _Made | None = None,
+        rows: AdapterIndex = SINGLE_ADAPTER,
+        tensors: tuple[Any, ...] = (),
+        modes: tuple[Any, ...] = (),
     ) -> None:
-        self.made, self.rows, self.state = made or {}, rows, state
-        self.served: tuple[str, ...] = ()
+        self.made, self.rows, self.tensors, self.modes = made or {}, rows, tensors, modes
+        self.stacks: tuple[str, ...] = ()
         """The stacks that have used these weights with gradients enabled."""
+        self.used: set[int] = set()
+        """The numbers of the places that have used these weights."""
+        self.checked = False
+        """Whether the rows of a pass with these weights were counted and fit."""
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "_GeneratedWeights":
-        return _GeneratedWeights()
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return _GeneratedWeights, ()
+
+
+class _ThreadState(PerThread):
+    """The pass that a thread computes."""
+
+    def __init__(self) -> None:
+        self.weights = _GeneratedWeights()
+        """The weights made last."""
+        self.of_model: _GeneratedWeights | None = None
+        """The weights that the first stack made in the running call of the model."""
+        self.in_model = False
+        """Whether the model is called, and its hooks ran."""
+        self.stack = ""
+        """The stack that runs, if its hooks ran."""
+        self.with_gradients = False
+        """Whether gradients were enabled when the stack began."""
+        self.lost_gradients = False
+        """Whether weights were used inside the stack with gradients disabled although it began with them enabled."""
+        self.restored = -1
+        """The number of the backward pass that restored the weights."""
+        self.recomputes: Any = None
+        """The autograd node whose part of the forward pass is recomputed, under `use_reentrant=True`."""
 
 
 class _Generation:
@@ -71,58 +118,195 @@ class _Generation:
         first_stack: str,
     ) -> None:
         self._make, self._parameters, self._rows, self._first_stack = make, parameters, rows, first_stack
-        self.current = _GeneratedWeights()
+        self._thread = _ThreadState()
+        self._making = Turn()
+        self._computing: set[int] = set()
+        """Identifiers of the threads in which a stack runs."""
 
-    def of_part(self, part: str) -> Any:
-        """Return what a part computed for the current pass."""
-        if part not in self.current.made:  # a layer is called by itself, outside any stack
-            self.renew()
-        return self.current.made[part]
+    @property
+    def current(self) -> _GeneratedWeights:
+        """The weights that this thread made last."""
+        return self._thread.weights
 
-    def renew(self) -> None:
-        """Compute all weights from the current parameters, for the rows of the current pass.
+    @property
+    def computed_elsewhere(self) -> bool:
+        """Whether a pass runs in another thread."""
+        alive = {thread.ident for thread in threading.enumerate()}
+        return bool((self._computing & alive) - {threading.get_ident()})
+
+    def used(self, part: str, index: int, number: int) -> Any:
+        """Return what a part computed, for the place in the backbone that uses it now.
+
+        Args:
+            part: the part's name.
+            index: which of the things that the part computed.
+            number: of the place; every place has its own.
+
+        Raises:
+            InputError: the weights must be computed, and the rows' tasks were not given; or a layer is recomputed in a
+                backward pass, and it is not known for which rows.
+        """
+        thread = self._thread
+        if torch.compiler.is_compiling():
+            if not thread.stack:
+                if part not in thread.weights.made or number in thread.weights.used:
+                    self.renew()
+                thread.weights.used.add(number)
+            return thread.weights.made[part][index]
+        if _in_backward():
+            self._prepare_recomputation(part)
+        else:
+            if part not in thread.weights.made or self._unusable(number):
+                self.renew()
+            thread.lost_gradients |= thread.with_gradients and not torch.is_grad_enabled()
+        thread.weights.used.add(number)
+        return thread.weights.made[part][index]
+
+    def renew(self, rows: AdapterIndex | None = None) -> None:
+        """Compute all weights from the current parameters.
+
+        Args:
+            rows: the index of the rows; None: as chosen where the pass runs.
 
         Raises:
             InputError: the Delta holds several tasks, and the rows' tasks were not given.
         """
-        rows = self._rows.index_for_pass()
-        self.current = _GeneratedWeights(self._make(rows), rows, self._state())
+        rows = self._rows_of_pass() if rows is None else rows
+        state = self._state()  # before the weights, so that a change meanwhile is noticed
+        if torch.compiler.is_compiling():
+            made = self._make(rows)
+        else:
+            with self._making:
+                made = self._make(rows)
+        self._thread.weights = _GeneratedWeights(made, rows, *state)
 
     def forget(self) -> None:
-        """Drop the current weights."""
-        self.current = _GeneratedWeights()
+        """Drop the current weights of this thread."""
+        self._thread.weights, self._thread.of_model = _GeneratedWeights(), None
+
+    def before_model(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """Note that the model is called (a forward pre-hook of a model with several stacks)."""
+        self._thread.in_model, self._thread.of_model = True, None
+
+    def after_model(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """Note that the call of the model has ended (a forward hook that is always called)."""
+        self._thread.in_model, self._thread.of_model = False, None
 
     def before_stack(self, stack: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Ensure that the weights are those of this pass (a forward pre-hook of every stack)."""
-        first = stack == self._first_stack and not continues_from_cache(kwargs)
-        if first or self._outdated(stack):  # in this order: compiled code must not depend on how the last pass ended
+        thread = self._thread
+        if not torch.compiler.is_compiling():
+            self._computing.add(threading.get_ident())
+        thread.stack, thread.recomputes, thread.lost_gradients = stack, None, False
+        thread.with_gradients = torch.is_grad_enabled() and module.training
+        continues = continues_from_cache(kwargs)
+        if not self._keeps(stack, continues):  # compiled code must not depend on how the last pass ended
             self.renew()
-        self.current.served = (*self.current.served, stack) if torch.is_grad_enabled() else ()
-        if self.current.rows.count is not None:
-            _check_row_count(self.current.rows.count, _batch_size(args, kwargs), stack)
+        weights = thread.weights
+        if thread.in_model and stack == self._first_stack:
+            thread.of_model = weights
+        weights.stacks = (*weights.stacks, stack) if torch.is_grad_enabled() else ()
+        weights.used.clear()
+        if weights.rows.count is not None:
+            checked = continues and weights.checked
+            _check_row_count(weights.rows.count, args, kwargs, may_repeat=stack != "encoder", checked=checked)
+            weights.checked = True
 
     def after_stack(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        """Make the backward pass of this output restore this pass's weights (a forward hook of every stack)."""
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            for tensor in _tensors_in(output):
+        """Make the backward pass of this output restore this pass's weights (a hook of every stack, always called).
+
+        Raises:
+            InputError: checkpointing with `use_reentrant=True` has cut the adapters off from the output.
+        """
+        thread = self._thread
+        thread.stack = ""
+        if torch.compiler.is_compiling():
+            return
+        self._computing.discard(threading.get_ident())
+        thread.with_gradients, lost = False, thread.lost_gradients
+        tensors = _tensors_in(output)
+        if lost and tensors and not any(_leads_to(_REENTRANT, tensor) for tensor in tensors):
+            raise InputError(
+                "gradient checkpointing with use_reentrant=True gives these adapters no gradients, because the first "
+                "layer's input needs none: backbone.gradient_checkpointing_enable({'use_reentrant': False})."
+            )
+        if torch.is_grad_enabled() and not _in_backward():
+            for tensor in tensors:
                 if tensor.requires_grad:
-                    tensor.register_hook(partial(self._put_back, self.current))  # type: ignore[no-untyped-call]
+                    tensor.register_hook(partial(self._put_back, thread.weights))  # type: ignore[no-untyped-call]
 
     def _put_back(self, earlier: _GeneratedWeights, gradient: Tensor) -> None:
-        self.current = earlier
+        self._thread.weights, self._thread.restored = earlier, torch._C._current_graph_task_id()
 
-    def _outdated(self, stack: str) -> bool:
-        used_up = torch.is_grad_enabled() and stack in self.current.served
-        return used_up or self._rows.differ_from(self.current.rows) or self.current.state != self._state()
+    def _keeps(self, stack: str, continues: bool) -> bool:
+        """Return whether a stack that is called computes with the weights that there are."""
+        weights = self._thread.weights
+        if not continues and (stack == self._first_stack or self._thread.of_model is not weights):
+            return False
+        spent = torch.is_grad_enabled() and stack in weights.stacks
+        return bool(weights.made) and not spent and not self._outdated(weights)
 
-    def _state(self) -> tuple[Any, ...]:
-        """Return what the weights depend on besides the rows: parameter versions and PyTorch's modes."""
+    def _unusable(self, number: int) -> bool:
+        """Return whether a place in the backbone must not use the weights that there are."""
+        thread, weights = self._thread, self._thread.weights
+        if not thread.stack:
+            return number in weights.used or self._outdated(weights)
+        if number not in weights.used:
+            return False
+        # A layer that is applied several times, or an earlier pass that Ctrl-C interrupted. Weights that have gradients
+        # may be used here with gradients disabled, but not the reverse.
+        (versions, modes), known = self._state(), weights.modes
+        return versions != weights.tensors or modes[0] > known[0] or self._rows.differ_from(weights.rows)
+
+    def _outdated(self, weights: _GeneratedWeights) -> bool:
+        return self._rows.differ_from(weights.rows) or (weights.tensors, weights.modes) != self._state()
+
+    def _rows_of_pass(self) -> AdapterIndex:
+        """Return the rows' index: that of the forward pass in a backward pass, else as chosen where the pass runs."""
+        if torch.compiler.is_compiling() or not _in_backward():
+            return self._rows.index_for_pass()
+        self._check_restored()
+        return self._thread.weights.rows
+
+    def _check_restored(self) -> None:
+        """Raise InputError if a layer is recomputed and the rows of its forward pass are not known."""
+        if self._rows.must_be_chosen and self._thread.restored != torch._C._current_graph_task_id():
+            raise InputError(
+                "gradient checkpointing recomputes layers here for rows that are not known any more. Call the model "
+                "itself and not its `forward`, and checkpoint its layers, not the whole model: "
+                "backbone.gradient_checkpointing_enable({'use_reentrant': False})."
+            )
+
+    def _prepare_recomputation(self, part: str) -> None:
+        """Ensure that the weights are those of the forward pass of which a layer is recomputed in a backward pass."""
+        thread = self._thread
+        self._check_restored()
+        node = torch._C._current_autograd_node()
+        if node is not None and node.name() == _REENTRANT:  # its own backward pass frees the graph of the weights
+            if thread.recomputes is not node:
+                self.renew(thread.weights.rows)
+                thread.recomputes = node
+        elif part not in thread.weights.made:
+            self.renew(thread.weights.rows)
+
+    def _state(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Return what the weights depend on besides the rows; in compiled code nothing, which cannot see it.
+
+        Returns:
+            What changes if a tensor that they are computed from is replaced or written; and PyTorch's modes: gradients,
+            inference, and the autocast type of each device.
+        """
         if torch.compiler.is_compiling():
-            return ()
+            return (), ()
         tensors = [*self._parameters()]
         casts = [_autocast_dtype(kind) for kind in sorted({tensor.device.type for tensor in tensors})]
-        modes = (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), *casts)
-        return (*modes, *((id(tensor), tensor.data_ptr(), tensor._version) for tensor in tensors))
+        versions = tuple((id(tensor), tensor.data_ptr(), tensor._version) for tensor in tensors)
+        return versions, (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), *casts)
+
+
+def _in_backward() -> bool:
+    """Return whether a backward pass runs in this thread."""
+    return bool(torch._C._current_graph_task_id() != -1)
 
 
 def _autocast_dtype(device: str) -> torch.dtype | None:
@@ -162,18 +346,50 @@ def _tensors_in(output: Any) -> list[Tensor]:
     return [tensor for item in items for tensor in _tensors_in(item)]
 
 
-def _batch_size(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
-    """Return the number of rows of the batch that a stack was called with."""
-    inputs = [kwargs.get("input_ids"), kwargs.get("inputs_embeds"), *args, *kwargs.values()]
-    return next(len(value) for value in inputs if isinstance(value, Tensor))
+def _leads_to(name: str, output: Tensor) -> bool:
+    """Return whether the graph of a tensor has an autograd node of this name."""
+    waiting, seen = [output.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == name:
+            return True
+        seen.add(node)
+        waiting += [following for following, _ in node.next_functions]
+    return False
 
 
-def _check_row_count(tasks: int, batch: int, stack: str) -> None:
+def _batch(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
+    """Return the tensor whose first axis holds the rows that a stack was called with; a decoder's first, its memory."""
+    inputs = [kwargs.get(name) for name in ("encoder_hidden_states", "input_ids", "inputs_embeds")]
+    return next(value for value in (*inputs, *args, *kwargs.values()) if isinstance(value, Tensor))
+
+
+def _check_row_count(
+    tasks: int, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, may_repeat: bool, checked: bool
+) -> None:
     """Raise InputError unless there is one task per row.
 
-    A decoder may have a multiple of the rows, because beams and candidate labels repeat them.
+    A decoder may have a multiple of the rows if each is repeated: beams begin as copies of their row.
+
+    Args:
+        tasks: number of tasks.
+        args: the stack's arguments.
+        kwargs: its keyword arguments.
+        may_repeat: whether the stack is a decoder.
+        checked: whether the stack continues from a cache that was made with a checked batch: beams differ then.
     """
-    if batch != tasks and (stack == "encoder" or batch % tasks):
-        raise InputError(
-            f"the batch has {batch} rows, but {tasks} tasks were given to `delta.rows`: give one task per row."
-        )
+    given = _batch(args, kwargs)
+    rows = len(given)
+    if rows == tasks or (may_repeat and checked and rows % tasks == 0):
+        return
+    message = f"the batch has {rows} rows, but {tasks} tasks were given to `delta.rows`: give one task per row."
+    if not may_repeat or rows % tasks:
+        raise InputError(message)
+    by_task = given.reshape(tasks, rows // tasks, -1)
+    repeated = (by_task == by_task[:, :1]).all()
+    if torch.compiler.is_compiling():
+        torch._assert_async(repeated, message)
+    elif not given.is_meta and not repeated:
+        raise InputError(f"{message} (Only copies of a row, as beams are, share its task.)")

@@ -1,15 +1,13 @@
 """The Delta's own task head, for classification or regression."""
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hyperadapters.backbones import ModelStructure
-from hyperadapters.delta.by_row import ByRow
 from hyperadapters.delta.owned_tensors import OwnedTensors
-from hyperadapters.delta.part import Handle
+from hyperadapters.delta.part import Handle, Place
 
 
 class _Head(OwnedTensors):
@@ -24,9 +22,9 @@ class _Head(OwnedTensors):
         """The number of logits."""
         return self.shapes[-1][0]
 
-    def install(self, backbone: nn.Module, generated: Callable[[], Sequence[Tensor | ByRow]]) -> list[Handle]:
+    def install(self, backbone: nn.Module, place: Place) -> list[Handle]:
         """Register hooks around the head's modules, and set the backbone's number of logits."""
-        return [*super().install(backbone, generated), _Logits(backbone, self.outputs)]
+        return [*super().install(backbone, place), _Logits(backbone, self.outputs)]
 
 
 class _Logits:

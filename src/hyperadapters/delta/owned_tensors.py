@@ -1,6 +1,6 @@
 """The Delta's own copies of tensors of the backbone: layer norms, the output layer, task heads."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from hyperadapters._utils import InputError
 from hyperadapters.backbones import ModelStructure, is_quantized, value_at, vectors
 from hyperadapters.delta.by_row import ByRow, _cast, _common_dtype, _of_sites, by_rows
-from hyperadapters.delta.part import Handle, ParameterKind, Part
+from hyperadapters.delta.part import Handle, ParameterKind, Part, Place
 from hyperadapters.delta.shadowing import shadow
 from hyperadapters.layers import SINGLE_ADAPTER, AdapterIndex, selected
 
@@ -90,7 +90,7 @@ class OwnedTensors(Part):
         }
         return by_rows([unbound[name][row] for name, row in self.places], rows)
 
-    def install(self, backbone: nn.Module, generated: Callable[[], Sequence[Tensor | ByRow]]) -> list[Handle]:
+    def install(self, backbone: nn.Module, place: Place) -> list[Handle]:
         """Register hooks around every module that uses one of the tensors."""
         handles: list[Handle] = []
         self.theirs = {name: [] for name, _ in self.places}
@@ -99,7 +99,7 @@ class OwnedTensors(Part):
                 module, _, attribute = path.rpartition(".")
                 owner = backbone.get_submodule(module)
                 self.theirs[self.places[index][0]].append((owner, attribute))
-                handles += shadow(owner, attribute, generated, index)
+                handles += shadow(owner, attribute, place(index))
         return handles
 
     def type_of(self, name: str, rows: AdapterIndex) -> torch.dtype | None:

@@ -26,6 +26,10 @@ class Handle(Protocol):
         """Undo the installation."""
 
 
+Place = Callable[[int], Callable[[], Any]]
+"""Gives a module of the backbone the function by which it gets what a part computed for it (`Part.install`)."""
+
+
 class Part(nn.Module, ABC):
     """A group of trained tensors of a Delta, and the way they change the backbone's computation.
 
@@ -45,19 +49,23 @@ class Part(nn.Module, ABC):
 
     @abstractmethod
     def generate(self, rows: AdapterIndex) -> Any:
-        """Compute from the parameters what the hooks apply during one forward pass; called once per pass.
+        """Compute from the parameters a sequence of what the hooks apply during one forward pass.
+
+        It is called once per pass, and again where a pass cannot use what it has computed (`generation`).
 
         Args:
             rows: which adapters the batch uses, and which of them each row uses.
         """
 
     @abstractmethod
-    def install(self, backbone: nn.Module, generated: Callable[[], Any]) -> list[Handle]:
+    def install(self, backbone: nn.Module, place: Place) -> list[Handle]:
         """Register hooks in the backbone.
 
         Args:
             backbone: the model to change.
-            generated: returns what `generate` computed for the current pass.
+            place: called with an index for every module that uses something of what `generate` returns, it gives a
+                function without arguments. The hook of that module, and no other, calls it whenever the module runs,
+                and gets what has this index in what `generate` computed for the current pass.
 
         Returns:
             Handles that remove everything that was installed.

@@ -1,16 +1,68 @@
-"""The tasks that a Delta holds, and the choice among them for each row of a batch."""
+"""The tasks that a Delta holds, and the choice among them for each row of a batch.
 
-from collections.abc import Iterator, Sequence
+The choice belongs to the context that made it (`contextvars`): a thread and an asyncio task have their own, and
+`asyncio.to_thread` takes its caller's along. A `threading.Thread` that has made no choice uses the one in whose context
+it was started, so a model can generate in a thread that is started inside `with delta.rows(...)`. The worker threads of
+a pool outlive what started them, and must choose for themselves.
+
+torch.compile cannot trace context variables. Compiled code reads the thread's choice, and an error is raised if asyncio
+tasks of one thread have made several at once.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import thread as executor
 from contextlib import contextmanager
+from contextvars import ContextVar
+from multiprocessing.dummy import DummyProcess
+from weakref import WeakSet
 
 import torch
 
-from hyperadapters._utils import InputError, resolve_task
+from hyperadapters._utils import InputError, PerThread, Turn, resolve_task
 from hyperadapters.layers import SINGLE_ADAPTER, AdapterIndex, index_of
+
+_CHOICES: ContextVar[Mapping["_TaskRows", AdapterIndex]] = ContextVar("hyperadapters rows")
+"""In each context, the choice for every Delta that one was made for."""
+
+
+class _Choice:
+    """One entered `rows` context, which remembers the threads that were started inside it.
+
+    Args:
+        index: what was chosen.
+    """
+
+    def __init__(self, index: AdapterIndex) -> None:
+        self.index, self.maker, self.open = index, threading.current_thread(), True
+        self._older = WeakSet(threading.enumerate())
+        self._inside: WeakSet[threading.Thread] = WeakSet()
+
+    def close(self) -> None:
+        """Note which threads were started inside the context, which ends now."""
+        self._inside = WeakSet(thread for thread in threading.enumerate() if thread not in self._older)
+        self.open = False
+
+    @property
+    def needed(self) -> bool:
+        """Whether a thread may still use the choice."""
+        return self.open or bool(self._inside)
+
+    def was_inherited_by(self, thread: threading.Thread) -> bool:
+        """Return whether a thread was started while the context was open."""
+        return thread not in self._older if self.open else thread in self._inside
+
+
+class _ThreadChoice(PerThread):
+    """What compiled code reads: the thread's choice, and whether contexts of this thread have made several at once."""
+
+    def __init__(self) -> None:
+        self.index: AdapterIndex | None = None
+        self.depth, self.mixed = 0, False
 
 
 class _TaskRows:
-    """The names on a Delta's adapter axis, and the rows' choice of adapters in the current pass.
+    """The names on a Delta's adapter axis, and the rows' choice of adapters in the current context.
 
     Args:
         owner: the Delta's name, for errors.
@@ -20,7 +72,13 @@ class _TaskRows:
 
     def __init__(self, owner: str, tasks: tuple[str, ...], slots: int) -> None:
         self._owner, self.tasks, self.slots = owner, tasks, slots
-        self._index: AdapterIndex | None = None
+        self._choices: list[_Choice] = []
+        self._choices_turn = Turn()
+        self._thread = _ThreadChoice()
+
+    def __reduce__(self) -> tuple[type, tuple[str, tuple[str, ...], int]]:
+        """Copy the names without the choices, which belong to the contexts that made them."""
+        return _TaskRows, (self._owner, self.tasks, self.slots)
 
     @property
     def must_be_chosen(self) -> bool:
@@ -29,12 +87,54 @@ class _TaskRows:
 
     @contextmanager
     def using(self, index: AdapterIndex) -> Iterator[None]:
-        """Use this index in all passes inside this context."""
-        before, self._index = self._index, index
+        """Use this index in all passes of this context, and of threads that are started inside."""
+        outer = _CHOICES.get({})
+        token = _CHOICES.set({**outer, self: index})
+        choice = self._opened(index)
+        thread, thread_outer = self._thread, self._thread.index
+        thread.mixed = thread.mixed or (thread.depth > 0 and thread_outer is not outer.get(self))
+        thread.index, thread.depth = index, thread.depth + 1
         try:
             yield
         finally:
-            self._index = before
+            choice.close()
+            thread.depth -= 1
+            thread.index, thread.mixed = (thread_outer, thread.mixed) if thread.depth else (None, False)
+            try:
+                _CHOICES.reset(token)
+            except ValueError:  # the generator that entered this context is closed from another one
+                _CHOICES.set({key: value for key, value in _CHOICES.get({}).items() if key is not self})
+
+    def _opened(self, index: AdapterIndex) -> _Choice:
+        """Note a choice that begins, and forget those that nothing can use any more."""
+        choice = _Choice(index)
+        with self._choices_turn:
+            self._choices = [*(earlier for earlier in self._choices if earlier.needed), choice]
+        return choice
+
+    def _chosen(self) -> AdapterIndex | None:
+        """Return the index that applies here; None if no choice was made.
+
+        Raises:
+            InputError: compiled code runs in a thread in which several contexts have made choices at once.
+        """
+        if torch.compiler.is_compiling():
+            if self._thread.mixed:
+                raise InputError(
+                    f"asyncio tasks in one thread have chosen different rows of Delta {self._owner!r}, which compiled "
+                    "code cannot tell apart: run them in threads (`asyncio.to_thread`), or without torch.compile."
+                )
+            return self._thread.index
+        index = _CHOICES.get({}).get(self)
+        return index if index is not None or not self._choices else self._inherited()
+
+    def _inherited(self) -> AdapterIndex | None:
+        """Return the choice in whose context the current thread was started; None if there is none or more than one."""
+        thread = threading.current_thread()
+        if isinstance(thread, DummyProcess | threading._DummyThread) or thread in executor._threads_queues:
+            return None
+        found = [choice for choice in self._choices if choice.was_inherited_by(thread)]
+        return found[-1].index if len({choice.maker for choice in found}) == 1 else None
 
     def index_for(self, tasks: Sequence[str], device: torch.device) -> AdapterIndex:
         """Return the index for rows of these tasks.
@@ -55,18 +155,20 @@ class _TaskRows:
         """Return the index of the current pass.
 
         Raises:
-            InputError: the Delta holds several tasks, and the rows' tasks were not given.
+            InputError: the Delta holds several tasks, and the rows' tasks were not given in this context.
         """
-        if self._index is None and self.must_be_chosen:
+        index = self._chosen()
+        if index is None and self.must_be_chosen:
             raise InputError(
                 f"Delta {self._owner!r} holds {self.slots or len(self.tasks)} tasks and was not told which of them the "
-                f"rows use. Say so: `with delta.rows([...])`. It knows {self.in_words()}."
+                f"rows use. Say so: `with delta.rows([...])`, in the thread that computes. It knows {self.in_words()}."
             )
-        return self._index or SINGLE_ADAPTER
+        return index or SINGLE_ADAPTER
 
     def differ_from(self, index: AdapterIndex) -> bool:
         """Return whether the current pass uses another index than this one."""
-        return (self._index is not None or self.must_be_chosen) and self._index is not index
+        chosen = self._chosen()
+        return (chosen is not None or self.must_be_chosen) and chosen is not index
 
     def number(self, task: str) -> int:
         """Return the position of a task on the adapter axis.

@@ -15,7 +15,19 @@ from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
 from hyperadapters.backbones import ModelStructure, out_width, own_modules, value_of
-from hyperadapters.delta import ByRow, Handle, Method, ParameterKind, Part, by_rows, for_batch, only, repeated, shadow
+from hyperadapters.delta import (
+    ByRow,
+    Handle,
+    Method,
+    ParameterKind,
+    Part,
+    Place,
+    by_rows,
+    for_batch,
+    only,
+    repeated,
+    shadow,
+)
 from hyperadapters.layers import AdapterIndex, selected
 
 
@@ -47,21 +59,20 @@ class _Biases(Part):
         """Return the biases of the adapters that the rows use, in the order of the modules."""
         return by_rows(torch.split(only(selected(self.bias, rows.present), rows), self.widths, dim=-1), rows)
 
-    def install(self, backbone: nn.Module, generated: Callable[[], Sequence[Tensor | ByRow]]) -> list[Handle]:
+    def install(self, backbone: nn.Module, place: Place) -> list[Handle]:
         """Shadow the biases of modules that have one, and register a hook on modules that have none."""
         handles: list[Handle] = []
         for index, path in enumerate(self.paths):
             module = backbone.get_submodule(path)
             if _has_bias(module):
-                handles += shadow(module, "bias", generated, index)
+                handles += shadow(module, "bias", place(index))
             else:
-                handles.append(module.register_forward_hook(partial(self.add, generated, index)))
+                handles.append(module.register_forward_hook(partial(self.add, place(index))))
         return handles
 
     @staticmethod
     def add(
-        generated: Callable[[], Sequence[Tensor | ByRow]],
-        index: int,
+        bias: Callable[[], Tensor | ByRow],
         module: nn.Module,
         args: tuple[Any, ...],
         output: Float[Tensor, "*tokens width"],
@@ -76,7 +87,7 @@ class _Biases(Part):
                 f"BitFit: {type(module).__name__} returns more than one tensor, so it is not known which of them gets "
                 "the bias. Use another method."
             )
-        return output + for_batch(generated()[index], output)
+        return output + for_batch(bias(), output)
 
 
 def _has_bias(module: nn.Module) -> bool:

@@ -1,15 +1,15 @@
 """Full fine-tuning, the baseline of all papers on adapters."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
 from hyperadapters.backbones import ModelStructure, own_parameters
-from hyperadapters.delta import Handle, Method, ParameterKind, Part, check_writable
+from hyperadapters.delta import Handle, Method, ParameterKind, Part, Place, check_writable
 from hyperadapters.layers import AdapterIndex
 
 
@@ -33,7 +33,7 @@ class _WholeBackbone(Part):
     def generate(self, rows: AdapterIndex) -> None:
         """Do nothing: the backbone computes with its own tensors."""
 
-    def install(self, backbone: nn.Module, generated: Callable[[], Any]) -> list[Handle]:
+    def install(self, backbone: nn.Module, place: Place) -> list[Handle]:
         """Write the trained values into the backbone, and keep the original ones in host memory."""
         self.exchange(backbone)
         self.installed = True

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hyperadapters._utils import InputError, neighbours, settings
 from hyperadapters.backbones import ModelStructure, is_inside, own_parameters
-from hyperadapters.delta import Handle, Method, ParameterKind, Part
+from hyperadapters.delta import Handle, Method, ParameterKind, Part, Place
 from hyperadapters.layers import AdapterIndex
 
 _STARTS = (True, False, "gaussian", "orthogonal")
@@ -60,7 +60,7 @@ class _PeftModules(Part):
     def generate(self, rows: AdapterIndex) -> None:
         """Do nothing: peft computes inside its wrappers."""
 
-    def install(self, backbone: nn.Module, generated: Callable[[], Any]) -> list[Handle]:
+    def install(self, backbone: nn.Module, place: Place) -> list[Handle]:
         """Replace modules by their wrappers."""
         handle = _Unwrap(self, backbone, {path: backbone.get_submodule(path) for path in self.wrappers})
         for path, wrapper in self.wrappers.items():

@@ -5,7 +5,7 @@ On an encoder-decoder the prompt stands in front of the *encoder's* embeddings o
 position the head reads.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, PerThread
 from hyperadapters.backbones import ModelStructure, positions_of, value_of
 from hyperadapters.delta import (
     ByRow,
@@ -23,6 +23,7 @@ from hyperadapters.delta import (
     Method,
     ParameterKind,
     Part,
+    Place,
     by_rows,
     continues_from_cache,
     only,
@@ -34,6 +35,14 @@ _PromptInit = Literal["random", "vocabulary"]
 
 _BY_TOKEN = {"token_type_ids", "global_attention_mask"}
 """Arguments of a stack with a value per token; they are extended by zeros for the prompt."""
+
+
+class _PassOfThread(PerThread):
+    """The pass that a thread computes."""
+
+    def __init__(self) -> None:
+        self.prepended = False
+        """Whether the prompt is in the pass's input, and not in its cache."""
 
 
 class _Prompt(Part):
@@ -55,8 +64,7 @@ class _Prompt(Part):
         self.entries = tuple(structure.entries.values())
         self.before = 1 if structure.stacks == ("encoder",) else 0
         self.vectors = nn.Parameter(repeated(vectors, adapters))
-        self.prepended = False
-        """Whether the prompt is in the current pass's input, and not in its cache."""
+        self.pass_of_thread = _PassOfThread()
 
     def kind(self, tensor: str) -> ParameterKind:
         """Return "prompt" for the vectors."""
@@ -66,10 +74,10 @@ class _Prompt(Part):
         """Return the vectors of the adapters that the rows use."""
         return by_rows([only(selected(self.vectors, rows.present), rows)], rows)
 
-    def install(self, backbone: nn.Module, generated: Callable[[], Sequence[Tensor | ByRow]]) -> list[Handle]:
+    def install(self, backbone: nn.Module, place: Place) -> list[Handle]:
         """Register a pre-hook on every stack, and a hook after the stack if there is only one."""
         first, *others = (backbone.get_submodule(entry) for entry in self.entries)
-        handles: list[Handle] = [first.register_forward_pre_hook(partial(self.prepend, generated), with_kwargs=True)]
+        handles: list[Handle] = [first.register_forward_pre_hook(partial(self.prepend, place(0)), with_kwargs=True)]
         handles += [other.register_forward_pre_hook(self.attend, with_kwargs=True) for other in others]
         if not others:
             handles.append(first.register_forward_hook(self.cut, with_kwargs=True))
@@ -77,7 +85,7 @@ class _Prompt(Part):
 
     def prepend(
         self,
-        generated: Callable[[], Sequence[Tensor | ByRow]],
+        vectors: Callable[[], Tensor | ByRow],
         stack: nn.Module,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
@@ -92,11 +100,11 @@ class _Prompt(Part):
         if getattr(kwargs.get("past_key_values"), "is_compileable", False):
             raise InputError("a prompt needs a cache that grows: generate without cache_implementation.")
         kwargs = {**dict(zip(("input_ids", "attention_mask"), args, strict=False)), **kwargs}
-        (own,), length = generated(), self.vectors.shape[1]
+        own, length = vectors(), self.vectors.shape[1]
         kwargs["attention_mask"] = _extended(kwargs.get("attention_mask"), length)
         positions = kwargs.get("position_ids")
-        self.prepended = not continues_from_cache(kwargs)
-        if not self.prepended:
+        self.pass_of_thread.prepended = not continues_from_cache(kwargs)
+        if not self.pass_of_thread.prepended:
             return (), kwargs if positions is None else {**kwargs, "position_ids": positions + length}
         embeddings, tokens = kwargs.pop("inputs_embeds", None), kwargs.pop("input_ids", None)
         if embeddings is None:
@@ -121,7 +129,7 @@ class _Prompt(Part):
 
     def cut(self, stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         """Remove the prompt's positions from the output (a hook after the only stack)."""
-        if self.prepended:
+        if self.pass_of_thread.prepended:
             states, after = output.last_hidden_state, self.before + self.vectors.shape[1]
             output.last_hidden_state = torch.cat([states[:, : self.before], states[:, after:]], dim=1)
         return output

@@ -3,7 +3,7 @@
 Aghajanyan et al., arXiv:2012.13255v1, §3; compared with in Compacter, arXiv:2106.04647v2, §4.2.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
 from hyperadapters.backbones import ModelStructure, tensor_users
-from hyperadapters.delta import Handle, Method, ParameterKind, Part, check_writable, shadow
+from hyperadapters.delta import Handle, Method, ParameterKind, Part, Place, check_writable, shadow
 from hyperadapters.layers import AdapterIndex, fastfood_multiply, projection_key
 
 
@@ -81,7 +81,7 @@ class _Subspace(Part):
         theta, scales = self.vector[0].tensor_split([-len(self.users)])
         return _MovedTensors((scales[:, None] * theta).unbind(0), self.users, self.keys)
 
-    def install(self, backbone: nn.Module, generated: Callable[[], _MovedTensors]) -> list[Handle]:
+    def install(self, backbone: nn.Module, place: Place) -> list[Handle]:
         """Shadow the parameters of every module.
 
         Embedding tables are also shadowed while the module around them runs, because it may read the table without
@@ -92,9 +92,9 @@ class _Subspace(Part):
         handles: list[Handle] = []
         for index, users in enumerate(self.users):
             for module, attribute in users:
-                handles += shadow(module, attribute, generated, index)
+                handles += shadow(module, attribute, place(index))
                 if isinstance(module, nn.Embedding) and module in around:
-                    handles += shadow(module, attribute, generated, index, during=around[module])
+                    handles += shadow(module, attribute, place(index), during=around[module])
         return handles
 
 
