@@ -1,6 +1,7 @@
 """When weights are made: every case of the table in `hyperadapters.delta.generation`, without a model."""
 
 import copy
+import threading
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 from transformers import DynamicCache
 
 from hyperadapters import InputError
-from hyperadapters.delta.generation import _batch_size, _Generation, _tensors_in, continues_from_cache
+from hyperadapters.delta.generation import _batch, _Generation, _tensors_in, continues_from_cache
 from hyperadapters.delta.task_rows import _TaskRows
 
 TOKENS = {"input_ids": torch.zeros(2, 3, dtype=torch.long)}
@@ -24,10 +25,27 @@ class Counted:
 
     def make(self, index):
         self.made += 1
-        return {"adapters": 2 * self.parameter}
+        return {"adapters": [2 * self.parameter]}
 
     def enter(self, stack, **inputs):
-        self.generation.before_stack(stack, None, (), {**TOKENS, **inputs})
+        self.generation.before_stack(stack, nn.Identity(), (), {**TOKENS, **inputs})
+        return self.made
+
+    def leave(self, output=()):
+        self.generation.after_stack(nn.Identity(), (), output)
+        return self.made
+
+    def use(self, number=0):
+        """What the place with this number gets."""
+        return self.generation.used("adapters", 0, number)
+
+    def whole(self):
+        """One call of the model, in which both stacks run."""
+        self.generation.before_model(nn.Identity(), ())
+        for stack in ("encoder", "decoder"):
+            self.enter(stack)
+            self.leave()
+        self.generation.after_model(nn.Identity(), (), ())
         return self.made
 
 
@@ -40,30 +58,37 @@ def cache(tokens):
 
 def test_the_first_stack_begins_a_pass_and_a_later_one_uses_its_weights():
     counted = Counted()
-    assert [counted.enter(stack) for stack in ("encoder", "decoder", "encoder", "decoder")] == [1, 1, 2, 2]
+    assert [counted.whole(), counted.whole()] == [1, 2]
 
 
-def test_decoding_makes_weights_once_and_an_update_makes_them_anew():
+def test_a_later_stack_by_itself_does_not_use_the_weights_of_an_earlier_call():
+    counted = Counted()
+    with torch.no_grad():
+        assert [counted.whole(), counted.enter("decoder"), counted.enter("decoder")] == [1, 2, 3]
+
+
+def test_decoding_makes_weights_at_its_first_token_and_an_update_makes_them_anew():
     counted = Counted()
     with torch.no_grad():
         counted.enter("encoder")
-        assert [counted.enter("decoder", past_key_values=cache(i)) for i in range(3)] == [1, 1, 1]
+        assert [counted.enter("decoder", past_key_values=cache(i)) for i in range(3)] == [2, 2, 2]
         counted.parameter.mul_(2)
-        assert counted.enter("decoder", past_key_values=cache(3)) == 2
+        assert counted.enter("decoder", past_key_values=cache(3)) == 3
 
 
 def test_with_gradients_weights_serve_a_stack_once():
     counted = Counted()
-    assert [counted.enter(stack) for stack in ("encoder", "decoder", "decoder")] == [1, 1, 2]
+    counted.whole()
+    assert [counted.enter("decoder", past_key_values=cache(2)) for _ in range(2)] == [2, 3]
 
 
 def test_other_modes_of_pytorch_make_weights_anew():
     counted = Counted()
     counted.enter("encoder")
     with torch.no_grad():
-        assert counted.enter("decoder") == 2
+        assert counted.enter("decoder", past_key_values=cache(1)) == 2
         with torch.autocast("cpu", torch.bfloat16):
-            assert counted.enter("decoder") == 3
+            assert counted.enter("decoder", past_key_values=cache(1)) == 3
 
 
 def test_other_rows_make_weights_anew():
@@ -71,9 +96,9 @@ def test_other_rows_make_weights_anew():
     index = counted.rows.index_for(["a", "b"], torch.device("cpu"))
     with torch.no_grad(), counted.rows.using(index):
         counted.enter("encoder")
-        assert counted.enter("decoder") == 1
+        assert counted.enter("decoder", past_key_values=cache(1)) == 1
         with counted.rows.using(counted.rows.index_for(["b", "a"], torch.device("cpu"))):
-            assert counted.enter("decoder") == 2
+            assert counted.enter("decoder", past_key_values=cache(1)) == 2
 
 
 def test_rows_that_nobody_chose_are_an_error():
@@ -92,20 +117,81 @@ def test_a_batch_of_another_number_of_rows_than_tasks_is_an_error():
 
 def test_a_layer_by_itself_makes_weights_where_there_are_none():
     counted = Counted()
-    assert counted.generation.of_part("adapters").item() == 2.0
-    counted.generation.of_part("adapters")
+    assert counted.use().item() == 2.0
     assert counted.made == 1
     counted.generation.forget()
-    counted.generation.of_part("adapters")
+    counted.use()
     assert counted.made == 2
+
+
+def test_outside_a_stack_weights_serve_every_place_once():
+    counted = Counted()
+    assert [counted.use(0) is counted.use(1), counted.made] == [True, 1]
+    counted.use(0)
+    assert counted.made == 2
+
+
+def test_outside_a_stack_an_update_makes_weights_anew_for_the_next_place():
+    counted = Counted()
+    with torch.no_grad():
+        assert counted.use(0).item() == 2.0
+        counted.parameter.mul_(3)
+        assert counted.use(1).item() == 6.0
+
+
+def test_inside_a_stack_a_place_may_run_several_times():
+    counted = Counted()
+    counted.enter("encoder")
+    assert [counted.use(0) is counted.use(0), counted.made] == [True, 1]
+
+
+def test_a_head_uses_the_weights_of_the_stack_before_it_also_at_every_token():
+    counted = Counted()
+    with torch.no_grad():
+        counted.enter("encoder")
+        counted.use(0)
+        counted.leave()
+        counted.use(1)
+        for token in range(1, 3):
+            counted.enter("encoder", past_key_values=cache(token))
+            counted.leave()
+            counted.use(1)
+    assert counted.made == 1
+
+
+def test_every_thread_has_weights_of_its_own():
+    counted = Counted()
+    mine, others = counted.use(), []
+    thread = threading.Thread(target=lambda: others.append(counted.use(1)))
+    thread.start()
+    thread.join()
+    assert others[0] is not mine
+    assert counted.use(1) is mine
+
+
+def test_a_pass_in_another_thread_is_known():
+    counted, entered, ended = Counted(), threading.Event(), threading.Event()
+
+    def run():
+        counted.enter("encoder")
+        entered.set()
+        ended.wait(30)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    entered.wait(30)
+    assert counted.generation.computed_elsewhere
+    ended.set()
+    thread.join()
+    assert not counted.generation.computed_elsewhere
 
 
 def test_the_gradient_of_a_stacks_output_puts_its_own_weights_back():
     counted = Counted()
     counted.enter("encoder")
     mine = counted.generation.current
-    output = counted.generation.of_part("adapters") * 3
-    counted.generation.after_stack(None, (), (output,))
+    output = counted.use() * 3
+    counted.leave((output,))
     with torch.no_grad():
         counted.enter("encoder")
     assert counted.generation.current is not mine
@@ -128,4 +214,14 @@ def test_a_cache_without_tokens_continues_nothing():
 def test_tensors_are_found_inside_tuples_and_mappings_and_a_batch_by_its_inputs():
     one, two = torch.ones(4), torch.ones(5)
     assert [len(tensor) for tensor in _tensors_in({"a": one, "b": (None, [two])})] == [4, 5]
-    assert _batch_size((), {"attention_mask": torch.ones(3), "inputs_embeds": torch.ones(7, 2)}) == 7
+    assert len(_batch((), {"attention_mask": torch.ones(3), "inputs_embeds": torch.ones(7, 2)})) == 7
+
+
+def test_rows_of_a_decoder_share_a_task_only_if_they_are_copies():
+    counted = Counted(tasks=("a", "b"))
+    copies = torch.tensor([[1, 2], [1, 2], [3, 4], [3, 4]])
+    with torch.no_grad(), counted.rows.using(counted.rows.index_for(["a", "b"], torch.device("cpu"))):
+        counted.enter("decoder", input_ids=copies)
+        counted.enter("decoder", input_ids=copies[:, :1] + torch.arange(4)[:, None], past_key_values=cache(2))
+        with pytest.raises(InputError, match="the batch has 4 rows, but 2 tasks .*Only copies of a row"):
+            counted.enter("decoder", input_ids=torch.arange(8).view(4, 2))

@@ -5,6 +5,8 @@ Both can be copied with `copy.deepcopy`, as a backbone with its hooks is; a copy
 
 import threading
 
+from torch.compiler import is_compiling
+
 from hyperadapters._utils.errors import InputError
 
 
@@ -18,7 +20,8 @@ class PerThread(threading.local):
 class Turn:
     """The right to use something that only one thread may use at a time; others wait.
 
-    A turn that a thread did not give back, because Ctrl-C interrupted it, is that thread's to take again.
+    A turn that a thread did not give back, because Ctrl-C interrupted it, is that thread's to take again. In code that
+    torch.compile traces there are no turns, because compiled code writes no attributes before it has ended.
     """
 
     SECONDS = 60.0
@@ -34,7 +37,7 @@ class Turn:
     @property
     def mine(self) -> bool:
         """Whether the current thread has the turn."""
-        return self._owner == threading.get_ident()
+        return is_compiling() or self._owner == threading.get_ident()
 
     def take(self) -> bool:
         """Wait for the turn and take it.
@@ -45,6 +48,8 @@ class Turn:
         Raises:
             InputError: another thread has had it for `SECONDS`.
         """
+        if is_compiling():
+            return True
         if self.mine:
             return False
         if not self._lock.acquire(timeout=self.SECONDS):
@@ -57,12 +62,6 @@ class Turn:
 
     def give(self) -> None:
         """Give the turn back, if the current thread has it."""
-        if self.mine:
+        if self.mine and not is_compiling():
             self._owner = None
             self._lock.release()
-
-    def __enter__(self) -> None:
-        self.take()
-
-    def __exit__(self, *_: object) -> None:
-        self.give()

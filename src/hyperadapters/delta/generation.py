@@ -26,8 +26,8 @@ weights therefore checks them when it uses them (`_Generation.used`):
 The weights are kept after the pass, because gradient checkpointing computes layers again in the backward pass. Other
 passes may have replaced them by then, so the gradient that reaches a stack's output restores the weights of its pass.
 
-Every thread has its own weights. Compiled code cannot see whether a tensor has changed: there, weights are computed in
-every pass, and by a module that runs outside a stack whenever it runs a second time with the same weights.
+Every thread has its own weights. Compiled code cannot see whether a tensor has changed: a piece of it that does not
+find its stack running computes weights of its own.
 """
 
 import threading
@@ -73,6 +73,8 @@ class _GeneratedWeights:
         """The numbers of the places that have used these weights."""
         self.checked = False
         """Whether the rows of a pass with these weights were counted and fit."""
+        self.traced = torch.compiler.is_compiling()
+        """Whether compiled code made them, while it was traced."""
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return _GeneratedWeights, ()
@@ -149,7 +151,8 @@ class _Generation:
         thread = self._thread
         if torch.compiler.is_compiling():
             if not thread.stack:
-                if part not in thread.weights.made or number in thread.weights.used:
+                weights = thread.weights  # what was made outside this compiled code may be stale
+                if not weights.traced or part not in weights.made or number in weights.used:
                     self.renew()
                 thread.weights.used.add(number)
             return thread.weights.made[part][index]
@@ -173,11 +176,11 @@ class _Generation:
         """
         rows = self._rows_of_pass() if rows is None else rows
         state = self._state()  # before the weights, so that a change meanwhile is noticed
-        if torch.compiler.is_compiling():
+        self._making.take()  # torch.compile cannot trace `with` here
+        try:
             made = self._make(rows)
-        else:
-            with self._making:
-                made = self._make(rows)
+        finally:
+            self._making.give()
         self._thread.weights = _GeneratedWeights(made, rows, *state)
 
     def forget(self) -> None:
@@ -228,7 +231,7 @@ class _Generation:
         if lost and tensors and not any(_leads_to(_REENTRANT, tensor) for tensor in tensors):
             raise InputError(
                 "gradient checkpointing with use_reentrant=True gives these adapters no gradients, because the first "
-                "layer's input needs none: backbone.gradient_checkpointing_enable({'use_reentrant': False})."
+                "layer's input needs none. Use use_reentrant=False, or call backbone.enable_input_require_grads()."
             )
         if torch.is_grad_enabled() and not _in_backward():
             for tensor in tensors:
@@ -273,8 +276,7 @@ class _Generation:
         if self._rows.must_be_chosen and self._thread.restored != torch._C._current_graph_task_id():
             raise InputError(
                 "gradient checkpointing recomputes layers here for rows that are not known any more. Call the model "
-                "itself and not its `forward`, and checkpoint its layers, not the whole model: "
-                "backbone.gradient_checkpointing_enable({'use_reentrant': False})."
+                "itself and not its `forward`, and checkpoint its layers, not the whole model."
             )
 
     def _prepare_recomputation(self, part: str) -> None:

@@ -88,7 +88,7 @@ class _Shadow:
             args: its input.
         """
         module = self.holder(running)
-        if not torch.compiler.is_compiling() and not self.turn.take():
+        if not self.turn.take():
             self.restore(module)  # a pass of this thread was interrupted
         self.hidden, self.by_row = module.__dict__.pop(self.attribute, None), None
         own, ours = module._parameters.get(self.attribute), self.ours()
@@ -115,7 +115,7 @@ class _Shadow:
             args: its input.
             output: its output; None if it was interrupted.
         """
-        if not torch.compiler.is_compiling() and not self.turn.mine:
+        if not self.turn.mine:
             return None
         ours, module = self.by_row, self.holder(running)
         self.restore(module)

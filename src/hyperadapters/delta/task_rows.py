@@ -108,8 +108,9 @@ class _TaskRows:
     def _opened(self, index: AdapterIndex) -> _Choice:
         """Note a choice that begins, and forget those that nothing can use any more."""
         choice = _Choice(index)
-        with self._choices_turn:
-            self._choices = [*(earlier for earlier in self._choices if earlier.needed), choice]
+        self._choices_turn.take()
+        self._choices = [*(earlier for earlier in self._choices if earlier.needed), choice]
+        self._choices_turn.give()
         return choice
 
     def _chosen(self) -> AdapterIndex | None:
