@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache
 
 _NAMES = ("cache", "past_key_values", "cache_params", "state", "mems", "past_buckets_states")
 """Names that transformers gives to the cache, the newest first: keys and values, or a recurrent model's state."""
@@ -19,7 +18,7 @@ _NAMES = ("cache", "past_key_values", "cache_params", "state", "mems", "past_buc
 def cache_in(values: Mapping[str, Any]) -> Any:
     """Return the cache among a model's keyword arguments or outputs, or None.
 
-    A cache under a name that is not known is recognized by its class.
+    A cache under a name that is not known is recognized by its method `get_seq_length`.
 
     Args:
         values: keyword arguments of a model or of one of its modules, or a model's output.
@@ -27,7 +26,7 @@ def cache_in(values: Mapping[str, Any]) -> Any:
     for name in _NAMES:
         if values.get(name) is not None:
             return values[name]
-    return next((value for value in values.values() if isinstance(value, Cache)), None)
+    return next((value for value in values.values() if hasattr(value, "get_seq_length")), None)
 
 
 def cache_argument(model: nn.Module) -> str:
