@@ -127,7 +127,7 @@ class _Prompt(Part):
         Raises:
             InputError: the cache was filled without the prompt, or holds other tokens than the attention mask says.
         """
-        length, mask = self.vectors.shape[1], kwargs.get("attention_mask")
+        length = self.vectors.shape[1]
         if getattr(cache, _MARK, None) != length:
             raise InputError(
                 "the cache of earlier tokens was filled without this prompt: fill it with the Delta in use, or start "
@@ -138,8 +138,8 @@ class _Prompt(Part):
         if cached is None:
             _check_one_by_one(cache, new)
             return kwargs
+        mask = _extended(kwargs.get("attention_mask"), length)
         if mask is not None:
-            mask = _extended(mask, length)
             _check_length(mask.shape[1] - new, cached, length)
         if positions is not None:
             positions = positions + length
