@@ -1,10 +1,12 @@
 # make run: the main job on the embedded default. make test: every test. make check: what CI runs, all but clusters.
-# make docs: the site, in build/site.
+# make docs: the site, in build/site. make versions: a selection of the tests with the oldest and newest libraries.
+# PAIRS=3.11-oldest chooses one.
 PYTHON ?= python3
 BIN := .venv/bin
 SETTINGS ?=
+PAIRS ?=
 
-.PHONY: run test check docs format install clean
+.PHONY: run test check versions docs format install clean
 
 install: .venv/installed
 
@@ -26,6 +28,9 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m 'not cluster'
+
+versions: install
+	$(BIN)/python tests/versions.py $(PAIRS)
 
 .venv/docs: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'

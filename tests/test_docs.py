@@ -64,9 +64,16 @@ def test_the_first_example_trains_saves_and_loads_in_ten_lines():
     assert all(f"{call}(" in first for call in ("ha.fit", "delta.save", "ha.load"))
 
 
-@pytest.mark.parametrize("number", range(len(blocks(README, "sh"))))
-def test_the_shell_examples_run(number, tmp_path):
-    succeeds(["bash", "-euo", "pipefail", "-c", blocks(README, "sh")[number]], tmp_path)
+SHELL = [(page, number) for page in PAGES for number in range(len(blocks(page, "sh")))]
+
+
+@pytest.mark.parametrize(
+    ("page", "number"), SHELL, ids=lambda value: named(value) if isinstance(value, Path) else value
+)
+def test_the_shell_examples_of_a_page_run(page, number, tmp_path):
+    for folder in ("experiments", "results"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    succeeds(["bash", "-euo", "pipefail", "-c", blocks(page, "sh")[number]], tmp_path)
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import DynamicCache
 
 from hyperadapters import InputError
-from hyperadapters.delta.generation import _batch, _Generation, _tensors_in, continues_from_cache
+from hyperadapters.delta.generation import _batch, _Generation, _tensors_in
 from hyperadapters.delta.task_rows import _TaskRows
 
 TOKENS = {"input_ids": torch.zeros(2, 3, dtype=torch.long)}
@@ -203,12 +203,6 @@ def test_a_copy_starts_without_weights():
     counted = Counted()
     counted.enter("encoder")
     assert copy.deepcopy(counted.generation.current).made == {}
-
-
-def test_a_cache_without_tokens_continues_nothing():
-    assert not continues_from_cache({})
-    assert not continues_from_cache({"past_key_values": cache(0)})
-    assert continues_from_cache({"past_key_values": cache(2)})
 
 
 def test_tensors_are_found_inside_tuples_and_mappings_and_a_batch_by_its_inputs():

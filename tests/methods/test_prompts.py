@@ -8,6 +8,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from conftest import make_tiny
 from hyperadapters import METHODS, InputError, Layout, attach, method_named
+from hyperadapters.backbones import cache_argument, cache_in
 from hyperadapters.backbones.shapes import meta_backbone
 from hyperadapters.methods.registry import count_parameters
 from hyperadapters.training.encoder_decoder import _score_labels
@@ -211,24 +212,101 @@ def test_a_prompt_that_takes_all_positions_is_refused():
         attach(FAMILIES["gpt2"].make(n_positions=64), method_named("prompt-r", {"prompt_length": 64}))
 
 
-def test_a_step_from_a_cache_gives_its_logits_however_it_is_told_its_token():
-    backbone = FAMILIES["llama"].make()
-    attach(backbone, method_named("prompt-r", {"prompt_length": 3}))
-    ids = torch.randint(3, 90, (2, 6))
+def prompted(family):
+    """A decoder, or Mamba, with a prompt of 3 vectors; it never ends its text."""
+    if family == "mamba":
+        config = hf.MambaConfig(vocab_size=96, hidden_size=32, num_hidden_layers=2, state_size=4, eos_token_id=None)
+        backbone = hf.MambaForCausalLM(config).eval()
+        layers = Layout(feed_forward=("backbone.layers.#.mixer.out_proj",))
+    else:
+        backbone, layers = FAMILIES[family].make(), None
+        backbone.generation_config.eos_token_id = None
+    delta = attach(backbone, method_named("prompt-r", {"prompt_length": 3}), layout=layers)
+    return backbone, delta, cache_argument(backbone)
+
+
+CACHING = pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "mistral", "mamba"])
+STEPS = {"max_new_tokens": 4, "do_sample": False}
+
+
+def text(rows=2):
+    return torch.randint(3, 90, (rows, 9), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("how", ["input_ids", "inputs_embeds"])
+@CACHING
+def test_steps_from_a_cache_give_the_logits_of_the_whole_however_tokens_are_told(family, how):
+    backbone, _, key = prompted(family)
+    ids = text()
     with torch.no_grad():
         whole = backbone(input_ids=ids).logits
-        for how in ("input_ids", "inputs_embeds"):
-            last = ids[:, -1:] if how == "input_ids" else backbone.get_input_embeddings()(ids[:, -1:])
-            cache = backbone(input_ids=ids[:, :-1], use_cache=True).past_key_values
-            step = backbone(**{how: last}, past_key_values=cache).logits
-            torch.testing.assert_close(step, whole[:, -1:], rtol=1e-4, atol=1e-5)
+        cache = cache_in(backbone(input_ids=ids[:, :-2], use_cache=True))
+        for place in (-2, -1):
+            token = ids[:, place : place + 1 or None]
+            told = token if how == "input_ids" else backbone.get_input_embeddings()(token)
+            step = backbone(**{how: told, key: cache}, use_cache=True).logits
+            torch.testing.assert_close(step[:, 0], whole[:, place], rtol=1e-4, atol=1e-5)
+
+
+@CACHING
+def test_generating_from_a_cache_of_the_first_tokens_is_refused_because_tokens_would_be_skipped(family):
+    backbone, _, key = prompted(family)
+    ids = text()
+    cache = cache_in(backbone(input_ids=ids[:, :4], use_cache=True))
+    message = "whether they are all new" if family == "mamba" else "cache holds 4 tokens after the prompt"
+    with pytest.raises(InputError, match=message):
+        backbone.generate(ids, **STEPS, **{key: cache})
+    padded = torch.ones_like(ids)
+    padded[0, :2] = 0
+    with pytest.raises(InputError, match=message):
+        backbone.generate(ids, attention_mask=padded, **STEPS, **{key: cache})
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "mistral"])
+def test_new_tokens_alone_and_chunks_and_lookup_generate_what_the_whole_text_does(family):
+    backbone, _, key = prompted(family)
+    ids = text(rows=1).tile(1, 2)
+    mask = torch.ones_like(ids)
+    with torch.no_grad():
+        whole = backbone.generate(ids, attention_mask=mask, use_cache=False, **STEPS)[:, -4:]
+        cache = cache_in(backbone(input_ids=ids[:, :4], use_cache=True))
+        after = backbone.generate(ids[:, 4:], attention_mask=mask, **STEPS, **{key: cache})
+        chunks = backbone.generate(ids, attention_mask=mask, prefill_chunk_size=5, **STEPS)
+        lookup = backbone.generate(ids, attention_mask=mask, prompt_lookup_num_tokens=3, **STEPS)
+    for found in (after, chunks, lookup):
+        assert torch.equal(found[:, -4:], whole)
+
+
+@CACHING
+def test_a_cache_that_was_filled_without_the_prompt_is_refused(family):
+    backbone, delta, key = prompted(family)
+    ids = text()
+    with delta.disabled():
+        cache = cache_in(backbone(input_ids=ids[:, :4], use_cache=True))
+    with pytest.raises(InputError, match="filled without this prompt"):
+        backbone(input_ids=ids[:, 4:5], **{key: cache})
+
+
+def test_a_cache_whose_tokens_cannot_be_told_is_refused():
+    backbone = hf.RwkvForCausalLM(hf.RwkvConfig(vocab_size=96, hidden_size=32, num_hidden_layers=2)).eval()
+    layers = Layout(feed_forward=("rwkv.blocks.#.feed_forward.value",))
+    attach(backbone, method_named("prompt-r", {"prompt_length": 3}), layout=layers)
+    with pytest.raises(InputError, match="call it with use_cache=False"):
+        backbone(input_ids=text(), use_cache=True)
+    assert backbone(input_ids=text(), use_cache=False).logits.shape == (2, 9, 96)
+
+
+def test_arguments_given_by_place_reach_the_stack():
+    backbone, _, _ = prompted("llama")
+    ids = text()
+    mask, places = torch.ones_like(ids), torch.arange(9).expand(2, -1) * 2
+    named = backbone.model(input_ids=ids, attention_mask=mask, position_ids=places).last_hidden_state
+    assert torch.equal(backbone.model(ids, mask, places).last_hidden_state, named)
+    assert not torch.equal(backbone.model(ids, mask).last_hidden_state, named)
 
 
 def test_a_state_space_decoder_generates_after_a_prompt_as_its_forward_pass_says():
-    config = hf.MambaConfig(vocab_size=96, hidden_size=32, num_hidden_layers=2, state_size=4, eos_token_id=None)
-    backbone = hf.MambaForCausalLM(config).eval()
-    layers = Layout(feed_forward=("backbone.layers.#.mixer.out_proj",))
-    attach(backbone, method_named("prompt-r", {"prompt_length": 3}), layout=layers)
+    backbone, _, _ = prompted("mamba")
     ids = torch.randint(3, 90, (2, 5))
     with torch.no_grad():
         found = backbone.generate(

@@ -16,6 +16,7 @@ from .names import resolve_task as resolve_task
 from .names import short_names as short_names
 from .names import slug as slug
 from .names import truncate_filename as truncate_filename
+from .processes import process_state as process_state
 from .progress import SECONDS_BETWEEN_LINES as SECONDS_BETWEEN_LINES
 from .progress import Meter as Meter
 from .progress import console as console

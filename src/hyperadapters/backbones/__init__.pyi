@@ -1,5 +1,10 @@
 """What other packages use of this one; each name is imported when it is first used."""
 
+from .caches import cache_argument as cache_argument
+from .caches import cache_in as cache_in
+from .caches import cached_tokens as cached_tokens
+from .caches import continues_from_cache as continues_from_cache
+from .caches import holds_tokens as holds_tokens
 from .checkpointing import check_checkpointing as check_checkpointing
 from .checkpointing import enable_checkpointing as enable_checkpointing
 from .compilation import CompiledModel as CompiledModel

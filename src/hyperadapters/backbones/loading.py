@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -21,7 +20,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, process_state
 from hyperadapters.backbones.dtypes import StorageDtype, torch_dtype
 from hyperadapters.backbones.kinds import BackboneKind, kind_of
 from hyperadapters.backbones.locations import EMBEDDED, resolve_location
@@ -86,7 +85,7 @@ def loader_of(name: str, config: PretrainedConfig) -> Any:
 
 def default_device() -> torch.device:
     """Return the process's accelerator if there is one, else the CPU."""
-    device: torch.device = PartialState().device
+    device: torch.device = process_state().device
     return device
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from hyperadapters.backbones.caches import cache_in
 from hyperadapters.backbones.optimized_dropout import _ATTENTION
 
 
@@ -46,7 +47,7 @@ def _combine(
         The attention's new arguments, or None to leave them unchanged. The decision depends only on what is the same in
         every layer of the stack.
     """
-    mask, cache = kwargs.get("mask"), kwargs.get("past_key_values")
+    mask, cache = kwargs.get("mask"), cache_in(kwargs)
     queries: Float[Tensor, "batch queries d_model"] = args[0]
     if module.config._attn_implementation not in ("sdpa", _ATTENTION):
         return None

@@ -14,7 +14,6 @@ from .container import register as register
 from .counting import ParameterCount as ParameterCount
 from .counting import count_delta as count_delta
 from .delta import Delta as Delta
-from .generation import continues_from_cache as continues_from_cache
 from .method import Method as Method
 from .method import check_writable as check_writable
 from .method import method_to_json as method_to_json

@@ -39,6 +39,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError, PerThread, Turn
+from hyperadapters.backbones import continues_from_cache
 from hyperadapters.delta.task_rows import _TaskRows
 from hyperadapters.layers import SINGLE_ADAPTER, AdapterIndex
 
@@ -315,29 +316,6 @@ def _autocast_dtype(device: str) -> torch.dtype | None:
     if device == "meta" or not torch.is_autocast_enabled(device):
         return None
     return torch.get_autocast_dtype(device)
-
-
-_CACHES = ("past_key_values", "cache_params", "state")
-"""Names that transformers gives to the cache argument: keys and values, or a state-space model's state."""
-
-
-def continues_from_cache(kwargs: Mapping[str, Any]) -> bool:
-    """Return whether a pass with these arguments continues from cached tokens; False in compiled code.
-
-    Args:
-        kwargs: a stack's keyword arguments.
-    """
-    return not torch.compiler.is_compiling() and any(_holds_tokens(kwargs.get(name)) for name in _CACHES)
-
-
-def _holds_tokens(cache: Any) -> bool:
-    if cache is None:
-        return False
-    try:
-        return bool(cache.get_seq_length() > 0)
-    except (AttributeError, ValueError):  # a state-space model's cache has states and does not count tokens
-        states = [getattr(layer, "has_previous_state", ()) for layer in getattr(cache, "layers", [cache])]
-        return any(any(state.values()) if isinstance(state, dict) else bool(state) for state in states)
 
 
 def _tensors_in(output: Any) -> list[Tensor]:

@@ -5,7 +5,8 @@ On an encoder-decoder the prompt stands in front of the *encoder's* embeddings o
 position the head reads.
 """
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -16,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError, PerThread
-from hyperadapters.backbones import ModelStructure, positions_of, value_of
+from hyperadapters.backbones import ModelStructure, cache_in, cached_tokens, holds_tokens, positions_of, value_of
 from hyperadapters.delta import (
     ByRow,
     Handle,
@@ -25,13 +26,15 @@ from hyperadapters.delta import (
     Part,
     Place,
     by_rows,
-    continues_from_cache,
     only,
     repeated,
 )
 from hyperadapters.layers import AdapterIndex, per_row, selected
 
 _PromptInit = Literal["random", "vocabulary"]
+
+_MARK = "hyperadapters_prompt"
+"""Attribute of a cache that holds a prompt: the prompt's length. Copies of the cache keep it."""
 
 _BY_TOKEN = {"token_type_ids", "global_attention_mask"}
 """Arguments of a stack with a value per token; they are extended by zeros for the prompt."""
@@ -77,7 +80,9 @@ class _Prompt(Part):
     def install(self, backbone: nn.Module, place: Place) -> list[Handle]:
         """Register a pre-hook on every stack, and a hook after the stack if there is only one."""
         first, *others = (backbone.get_submodule(entry) for entry in self.entries)
-        handles: list[Handle] = [first.register_forward_pre_hook(partial(self.prepend, place(0)), with_kwargs=True)]
+        names = tuple(inspect.signature(first.forward).parameters)
+        prepend = partial(self.prepend, place(0), names)
+        handles: list[Handle] = [first.register_forward_pre_hook(prepend, with_kwargs=True)]
         handles += [other.register_forward_pre_hook(self.attend, with_kwargs=True) for other in others]
         if not others:
             handles.append(first.register_forward_hook(self.cut, with_kwargs=True))
@@ -86,26 +91,28 @@ class _Prompt(Part):
     def prepend(
         self,
         vectors: Callable[[], Tensor | ByRow],
+        names: Sequence[str],
         stack: nn.Module,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> tuple[tuple[()], dict[str, Any]]:
         """Replace the tokens by their embeddings, with the prompt inserted (a pre-hook of the first stack).
 
-        A pass that continues from a cache finds the prompt in the cache.
+        A pass that continues from a cache finds the prompt in the cache. `names` are the stack's arguments, in order.
 
         Raises:
-            InputError: the cache has a fixed length, which leaves no room for the prompt.
+            InputError: the cache has no room for the prompt, was filled without it, or holds other tokens than the
+                attention mask says.
         """
-        if getattr(kwargs.get("past_key_values"), "is_compileable", False):
-            raise InputError("a prompt needs a cache that grows: generate without cache_implementation.")
-        kwargs = {**dict(zip(("input_ids", "attention_mask"), args, strict=False)), **kwargs}
-        own, length = vectors(), self.vectors.shape[1]
+        kwargs = {**dict(zip(names, args, strict=False)), **kwargs}
+        cache, length = cache_in(kwargs), self.vectors.shape[1]
+        _check_room(cache)
+        self.pass_of_thread.prepended = not holds_tokens(cache)
+        if not self.pass_of_thread.prepended:
+            return (), self.continued(kwargs, cache)
+        own = vectors()
         kwargs["attention_mask"] = _extended(kwargs.get("attention_mask"), length)
         positions = kwargs.get("position_ids")
-        self.pass_of_thread.prepended = not continues_from_cache(kwargs)
-        if not self.pass_of_thread.prepended:
-            return (), kwargs if positions is None else {**kwargs, "position_ids": positions + length}
         embeddings, tokens = kwargs.pop("inputs_embeds", None), kwargs.pop("input_ids", None)
         if embeddings is None:
             embeddings = stack.get_input_embeddings()(tokens)  # type: ignore[operator]
@@ -118,7 +125,35 @@ class _Prompt(Part):
             if kwargs[name] is not None:
                 first, rest = kwargs[name][:, : self.before], kwargs[name][:, self.before :]
                 kwargs[name] = torch.cat([first, F.pad(rest, (length, 0))], dim=1)
+        if cache is not None:
+            _mark(cache, length)
         return (), kwargs
+
+    def continued(self, kwargs: dict[str, Any], cache: Any) -> dict[str, Any]:
+        """Return the arguments of a pass that continues from a cache: mask and positions are moved by the prompt.
+
+        Raises:
+            InputError: the cache was filled without the prompt, or holds other tokens than the attention mask says.
+        """
+        length = self.vectors.shape[1]
+        if getattr(cache, _MARK, None) != length:
+            raise InputError(
+                "the cache of earlier tokens was filled without this prompt: fill it with the Delta in use, or start "
+                "without a cache."
+            )
+        tokens = next(kwargs[name] for name in ("input_ids", "inputs_embeds") if kwargs.get(name) is not None)
+        positions, cached, new = kwargs.get("position_ids"), cached_tokens(cache), tokens.shape[1]
+        if cached is None:
+            _check_one_by_one(cache, new)
+            return kwargs
+        mask = _extended(kwargs.get("attention_mask"), length)
+        if mask is not None:
+            _check_length(mask.shape[1] - new, cached, length)
+        if positions is not None:
+            positions = positions + length
+            if mask is None and not torch.compiler.is_compiling():  # generate leaves out a mask that masks nothing
+                _check_length(int(positions.max()) + 1 - new, cached, length)
+        return {**kwargs, "attention_mask": mask, "position_ids": positions}
 
     def attend(
         self, stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -128,8 +163,11 @@ class _Prompt(Part):
         return args, {**kwargs, "encoder_attention_mask": mask}
 
     def cut(self, stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        """Remove the prompt's positions from the output (a hook after the only stack)."""
+        """Remove the prompt's positions from the output, and mark its cache (a hook after the only stack)."""
         if self.pass_of_thread.prepended:
+            cache = cache_in(output)
+            if cache is not None:
+                _mark(cache, self.vectors.shape[1])
             states, after = output.last_hidden_state, self.before + self.vectors.shape[1]
             output.last_hidden_state = torch.cat([states[:, : self.before], states[:, after:]], dim=1)
         return output
@@ -140,6 +178,52 @@ def _per_batch(vectors: Tensor | ByRow, batch: int) -> Float[Tensor, "batch prom
     if isinstance(vectors, ByRow):
         return per_row(vectors.tensor, vectors.rows, batch)
     return vectors.expand(batch, -1, -1)
+
+
+def _check_room(cache: Any) -> None:
+    """Raise InputError for a cache of fixed length, which leaves no room for the prompt."""
+    if getattr(cache, "is_compileable", False) and cached_tokens(cache) is not None:
+        raise InputError("a prompt needs a cache that grows: generate without cache_implementation.")
+
+
+def _mark(cache: Any, length: int) -> None:
+    """Note in a cache that it holds a prompt.
+
+    Raises:
+        InputError: the cache is a plain list of tensors, so that later passes could not tell.
+    """
+    if isinstance(cache, list | tuple | Tensor):
+        raise InputError("a prompt cannot be used with this model's cache: call it with use_cache=False.")
+    setattr(cache, _MARK, length)
+
+
+def _check_one_by_one(cache: Any, new: int) -> None:
+    """Raise InputError if a recurrent state, which does not count its tokens, gets several at once.
+
+    `generate` gives the state all tokens, those that it holds included. Assisted generation, which records the states
+    to go back to, gives new ones alone.
+    """
+    if new > 1 and not any(getattr(layer, "record_past", False) for layer in getattr(cache, "layers", ())):
+        raise InputError(
+            f"a prompt and {new} tokens after a recurrent state of earlier tokens: whether they are all new cannot be "
+            "told. Start without a cache, or give the tokens one by one."
+        )
+
+
+def _check_length(said: int, cached: int, length: int) -> None:
+    """Raise InputError if the mask or the positions of a pass speak of other earlier tokens than its cache holds.
+
+    Args:
+        said: earlier positions, with the prompt's, by the mask or the positions.
+        cached: positions in the cache.
+        length: of the prompt.
+    """
+    if said != cached:
+        raise InputError(
+            f"the cache holds {cached - length} tokens after the prompt, but the mask or the positions speak of "
+            f"{said - length} earlier tokens. `generate` takes a cache's {length} positions of the prompt for tokens, "
+            "and would skip as many: leave the cache out, or give the model the new tokens yourself."
+        )
 
 
 def _extended(mask: Int[Tensor, "batch seq"] | None, length: int) -> Int[Tensor, "batch prompt_length+seq"] | None:

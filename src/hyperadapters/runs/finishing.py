@@ -5,10 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from accelerate import PartialState
 from accelerate.tracking import GeneralTracker
 
-from hyperadapters._utils import files, library_versions, short_names
+from hyperadapters._utils import files, library_versions, process_state, short_names
 from hyperadapters.backbones import device_of
 from hyperadapters.delta import Delta
 from hyperadapters.methods import count_parameters
@@ -56,7 +55,7 @@ def finish_run(
     """
     result = _summarize(experiment, delta, data, fitted, scores, cost, together)
     _log_best(trackers, result)
-    if PartialState().is_main_process:
+    if process_state().is_main_process:
         delta.about["scores"] = result.metrics
         delta.save(output)
         files.write_json(output / RESULT, asdict(result))

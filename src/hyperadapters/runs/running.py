@@ -5,10 +5,9 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from accelerate.tracking import GeneralTracker
 
-from hyperadapters._utils import InputError, console, files
+from hyperadapters._utils import InputError, console, files, process_state
 from hyperadapters.delta import Delta
 from hyperadapters.runs.building import attach_for, backbone_for, load_task
 from hyperadapters.runs.experiment import EXPERIMENT, Experiment
@@ -56,10 +55,10 @@ def run(
         InputError: something given is wrong, or another process works in the folder; nothing is half-written.
         Interrupted: Ctrl-C; a checkpoint was written.
     """
-    output, main = Path(output), PartialState().is_main_process
+    output, main = Path(output), process_state().is_main_process
     check_trackers(track)
     files.check_output(output, resume=resume, marker=EXPERIMENT)
-    PartialState().wait_for_everyone()
+    process_state().wait_for_everyone()
     if resume and (output / EXPERIMENT).exists():
         _check_same_experiment(output, experiment)
         if (output / RESULT).exists():
@@ -89,7 +88,7 @@ def run(
         training = experiment.training
         cost = measure(delta, data, batch_size=training.batch_size, precision=training.precision)
         result = finish_run(experiment, delta, data, output, fitted, scores, cost, trackers=trackers)
-    PartialState().wait_for_everyone()
+    process_state().wait_for_everyone()
     return result
 
 

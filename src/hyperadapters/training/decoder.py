@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
+from hyperadapters.backbones import cache_argument, cache_in
 from hyperadapters.tasks import Example, TaskFormat
 from hyperadapters.training.chat_template import _in_template
 from hyperadapters.training.encoded import Encoded, _count_longer, _Cut, _truncate
@@ -140,12 +141,13 @@ def _score_continuations(
             input_ids=targets[:, :-1].clamp(min=0),
             attention_mask=torch.cat([mask.repeat_interleave(count, 0), (targets[:, :-1] != _IGNORED).long()], dim=1),
             position_ids=positions[:, -1:].repeat_interleave(count, 0) + steps,
-            past_key_values=cache,
             use_cache=True,
+            **{cache_argument(backbone): cache},
         ).logits
         first = prefix.logits[:, -1:].repeat_interleave(count, 0)
         return _summed_log_probability(torch.cat([first, following], dim=1), targets).view(len(mask), count)
 
     *others, last = _label_chunks(backbone, len(mask), labels)
-    found = [scores(chunk, copy.deepcopy(prefix.past_key_values)) for chunk in others]  # each pass writes to its cache
-    return torch.cat([*found, scores(last, prefix.past_key_values)], dim=1)
+    cache = cache_in(prefix)
+    found = [scores(chunk, copy.deepcopy(cache)) for chunk in others]  # each pass writes to its cache
+    return torch.cat([*found, scores(last, cache)], dim=1)

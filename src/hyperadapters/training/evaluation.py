@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from accelerate import PartialState
-
-from hyperadapters._utils import InputError, Meter, short_names
+from hyperadapters._utils import InputError, Meter, process_state, short_names
 from hyperadapters.delta import Delta
 from hyperadapters.tasks import INVALID, TaskFormat
 from hyperadapters.training.answering import evaluating, in_row_order
@@ -109,7 +107,7 @@ def answer_rows(
         evaluation: how answers are obtained.
         meter: is advanced by the rows of each batch; None: no progress is shown.
     """
-    encoding, state = ENCODINGS[delta.structure.kind], PartialState()
+    encoding, state = ENCODINGS[delta.structure.kind], process_state()
     decoding = encoding.decoding(form, target_length, evaluation)
 
     def answer_batch(numbers: Sequence[int]) -> list[str]:

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from accelerate import PartialState
 from accelerate.tracking import GeneralTracker
 
-from hyperadapters._utils import InputError, resolve_task
+from hyperadapters._utils import InputError, process_state, resolve_task
 from hyperadapters.backbones import check_checkpointing, device_of, positions_of, precision_of
 from hyperadapters.delta import Delta
 from hyperadapters.training.config import Evaluation, Training
@@ -90,7 +89,7 @@ def _check_tasks(delta: Delta, data: Data | Mixture) -> None:
 def _check_compilation(delta: Delta, data: Data | Mixture, training: Training) -> None:
     """Raise InputError if `training.compile` asks for what torch.compile is not used for."""
     compiled = training.compile in (True, "graphs")
-    if compiled and (isinstance(data, Mixture) or PartialState().num_processes > 1):
+    if compiled and (isinstance(data, Mixture) or process_state().num_processes > 1):
         raise InputError("training.compile is for one task on one process; leave it out: training.compile=false.")
     if training.compile == "graphs" and (device_of(delta.backbone).type != "cuda" or training.accumulation > 1):
         raise InputError(
