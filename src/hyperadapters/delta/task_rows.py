@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from hyperadapters._utils import InputError, resolve_task
+from hyperadapters._utils import InputError, few_names, resolve_task
 from hyperadapters.layers import SINGLE_ADAPTER, AdapterIndex, index_of
 
 
@@ -84,4 +84,4 @@ class _TaskRows:
 
     def in_words(self) -> str:
         """Return the names of the tasks, for an error."""
-        return ", ".join(self.tasks) or ("those of a pool, `pool.rows`" if self.slots else "one task, without a name")
+        return few_names(self.tasks, none="those of a pool, `pool.rows`" if self.slots else "one task, without a name")
