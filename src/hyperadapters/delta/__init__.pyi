@@ -29,4 +29,5 @@ from .saving import CONFIG as CONFIG
 from .saving import FORMAT as FORMAT
 from .saving import TENSORS as TENSORS
 from .saving import describe_delta as describe_delta
+from .shadowing import resized as resized
 from .shadowing import shadow as shadow

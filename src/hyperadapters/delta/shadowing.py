@@ -5,13 +5,14 @@ called only if normal lookup fails. A pre-hook sets the attribute before the mod
 afterwards. The parameter itself, `state_dict` and `named_parameters` never change.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from hyperadapters._utils import InputError
 from hyperadapters.backbones import has_offloaded_parameters
 from hyperadapters.delta.by_row import ByRow, for_batch
 from hyperadapters.delta.part import Handle
@@ -86,6 +87,9 @@ def _cover(
     theirs, ours = module._parameters[attribute], generated()[index]
     assert theirs is not None
     module.__dict__.pop(f"{attribute} by row", None)
+    own = ours.tensor.shape[1:] if isinstance(ours, ByRow) else ours.shape
+    if own != theirs.shape and theirs.numel():
+        raise resized(f"the {attribute} of {type(module).__name__}", theirs.shape, own)
     if not isinstance(ours, ByRow):
         _put_over(module, attribute, ours.to(theirs.dtype) if theirs.is_meta else ours.type_as(theirs))
         return
@@ -97,6 +101,21 @@ def _cover(
         object.__setattr__(module, f"{attribute} by row", ours)
     else:
         _put_over(module, attribute, for_batch(ours, args[0]).to(theirs.dtype))
+
+
+def resized(what: str, now: Sequence[int], own: Sequence[int]) -> InputError:
+    """Return the error of a tensor that has another size than when the Delta was attached.
+
+    Args:
+        what: names the backbone's tensor.
+        now: the sizes that it has.
+        own: the sizes of the Delta's own.
+    """
+    return InputError(
+        f"{what} has the size {tuple(now)}, but the Delta's own has {tuple(own)}: the backbone was resized after the "
+        "Delta was attached (resize_token_embeddings). Resize first, then attach; or use a method that trains neither "
+        "the vocabulary's weights nor its biases."
+    )
 
 
 _COVERS = "hyperadapters covers"

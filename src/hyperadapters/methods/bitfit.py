@@ -15,7 +15,19 @@ from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
 from hyperadapters.backbones import ModelStructure, out_width, own_modules, value_of
-from hyperadapters.delta import ByRow, Handle, Method, ParameterKind, Part, by_rows, for_batch, only, repeated, shadow
+from hyperadapters.delta import (
+    ByRow,
+    Handle,
+    Method,
+    ParameterKind,
+    Part,
+    by_rows,
+    for_batch,
+    only,
+    repeated,
+    resized,
+    shadow,
+)
 from hyperadapters.layers import AdapterIndex, selected
 
 
@@ -69,14 +81,19 @@ class _Biases(Part):
         """Add the Delta's bias to the output of a module without a bias (a forward hook).
 
         Raises:
-            InputError: the module returns more than one tensor, so that it is not known where the bias belongs.
+            InputError: the module returns more than one tensor, so that it is not known where the bias belongs; or it
+                was resized.
         """
         if not isinstance(output, Tensor):
             raise InputError(
                 f"BitFit: {type(module).__name__} returns more than one tensor, so it is not known which of them gets "
                 "the bias. Use another method."
             )
-        return output + for_batch(generated()[index], output)
+        bias = generated()[index]
+        width = (bias.tensor if isinstance(bias, ByRow) else bias).shape[-1]
+        if output.shape[-1] != width:
+            raise resized(f"the output of {type(module).__name__}", output.shape[-1:], (width,))
+        return output + for_batch(bias, output)
 
 
 def _has_bias(module: nn.Module) -> bool:
