@@ -7,7 +7,9 @@ from families import FAMILIES
 from hyperadapters import METHODS, InputError, attach, load, method_named
 
 
-@pytest.mark.parametrize(("family", "method"), [("t5", "bitfit"), ("t5", "output layer"), ("llama", "output layer")])
+@pytest.mark.parametrize(
+    ("family", "method"), [("t5", "bitfit"), ("t5", "output layer"), ("llama", "output layer"), ("llama", "bitfit")]
+)
 def test_a_pass_says_both_sizes_where_the_delta_trains_the_vocabulary(family, method):
     backbone, batch = FAMILIES[family].make(), FAMILIES[family].batch()
     own = METHODS["bitfit"] if method == "bitfit" else method_named("houlsby", {"output_layer": True, "bottleneck": 8})

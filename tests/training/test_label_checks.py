@@ -33,9 +33,8 @@ def test_labels_that_are_the_same_tokens_are_refused_by_name(labels, tokenizer, 
 
 def lower_casing():
     """A tokenizer that makes small letters of capitals, as BERT's uncased one does."""
-    words = Tokenizer(
-        models.WordLevel({word: i for i, word in enumerate("<pad> <s> <unk> yes no line".split())}, "<unk>")
-    )
+    vocabulary = {word: i for i, word in enumerate("<pad> <s> <unk> yes no line".split())}
+    words = Tokenizer(models.WordLevel(vocabulary, "<unk>"))
     words.normalizer, words.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.WhitespaceSplit()
     named = {"pad_token": "<pad>", "eos_token": "<s>", "unk_token": "<unk>", "cls_token": "<s>", "sep_token": "<s>"}
     return PreTrainedTokenizerFast(tokenizer_object=words, **named)
@@ -49,7 +48,7 @@ def test_labels_that_the_tokenizer_lowers_to_one_are_refused(family, tmp_path):
 
 def test_an_encoder_tells_every_two_labels_apart(tmp_path):
     found = data(tmp_path, ("YES", "no", "yes", "👍", "👎"), lower_casing(), backbone=FAMILIES["bert"].make())
-    assert [row.target for row in found.splits["train"]] == [[0], [1], [2], [4], [3]]
+    assert [row.target for row in found.splits["train"]] == [[0], [1], [2], [3], [4]]
 
 
 def test_labels_that_would_be_cut_are_refused_with_the_length_they_need(tokenizer, tmp_path):

@@ -5,7 +5,7 @@ called only if normal lookup fails. A pre-hook sets the attribute before the mod
 afterwards. The parameter itself, `state_dict` and `named_parameters` never change.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -101,6 +101,37 @@ def _cover(
         object.__setattr__(module, f"{attribute} by row", ours)
     else:
         _put_over(module, attribute, for_batch(ours, args[0]).to(theirs.dtype))
+
+
+OutputLayers = list[tuple[nn.Module, str, nn.Module]]
+"""For output layers: the module that holds it, its name there, and itself."""
+
+
+def output_layers(backbone: nn.Module, paths: Iterable[str]) -> OutputLayers:
+    """Return those of some modules that are the backbone's output layer, to be checked by `check_not_replaced`.
+
+    Args:
+        backbone: a model of the transformers library.
+        paths: of modules.
+    """
+    output = backbone.get_output_embeddings()  # type: ignore[operator]
+    found = [path for path in dict.fromkeys(paths) if backbone.get_submodule(path) is output]
+    places = [(path.rpartition("."), backbone.get_submodule(path)) for path in found]
+    return [(backbone.get_submodule(parent), name, module) for (parent, _, name), module in places]
+
+
+def check_not_replaced(layers: OutputLayers) -> None:
+    """Raise InputError if `resize_token_embeddings` has put another module in the place of an output layer.
+
+    The hooks on the previous one would never run.
+    """
+    if torch.compiler.is_compiling():
+        return
+    for parent, name, module in layers:
+        now = parent._modules.get(name)
+        if now is not module:
+            shape = () if now is None else now.weight.shape
+            raise resized(f"the weight of {name}", shape, module.weight.shape)  # type: ignore[arg-type]
 
 
 def resized(what: str, now: Sequence[int], own: Sequence[int]) -> InputError:

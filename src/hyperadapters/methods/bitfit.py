@@ -19,11 +19,14 @@ from hyperadapters.delta import (
     ByRow,
     Handle,
     Method,
+    OutputLayers,
     ParameterKind,
     Part,
     by_rows,
+    check_not_replaced,
     for_batch,
     only,
+    output_layers,
     repeated,
     resized,
     shadow,
@@ -50,6 +53,7 @@ class _Biases(Part):
         starts = [_first_bias(backbone.get_submodule(path)) for path in paths]
         self.widths = [start.numel() for start in starts]
         self.bias = nn.Parameter(repeated(torch.cat(starts), adapters))
+        self._output_layers: OutputLayers = []
 
     def kind(self, tensor: str) -> ParameterKind:
         """Return "bias" for every tensor."""
@@ -57,11 +61,13 @@ class _Biases(Part):
 
     def generate(self, rows: AdapterIndex) -> list[Tensor | ByRow]:
         """Return the biases of the adapters that the rows use, in the order of the modules."""
+        check_not_replaced(self._output_layers)
         return by_rows(torch.split(only(selected(self.bias, rows.present), rows), self.widths, dim=-1), rows)
 
     def install(self, backbone: nn.Module, generated: Callable[[], Sequence[Tensor | ByRow]]) -> list[Handle]:
         """Shadow the biases of modules that have one, and register a hook on modules that have none."""
         handles: list[Handle] = []
+        self._output_layers = output_layers(backbone, self.paths)
         for index, path in enumerate(self.paths):
             module = backbone.get_submodule(path)
             if _has_bias(module):

@@ -76,8 +76,8 @@ def _count_unwritable(rows: Sequence[Example], encoded: Sequence[Encoded], token
         tokenizer: the backbone's tokenizer.
         target_length: most tokens of a target.
     """
-    whole = [
-        (row.target, own.target) for row, own in zip(rows, encoded, strict=True) if len(own.target) < target_length
-    ]
-    found = tokenizer.batch_decode([tokens for _, tokens in whole], skip_special_tokens=True)
-    return sum(text.strip() != target.strip() for text, (target, _) in zip(found, whole, strict=True))
+    found = tokenizer.batch_decode([own.target for own in encoded], skip_special_tokens=True)
+    return sum(
+        len(own.target) < target_length and text.strip() != row.target.strip()
+        for text, row, own in zip(found, rows, encoded, strict=True)
+    )
