@@ -29,8 +29,5 @@ from .saving import CONFIG as CONFIG
 from .saving import FORMAT as FORMAT
 from .saving import TENSORS as TENSORS
 from .saving import describe_delta as describe_delta
-from .shadowing import OutputLayers as OutputLayers
-from .shadowing import check_not_replaced as check_not_replaced
-from .shadowing import output_layers as output_layers
-from .shadowing import resized as resized
+from .shadowing import Vocabulary as Vocabulary
 from .shadowing import shadow as shadow

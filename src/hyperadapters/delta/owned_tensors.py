@@ -10,7 +10,7 @@ from hyperadapters._utils import InputError
 from hyperadapters.backbones import ModelStructure, is_quantized, value_at, vectors
 from hyperadapters.delta.by_row import ByRow, _cast, _common_dtype, _of_sites, by_rows
 from hyperadapters.delta.part import Handle, ParameterKind, Part
-from hyperadapters.delta.shadowing import OutputLayers, check_not_replaced, output_layers, shadow
+from hyperadapters.delta.shadowing import Vocabulary, shadow
 from hyperadapters.layers import SINGLE_ADAPTER, AdapterIndex, selected
 
 
@@ -49,7 +49,7 @@ class OwnedTensors(Part):
         self.places: list[tuple[str, int]] = []
         self.theirs: dict[str, list[tuple[nn.Module, str]]] = {}
         """For each parameter, the modules and attributes that it replaces; set by `install`."""
-        self._output_layers: OutputLayers = []
+        self._vocabulary = Vocabulary(backbone, (path.rpartition(".")[0] for paths in tensors for path in paths))
         for paths in tensors:
             value = values[paths[0]] if values and paths[0] in values else value_at(backbone, paths[0])
             if is_quantized(value):
@@ -86,9 +86,9 @@ class OwnedTensors(Part):
         """Return the tensors of the adapters that the rows use, in the order of `tensors`.
 
         Raises:
-            InputError: the backbone's output layer was resized.
+            InputError: one of the tensors is the output layer's, and the vocabulary was resized.
         """
-        check_not_replaced(self._output_layers)
+        self._vocabulary.check()
         rows = rows if self.adapters > 1 else SINGLE_ADAPTER
         unbound = {
             name: _of_sites(_cast(self.type_of(name, rows), selected(getattr(self, name), rows.present)), rows)
@@ -100,7 +100,6 @@ class OwnedTensors(Part):
         """Register hooks around every module that uses one of the tensors."""
         handles: list[Handle] = []
         self.theirs = {name: [] for name, _ in self.places}
-        self._output_layers = output_layers(backbone, (path.rpartition(".")[0] for path in sum(self.tensors, ())))
         for index, paths in enumerate(self.tensors):
             for path in paths:
                 module, _, attribute = path.rpartition(".")

@@ -5,7 +5,7 @@ called only if normal lookup fails. A pre-hook sets the attribute before the mod
 afterwards. The parameter itself, `state_dict` and `named_parameters` never change.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
 
@@ -87,9 +87,6 @@ def _cover(
     theirs, ours = module._parameters[attribute], generated()[index]
     assert theirs is not None
     module.__dict__.pop(f"{attribute} by row", None)
-    own = ours.tensor.shape[1:] if isinstance(ours, ByRow) else ours.shape
-    if own != theirs.shape and theirs.numel():
-        raise resized(f"the {attribute} of {type(module).__name__}", theirs.shape, own)
     if not isinstance(ours, ByRow):
         _put_over(module, attribute, ours.to(theirs.dtype) if theirs.is_meta else ours.type_as(theirs))
         return
@@ -103,50 +100,31 @@ def _cover(
         _put_over(module, attribute, for_batch(ours, args[0]).to(theirs.dtype))
 
 
-OutputLayers = list[tuple[nn.Module, str, nn.Module]]
-"""For output layers: the module that holds it, its name there, and itself."""
-
-
-def output_layers(backbone: nn.Module, paths: Iterable[str]) -> OutputLayers:
-    """Return those of some modules that are the backbone's output layer, to be checked by `check_not_replaced`.
+class Vocabulary:
+    """The size of a backbone's vocabulary when a Delta was attached that trains tensors of the output layer.
 
     Args:
-        backbone: a model of the transformers library.
-        paths: of modules.
+        backbone: the model; one that is none of the transformers library has no output layer.
+        paths: of the modules whose tensors the Delta trains.
     """
-    output = backbone.get_output_embeddings()  # type: ignore[operator]
-    found = [path for path in dict.fromkeys(paths) if backbone.get_submodule(path) is output]
-    places = [(path.rpartition("."), backbone.get_submodule(path)) for path in found]
-    return [(backbone.get_submodule(parent), name, module) for (parent, _, name), module in places]
 
+    def __init__(self, backbone: nn.Module, paths: Iterable[str]) -> None:
+        output = getattr(backbone, "get_output_embeddings", lambda: None)()
+        trained = output is not None and any(backbone.get_submodule(path) is output for path in paths)
+        self._config: Any = backbone.config.get_text_config() if trained else None  # type: ignore[union-attr, operator]
+        self._size = self._config.vocab_size if trained else 0
 
-def check_not_replaced(layers: OutputLayers) -> None:
-    """Raise InputError if `resize_token_embeddings` has put another module in the place of an output layer.
+    def check(self) -> None:
+        """Raise InputError if the vocabulary has another size now.
 
-    The hooks on the previous one would never run.
-    """
-    if torch.compiler.is_compiling():
-        return
-    for parent, name, module in layers:
-        now = parent._modules.get(name)
-        if now is not module:
-            shape = () if now is None else now.weight.shape
-            raise resized(f"the weight of {name}", shape, module.weight.shape)  # type: ignore[arg-type]
-
-
-def resized(what: str, now: Sequence[int], own: Sequence[int]) -> InputError:
-    """Return the error of a tensor that has another size than when the Delta was attached.
-
-    Args:
-        what: names the backbone's tensor.
-        now: the sizes that it has.
-        own: the sizes of the Delta's own.
-    """
-    return InputError(
-        f"{what} has the size {tuple(now)}, but the Delta's own has {tuple(own)}: the backbone was resized after the "
-        "Delta was attached (resize_token_embeddings). Resize first, then attach; or use a method that trains neither "
-        "the vocabulary's weights nor its biases."
-    )
+        The Delta's tensors would be too short or too long, or hooks would stand on a layer that was replaced.
+        """
+        if self._config is not None and not torch.compiler.is_compiling() and self._config.vocab_size != self._size:
+            raise InputError(
+                f"the backbone's vocabulary has {self._config.vocab_size} tokens, but {self._size} when the Delta was "
+                "attached, which trains tensors of the output layer. Resize first (resize_token_embeddings), then "
+                "attach; or use a method that leaves the output layer as it is."
+            )
 
 
 _COVERS = "hyperadapters covers"

@@ -19,16 +19,13 @@ from hyperadapters.delta import (
     ByRow,
     Handle,
     Method,
-    OutputLayers,
     ParameterKind,
     Part,
+    Vocabulary,
     by_rows,
-    check_not_replaced,
     for_batch,
     only,
-    output_layers,
     repeated,
-    resized,
     shadow,
 )
 from hyperadapters.layers import AdapterIndex, selected
@@ -53,21 +50,24 @@ class _Biases(Part):
         starts = [_first_bias(backbone.get_submodule(path)) for path in paths]
         self.widths = [start.numel() for start in starts]
         self.bias = nn.Parameter(repeated(torch.cat(starts), adapters))
-        self._output_layers: OutputLayers = []
+        self._vocabulary = Vocabulary(backbone, paths)
 
     def kind(self, tensor: str) -> ParameterKind:
         """Return "bias" for every tensor."""
         return "bias"
 
     def generate(self, rows: AdapterIndex) -> list[Tensor | ByRow]:
-        """Return the biases of the adapters that the rows use, in the order of the modules."""
-        check_not_replaced(self._output_layers)
+        """Return the biases of the adapters that the rows use, in the order of the modules.
+
+        Raises:
+            InputError: the vocabulary was resized.
+        """
+        self._vocabulary.check()
         return by_rows(torch.split(only(selected(self.bias, rows.present), rows), self.widths, dim=-1), rows)
 
     def install(self, backbone: nn.Module, generated: Callable[[], Sequence[Tensor | ByRow]]) -> list[Handle]:
         """Shadow the biases of modules that have one, and register a hook on modules that have none."""
         handles: list[Handle] = []
-        self._output_layers = output_layers(backbone, self.paths)
         for index, path in enumerate(self.paths):
             module = backbone.get_submodule(path)
             if _has_bias(module):
@@ -87,19 +87,14 @@ class _Biases(Part):
         """Add the Delta's bias to the output of a module without a bias (a forward hook).
 
         Raises:
-            InputError: the module returns more than one tensor, so that it is not known where the bias belongs; or it
-                was resized.
+            InputError: the module returns more than one tensor, so that it is not known where the bias belongs.
         """
         if not isinstance(output, Tensor):
             raise InputError(
                 f"BitFit: {type(module).__name__} returns more than one tensor, so it is not known which of them gets "
                 "the bias. Use another method."
             )
-        bias = generated()[index]
-        width = (bias.tensor if isinstance(bias, ByRow) else bias).shape[-1]
-        if output.shape[-1] != width:
-            raise resized(f"the output of {type(module).__name__}", output.shape[-1:], (width,))
-        return output + for_batch(bias, output)
+        return output + for_batch(generated()[index], output)
 
 
 def _has_bias(module: nn.Module) -> bool:
