@@ -19,7 +19,7 @@ from hyperadapters import (
 )
 from hyperadapters.tasks.targets import Labels
 from hyperadapters.training.encoder_decoder import _score_labels
-from hyperadapters.training.evaluation import evaluate
+from hyperadapters.training.evaluation import Scores, evaluate
 from hyperadapters.training.label_strings import _label_tokens
 
 

@@ -112,7 +112,7 @@ class Vocabulary:
         output = getattr(backbone, "get_output_embeddings", lambda: None)()
         trained = output is not None and any(backbone.get_submodule(path) is output for path in paths)
         self._config: Any = backbone.config.get_text_config() if trained else None  # type: ignore[union-attr, operator]
-        self._size = self._config.vocab_size if trained else 0
+        self._size = getattr(self._config, "vocab_size", 0)
 
     def check(self) -> None:
         """Raise InputError if the vocabulary has another size now.
