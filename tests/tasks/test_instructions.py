@@ -189,7 +189,11 @@ def test_every_command_works_on_instructions(family, rows, tmp_path):
     chosen = [word for setting in settings.split() for word in ("--set", setting)]
     given = ["--train", file, "--validation", file, "--backbone", str(tmp_path / "base"), "--method", "full"]
     trained = command("train", *given, "--output", out, *chosen)
-    assert trained["metrics"]["validation"] == {"exact_match": 1.0, "token_f1": 1.0}
+    assert trained["metrics"]["validation"] == {
+        "exact_match": 1.0,
+        "normalized_exact_match": 1.0,
+        "token_f1": 1.0,
+    }
     assert command("evaluate", out, "--split", "validation")["metrics"]["exact_match"] == 1.0
     assert command("predict", out, "what is red", "what is red")["predictions"] == ["a color"] * 2
     answers = list(load_predictor(out).file(tmp_path / "rows.jsonl"))

@@ -11,6 +11,7 @@ from hyperadapters.tasks.metrics import (
     f1,
     macro_f1,
     matthews,
+    normalized_exact_match,
     pearson,
     question_exact_match,
     spearman,
@@ -82,15 +83,21 @@ def test_a_correlation_that_is_no_number_counts_zero():
     assert spearman([2.0, 2.0], [1.0, 3.0]) == 0.0
 
 
+def test_exact_match_is_to_the_letter():
+    pairs = [("-5", "5"), ("3.5", "35"), ("x > 1", "x < 1"), ("", "A"), ("C", "C++"), ("the cat", "cat"), ("US", "us")]
+    assert [exact_match([answer], [reference]) for answer, reference in pairs] == [0.0] * len(pairs)
+    assert exact_match([" -5 \n", "x  y"], ["-5", ("a", "x  y ")]) == 1.0
+
+
 def test_text_is_compared_as_squad_does():
-    assert exact_match(["The  Cat!", "dog"], ["cat", "a dog house"]) == 0.5
+    assert normalized_exact_match(["The  Cat!", "dog"], ["cat", "a dog house"]) == 0.5
     assert token_f1(["the cat sat", ""], ["a cat ran", ""]) == pytest.approx((0.5 + 1) / 2)
 
 
 def test_of_several_answers_the_best_counts():
     """An article aside, "red car" is the first answer; "blue bus" shares one word with the second."""
     references = [("the red car", "a bus"), ("the red car", "a bus")]
-    assert exact_match(["red car", "blue bus"], references) == 0.5
+    assert normalized_exact_match(["red car", "blue bus"], references) == 0.5
     assert token_f1(["red car", "blue bus"], references) == pytest.approx((1 + 2 / 3) / 2)
 
 

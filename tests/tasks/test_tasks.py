@@ -84,7 +84,7 @@ METRICS_OF = {
     "glue/stsb": ["pearson", "spearman"],
     "superglue/cb": ["macro_f1", "accuracy"],
     "superglue/multirc": ["answer_f1", "question_exact_match"],
-    "superglue/record": ["token_f1", "exact_match"],
+    "superglue/record": ["token_f1", "normalized_exact_match"],
 }
 
 
@@ -258,7 +258,7 @@ def test_own_files_with_classes_become_a_task(tmp_path):
 def test_own_files_with_text_answers_become_a_task(tmp_path):
     task = own_task(own_files(tmp_path), ("premise",), "hypothesis", classify=False, name="mine")
     assert task.form.target == _FreeText()
-    assert [metric.__name__ for metric in task.metrics] == ["exact_match", "token_f1"]
+    assert [metric.__name__ for metric in task.metrics] == ["exact_match", "normalized_exact_match", "token_f1"]
 
 
 def test_a_text_column_may_be_called_label(tmp_path):

@@ -19,7 +19,7 @@ from hyperadapters import (
 )
 from hyperadapters.tasks.targets import Labels
 from hyperadapters.training.encoder_decoder import _score_labels
-from hyperadapters.training.evaluation import evaluate
+from hyperadapters.training.evaluation import Scores, evaluate
 from hyperadapters.training.label_strings import _label_tokens
 
 
@@ -86,3 +86,21 @@ def test_a_real_run_on_mrpc_beats_the_majority_class(shared):
     assert found.invalid == 0
     assert found.metrics["accuracy"] > positive + 0.02
     assert found.metrics["f1"] > 2 * positive / (1 + positive)
+
+
+def scores(exact, words, rows=10):
+    metrics = {"exact_match": exact, "token_f1": words}
+    return Scores(metrics, 0.0, "generate", 0.0, ["answer"] * rows, ("exact_match",))
+
+
+def test_the_best_weights_are_chosen_by_the_strict_metric_and_the_others_decide_when_it_is_equal():
+    best = scores(0.5, 0.1)
+    assert best.mean == 0.5
+    assert best.rank > scores(0.4, 1.0).rank
+    assert scores(0.5, 0.2).rank > best.rank
+    assert scores(0.0, 0.3).rank > scores(0.0, 0.2).rank
+
+
+def test_the_best_weights_are_chosen_by_the_mean_where_no_metric_is_named():
+    found = Scores({"accuracy": 0.5, "f1": 0.7}, 0.0, "score", 0.0, ["0", "1"])
+    assert found.rank == found.mean == pytest.approx(0.6)

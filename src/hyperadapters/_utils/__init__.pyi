@@ -6,14 +6,16 @@ from .errors import InputError as InputError
 from .errors import Interrupted as Interrupted
 from .errors import NonFiniteLossError as NonFiniteLossError
 from .errors import listed as listed
-from .errors import neighbours as neighbours
 from .formatting import human_bytes as human_bytes
 from .memory import PeakMemory as PeakMemory
 from .memory import saved_tensors as saved_tensors
+from .names import few_names as few_names
+from .names import neighbours as neighbours
 from .names import numbered as numbered
 from .names import occurrences as occurrences
 from .names import resolve_task as resolve_task
 from .names import short_names as short_names
+from .names import shortened as shortened
 from .names import slug as slug
 from .names import truncate_filename as truncate_filename
 from .processes import process_state as process_state

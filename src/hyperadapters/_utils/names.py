@@ -1,16 +1,61 @@
-"""Names of tasks, in full and by their last part, and names for files."""
+"""Names in errors: the nearest of those known, a few of many. Names of tasks by their last part; names for files."""
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 from hyperadapters._utils.errors import InputError
 
-_LISTED = 20
+_LISTED = 10
 """The most names that an error lists."""
+
+_SHOWN = 60
+"""The most characters of a name that an error shows."""
 
 _LONGEST = 200
 """The most bytes of a file's name before its endings; file systems allow 255 in all."""
+
+
+def few_names(names: Iterable[str], near: str = "", none: str = "none") -> str:
+    """Return names between commas, as an error lists them: all where they are few, else some and how many more.
+
+    Args:
+        names: in their order.
+        near: what the user gave in place of one of them; where the names are many, those that resemble it come first.
+        none: what to return where there is no name.
+    """
+    names = [*names]
+    if len(names) > _LISTED:
+        names = [*dict.fromkeys([*_nearest(near, names, _LISTED), *names])]
+    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    return (", ".join(shortened(name) for name in names[:_LISTED]) or none) + more
+
+
+def neighbours(word: str, known: Iterable[str]) -> str:
+    """Return a hint for a word that is not known: "Did you mean …?" with the nearest ones, else a list of those known.
+
+    Args:
+        word: what the user gave.
+        known: what could have been given.
+    """
+    known = [*known]
+    close = _nearest(word, known, 3)
+    return f"Did you mean {' or '.join(map(shortened, close))}?" if close else f"Known: {few_names(known)}."
+
+
+def _nearest(word: str, known: Sequence[str], most: int) -> list[str]:
+    """Return the known names that resemble a word, whatever their case, the most alike first."""
+    by_case: dict[str, list[str]] = {}
+    for name in known:
+        by_case.setdefault(name.lower(), []).append(name)
+    close = difflib.get_close_matches(word.lower(), by_case, n=most, cutoff=0.5) if word else []
+    return [name for lower in close for name in by_case[lower]][:most]
+
+
+def shortened(name: str) -> str:
+    """Return a name as an error shows it: its beginning where it is long."""
+    return name if len(name) <= _SHOWN else f"{name[: _SHOWN - 1]}…"
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
@@ -34,10 +79,9 @@ def resolve_task(name: str, known: Collection[str], where: str) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise InputError(f"task {name!r} may be {' or '.join(found)}: write the full name.")
-    more = f" and {len(known) - _LISTED:,} more" if len(known) > _LISTED else ""
-    why = f"{where} knows no task {name!r}" if name else f"{where} was given a row without a task"
-    raise InputError(f"{why}. It knows {', '.join([*known][:_LISTED]) or 'none by name'}{more}.")
+        raise InputError(f"task {name!r} may be {few_names(found)}: write the full name.")
+    why = f"{where} knows no task {shortened(name)!r}" if name else f"{where} was given a row without a task"
+    raise InputError(f"{why}. It knows {few_names(known, name, none='none by name')}.")
 
 
 def truncate_filename(name: str) -> str:

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_type_hi
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from hyperadapters._utils.errors import InputError, neighbours
+from hyperadapters._utils.errors import InputError
+from hyperadapters._utils.names import neighbours
 
 _T = TypeVar("_T")
 

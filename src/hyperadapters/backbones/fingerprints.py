@@ -37,13 +37,15 @@ class Fingerprint:
             for key in keys
             if self.architecture.get(key) != other.architecture.get(key)
         ]
+        if any(difference.startswith("vocab_size ") for difference in differing):
+            differing.append("a vocabulary is resized (resize_token_embeddings) after loading, not before")
         if not differing and "" not in (self.weights, other.weights) and self.weights != other.weights:
             differing.append(f"the weights are others (hash {other.weights[:12]}, not {self.weights[:12]})")
         return differing
 
 
 _ARCHITECTURE = (
-    r"model_type|d_model|d_kv|d_ff|dim|hidden_dim|head_dim|n_embd|n_inner|ffn_dim|.*hidden_size|.*intermediate_size|"
+    r"model_type|vocab_size|d_model|d_kv|d_ff|dim|hidden_dim|head_dim|n_embd|n_inner|ffn_dim|.*hidden_size|.*intermediate_size|"
     r"(n|num|encoder|decoder)_.*(layers?|heads?|ffn_dim)"
 )
 """Names, as a regular expression, under which the families' configurations state the family and the sizes."""

@@ -30,3 +30,4 @@ from .saving import FORMAT as FORMAT
 from .saving import TENSORS as TENSORS
 from .saving import describe_delta as describe_delta
 from .shadowing import shadow as shadow
+from .vocabulary import Vocabulary as Vocabulary

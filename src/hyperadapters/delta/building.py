@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, few_names
 from hyperadapters.backbones import ModelStructure, StorageDtype, precision_of
 from hyperadapters.delta.head import _owned_head
 from hyperadapters.delta.method import Method
@@ -68,6 +68,6 @@ def check_tasks(method: Method, tasks: Sequence[str]) -> None:
         raise InputError(f"tasks={tasks!r}: give each task's name once, such as {['mrpc', 'rte']!r}.")
     if len(tasks) > 1 and not method.many_tasks:
         raise InputError(
-            f"{type(method).__name__} holds one task; {len(tasks)} were given ({', '.join(tasks)}). "
+            f"{type(method).__name__} holds one task; {len(tasks)} were given ({few_names(tasks)}). "
             "Attach one Delta per task, or use a method that holds several, such as hyperformer++ or full-multitask."
         )

@@ -11,6 +11,7 @@ from hyperadapters.backbones import ModelStructure, is_quantized, value_at, vect
 from hyperadapters.delta.by_row import ByRow, _cast, _common_dtype, _of_sites, by_rows
 from hyperadapters.delta.part import Handle, ParameterKind, Part, Place
 from hyperadapters.delta.shadowing import shadow
+from hyperadapters.delta.vocabulary import Vocabulary
 from hyperadapters.layers import SINGLE_ADAPTER, AdapterIndex, selected
 
 
@@ -49,6 +50,7 @@ class OwnedTensors(Part):
         self.places: list[tuple[str, int]] = []
         self.theirs: dict[str, list[tuple[nn.Module, str]]] = {}
         """For each parameter, the modules and attributes that it replaces; set by `install`."""
+        self._vocabulary = Vocabulary(backbone, (path.rpartition(".")[0] for paths in tensors for path in paths))
         for paths in tensors:
             value = values[paths[0]] if values and paths[0] in values else value_at(backbone, paths[0])
             if is_quantized(value):
@@ -82,7 +84,12 @@ class OwnedTensors(Part):
         return self.owned_kind
 
     def generate(self, rows: AdapterIndex) -> list[Tensor | ByRow]:
-        """Return the tensors of the adapters that the rows use, in the order of `tensors`."""
+        """Return the tensors of the adapters that the rows use, in the order of `tensors`.
+
+        Raises:
+            InputError: one of the tensors is the output layer's, and the vocabulary was resized.
+        """
+        self._vocabulary.check()
         rows = rows if self.adapters > 1 else SINGLE_ADAPTER
         unbound = {
             name: _of_sites(_cast(self.type_of(name, rows), selected(getattr(self, name), rows.present)), rows)

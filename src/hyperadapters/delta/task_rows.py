@@ -19,7 +19,7 @@ from weakref import WeakSet
 
 import torch
 
-from hyperadapters._utils import InputError, PerThread, Turn, resolve_task
+from hyperadapters._utils import InputError, PerThread, Turn, few_names, resolve_task
 from hyperadapters.layers import SINGLE_ADAPTER, AdapterIndex, index_of
 
 _CHOICES: ContextVar[Mapping["_TaskRows", AdapterIndex]] = ContextVar("hyperadapters rows")
@@ -187,4 +187,4 @@ class _TaskRows:
 
     def in_words(self) -> str:
         """Return the names of the tasks, for an error."""
-        return ", ".join(self.tasks) or ("those of a pool, `pool.rows`" if self.slots else "one task, without a name")
+        return few_names(self.tasks, none="those of a pool, `pool.rows`" if self.slots else "one task, without a name")

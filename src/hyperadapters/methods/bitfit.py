@@ -22,6 +22,7 @@ from hyperadapters.delta import (
     ParameterKind,
     Part,
     Place,
+    Vocabulary,
     by_rows,
     for_batch,
     only,
@@ -50,13 +51,19 @@ class _Biases(Part):
         starts = [_first_bias(backbone.get_submodule(path)) for path in paths]
         self.widths = [start.numel() for start in starts]
         self.bias = nn.Parameter(repeated(torch.cat(starts), adapters))
+        self._vocabulary = Vocabulary(backbone, paths)
 
     def kind(self, tensor: str) -> ParameterKind:
         """Return "bias" for every tensor."""
         return "bias"
 
     def generate(self, rows: AdapterIndex) -> list[Tensor | ByRow]:
-        """Return the biases of the adapters that the rows use, in the order of the modules."""
+        """Return the biases of the adapters that the rows use, in the order of the modules.
+
+        Raises:
+            InputError: the vocabulary was resized.
+        """
+        self._vocabulary.check()
         return by_rows(torch.split(only(selected(self.bias, rows.present), rows), self.widths, dim=-1), rows)
 
     def install(self, backbone: nn.Module, place: Place) -> list[Handle]:

@@ -41,11 +41,17 @@ class _WholeBackbone(Part):
 
     @torch.no_grad()
     def exchange(self, backbone: nn.Module) -> None:
-        """Swap the values in host memory with the backbone's."""
+        """Swap the values in host memory with the backbone's.
+
+        A backbone whose vocabulary was resized meanwhile keeps its size: the rows that both have are swapped, and those
+        that were added stay as they are.
+        """
+        parked, self.parked = self.parked, {}
         for name, parameter in own_parameters(backbone).items():
-            other = self.parked[name]
             self.parked[name] = _host_copy(parameter)
-            parameter.copy_(other)
+            if name in parked:
+                both = tuple(slice(min(sizes)) for sizes in zip(parameter.shape, parked[name].shape, strict=True))
+                parameter[both] = parked[name][both].to(parameter)
 
     def trained(self, backbone: nn.Module) -> dict[str, nn.Parameter]:
         """Return every parameter of the backbone by path, tied ones once."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hyperadapters._utils import InputError, files
+from hyperadapters._utils import InputError, few_names, files, shortened
 from hyperadapters.backbones import device_of
 from hyperadapters.delta import TENSORS, at_rest, check_name, register
 from hyperadapters.layers import index_of
@@ -118,10 +118,9 @@ class Pool:
         """Raise InputError, naming those there are, if one of them is not in the pool."""
         unknown = [name for name in dict.fromkeys(names) if name not in self._folders]
         if unknown or not names:
-            given = f"no adapter {unknown[0]!r}" if unknown else "no row"
-            known = [*self._folders]
-            more = f" and {len(known) - 10:,} more" if len(known) > 10 else ""
-            raise InputError(f"the pool was given {given}. It knows {', '.join(known[:10]) or 'none'}{more}.")
+            given = f"no adapter {shortened(unknown[0])!r}" if unknown else "no row"
+            known = few_names(self._folders, near=unknown[0] if unknown else "")
+            raise InputError(f"the pool was given {given}. It knows {known}.")
 
     @contextmanager
     def rows(self, names: str | Sequence[str]) -> Iterator[nn.Module]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hyperadapters._utils import InputError, resolve_task, settings
+from hyperadapters._utils import InputError, few_names, resolve_task, settings
 from hyperadapters.delta import CONFIG
 from hyperadapters.storage import read_config
 from hyperadapters.tasks import TaskFormat
@@ -74,6 +74,6 @@ def _described_task(config: Mapping[str, Any], folder: Path, name: str) -> Any:
     if not name and not forms:
         return alone
     if not name:
-        raise InputError(f"the adapter at {folder} holds several tasks ({', '.join(known)}): say which with --task.")
+        raise InputError(f"the adapter at {folder} holds several tasks ({few_names(known)}): say which with --task.")
     whole = resolve_task(name, {**known, **dict.fromkeys(config["tasks"])}, f"the adapter at {folder}")
     return known.get(whole)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, few_names
 from hyperadapters.tasks.conversation import _rows_to_learn
-from hyperadapters.tasks.metrics import exact_match, token_f1
+from hyperadapters.tasks.metrics import _TEXT_METRICS, exact_match
 from hyperadapters.tasks.readers import _columns_of, _read_unfolded
 from hyperadapters.tasks.sources import _OwnFiles
 from hyperadapters.tasks.splits import _as_given, _Splits
@@ -39,14 +39,15 @@ def instruction_task(files: Mapping[str, Path], *, name: str) -> Task:
     Raises:
         InputError: a file is missing, or its rows have neither kind of columns.
     """
-    metrics, columns = (exact_match, token_f1), _columns_of(files["train"])
+    columns = _columns_of(files["train"])
     if "messages" in columns:
         form = TaskFormat(name, ("messages",), _FreeText(), style="conversation")
-        return Task(form, metrics, _Conversations(files), _as_given)
+        return Task(form, _TEXT_METRICS, _Conversations(files), _as_given, chosen_by=(exact_match,))
     if {"prompt", "response"} <= columns:
         source = _OwnFiles(files, {"prompt": "prompt", "label": "response"})
-        return Task(TaskFormat(name, ("prompt",), _FreeText(), style="bare"), metrics, source, _as_given)
+        form = TaskFormat(name, ("prompt",), _FreeText(), style="bare")
+        return Task(form, _TEXT_METRICS, source, _as_given, chosen_by=(exact_match,))
     raise InputError(
         f"{files['train']} has neither messages nor prompt and response; its columns: "
-        f"{', '.join(sorted(columns)) or 'none'}. For other columns give --text and --label (or --target)."
+        f"{few_names(sorted(columns))}. For other columns give --text and --label (or --target)."
     )

@@ -89,7 +89,18 @@ def _normalize(text: str) -> str:
 
 
 def exact_match(predictions: Sequence[str], references: Sequence[str | tuple[str, ...]]) -> float:
-    """Return the share of answers equal to a reference after normalisation; where a row has several, to any of them."""
+    """Return the share of answers equal to a reference to the letter, white space at the ends apart.
+
+    Where a row has several references, to any of them.
+    """
+    return _best(lambda p, r: float(p.strip() == r.strip()), predictions, references)
+
+
+def normalized_exact_match(predictions: Sequence[str], references: Sequence[str | tuple[str, ...]]) -> float:
+    """Return the share of answers equal to a reference after SQuAD's normalisation (arXiv:1606.05250).
+
+    It drops case, punctuation and articles, so -5 is 5 and "x > 1" is "x < 1": for answers that are words alone.
+    """
     return _best(lambda p, r: float(_normalize(p) == _normalize(r)), predictions, references)
 
 
@@ -161,6 +172,9 @@ def bootstrap(metric: Metric, predictions: Sequence[Any], references: Sequence[A
     low, high = np.quantile(found, (0.025, 0.975))
     return float(low), float(high)
 
+
+_TEXT_METRICS = (exact_match, normalized_exact_match, token_f1)
+"""The metrics of free text in a user's own files; the first chooses the best weights."""
 
 SIGNED = ("matthews", "pearson", "spearman")
 """Names of the metrics that lie in [-1, 1]; the others lie in [0, 1]."""

@@ -1,15 +1,27 @@
 """Tasks from a user's own files."""
 
+import re
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
-from hyperadapters._utils import InputError
-from hyperadapters.tasks.metrics import accuracy, exact_match, macro_f1, token_f1
+from hyperadapters._utils import InputError, few_names, listed
+from hyperadapters.tasks.metrics import _TEXT_METRICS, accuracy, exact_match, macro_f1
 from hyperadapters.tasks.readers import _read_rows
 from hyperadapters.tasks.sources import _OwnFiles
 from hyperadapters.tasks.splits import _as_given
-from hyperadapters.tasks.targets import Labels, _FreeText
+from hyperadapters.tasks.targets import Labels, _FreeText, _plain_form
 from hyperadapters.tasks.task import Task
 from hyperadapters.tasks.task_format import TaskFormat
+
+_FEW_CLASSES = 10
+"""So many numbers may be classes, whatever they are: ratings from 0.5 to 5 in halves."""
+
+_FEW_ALONE = 4
+"""So many may be classes where most of them stand in one row alone."""
+
+_ROWS_OF_A_CLASS = 3
+"""Rows that more classes, numbered ones, have on average at least."""
 
 
 def own_task(files: dict[str, Path], fields: tuple[str, ...], answer: str, *, classify: bool, name: str) -> Task:
@@ -23,8 +35,8 @@ def own_task(files: dict[str, Path], fields: tuple[str, ...], answer: str, *, cl
         name: the task's name in results and in the saved adapter.
 
     Raises:
-        InputError: a file or column is missing, a column is both text and answer, rows are bad, or there is only one
-            class.
+        InputError: a file or column is missing, a column is both text and answer, rows are bad, there is only one
+            class, classes look the same, or they are numbers to predict.
     """
     if answer in fields:
         raise InputError(
@@ -33,12 +45,71 @@ def own_task(files: dict[str, Path], fields: tuple[str, ...], answer: str, *, cl
     apart = f"answer to {', '.join(fields)}"  # longer than any of them: a text column may be called `label`
     source = _OwnFiles(files, {**{field: field for field in fields}, apart: answer})
     if not classify:
-        return Task(TaskFormat(name, fields, _FreeText()), (exact_match, token_f1), source, _as_given, answer=apart)
-    classes = sorted({row.values[answer].strip() for row in _read_rows(files["train"], {answer: answer})})
-    if len(classes) < 2:
+        form = TaskFormat(name, fields, _FreeText())
+        return Task(form, _TEXT_METRICS, source, _as_given, answer=apart, chosen_by=(exact_match,))
+    classes = _classes(files["train"], answer)
+    form = TaskFormat(name, fields, Labels(classes))
+    return Task(form, (accuracy, macro_f1), source, _as_given, answer=apart)
+
+
+def _classes(path: Path, answer: str) -> tuple[str, ...]:
+    """Return the classes of a training file, sorted.
+
+    Args:
+        path: the file.
+        answer: the column that holds each row's class.
+
+    Raises:
+        InputError: there is one class at most, two classes look the same, or the column holds numbers to predict.
+    """
+    places: dict[str, str] = {}
+    rows = [(row.values[answer].strip(), row.place) for row in _read_rows(path, {answer: answer})]
+    for text, place in rows:
+        places.setdefault(text, place)
+    if len(places) < 2:
         raise InputError(
-            f"{files['train']}: column {answer!r} holds {len(classes)} class(es) ({', '.join(classes) or 'no rows'}); "
+            f"{path}: column {answer!r} holds {len(places)} class(es) ({few_names(places, none='no rows')}); "
             "classification needs two. For free text use --target instead of --label."
         )
-    form = TaskFormat(name, fields, Labels(tuple(classes)))
-    return Task(form, (accuracy, macro_f1), source, _as_given, answer=apart)
+    _check_alike(path, answer, places)
+    if _are_measurements([*places], len(rows)):
+        raise InputError(
+            f"{path}: column {answer!r} holds {len(places):,} different numbers in {len(rows):,} rows "
+            f"({few_names(places)}): each would become a class of its own. To predict a number, use --target instead "
+            "of --label (classify=False): it is then generated as text. In Python, a task whose target is "
+            "hyperadapters.tasks.Score(low, high, step) learns it as a score. If the numbers do name classes, write a "
+            "word before them."
+        )
+    return tuple(sorted(places))
+
+
+def _check_alike(path: Path, answer: str, places: dict[str, str]) -> None:
+    """Raise InputError if classes differ in white space, Unicode form or the writing of a whole number alone.
+
+    Args:
+        path: their file.
+        answer: their column.
+        places: where each stands first.
+    """
+    groups: dict[str, list[str]] = defaultdict(list)
+    for text in places:
+        plain = _plain_form(text)
+        groups[plain[:-2] if re.fullmatch(r"[+-]?\d+\.0", plain) else plain].append(text)
+    same = [" and ".join(f"{text!a} ({places[text]})" for text in texts) for texts in groups.values() if len(texts) > 1]
+    if same:
+        raise InputError(
+            f"{path}: column {answer!r} holds classes that differ in white space or in the way that they are written "
+            f"alone. Write each in one way, in all files:\n  {listed(same)}"
+        )
+
+
+def _are_measurements(classes: Sequence[str], rows: int) -> bool:
+    """Return whether classes are numbers to predict, and no names: too many for the rows, or with decimals.
+
+    Ratings from 1 to 5, in halves too, and numbered classes with some rows each are names.
+    """
+    if not all(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text) for text in classes):
+        return False
+    whole = all(float(text).is_integer() for text in classes)
+    few = _FEW_CLASSES if rows >= 2 * len(classes) else _FEW_ALONE
+    return len(classes) > few and (not whole or rows < _ROWS_OF_A_CLASS * len(classes))

@@ -1,10 +1,12 @@
 """Rows of JSONL, CSV, TSV and Parquet files; every bad line is reported with its file and number."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, few_names
 from hyperadapters.tasks.file_formats import _existing, _Problems, _read_records
 
 
@@ -143,6 +145,9 @@ def _cells(
         value = record.get(column)
         if value is None or not str(value).strip():
             problems.add(place, f"column {column!r} is {'missing' if value is None else 'empty'}")
+        elif isinstance(value, (float, Decimal)) and not math.isfinite(value):
+            what = "missing (NaN)" if math.isnan(value) else f"{value}, which is no number to learn"
+            problems.add(place, f"column {column!r} is {what}")
         elif isinstance(value, (dict, list)):
             problems.add(place, f"column {column!r} holds a {type(value).__name__}, not text")
         else:
@@ -155,7 +160,7 @@ def _text(value: Any) -> str:
 
 
 def _check_columns(path: Path, columns: Mapping[str, str | int], record: Mapping[str | int, Any]) -> None:
-    missing = [repr(column) for column in columns.values() if column not in record]
+    missing = [column for column in columns.values() if column not in record]
     if missing:
-        present = ", ".join(str(column) for column in record)
-        raise InputError(f"{path} has no column {', '.join(missing)}. Its columns: {present}.")
+        present = few_names(map(str, record), near=str(missing[0]))
+        raise InputError(f"{path} has no column {few_names(map(repr, missing))}. Its columns: {present}.")

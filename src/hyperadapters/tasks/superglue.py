@@ -11,8 +11,8 @@ from hyperadapters.tasks.metrics import (
     Metric,
     accuracy,
     answer_f1,
-    exact_match,
     macro_f1,
+    normalized_exact_match,
     question_exact_match,
     token_f1,
 )
@@ -221,7 +221,7 @@ _OFFICIAL = {
             "ReCoRD",
             ("query", "entities", "passage"),
             _FreeText(),
-            (token_f1, exact_match),
+            (token_f1, normalized_exact_match),
             hub=_on_hub("record", _query_on_hub),
             unfold=_queries_of_passage,
             split=_one_training_row_per_answer,

@@ -1,8 +1,19 @@
 """The answers of a task: classes, numbers or any text."""
 
+import unicodedata
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
+
+from hyperadapters._utils import few_names, neighbours
+
+_INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
+"""Characters that no one sees: soft hyphen, spaces of no width, byte order mark."""
+
+
+def _plain_form(text: str) -> str:
+    """Return a text in Unicode's composed form (NFC), with single spaces and without characters that no one sees."""
+    return " ".join(unicodedata.normalize("NFC", text).translate(_INVISIBLE).split())
 
 
 class _Target(ABC):
@@ -19,6 +30,10 @@ class _Target(ABC):
     @abstractmethod
     def expected(self) -> str:
         """Return, in words, what a valid raw answer is."""
+
+    def hint(self, raw: str) -> str:
+        """Return, in words, which valid answer an invalid one resembles; empty where there is nothing to say."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -42,7 +57,16 @@ class Labels(_Target):
         return self.texts.index(text.strip()) if text.strip() in self.texts else -1
 
     def expected(self) -> str:
-        return f"one of {', '.join((*self.names, *self.texts))}"
+        return f"one of {few_names(self._known())}"
+
+    def hint(self, raw: str) -> str:
+        alike = [known for known in self._known() if _plain_form(known) == _plain_form(raw)]
+        if alike:
+            return f" (the class {alike[0]!a} differs in white space or Unicode form alone)"
+        return f" ({neighbours(raw, self._known())})" if few_names(self._known()) != ", ".join(self._known()) else ""
+
+    def _known(self) -> tuple[str, ...]:
+        return (*self.names, *self.texts)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, listed
+from hyperadapters._utils import InputError, listed, shortened
 from hyperadapters.tasks.metrics import Metric
 from hyperadapters.tasks.readers import _Record
 from hyperadapters.tasks.splits import _Split, _Splits
@@ -50,6 +50,9 @@ class Task:
     """What to know before comparing a score with another's: where rows or text are not the benchmark's own."""
     answer: str = "label"
     """The column that holds the answer."""
+    chosen_by: tuple[Metric, ...] = ()
+    """Those of the metrics by whose mean the best weights are chosen, where not by the mean of all (Compacter, §4.1);
+    the others decide between weights that are equal in these."""
 
     def examples(self, data: Path | None, *, prefix: bool = False) -> dict[str, list[Example]]:
         """Read the task's rows, by split: train, validation and perhaps test.
@@ -76,7 +79,11 @@ class Task:
         """
         target, answers = self.form.target, [row.values[self.answer] for row in rows]
         targets = [target.encode(answer) for answer in answers]
-        bad = [f"{r.place}: label {a!r}" for r, a, t in zip(rows, answers, targets, strict=True) if t is None]
+        bad = [
+            f"{r.place}: label {shortened(a)!r}{target.hint(a)}"
+            for r, a, t in zip(rows, answers, targets, strict=True)
+            if t is None
+        ]
         if bad:
             raise InputError(
                 f"task {self.form.name}: {len(bad)} label(s) are not {target.expected()}:\n  {listed(bad)}"

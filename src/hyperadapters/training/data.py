@@ -7,11 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, few_names
 from hyperadapters.backbones import BackboneKind, kind_of
 from hyperadapters.tasks import Example, Labels, Metric, Task, TaskFormat, permutation, task_named
 from hyperadapters.training.encoded import Encoded, _Cut
 from hyperadapters.training.encodings import ENCODINGS
+from hyperadapters.training.label_checks import _check_labels, _count_unwritable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,11 @@ class Data:
     """The kind of backbone that the rows were encoded for."""
     available: dict[str, int] = field(default_factory=dict)
     """Number of rows that the task has in each split, before `text.train_rows` or `text.evaluation_rows` cut it."""
+    unwritable_targets: dict[str, int] = field(default_factory=dict)
+    """Number of rows, by split, whose target the tokenizer does not give back as it is written: it holds unknown
+    tokens, special ones, or white space that is lost. No answer of this backbone equals it to the letter."""
+    chosen_by: tuple[Metric, ...] = ()
+    """As in `Task`: the metrics that choose the best weights; none: all of them."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +76,13 @@ class Mixture:
             raise InputError(f"temperature={self.temperature}: more than 0, such as 10; 1 draws tasks by their size.")
         names = [data.form.name for data in self.tasks]
         if not names or len(set(names)) < len(names):
-            raise InputError(f"a mixture holds each task once; given: {', '.join(names) or 'none'}.")
+            raise InputError(f"a mixture holds each task once; given: {few_names(names)}.")
         empty = [data.form.name for data in self.tasks if not data.splits["train"]]
         if empty:
-            raise InputError(f"{' and '.join(empty)}: no training rows.")
+            raise InputError(f"{few_names(empty)}: no training rows.")
         heads = {data.form.name: _count_classes(data.form) for data in self.tasks if data.kind == "encoder"}
         if len(set(heads.values())) > 1:
-            found = ", ".join(f"{name} {count}" for name, count in heads.items())
+            found = few_names(f"{name} {count}" for name, count in heads.items())
             raise InputError(f"the heads of one Delta have the same size for every task; these need: {found}.")
 
 
@@ -119,7 +125,8 @@ def load_data(
 
     Raises:
         InputError: there is no such task, files are missing or damaged, answers are not valid ones, a split is empty,
-            or this kind of backbone cannot give the task's answers.
+            this kind of backbone cannot give the task's answers, or its tokenizer cannot tell two labels apart, or a
+            label is longer than `text.target_length`.
     """
     text = text or Text()
     if text.source_length < 2 or text.target_length < 2:
@@ -128,12 +135,28 @@ def load_data(
     kind: BackboneKind = "encoder-decoder" if backbone is None else kind_of(backbone.config)
     every = task.examples(Path(folder) if folder else None, prefix=text.prefix)
     used = _limit_rows(every, text, task.form.name, seed, at_most=at_most)
-    encoded, sources, targets = {}, {}, {}
+    _check_labels(task.form, ENCODINGS[kind], tokenizer, text.target_length)
+    encoded, sources, targets, unwritable = {}, {}, {}, {}
     for split, rows in used.items():
         encoded[split], (sources[split], targets[split]) = encode(rows, task.form, tokenizer, text, kind)
+        if kind != "encoder":
+            unwritable[split] = _count_unwritable(rows, encoded[split], tokenizer, text.target_length)
     references = {split: [row.reference for row in rows] for split, rows in used.items()}
     available = {split: len(rows) for split, rows in every.items()}
-    return Data(task.form, task.metrics, tokenizer, text, encoded, references, sources, targets, kind, available)
+    return Data(
+        form=task.form,
+        metrics=task.metrics,
+        tokenizer=tokenizer,
+        text=text,
+        splits=encoded,
+        references=references,
+        truncated=sources,
+        truncated_targets=targets,
+        kind=kind,
+        available=available,
+        unwritable_targets=unwritable,
+        chosen_by=task.chosen_by,
+    )
 
 
 def _limit_rows(

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -16,7 +17,7 @@ from hyperadapters.training.chat_template import _in_template
 from hyperadapters.training.encoded import Encoded, _count_longer, _Cut, _truncate
 from hyperadapters.training.encoding import Decoding, _Encoding
 from hyperadapters.training.generated_text import _generate_tokens, _tokens_to_texts
-from hyperadapters.training.label_strings import _label_chunks, _label_tokens, _likeliest
+from hyperadapters.training.label_strings import _label_chunks, _label_tokens, _likeliest, _read_labels
 from hyperadapters.training.tensors import (
     _IGNORED,
     _on_device,
@@ -52,14 +53,20 @@ class _Decoder(_Encoding):
         else:
             found = tokenizer([row.source for row in rows], verbose=False).input_ids
             sources = [_without_end(tokens, end) for tokens in found]
-            targets = _continuations([row.target for row in rows], tokenizer)
+            targets = self.tokenize_answers([row.target for row in rows], tokenizer)
         cut = _Cut(_count_longer(sources, source_length), _count_longer(targets, target_length))
         # of a conversation the end is kept, where the question stands
         kept = slice(-source_length, None) if form.style == "conversation" else slice(source_length)
         return [
-            Encoded(source[kept], _truncate(target, target_length, end))
+            Encoded(source[kept], _truncate(target, target_length, [end]))
             for source, target in zip(sources, targets, strict=True)
         ], cut
+
+    def tokenize_answers(self, answers: Sequence[str], tokenizer: Any) -> list[list[int]]:
+        """Return answers in tokens as they continue a source: after a space, and ended."""
+        spaced = [f" {answer}" for answer in answers]
+        found = tokenizer(spaced, add_special_tokens=False, verbose=False).input_ids
+        return [[*tokens, tokenizer.eos_token_id] for tokens in found]
 
     def losses(
         self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int
@@ -82,12 +89,13 @@ class _Decoder(_Encoding):
     ) -> list[str]:
         sources = _source_batch([row.source for row in rows], tokenizer.pad_token_id, side="left")
         source = _on_device(sources, backbone)
+        tokenize = partial(self.tokenize_answers, tokenizer=tokenizer)
         if decoding.mode == "score":
-            labels = _label_tokens(forms, lambda answers: _continuations(answers, tokenizer))
-            return _likeliest(_score_continuations(backbone, source, labels), forms)
+            return _likeliest(_score_continuations(backbone, source, _label_tokens(forms, tokenize)), forms)
         limits = {"max_new_tokens": decoding.target_length, "num_beams": decoding.beams}
         tokens = _generate_tokens(backbone, source, tokenizer, **limits)
-        return _tokens_to_texts(tokens[:, source["input_ids"].shape[1] :], tokenizer)
+        texts = _tokens_to_texts(tokens[:, source["input_ids"].shape[1] :], tokenizer)
+        return _read_labels(texts, forms, tokenize, tokenizer)
 
     def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:
         sources = _source_batch([row.source for row in rows], tokenizer.pad_token_id, side="left")
@@ -99,12 +107,6 @@ class _Decoder(_Encoding):
 def _without_end(tokens: list[int], end: int) -> list[int]:
     """Return a source without the end-of-sequence token that some tokenizers write after it."""
     return tokens[:-1] if tokens and tokens[-1] == end else tokens
-
-
-def _continuations(answers: list[str], tokenizer: Any) -> list[list[int]]:
-    """Return answers in tokens as they continue a source: after a space, and ended."""
-    found = tokenizer([f" {answer}" for answer in answers], add_special_tokens=False, verbose=False).input_ids
-    return [[*tokens, tokenizer.eos_token_id] for tokens in found]
 
 
 def _conversations(rows: Sequence[Example], tokenizer: Any) -> tuple[list[list[int]], list[list[int]]]:

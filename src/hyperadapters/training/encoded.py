@@ -28,6 +28,11 @@ def _count_longer(rows: Sequence[Sequence[int]], limit: int) -> int:
     return sum(len(tokens) > limit for tokens in rows)
 
 
-def _truncate(tokens: list[int], limit: int, end: int) -> list[int]:
-    """Return at most the first `limit` tokens; where some are lost, the last one kept is `end`, the end of sequence."""
-    return tokens if len(tokens) <= limit else [*tokens[: limit - 1], end]
+def _truncate(tokens: list[int], limit: int, ending: Sequence[int]) -> list[int]:
+    """Return at most the first `limit` tokens; where some are lost, the last ones kept are `ending`."""
+    return tokens if len(tokens) <= limit else [*tokens[: limit - len(ending)], *ending]
+
+
+def _truncate_start(tokens: list[int], limit: int, beginning: Sequence[int]) -> list[int]:
+    """Return at most the last `limit` tokens; where some are lost, the first ones kept are `beginning`."""
+    return tokens if len(tokens) <= limit else [*beginning, *tokens[len(tokens) - limit + len(beginning) :]]

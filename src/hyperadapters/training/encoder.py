@@ -56,6 +56,9 @@ class _Encoder(_Encoding):
             for source, ids, row in zip(found.input_ids, segments, rows, strict=True)
         ], cut
 
+    def tokenize_answers(self, answers: Sequence[str], tokenizer: Any) -> list[list[int]]:
+        return []
+
     def losses(
         self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int
     ) -> Float[Tensor, " rows"]:

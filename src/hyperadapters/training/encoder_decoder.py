@@ -1,18 +1,21 @@
 """Tasks on encoder-decoders: text to text."""
 
+import inspect
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from hyperadapters._utils import InputError
 from hyperadapters.tasks import Example, TaskFormat
 from hyperadapters.training.chat_template import _in_template
-from hyperadapters.training.encoded import Encoded, _count_longer, _Cut, _truncate
+from hyperadapters.training.encoded import Encoded, _count_longer, _Cut, _truncate, _truncate_start
 from hyperadapters.training.encoding import Decoding, _Encoding
 from hyperadapters.training.generated_text import _generate_tokens, _tokens_to_texts
-from hyperadapters.training.label_strings import _label_chunks, _label_tokens, _likeliest
+from hyperadapters.training.label_strings import _label_chunks, _label_tokens, _likeliest, _read_labels
 from hyperadapters.training.tensors import (
     _IGNORED,
     _collate,
@@ -34,13 +37,21 @@ class _EncoderDecoder(_Encoding):
         if form.style == "conversation":
             rows = [_in_template(row, tokenizer) for row in rows]
         sources = tokenizer([row.source for row in rows], verbose=False).input_ids
-        targets = tokenizer([row.target for row in rows], verbose=False).input_ids
-        end = tokenizer.eos_token_id
+        targets = self.tokenize_answers([row.target for row in rows], tokenizer)
+        (beginning, ending), (_, target_ending) = _source_frame(tokenizer), _target_frame(tokenizer)
         cut = _Cut(_count_longer(sources, source_length), _count_longer(targets, target_length))
+        if form.style == "conversation":  # its end is kept, where the question stands
+            sources = [_truncate_start(source, source_length, beginning) for source in sources]
         return [
-            Encoded(_truncate(source, source_length, end), _truncate(target, target_length, end))
+            Encoded(_truncate(source, source_length, ending), _truncate(target, target_length, target_ending))
             for source, target in zip(sources, targets, strict=True)
         ], cut
+
+    def tokenize_answers(self, answers: Sequence[str], tokenizer: Any) -> list[list[int]]:
+        found, end = _as_targets(answers, tokenizer), tokenizer.eos_token_id
+        if end is None:
+            raise InputError("the backbone's tokenizer has no end-of-sequence token, so its answers would not end.")
+        return [tokens if end in tokens else [*tokens, end] for tokens in found]
 
     def losses(
         self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int
@@ -61,15 +72,51 @@ class _EncoderDecoder(_Encoding):
         decoding: Decoding,
     ) -> list[str]:
         source = _on_device(_source_batch([row.source for row in rows], tokenizer.pad_token_id), backbone)
+        tokenize = partial(self.tokenize_answers, tokenizer=tokenizer)
         if decoding.mode == "score":
-            labels = _label_tokens(forms, lambda answers: tokenizer(answers).input_ids)
-            return _likeliest(_score_labels(backbone, source, labels), forms)
+            return _likeliest(_score_labels(backbone, source, _label_tokens(forms, tokenize)), forms)
         limits = {"max_new_tokens": decoding.target_length, "num_beams": decoding.beams}
-        return _tokens_to_texts(_generate_tokens(backbone, source, tokenizer, **limits), tokenizer)
+        tokens = _generate_tokens(backbone, source, tokenizer, **limits, **_first_tokens(backbone, tokenizer))
+        return _read_labels(_tokens_to_texts(tokens, tokenizer), forms, tokenize, tokenizer)
 
     def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:
         source = _on_device(_source_batch([row.source for row in rows], tokenizer.pad_token_id), backbone)
-        return _generate_tokens(backbone, source, tokenizer, min_new_tokens=tokens, max_new_tokens=tokens)
+        first = _first_tokens(backbone, tokenizer)
+        return _generate_tokens(backbone, source, tokenizer, min_new_tokens=tokens, max_new_tokens=tokens, **first)
+
+
+def _as_targets(texts: Sequence[str], tokenizer: Any) -> list[list[int]]:
+    """Return texts in tokens as a tokenizer writes targets: Marian by another vocabulary, NLLB in another language."""
+    if "text_target" in inspect.signature(type(tokenizer).__call__).parameters:
+        found: list[list[int]] = tokenizer(text_target=[*texts], verbose=False).input_ids
+        return found
+    found = tokenizer([*texts], verbose=False).input_ids
+    return found
+
+
+def _source_frame(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Return the tokens that a tokenizer writes before and after every source, such as its language."""
+    return _split_frame(tokenizer([""], verbose=False).input_ids[0], tokenizer.eos_token_id)
+
+
+def _target_frame(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Return the tokens before and after every target; the end of sequence is one of those after it."""
+    return _split_frame(_as_targets([""], tokenizer)[0], tokenizer.eos_token_id)
+
+
+def _split_frame(tokens: list[int], end: int) -> tuple[list[int], list[int]]:
+    """Return the tokens of an empty text up to the end of sequence, and from there on."""
+    place = tokens.index(end) if end in tokens else len(tokens)
+    return tokens[:place], tokens[place:] or [end]
+
+
+def _first_tokens(backbone: nn.Module, tokenizer: Any) -> dict[str, int | None]:
+    """Return how generation begins: with what training shows the decoder before every target, such as its language."""
+    beginning, ending = _target_frame(tokenizer)
+    labels = torch.tensor([[*beginning, *ending]])
+    shown = backbone.prepare_decoder_input_ids_from_labels(labels=labels)  # type: ignore[operator]
+    forced = beginning[0] if beginning else None
+    return {"decoder_start_token_id": int(shown[0, 0]), "forced_bos_token_id": forced}
 
 
 def _score_labels(

@@ -80,6 +80,10 @@ class _Encoding(ABC):
         """Return rows in tokens, and how many were cut to the two lengths, which are in tokens."""
 
     @abstractmethod
+    def tokenize_answers(self, answers: Sequence[str], tokenizer: Any) -> list[list[int]]:
+        """Return answers in tokens as the backbone learns them; none for an encoder, which writes no text."""
+
+    @abstractmethod
     def losses(
         self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int
     ) -> Float[Tensor, " rows"]:

@@ -31,11 +31,26 @@ class Scores:
     seconds: float
     answers: list[str]
     """In the order of the rows, those of a mixture one task after the other."""
+    chosen_by: tuple[str, ...] = ()
+    """Names of the metrics that choose the best weights; none: all."""
 
     @property
     def mean(self) -> float:
-        """The mean of the task's metrics, by which the best weights are chosen (Compacter, §4.1)."""
-        return sum(self.metrics.values()) / len(self.metrics)
+        """The mean of the task's metrics (Compacter, §4.1), or of those that choose the best weights."""
+        return _mean([value for name, value in self.metrics.items() if name in (self.chosen_by or self.metrics)])
+
+    @property
+    def rank(self) -> float:
+        """By which the best weights are chosen: the mean and, between weights equal in it, the other metrics.
+
+        These weigh less than one more right answer does.
+        """
+        others = [value for name, value in self.metrics.items() if name not in (self.chosen_by or self.metrics)]
+        return self.mean + _mean(others) / (2 * len(self.answers)) if others else self.mean
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def evaluate(
@@ -72,6 +87,7 @@ def evaluate(
         decode=", ".join(dict.fromkeys(one.decode for one in found.values())),
         seconds=sum(one.seconds for one in found.values()),
         answers=[answer for one in found.values() for answer in one.answers],
+        chosen_by=tuple(f"{task}.{name}" for task, one in found.items() for name in one.chosen_by or one.metrics),
     )
 
 
@@ -132,6 +148,7 @@ def score_answers(data: Data, split: str, answers: list[str], evaluation: Evalua
         decode=ENCODINGS[data.kind].mode(data.form, evaluation.decode),
         seconds=seconds,
         answers=answers,
+        chosen_by=tuple(metric.__name__ for metric in data.chosen_by),
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from accelerate.tracking import GeneralTracker
 
-from hyperadapters._utils import InputError, process_state, resolve_task
+from hyperadapters._utils import InputError, console, few_names, process_state, resolve_task
 from hyperadapters.backbones import check_checkpointing, device_of, positions_of, precision_of
 from hyperadapters.delta import Delta
 from hyperadapters.training.config import Evaluation, Training
@@ -54,8 +54,23 @@ def fit(
     backbone = str(delta.backbone.config._name_or_path)  # type: ignore[union-attr]
     training = training or Training(lr=delta.method.suggested_rate(backbone))
     check_fit(delta, data, training)
+    if not quiet:
+        _report_unwritable(data)
     trainer = Trainer(delta, data, training, evaluation or Evaluation(), output, trackers=trackers, quiet=quiet)
     return trainer.run(resume=resume)
+
+
+def _report_unwritable(data: Data | Mixture) -> None:
+    """Say how many targets the backbone's tokenizer cannot write as they are."""
+    for task in tasks_of(data):
+        counts = task.unwritable_targets.items()
+        found = [f"{count} of {len(task.splits[split])} in {split}" for split, count in counts if count]
+        if found:
+            console.print(
+                f"{task.form.name}: the tokenizer cannot write targets as they are, unknown characters or white space "
+                f"are lost: {', '.join(found)}. A generated answer never equals them; write them in other words, or "
+                "use a backbone with a larger vocabulary."
+            )
 
 
 def check_fit(delta: Delta, data: Data | Mixture, training: Training) -> None:
@@ -81,7 +96,7 @@ def _check_tasks(delta: Delta, data: Data | Mixture) -> None:
     held = {resolve_task(name, delta.tasks, f"Delta {delta.name!r}") for name in names} if delta.tasks else set()
     if delta.trained_task is not None and held != {delta.trained_task}:
         raise InputError(
-            f"train_only lets {delta.trained_task} alone train, the data is {', '.join(names)}: "
+            f"train_only lets {delta.trained_task} alone train, the data is {few_names(names)}: "
             "train_only(None) lets all train."
         )
 

@@ -1,13 +1,16 @@
 """Answers out of a closed set: the label strings of each row's task in tokens, and the likeliest of them."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from hyperadapters.tasks import Labels, TaskFormat
+from hyperadapters.training.generated_text import _tokens_to_texts
 from hyperadapters.training.tensors import _IGNORED, _pad_sequences
 
 _LOGITS = 2**27
@@ -18,6 +21,39 @@ def _labels_of(form: TaskFormat) -> tuple[str, ...]:
     """Return the label strings of a task that has some."""
     assert isinstance(form.target, Labels)
     return form.target.texts
+
+
+def _read_labels(
+    texts: Sequence[str], forms: Sequence[TaskFormat], tokenize: Callable[[list[str]], list[list[int]]], tokenizer: Any
+) -> list[str]:
+    """Return generated texts, each that reads as one of its task's labels does after the tokenizer as that label.
+
+    A tokenizer may not give a label back as it is written: it may join spaces or compose characters.
+
+    Args:
+        texts: what was generated for each row.
+        forms: the form of each row's task.
+        tokenize: makes tokens of answers.
+        tokenizer: makes texts of tokens.
+    """
+    written = {
+        form: _written_labels(form, tokenize, tokenizer)
+        for form in dict.fromkeys(forms)
+        if isinstance(form.target, Labels)
+    }
+    return [written.get(form, {}).get(text, text) for text, form in zip(texts, forms, strict=True)]
+
+
+def _written_labels(
+    form: TaskFormat, tokenize: Callable[[list[str]], list[list[int]]], tokenizer: Any
+) -> dict[str, str]:
+    """Return a task's labels by what the tokenizer makes of their tokens; those that it makes the same are left out."""
+    labels = _labels_of(form)
+    tokens = _pad_sequences(tokenize([*labels]), tokenizer.pad_token_id)
+    found = _tokens_to_texts(tokens, tokenizer)
+    counts = Counter(found)
+    apart = {text: label for text, label in zip(found, labels, strict=True) if counts[text] == 1}
+    return {**apart, **{label: label for label in labels}}
 
 
 def _label_tokens(

@@ -273,8 +273,8 @@ class Trainer:
         self._log(state.history[-1])
         state.loss_sum, state.loss_steps = 0.0, 0
         state.without_gain += 1
-        if scores.mean > state.best:
-            state.best, state.best_step, state.without_gain = scores.mean, state.step, 0
+        if scores.rank > state.best:
+            state.best, state.best_step, state.without_gain = scores.rank, state.step, 0
             self._best = _snapshot(self.trained)
             if self.output and self._accelerator.is_main_process:
                 self.delta.save(self.output)

@@ -1,0 +1,36 @@
+"""The size of the vocabulary that tensors of the output layer fit."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from hyperadapters._utils import InputError
+
+
+class Vocabulary:
+    """The size of a backbone's vocabulary when a Delta was attached that trains tensors of the output layer.
+
+    Args:
+        backbone: the model; one that is none of the transformers library has no output layer.
+        paths: of the modules whose tensors the Delta trains.
+    """
+
+    def __init__(self, backbone: nn.Module, paths: Iterable[str]) -> None:
+        output = getattr(backbone, "get_output_embeddings", lambda: None)()
+        trained = output is not None and any(backbone.get_submodule(path) is output for path in paths)
+        self._config: Any = backbone.config.get_text_config() if trained else None  # type: ignore[union-attr, operator]
+        self._size = getattr(self._config, "vocab_size", 0)
+
+    def check(self) -> None:
+        """Raise InputError if the vocabulary has another size now.
+
+        The Delta's tensors would be too short or too long, or hooks would stand on a layer that was replaced.
+        """
+        if self._config is not None and not torch.compiler.is_compiling() and self._config.vocab_size != self._size:
+            raise InputError(
+                f"the backbone's vocabulary has {self._config.vocab_size} tokens, but {self._size} when the Delta was "
+                "attached, which trains tensors of the output layer. Resize first (resize_token_embeddings), then "
+                "attach; or use a method that leaves the output layer as it is."
+            )

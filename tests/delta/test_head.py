@@ -1,0 +1,25 @@
+"""The Delta's own head, and what the backbone's configuration says of it."""
+
+import copy
+
+import pytest
+import transformers as hf
+from families import FAMILIES
+
+from hyperadapters import METHODS, attach
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_a_saved_backbone_has_its_own_labels_while_a_head_is_in_use(family, tmp_path):
+    names = {0: "bad", 1: "good"}
+    backbone = FAMILIES[family].make(id2label=names, label2id={"bad": 0, "good": 1})
+    delta = attach(backbone, METHODS["houlsby"], outputs=5)
+    backbone.save_pretrained(tmp_path / "one")
+    assert backbone.config.num_labels == 5
+    copy.deepcopy(backbone).save_pretrained(tmp_path / "two")
+    delta.detach()
+    assert "save_pretrained" not in vars(backbone)
+    for folder in ("one", "two"):
+        config = hf.AutoConfig.from_pretrained(tmp_path / folder)
+        assert (config.num_labels, config.id2label) == (2, names)
+    assert hf.AutoModelForSequenceClassification.from_pretrained(tmp_path / "one").config.id2label == names
