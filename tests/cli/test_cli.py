@@ -110,6 +110,32 @@ def test_predict_answers_a_file_row_by_row(trained, files, tmp_path):
     assert [json.loads(line) for line in streamed] == rows
 
 
+def test_predict_keeps_every_column_as_it_was_given(trained, tmp_path):
+    output, answers = trained[0], tmp_path / "o.jsonl"
+    given = [{"id": 7, "premise": " a", "tags": ["x"], "hypothesis": "b", "weight": None}]
+    works("predict", output, "--file", write(tmp_path / "in.jsonl", given), "--output", answers)
+    (answered,) = map(json.loads, answers.read_text().splitlines())
+    assert answered.pop("prediction") in {"yes", "no"}
+    assert [answered] == given
+    (tmp_path / "in.csv").write_text("id,premise,hypothesis\n007,a,b\n")
+    assert json.loads(works("predict", output, "--file", tmp_path / "in.csv").stdout)["id"] == "007"
+
+
+def test_predict_never_replaces_a_column_of_its_answers_name(trained, tmp_path):
+    rows = [{"premise": "a", "hypothesis": "b"}, {"premise": "a", "hypothesis": "b", "prediction": "mine"}]
+    again = write(tmp_path / "in.jsonl", rows)
+    found = refuses("predict", trained[0], "--file", again, "--output", tmp_path / "o.jsonl")
+    assert "in.jsonl:2 has a column 'prediction' already" in found
+    assert not (tmp_path / "o.jsonl").exists()
+
+
+def test_predict_writes_rows_alone_to_standard_output(trained, files):
+    words = [sys.executable, "-m", "hyperadapters.cli", "predict", str(trained[0]), "--file", str(files[2])]
+    done = subprocess.run([*words, "--output", "/dev/stdout"], capture_output=True, text=True, check=True)
+    assert len([json.loads(line) for line in done.stdout.splitlines()]) == 24
+    assert "24 rows" in done.stderr
+
+
 def test_predict_leaves_nothing_half_written(trained, tmp_path):
     output, _ = trained
     bad = tmp_path / "bad.jsonl"

@@ -16,8 +16,12 @@ from .names import resolve_task as resolve_task
 from .names import short_names as short_names
 from .names import slug as slug
 from .names import truncate_filename as truncate_filename
+from .paths import expand_path as expand_path
+from .paths import follow_links as follow_links
 from .progress import SECONDS_BETWEEN_LINES as SECONDS_BETWEEN_LINES
 from .progress import Meter as Meter
 from .progress import console as console
 from .progress import span as span
+from .streams import is_stream as is_stream
+from .streams import write_stream as write_stream
 from .versions import library_versions as library_versions

@@ -1,6 +1,5 @@
 """Commands on a saved adapter: evaluate, predict, bake, info."""
 
-import json
 import sys
 import time
 from dataclasses import replace
@@ -120,7 +119,7 @@ def predict(
     - `hyperadapters predict adapters --file rows.jsonl --output answers.jsonl`
     """
     _check_predict(adapter, texts, file, output, json_output)
-    from hyperadapters.serving import Predictor, open_predictor, write_predictions
+    from hyperadapters.serving import Predictor, open_predictor, row_as_json, write_predictions
 
     _quiet_libraries()
     predictor = open_predictor(adapter, task=task, backbone=backbone, by_row=bool(file), resident=resident)
@@ -132,10 +131,14 @@ def predict(
         counts = {} if isinstance(predictor, Predictor) else dict(predictor.counts)
         value |= {"tasks": counts} if counts else {}
         tables = [_tasks_table(counts)] if counts else []
-        _show(value, json_output, *tables, f"{count:,} rows, {count / seconds:,.1f} a second: {output}")
+        done = f"{count:,} rows, {count / seconds:,.1f} a second: {output}"
+        if _is_standard_output(Path(output)):
+            console.print(done)  # the rows stand there, and nothing else
+        else:
+            _show(value, json_output, *tables, done)
     elif file:
         for row in predictor.file(Path(file)):
-            sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+            sys.stdout.write(row_as_json(row) + "\n")
     elif isinstance(predictor, Predictor):
         rows = predictor.rows(texts)
         answers = predictor(rows)
@@ -152,14 +155,22 @@ def _check_predict(adapter: Path, texts: list[str], file: str, output: str, json
         raise InputError("--output goes with --file.")
     if file and json_output and not output:
         raise InputError("--json with --file needs --output: the rows themselves are JSON lines already.")
-    if output and not Path(output).absolute().parent.is_dir():
-        raise InputError(f"--output {output}: there is no folder {Path(output).absolute().parent}.")
-    if output and Path(output).is_dir():
-        raise InputError(f"--output {output} is a folder: name a file to write.")
+    if output:
+        from hyperadapters.serving import check_prediction_file
+
+        check_prediction_file(Path(file), Path(output))
     if file and not Path(file).is_file():
         raise InputError(f"--file {file} does not exist.")
     if not adapter.is_dir():
         raise InputError(f"there is no adapter at {adapter}: no such folder.")
+
+
+def _is_standard_output(path: Path) -> bool:
+    """Return whether a path names what standard output is connected to, such as /dev/stdout."""
+    try:
+        return path.samefile("/dev/stdout")
+    except OSError:
+        return False
 
 
 def _tasks_table(counts: dict[str, int]) -> Table:
