@@ -81,6 +81,59 @@ def test_evaluate_scores_as_training_did(trained):
     assert "evaluation.decode='guess'" in refuses("evaluate", output, "--decode", "guess")
 
 
+@pytest.fixture
+def moving(tmp_path):
+    """A folder with an adapter and the files that it was trained on, and the words of a call in it."""
+    rows = [{"t": f"a {w} film {i}", "y": w} for i, w in enumerate(["good", "bad"] * 6)]
+    (tmp_path / "one").mkdir()
+    for split in ("train", "validation", "test"):
+        write(tmp_path / "one" / f"{split}.jsonl", rows)
+    words = [word for split in ("train", "validation", "test") for word in (f"--{split}", f"{split}.jsonl")]
+    return tmp_path / "one", ("train", *words, "--text", "t", "--label", "y", "--output", "out", "--steps", "2")
+
+
+def test_evaluate_scores_the_files_of_the_training_from_any_folder(moving, tmp_path, monkeypatch):
+    place, words = moving
+    monkeypatch.chdir(place)
+    works(*words)
+    here = one_json(works("evaluate", "out", "--json"))
+    (tmp_path / "two").mkdir()
+    for split in ("train", "validation", "test"):
+        write(tmp_path / "two" / f"{split}.jsonl", [{"t": "other", "y": w} for w in ("good", "bad", "bad")])
+    monkeypatch.chdir(tmp_path / "two")
+    there = one_json(works("evaluate", "../one/out", "--json"))
+    assert {**there, "seconds": 0} == {**here, "seconds": 0}
+    refused = refuses("evaluate", "../one/out", "--data", ".")
+    assert "not those of the training: test: " in refused
+    assert "--data" in refused
+    assert "--file" in refused
+    other = one_json(works("evaluate", "../one/out", "--file", "test.jsonl", "--json"))
+    assert (other["rows"], other["task"]) == (3, here["task"])
+
+
+def test_evaluate_tells_what_changed_since_the_training(moving, monkeypatch):
+    place, words = moving
+    monkeypatch.chdir(place)
+    works(*words)
+    write(place / "validation.jsonl", [{"t": "other", "y": "good"}])
+    assert "validation: " in refuses("evaluate", "out", "--split", "validation")
+    assert "changed since the training, and not scored: validation: " in works("evaluate", "out").stderr
+    write(place / "train.jsonl", [{"t": "other", "y": w} for w in ("good", "bad", "fine")])
+    assert "labels: they are others now" in refuses("evaluate", "out", "--file", "train.jsonl")
+    assert "does not exist" in refuses("evaluate", "out", "--file", "absent.jsonl")
+
+
+def test_evaluate_finds_files_that_were_moved(moving, tmp_path, monkeypatch):
+    place, words = moving
+    monkeypatch.chdir(place)
+    works(*words)
+    (tmp_path / "new").mkdir()
+    for split in ("train", "validation", "test"):
+        shutil.move(place / f"{split}.jsonl", tmp_path / "new")
+    assert "is not there" in refuses("evaluate", "out")
+    assert one_json(works("evaluate", "out", "--data", tmp_path / "new", "--json"))["rows"] == 12
+
+
 def test_an_adapter_is_evaluated_as_its_run_was_tested(tmp_path):
     how = ("--set", "evaluation.decode=generate", "--set", "evaluation.beams=2", "--set", "text.evaluation_rows=8")
     value = one_json(works("train", "--task", "demo/sentiment", "--output", tmp_path / "a", "--json", *QUICK, *how))

@@ -114,7 +114,10 @@ def _with_defaults(task: Mapping[str, Any]) -> dict[str, Any]:
     from hyperadapters.runs import TASK_CHOICES
 
     cls = TASK_CHOICES.get(str(task.get("type")))
-    return {**({f.name: f.default for f in fields(cls) if f.default is not MISSING} if cls else {}), **task}
+    known = fields(cls) if cls else ()
+    plain = {f.name: f.default for f in known if f.default is not MISSING}
+    made = {f.name: f.default_factory() for f in known if f.default_factory is not MISSING}
+    return {**plain, **made, **task}
 
 
 def _read_run_file(path: Path) -> _RunFile:

@@ -332,9 +332,10 @@ class Trainer:
         return json.dumps([settings, str(self.delta.method), rows, temperature, processes])
 
     def _checkpoint_metadata(self) -> dict[str, str]:
-        """Return what else must be the same: the backbone's weights, how validation is answered, which task trains."""
+        """Return what else must be the same: the backbone, validation and how it is answered, which task trains."""
         return {
             "backbone": self._backbone_hash,
+            "validation rows": self.batches.validation_checksum,
             "evaluation": json.dumps(asdict(self.evaluation)),
             "task that trains": self.delta.trained_task or "",
         }
