@@ -18,6 +18,7 @@ from .names import slug as slug
 from .names import truncate_filename as truncate_filename
 from .paths import absolute_path as absolute_path
 from .paths import expand_path as expand_path
+from .paths import find_files as find_files
 from .paths import follow_links as follow_links
 from .progress import SECONDS_BETWEEN_LINES as SECONDS_BETWEEN_LINES
 from .progress import Meter as Meter

@@ -29,7 +29,7 @@ def start_from(folder: str | Path, like: str = "", *, freeze: bool = False) -> W
     Raises:
         InputError: there is no adapter, it holds no such task, or it is of one task and `like` or `freeze` is given.
     """
-    folder = absolute_path(folder)
+    folder = expand_path(folder)
     tasks = read_config(folder)["tasks"]
     if not tasks and (like or freeze):
         raise InputError(
@@ -37,7 +37,7 @@ def start_from(folder: str | Path, like: str = "", *, freeze: bool = False) -> W
             "freeze. Leave out like and freeze (--init-task and --freeze)."
         )
     return WarmStart(
-        adapter=str(folder),
+        adapter=str(absolute_path(folder)),
         digest=files.digest(folder / TENSORS),
         like=resolve_task(like, tasks, f"the adapter at {folder}") if like else "",
         freeze=freeze,
@@ -85,8 +85,8 @@ def _load_warm_start(
     if start.freeze:
         delta.train_only(*forms)
     single = next(iter(forms.values()))
-    forms = {**config.get("forms", {}), **forms}
-    delta.about = {"forms": forms, "data": config.get("data", {})} if known else {"task": single}
+    data = {"data": config["data"]} if "data" in config else {}
+    delta.about = {"forms": {**config.get("forms", {}), **forms}, **data} if known else {"task": single}
     return delta
 
 

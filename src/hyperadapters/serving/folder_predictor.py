@@ -194,6 +194,7 @@ def open_predictor(
     Raises:
         InputError: there is no adapter, or it does not know the task.
     """
+    folder = expand_path(folder)
     alone = (folder / CONFIG).is_file()
     if by_row and not task and not (alone and not read_config(folder)["tasks"]):
         return _FolderPredictor(folder, backbone, resident=resident)

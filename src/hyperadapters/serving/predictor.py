@@ -108,7 +108,8 @@ def load_predictor(
         InputError: there is no adapter, it says no task or does not know this one, or its backbone is missing or
             another.
     """
+    folder = expand_path(folder)
     config = read_config(folder)
-    form, text, saved = _saved_task(config, Path(folder), task)
+    form, text, saved = _saved_task(config, folder, task)
     model, tokenizer = backbone_of(config, backbone)
     return Predictor(load(folder, model), tokenizer, form, text, evaluation or saved)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, expand_path
 from hyperadapters.delta import method_to_json
 from hyperadapters.runs import RESULT, Experiment, Result, label_of, read_result, task_name
 from hyperadapters.sweeps.jobs import _Job, _settled
@@ -61,6 +61,7 @@ def forecast(experiments: Sequence[Experiment], folder: Path, *, jobs: int = 1, 
         jobs: processes that share the machine; seconds are those of one of them.
         retry: count what failed for good as still to do.
     """
+    folder = expand_path(folder)
     planned = keyed(experiments)
     reports = [_settled(_Job(key, e.to_json(), str(folder), keep=False)) for key, e in planned.items()]
     outcomes = {report.key: report.outcome for report in reports if report}

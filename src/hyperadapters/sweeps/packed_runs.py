@@ -14,6 +14,7 @@ from hyperadapters.runs import (
     backbone_for,
     finish_run,
     load_task,
+    with_checksums,
     with_labels,
 )
 from hyperadapters.sweeps.pack import Pack, free_memory
@@ -36,6 +37,7 @@ def _run_together(experiments: Mapping[Path, Experiment]) -> dict[Path, str]:
         InputError: something given is wrong.
         Interrupted: Ctrl-C; checkpoints were written.
     """
+    experiments = {output: with_checksums(experiment) for output, experiment in experiments.items()}
     first = next(iter(experiments.values()))
     backbone, tokenizer = backbone_for(first)
     clock = Clock()

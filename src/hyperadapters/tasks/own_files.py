@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, expand_path
 from hyperadapters.tasks.metrics import accuracy, exact_match, macro_f1, token_f1
 from hyperadapters.tasks.readers import _read_rows
 from hyperadapters.tasks.sources import _OwnFiles
@@ -26,6 +26,7 @@ def own_task(files: dict[str, Path], fields: tuple[str, ...], answer: str, *, cl
         InputError: a file or column is missing, a column is both text and answer, rows are bad, or there is only one
             class.
     """
+    files = {split: expand_path(path) for split, path in files.items()}
     if answer in fields:
         raise InputError(
             f"column {answer!r} is both text and answer: leave it out of the text, or name another answer."
