@@ -105,7 +105,7 @@ WRONG = [
     ("task: {type: files, trian: a}\n", ["FilesTask"]),
     ("task: {type: instructions, train: a, validation: b}\n", ["a, b do not exist"]),
     (
-        "method: compactor\ntask: glue/mprc\nbackbone: 5\nstart: {adapter: absent}\ntext: 7\ntraining: {sed: 1, lr: 0}\n",
+        "method: compactor\ntask: glue/mprc\nbackbone: 5\nstart: {adapter: absent}\ntext: 7\ntraining: {sed: 1}\n",
         ["no method 'compactor'", "no task 'glue/mprc'", "backbone is 5", "at absent", "text is 7", "training.sed"],
     ),
     ("method: {type: Compactor, n: 2}\ntraining: {lr: 0}\n", ["'Compactor'", "training.lr=0.0: must be more than 0"]),
