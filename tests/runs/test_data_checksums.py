@@ -13,17 +13,17 @@ from training_runs import rows_file
 from hyperadapters import InputError, MixtureTask, NamedTask, load_backbone, run
 from hyperadapters.runs.building import load_task
 from hyperadapters.runs.data_checksums import (
+    _narrowed_checksums,
     changed_data,
     identity_of,
     moved_to,
-    narrowed_checksums,
     with_checksums,
     with_labels,
 )
 from hyperadapters.runs.experiment import EXPERIMENT, Experiment
 from hyperadapters.runs.result import read_result
 from hyperadapters.storage.loading import read_config
-from hyperadapters.sweeps.keys import experiment_key, keyed
+from hyperadapters.sweeps.keys import _keyed, experiment_key
 from hyperadapters.training.trainer import Trainer
 
 
@@ -135,7 +135,7 @@ def test_a_key_is_of_what_files_hold_wherever_they_lie(small, tmp_path):
     assert experiment_key(copied).split("_")[-1] == first.split("_")[-1]  # before it stands the folder's name
     assert experiment_key(with_checksums(small)) == first
     absent = replace(small, task=replace(small.task, train="absent"))
-    assert list(keyed([small, small, absent])) == [first, experiment_key(absent)]
+    assert list(_keyed([small, small, absent])) == [first, experiment_key(absent)]
     changed(small.task.validation)
     assert experiment_key(small) != first
     assert identity_of(small)["task"]["train"] == small.task.train
@@ -164,6 +164,6 @@ def test_official_files_have_checksums_and_a_key_that_does_not_hang_on_them(smal
         replace(small, task=MixtureTask(names=("glue/rte", "demo/sentiment"), data=official.task.data))
     )
     assert set(several.task.checksums) == {"glue/rte.train", "glue/rte.validation"}
-    assert narrowed_checksums(several.task, "glue/rte") == known.task.checksums
+    assert _narrowed_checksums(several.task, "glue/rte") == known.task.checksums
     (tmp_path / "glue" / "RTE" / "dev.tsv").write_text("other")
     assert list(changed_data(known.task)) == ["validation"]

@@ -16,7 +16,7 @@ from hyperadapters.runs.task_choice import (
     MixtureTask,
     NamedTask,
     TaskChoice,
-    own_files,
+    _own_files,
     task_definitions,
 )
 from hyperadapters.training import Data, Mixture, tasks_of
@@ -36,7 +36,7 @@ def with_checksums(experiment: Experiment) -> Experiment:
     Raises:
         InputError: a file is not there, or is not the one that the experiment has the checksum of.
     """
-    task = absolute_paths(experiment.task)
+    task = _absolute_paths(experiment.task)
     if changed := changed_data(task):
         raise InputError(_refusal(changed.values()))
     return replace(experiment, task=replace(task, checksums={**task.checksums, **_file_checksums(task)}))
@@ -48,7 +48,7 @@ def with_labels(experiment: Experiment, data: Data | Mixture) -> Experiment:
     return replace(experiment, task=replace(task, checksums={**task.checksums, **_label_checksums(task, data)}))
 
 
-def check_data(experiment: Experiment, data: Data | Mixture) -> None:
+def _check_data(experiment: Experiment, data: Data | Mixture) -> None:
     """Raise InputError unless the data that were read are those that the experiment has checksums of, if it has any.
 
     Args:
@@ -113,11 +113,11 @@ def identity_of(experiment: Experiment) -> dict[str, Any]:
     return values
 
 
-def absolute_paths(task: TaskChoice) -> TaskChoice:
+def _absolute_paths(task: TaskChoice) -> TaskChoice:
     """Return a task whose files have paths from the root."""
     if isinstance(task, NamedTask | MixtureTask):
         return replace(task, data=str(absolute_path(task.data))) if task.data else task
-    places: dict[str, Any] = {split: str(absolute_path(path)) for split, path in own_files(task).items()}
+    places: dict[str, Any] = {split: str(absolute_path(path)) for split, path in _own_files(task).items()}
     return replace(task, **places)
 
 
@@ -131,13 +131,13 @@ def moved_to(task: TaskChoice, folder: str | Path) -> TaskChoice:
     place = absolute_path(folder)
     if isinstance(task, NamedTask | MixtureTask):
         return replace(task, data=str(place))
-    paths = own_files(task)
+    paths = _own_files(task)
     common = os.path.commonpath([path.parent for path in paths.values()])
     places: dict[str, Any] = {split: str(place / path.relative_to(common)) for split, path in paths.items()}
     return replace(task, **places)
 
 
-def narrowed_checksums(task: TaskChoice, name: str) -> dict[str, str]:
+def _narrowed_checksums(task: TaskChoice, name: str) -> dict[str, str]:
     """Return the checksums of one task of a mixture, as the task alone has them; of one task, its own."""
     if not isinstance(task, MixtureTask):
         return task.checksums
@@ -145,9 +145,9 @@ def narrowed_checksums(task: TaskChoice, name: str) -> dict[str, str]:
     return {key.removeprefix(own): found for key, found in task.checksums.items() if key.startswith(own)}
 
 
-def checksums_by_task(task: TaskChoice, data: Data | Mixture) -> dict[str, dict[str, str]]:
+def _checksums_by_task(task: TaskChoice, data: Data | Mixture) -> dict[str, dict[str, str]]:
     """Return the checksums of every task of a run, by the task's name, as the saved adapter states them."""
-    return {one.form.name: narrowed_checksums(task, one.form.name) for one in tasks_of(data)}
+    return {one.form.name: _narrowed_checksums(task, one.form.name) for one in tasks_of(data)}
 
 
 def _paths(task: TaskChoice) -> dict[str, list[Path]]:
@@ -157,7 +157,7 @@ def _paths(task: TaskChoice) -> dict[str, list[Path]]:
         InputError: official files are missing.
     """
     if isinstance(task, FilesTask | InstructionsTask):
-        return {split: [path] for split, path in own_files(task).items()}
+        return {split: [path] for split, path in _own_files(task).items()}
     definitions, folder = task_definitions(task)
     return {
         f"{_prefix(task, definition.form.name)}{split}": paths

@@ -98,13 +98,13 @@ def task_definitions(task: TaskChoice) -> tuple[list[Task], Path | None]:
     if isinstance(task, NamedTask | MixtureTask):
         names = task.names if isinstance(task, MixtureTask) else (task.name,)
         return [task_named(name) for name in names], expand_path(task.data) if task.data else None
-    files = own_files(task)
+    files = _own_files(task)
     if isinstance(task, InstructionsTask):
         return [instruction_task(files, name=task_name(task))], None
     return [own_task(files, task.text, task.answer, classify=task.classify, name=task_name(task))], None
 
 
-def own_files(task: FilesTask | InstructionsTask) -> dict[str, Path]:
+def _own_files(task: FilesTask | InstructionsTask) -> dict[str, Path]:
     """Return a user's own files by split; the test file where there is one."""
     given = {"train": task.train, "validation": task.validation, "test": task.test}
     return {split: expand_path(path) for split, path in given.items() if path}

@@ -14,7 +14,7 @@ from hyperadapters._utils import InputError, expand_path
 from hyperadapters.delta import method_to_json
 from hyperadapters.runs import RESULT, Experiment, Result, label_of, read_result, task_name
 from hyperadapters.sweeps.jobs import _Job, _settled
-from hyperadapters.sweeps.keys import keyed
+from hyperadapters.sweeps.keys import _keyed
 from hyperadapters.sweeps.sampling import _is_local, _Pace, _Sample, _share_of_threads, _time_steps
 
 _TIMED_SECONDS = 10.0
@@ -62,7 +62,7 @@ def forecast(experiments: Sequence[Experiment], folder: Path, *, jobs: int = 1, 
         retry: count what failed for good as still to do.
     """
     folder = expand_path(folder)
-    planned = keyed(experiments)
+    planned = _keyed(experiments)
     reports = [_settled(_Job(key, e.to_json(), str(folder), keep=False)) for key, e in planned.items()]
     outcomes = {report.key: report.outcome for report in reports if report}
     if retry:

@@ -21,7 +21,7 @@ from hyperadapters.runs import (
 )
 
 
-def keyed(experiments: Iterable[Experiment]) -> dict[str, Experiment]:
+def _keyed(experiments: Iterable[Experiment]) -> dict[str, Experiment]:
     """Return experiments by their keys, with the checksums of their data as they are now.
 
     An experiment whose data are missing or others is returned as it is: its run says what is wrong.

@@ -13,7 +13,7 @@ from hyperadapters.runs import RESULT, Experiment, Result, read_result
 from hyperadapters.sweeps.executors import Executor
 from hyperadapters.sweeps.in_turn import _check_methods
 from hyperadapters.sweeps.jobs import _Job, _past_failures, _Report, _settled
-from hyperadapters.sweeps.keys import keyed
+from hyperadapters.sweeps.keys import _keyed
 from hyperadapters.sweeps.packing import _packs
 from hyperadapters.sweeps.processes import local_executor
 from hyperadapters.sweeps.progress import _Progress
@@ -65,7 +65,7 @@ def sweep(
             nothing has run then.
     """
     folder = expand_path(folder)
-    planned = keyed(experiments)
+    planned = _keyed(experiments)
     check_trackers(track)
     _check_methods(planned.values())
     files.make_output(folder)
