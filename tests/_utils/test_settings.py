@@ -51,7 +51,7 @@ def test_all_that_is_wrong_is_in_one_error_with_its_neighbours():
     "field", ["lr", "epochs", "batch_size", "accumulation", "max_grad_norm", "patience", "evaluate_steps", "steps"]
 )
 def test_numbers_that_make_no_sense_are_refused(field):
-    with pytest.raises(InputError, match=f"training.{field}=0: more than 0"):
+    with pytest.raises(InputError, match=f"training.{field}=0: must be more than 0"):
         Training(**{"lr": 1e-3, **{field: 0}})
 
 
@@ -112,7 +112,7 @@ def test_all_that_is_wrong_in_a_file_is_in_one_error_with_its_path():
         Experiment.from_json(values)
     assert sorted(line.strip() for line in str(caught.value).splitlines()) == [
         "backbone: missing; Experiment needs it.",
-        "evaluation.beams=0: 1 or more.",
+        "evaluation.beams=0: must be 1 or more.",
         "method.n='eight': input should be a valid integer, unable to parse string as an integer",
         "method.nn: Compacter has no such field. Did you mean n?",
         "method.positions.1=3: input should be 'attention' or 'feed_forward'",

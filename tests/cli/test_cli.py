@@ -81,6 +81,59 @@ def test_evaluate_scores_as_training_did(trained):
     assert "evaluation.decode='guess'" in refuses("evaluate", output, "--decode", "guess")
 
 
+@pytest.fixture
+def moving(tmp_path):
+    """A folder with an adapter and the files that it was trained on, and the words of a call in it."""
+    rows = [{"t": f"a {w} film {i}", "y": w} for i, w in enumerate(["good", "bad"] * 6)]
+    (tmp_path / "one").mkdir()
+    for split in ("train", "validation", "test"):
+        write(tmp_path / "one" / f"{split}.jsonl", rows)
+    words = [word for split in ("train", "validation", "test") for word in (f"--{split}", f"{split}.jsonl")]
+    return tmp_path / "one", ("train", *words, "--text", "t", "--label", "y", "--output", "out", "--steps", "2")
+
+
+def test_evaluate_scores_the_files_of_the_training_from_any_folder(moving, tmp_path, monkeypatch):
+    place, words = moving
+    monkeypatch.chdir(place)
+    works(*words)
+    here = one_json(works("evaluate", "out", "--json"))
+    (tmp_path / "two").mkdir()
+    for split in ("train", "validation", "test"):
+        write(tmp_path / "two" / f"{split}.jsonl", [{"t": "other", "y": w} for w in ("good", "bad", "bad")])
+    monkeypatch.chdir(tmp_path / "two")
+    there = one_json(works("evaluate", "../one/out", "--json"))
+    assert {**there, "seconds": 0} == {**here, "seconds": 0}
+    refused = refuses("evaluate", "../one/out", "--data", ".")
+    assert "not those of the training: test: " in refused
+    assert "--data" in refused
+    assert "--file" in refused
+    other = one_json(works("evaluate", "../one/out", "--file", "test.jsonl", "--json"))
+    assert (other["rows"], other["task"]) == (3, here["task"])
+
+
+def test_evaluate_tells_what_changed_since_the_training(moving, monkeypatch):
+    place, words = moving
+    monkeypatch.chdir(place)
+    works(*words)
+    write(place / "validation.jsonl", [{"t": "other", "y": "good"}])
+    assert "validation: " in refuses("evaluate", "out", "--split", "validation")
+    assert "changed since the training, and not scored: validation: " in works("evaluate", "out").stderr
+    write(place / "train.jsonl", [{"t": "other", "y": w} for w in ("good", "bad", "fine")])
+    assert "labels: they are others now" in refuses("evaluate", "out", "--file", "train.jsonl")
+    assert "does not exist" in refuses("evaluate", "out", "--file", "absent.jsonl")
+
+
+def test_evaluate_finds_files_that_were_moved(moving, tmp_path, monkeypatch):
+    place, words = moving
+    monkeypatch.chdir(place)
+    works(*words)
+    (tmp_path / "new").mkdir()
+    for split in ("train", "validation", "test"):
+        shutil.move(place / f"{split}.jsonl", tmp_path / "new")
+    assert "is not there" in refuses("evaluate", "out")
+    assert one_json(works("evaluate", "out", "--data", tmp_path / "new", "--json"))["rows"] == 12
+
+
 def test_an_adapter_is_evaluated_as_its_run_was_tested(tmp_path):
     how = ("--set", "evaluation.decode=generate", "--set", "evaluation.beams=2", "--set", "text.evaluation_rows=8")
     value = one_json(works("train", "--task", "demo/sentiment", "--output", tmp_path / "a", "--json", *QUICK, *how))
@@ -108,6 +161,32 @@ def test_predict_answers_a_file_row_by_row(trained, files, tmp_path):
     assert [row["premise"] for row in rows] == [f"a {i}" for i in range(24)]
     streamed = works("predict", output, "--file", files[2]).stdout.splitlines()
     assert [json.loads(line) for line in streamed] == rows
+
+
+def test_predict_keeps_every_column_as_it_was_given(trained, tmp_path):
+    output, answers = trained[0], tmp_path / "o.jsonl"
+    given = [{"id": 7, "premise": " a", "tags": ["x"], "hypothesis": "b", "weight": None}]
+    works("predict", output, "--file", write(tmp_path / "in.jsonl", given), "--output", answers)
+    (answered,) = map(json.loads, answers.read_text().splitlines())
+    assert answered.pop("prediction") in {"yes", "no"}
+    assert [answered] == given
+    (tmp_path / "in.csv").write_text("id,premise,hypothesis\n007,a,b\n")
+    assert json.loads(works("predict", output, "--file", tmp_path / "in.csv").stdout)["id"] == "007"
+
+
+def test_predict_never_replaces_a_column_of_its_answers_name(trained, tmp_path):
+    rows = [{"premise": "a", "hypothesis": "b"}, {"premise": "a", "hypothesis": "b", "prediction": "mine"}]
+    again = write(tmp_path / "in.jsonl", rows)
+    found = refuses("predict", trained[0], "--file", again, "--output", tmp_path / "o.jsonl")
+    assert "in.jsonl:2 has a column 'prediction' already" in found
+    assert not (tmp_path / "o.jsonl").exists()
+
+
+def test_predict_writes_rows_alone_to_standard_output(trained, files):
+    words = [sys.executable, "-m", "hyperadapters.cli", "predict", str(trained[0]), "--file", str(files[2])]
+    done = subprocess.run([*words, "--output", "/dev/stdout"], capture_output=True, text=True, check=True)
+    assert len([json.loads(line) for line in done.stdout.splitlines()]) == 24
+    assert "24 rows" in done.stderr
 
 
 def test_predict_leaves_nothing_half_written(trained, tmp_path):
@@ -240,7 +319,7 @@ WRONG_STARTS = [
     (("--set", "method.bottleneck=8"), "which a run that goes on from it keeps"),
     (("--max-train", "0"), "text.train_rows=0: mine"),
     (("--max-train", "25"), "has 24 training rows; take 1 to 24"),
-    (("--steps", "0"), "training.steps=0: more than 0"),
+    (("--steps", "0"), "training.steps=0: must be more than 0"),
     (("--from", "absent"), "there is no adapter at absent"),
 ]
 
@@ -354,15 +433,15 @@ WRONG = [
     (("--set", "method.n=5"), "n must divide both widths"),
     (("--set", "method.positions=middle"), "method.positions"),
     (("--set", "training"), "write it as key=value"),
-    (("--set", "evaluation.batch_size=0"), "evaluation.batch_size=0: 1 or more"),
-    (("--set", "evaluation.beams=0"), "evaluation.beams=0: 1 or more"),
+    (("--set", "evaluation.batch_size=0"), "evaluation.batch_size=0: must be 1 or more"),
+    (("--set", "evaluation.beams=0"), "evaluation.beams=0: must be 1 or more"),
     (
         ("--task", "demo/sentiment,demo/paraphrase", "--method", "hyperformer", "--set", "task.temperature=inf"),
         "task.temperature=inf: a number",
     ),
     (("--set", "trainng.lr=1"), "no such setting. Did you mean training.lr"),
     (("--set", "training.lr=0"), "training.lr=0"),
-    (("--set", "training.lr=inf"), "training.lr=inf: a finite number"),
+    (("--set", "training.lr=inf"), "training.lr=inf: must be a finite number"),
     (("--set", f"training.seed={10**20}"), f"training.seed={10**20}: less than 2**63"),
     (("--task", "glue/rte", "--data", "absent"), "--data absent: there is no such folder"),
     (("--task", "glue/rte", "--data", "."), "lacks train.tsv"),
@@ -376,9 +455,9 @@ WRONG = [
     (("--lr", "1", "--set", "training.lr=2"), "--lr 1.0 and --set training.lr=2: two values for one setting"),
     (("--batch-size", "4", "--set", "training.batch_size=x"), "--batch-size 4 and --set training.batch_size=x: two"),
     (("--epochs", "1", "--steps", "2"), "--epochs 1 and --steps 2: give one of them"),
-    (("--lr", "nan"), "training.lr=nan: more than 0"),
-    (("--batch-size", "0"), "training.batch_size=0: more than 0"),
-    (("--seed", "-1"), "training.seed=-1: 0 or more"),
+    (("--lr", "nan"), "training.lr=nan: must be more than 0"),
+    (("--batch-size", "0"), "training.batch_size=0: must be more than 0"),
+    (("--seed", "-1"), "training.seed=-1: must be 0 or more"),
     (("--epochs", "x"), "Invalid value for '--epochs'"),
     (("--methd", "full"), "No such option: --methd"),
     (("--from", "absent"), "say which with --task"),

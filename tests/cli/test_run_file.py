@@ -104,6 +104,12 @@ WRONG = [
     ("task: {type: fils, train: a}\n", ["fil"]),
     ("task: {type: files, trian: a}\n", ["FilesTask"]),
     ("task: {type: instructions, train: a, validation: b}\n", ["a, b do not exist"]),
+    (
+        "method: compactor\ntask: glue/mprc\nbackbone: 5\nstart: {adapter: absent}\ntext: 7\ntraining: {sed: 1}\n",
+        ["no method 'compactor'", "no task 'glue/mprc'", "backbone is 5", "at absent", "text is 7", "training.sed"],
+    ),
+    ("method: {type: Compactor, n: 2}\ntraining: {lr: 0}\n", ["'Compactor'", "training.lr=0.0: must be more than 0"]),
+    ("method: {type: Compacter, n: x}\ntraining: {lr: many}\n", ["method.n='x'", "training.lr='many'"]),
     ("- a list\n", ["holds no experiment"]),
     ("a: [1\n", ["is damaged"]),
     ("", ["holds no experiment"]),

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hyperadapters.delta.method import Method
 from hyperadapters.runs.building import _format_to_json
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.task_choice import NamedTask
-from hyperadapters.serving.folder_predictor import _FolderPredictor
+from hyperadapters.serving.folder_predictor import _FolderPredictor, open_predictor
 from hyperadapters.serving.saved_tasks import _saved_task
 from hyperadapters.storage.loading import read_config
 from hyperadapters.tasks.registry import task_named
@@ -183,6 +184,18 @@ def test_the_backbone_is_held_as_the_adapters_that_rows_name_were_trained_on(tmp
 def test_a_folder_without_adapters_is_refused(tmp_path):
     with pytest.raises(InputError, match="neither it nor a folder in it has an adapter_config.json"):
         _FolderPredictor(tmp_path)
+
+
+def test_adapters_behind_links_are_found_and_the_home_folder_is_known(folder, rows, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "pool").mkdir()
+    for name, place in {"first": "mood/first", "words": "words"}.items():
+        (tmp_path / "pool" / name).symlink_to(folder / place)
+    own = [row for row in rows if row["task"] in ("first", "words")]
+    write(tmp_path / "rows.jsonl", own)
+    through_links = list(open_predictor(Path("~/pool"), by_row=True).file(Path("~/rows.jsonl")))
+    direct = list(open_predictor(folder, by_row=True).file(tmp_path / "rows.jsonl"))
+    assert through_links == direct
 
 
 def test_a_file_without_tasks_names_its_columns(folder, tmp_path):

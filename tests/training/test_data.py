@@ -94,7 +94,7 @@ def test_evaluation_rows_are_the_same_for_every_seed(tokenizer):
     }
     assert data.splits == found(2, 10).splits
     assert len(found(1, 10**6).splits["test"]) == 800
-    with pytest.raises(InputError, match="evaluation_rows=0: 1 or more"):
+    with pytest.raises(InputError, match="evaluation_rows=0: must be 1 or more"):
         found(1, 0)
 
 

@@ -18,11 +18,17 @@ from .names import short_names as short_names
 from .names import shortened as shortened
 from .names import slug as slug
 from .names import truncate_filename as truncate_filename
+from .paths import absolute_path as absolute_path
+from .paths import expand_path as expand_path
+from .paths import find_files as find_files
+from .paths import follow_links as follow_links
 from .processes import process_state as process_state
 from .progress import SECONDS_BETWEEN_LINES as SECONDS_BETWEEN_LINES
 from .progress import Meter as Meter
 from .progress import console as console
 from .progress import span as span
+from .streams import is_stream as is_stream
+from .streams import write_stream as write_stream
 from .threads import PerThread as PerThread
 from .threads import Turn as Turn
 from .versions import library_versions as library_versions

@@ -44,6 +44,9 @@ from .optimized_attention import combine_masks as combine_masks
 from .optimized_dropout import set_fast_dropout as set_fast_dropout
 from .shapes import meta_backbone as meta_backbone
 from .shapes import shape_config as shape_config
+from .sharding import is_sharded as is_sharded
+from .sharding import on_first_process as on_first_process
+from .sharding import whole_tensor as whole_tensor
 from .sites import Layout as Layout
 from .sites import Site as Site
 from .structure import ModelStructure as ModelStructure

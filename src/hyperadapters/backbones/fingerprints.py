@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from hyperadapters.backbones.offloading import value_at
+from hyperadapters.backbones.sharding import whole_tensor
 from hyperadapters.backbones.weights import own_parameters
 
 _SAMPLE = 65_536
@@ -24,7 +25,8 @@ class Fingerprint:
     architecture: dict[str, Any]
     """The fields of its configuration that give its family and its sizes."""
     weights: str
-    """SHA-256 of sampled weights, in hexadecimal; empty for a backbone without weights."""
+    """64 hexadecimal digits of SHA-256 sums over sampled weights; empty for a backbone without weights. 32 are of the
+    values and the layer that each belongs to, 16 of the parameters' names, 16 of which value has which name."""
 
     def differences(self, other: "Fingerprint") -> list[str]:
         """Return, in words, what is different in another backbone; empty if nothing is.
@@ -39,13 +41,28 @@ class Fingerprint:
         ]
         if any(difference.startswith("vocab_size ") for difference in differing):
             differing.append("a vocabulary is resized (resize_token_embeddings) after loading, not before")
-        if not differing and "" not in (self.weights, other.weights) and self.weights != other.weights:
+        if not differing and "" not in (self.weights, other.weights) and not _are_alike(self.weights, other.weights):
             differing.append(f"the weights are others (hash {other.weights[:12]}, not {self.weights[:12]})")
         return differing
 
 
+_VALUES, _NAMES, _PLACES = slice(0, 32), slice(32, 48), slice(48, 64)
+"""The digits of `Fingerprint.weights` that tell values by layer, names, and which value has which name."""
+
+
+def _are_alike(one: str, other: str) -> bool:
+    """Return whether two hashes are of the same weights.
+
+    A release of transformers may rename parameters: names are not compared, and where they are others neither is which
+    value has which. Where the names are the same, so must be what each of them holds.
+    """
+    renamed = one[_NAMES] != other[_NAMES]
+    return one[_VALUES] == other[_VALUES] and (renamed or one[_PLACES] == other[_PLACES])
+
+
 _ARCHITECTURE = (
-    r"model_type|vocab_size|d_model|d_kv|d_ff|dim|hidden_dim|head_dim|n_embd|n_inner|ffn_dim|.*hidden_size|.*intermediate_size|"
+    r"model_type|vocab_size|d_model|d_kv|d_ff|dim|hidden_dim|head_dim|n_embd|n_inner|ffn_dim|"
+    r".*hidden_size|.*intermediate_size|"
     r"(n|num|encoder|decoder)_.*(layers?|heads?|ffn_dim)"
 )
 """Names, as a regular expression, under which the families' configurations state the family and the sizes."""
@@ -89,21 +106,44 @@ def fingerprint(backbone: nn.Module, tensors: dict[str, Tensor] | None = None) -
 
     The hash covers at least 65,536 evenly spaced numbers of every tensor (all of a smaller one), rounded to bfloat16,
     so that it is the same for a backbone stored in float32 or in bfloat16. It is different for a quantised backbone,
-    and empty for one without weights (meta device).
+    and empty for one without weights (meta device). Neither the order in which a model registers its parameters nor
+    their names decide whether two hashes are of the same weights.
 
     Args:
         backbone: a model of the transformers library.
         tensors: its original parameters by path, if a Delta has overwritten them; None: the backbone's own.
     """
     disable_bnb_cpu_packing(backbone)
-    architecture, digest = _architecture_of(backbone.config), hashlib.sha256()
+    architecture, digests = _architecture_of(backbone.config), dict[str, str]()
     for path in own_parameters(backbone) if tensors is None else tensors:
         value = value_at(backbone, path) if tensors is None else tensors[path]  # one at a time: they may be on disk
+        value = whole_tensor(value)
         if value.is_meta:
             return Fingerprint(architecture, "")
         for name, tensor in _unwrap_quantized({path: value}).items():
             step = max(1, tensor.numel() // _SAMPLE)
             sample = tensor.detach().flatten()[::step].to(torch.bfloat16).cpu()
-            digest.update(f"{name}{tuple(tensor.shape)}".encode())
-            digest.update(sample.view(torch.int16).numpy().tobytes())
-    return Fingerprint(architecture, digest.hexdigest())
+            shape = f"{tuple(tensor.shape)}".encode()
+            digests[name] = hashlib.sha256(shape + sample.view(torch.int16).numpy().tobytes()).hexdigest()
+    return Fingerprint(architecture, _combined(digests))
+
+
+def _combined(digests: Mapping[str, str]) -> str:
+    """Return `Fingerprint.weights`.
+
+    Args:
+        digests: the hash of each tensor's shape and values, by the tensor's path.
+    """
+    values = _hash_of(f"{_layer_of(path)} {digest}" for path, digest in digests.items())
+    places = _hash_of(f"{path} {digest}" for path, digest in digests.items())
+    return f"{values[:32]}{_hash_of(digests)[:16]}{places[:16]}"
+
+
+def _hash_of(lines: Iterable[str]) -> str:
+    """Return the SHA-256 of lines, in whatever order they come."""
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def _layer_of(path: str) -> str:
+    """Return the number of the layer that a parameter belongs to, the first number in its path; empty without one."""
+    return next((part for part in path.split(".") if part.isdigit()), "")

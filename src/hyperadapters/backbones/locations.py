@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, expand_path
 
 EMBEDDED = "embedded"
 """The name of the small pretrained T5 that comes with the package."""
@@ -25,7 +25,7 @@ def resolve_location(name: str) -> str:
     """
     if name == EMBEDDED:
         return str(embedded_folder())
-    path = Path(name).expanduser()
+    path = expand_path(name)
     if path.exists() or (os.sep in name.rstrip(os.sep) and name.startswith((".", "~", os.sep))):
         config = path if path.is_file() else path / "config.json"
         if not config.is_file():

@@ -1,11 +1,11 @@
 """Commands on a saved adapter: evaluate, predict, bake, info."""
 
-import json
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -13,6 +13,10 @@ from rich.table import Table
 from hyperadapters._utils import InputError, console
 from hyperadapters.cli.base import _command, _quiet_libraries, _show
 from hyperadapters.cli.options import _AdapterFolder, _Json, _OneOfTasks, _OtherBackbone
+
+if TYPE_CHECKING:
+    from hyperadapters.runs import Experiment
+    from hyperadapters.training import Scores
 
 
 @_command("Use a saved adapter")
@@ -26,7 +30,12 @@ def evaluate(
         ),
     ] = "",
     data: Annotated[
-        str, typer.Option(help="Folder with the task's files, if they no longer lie where they did in training.")
+        str,
+        typer.Option(help="Folder with the same files, if they no longer lie where they did in training."),
+    ] = "",
+    file: Annotated[
+        str,
+        typer.Option(help="Other rows to score in place of the split's: a file with the same columns as your own."),
     ] = "",
     task: _OneOfTasks = "",
     backbone: _OtherBackbone = "",
@@ -34,59 +43,124 @@ def evaluate(
 ) -> None:
     """Score a saved adapter again, on the tasks it was trained on or on one of those that it holds.
 
+    The files are those of the training: where their checksums differ, nothing is scored.
+
     Examples:
     - `hyperadapters evaluate out/mix`
     - `hyperadapters evaluate out/mix --task mrpc --split validation`
+    - `hyperadapters evaluate out/adapter --file new.jsonl`
     """
-    from hyperadapters._utils import files, resolve_task, settings
-    from hyperadapters.runs import EXPERIMENT, Experiment, MixtureTask, NamedTask, task_name
+    from hyperadapters._utils import settings
     from hyperadapters.storage import backbone_of, load, read_config
 
-    if split not in ("train", "validation", "test"):
-        raise InputError(f"--split {split}: one of train, validation, test.")
     config = read_config(adapter)
-    if not (adapter / EXPERIMENT).is_file():
-        raise InputError(f"{adapter} has no {EXPERIMENT}: name the folder that `hyperadapters train` wrote.")
-    experiment = Experiment.from_json(files.read_json(adapter / EXPERIMENT))
+    experiment = _experiment_to_score(adapter, config, split, task)
     how = settings.updated(experiment.evaluation, {"decode": decode} if decode else {}, "evaluation")
-    if data and not Path(data).is_dir():
-        raise InputError(f"--data {data}: there is no such folder.")
-    from hyperadapters.runs import load_task, narrow_to_task
+    experiment = _with_places(experiment, adapter, split, data, file)
+    from hyperadapters.runs import load_task, task_name
     from hyperadapters.training import evaluate as score
     from hyperadapters.training import tasks_of
 
-    if task:
-        known = config["tasks"] or [task_name(experiment.task)]
-        experiment = narrow_to_task(
-            experiment, resolve_task(task, known, f"the adapter at {adapter}"), experiment.method
-        )
-    if data and isinstance(experiment.task, NamedTask | MixtureTask):
-        experiment = replace(experiment, task=replace(experiment.task, data=data))
-    elif data:
-        raise InputError(f"--data is a folder of a named task's files; {adapter} was trained on files of its own.")
     _quiet_libraries()
     model, tokenizer = backbone_of(config, backbone)
     delta = load(adapter, model)
     rows = load_task(experiment, tokenizer, model)
     found = score(delta, rows, split, how, quiet=False)
-    name = task_name(experiment.task)
+    count = sum(len(part.splits.get(split, [])) for part in tasks_of(rows))
+    _show_scores(found, task_name(experiment.task), split, count, json_output)
+
+
+def _experiment_to_score(adapter: Path, config: Mapping[str, Any], split: str, task: str) -> "Experiment":
+    """Return the experiment of the run that trained an adapter, or what it says of one of the adapter's tasks.
+
+    Args:
+        adapter: the adapter's folder.
+        config: its `adapter_config.json`.
+        split: which rows are to be scored.
+        task: which task; empty: all.
+
+    Raises:
+        InputError: there is no such split or task, or no run trained the adapter.
+    """
+    from hyperadapters._utils import files, resolve_task
+    from hyperadapters.runs import EXPERIMENT, Experiment, narrow_to_task, task_name
+
+    if split not in ("train", "validation", "test"):
+        raise InputError(f"--split {split}: one of train, validation, test.")
+    if not (adapter / EXPERIMENT).is_file():
+        raise InputError(f"{adapter} has no {EXPERIMENT}: name the folder that `hyperadapters train` wrote.")
+    experiment = Experiment.from_json(files.read_json(adapter / EXPERIMENT))
+    if not task:
+        return experiment
+    known = config["tasks"] or [task_name(experiment.task)]
+    return narrow_to_task(experiment, resolve_task(task, known, f"the adapter at {adapter}"), experiment.method)
+
+
+def _with_places(experiment: "Experiment", adapter: Path, split: str, data: str, file: str) -> "Experiment":
+    """Return an experiment whose files lie where the options say, and are those that the adapter was trained on.
+
+    Args:
+        experiment: of the run that trained the adapter.
+        adapter: the adapter's folder, for errors.
+        split: which rows are to be scored.
+        data: the folder of the files; empty: where they were.
+        file: other rows in place of the split's; empty: none.
+
+    Raises:
+        InputError: a file or folder is not there, or the rows or labels are not those of the training.
+    """
+    from hyperadapters.runs import FilesTask, InstructionsTask, changed_data, moved_to
+
+    if data and not Path(data).is_dir():
+        raise InputError(f"--data {data}: there is no such folder.")
+    task = moved_to(experiment.task, data) if data else experiment.task
+    own = isinstance(task, FilesTask | InstructionsTask)
+    if file:
+        if not isinstance(task, FilesTask | InstructionsTask):
+            raise InputError(f"--file is for adapters of own files; {adapter} was trained on tasks of the package.")
+        if not Path(file).is_file():
+            raise InputError(f"--file {file} does not exist (looked in {Path.cwd()}).")
+        place: dict[str, Any] = {split: str(Path(file).absolute())}
+        others = {name: found for name, found in task.checksums.items() if name != split}
+        task = replace(task, **place, checksums=others)
+    changed = changed_data(task)
+    wrong = {name: what for name, what in changed.items() if not own or name == split}
+    if wrong:
+        hint = "Put them back, or name the folder that holds them with --data"
+        hint += ", or other rows to score with --file." if own else "."
+        raise InputError("the data are not those of the training:\n  " + "\n  ".join([*wrong.values(), hint]))
+    for what in changed.values():
+        console.print(f"changed since the training, and not scored: {what}", soft_wrap=True)
+    kept = {name: found for name, found in task.checksums.items() if name not in changed}
+    return replace(experiment, task=replace(task, checksums=kept))
+
+
+def _show_scores(found: "Scores", task: str, split: str, rows: int, json_output: bool) -> None:
+    """Print how an adapter scored.
+
+    Args:
+        found: its scores.
+        task: the task's name.
+        split: which rows were scored.
+        rows: how many there were.
+        json_output: as JSON.
+    """
     value = {
-        "task": name,
+        "task": task,
         "split": split,
         "metrics": found.metrics,
         "average": found.mean,
         "invalid": found.invalid,
         "decode": found.decode,
-        "rows": sum(len(part.splits.get(split, [])) for part in tasks_of(rows)),
+        "rows": rows,
         "seconds": found.seconds,
     }
-    title = f"{name}, {split} split, {value['rows']} rows, {found.decode}"
     table = Table()
     table.add_column("metric", no_wrap=True)
     table.add_column("value", justify="right")
     for what, number in {**found.metrics, "average": found.mean, "invalid answers": found.invalid}.items():
         table.add_row(what, f"{100 * number:.2f}")
-    _show(value, json_output, title, table)
+    _show(value, json_output, f"{task}, {split} split, {rows} rows, {found.decode}", table)
 
 
 @_command("Use a saved adapter")
@@ -120,7 +194,7 @@ def predict(
     - `hyperadapters predict adapters --file rows.jsonl --output answers.jsonl`
     """
     _check_predict(adapter, texts, file, output, json_output)
-    from hyperadapters.serving import Predictor, open_predictor, write_predictions
+    from hyperadapters.serving import Predictor, open_predictor, row_as_json, write_predictions
 
     _quiet_libraries()
     predictor = open_predictor(adapter, task=task, backbone=backbone, by_row=bool(file), resident=resident)
@@ -132,10 +206,14 @@ def predict(
         counts = {} if isinstance(predictor, Predictor) else dict(predictor.counts)
         value |= {"tasks": counts} if counts else {}
         tables = [_tasks_table(counts)] if counts else []
-        _show(value, json_output, *tables, f"{count:,} rows, {count / seconds:,.1f} a second: {output}")
+        done = f"{count:,} rows, {count / seconds:,.1f} a second: {output}"
+        if _is_standard_output(Path(output)):
+            console.print(done)  # the rows stand there, and nothing else
+        else:
+            _show(value, json_output, *tables, done)
     elif file:
         for row in predictor.file(Path(file)):
-            sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+            sys.stdout.write(row_as_json(row) + "\n")
     elif isinstance(predictor, Predictor):
         rows = predictor.rows(texts)
         answers = predictor(rows)
@@ -152,14 +230,22 @@ def _check_predict(adapter: Path, texts: list[str], file: str, output: str, json
         raise InputError("--output goes with --file.")
     if file and json_output and not output:
         raise InputError("--json with --file needs --output: the rows themselves are JSON lines already.")
-    if output and not Path(output).absolute().parent.is_dir():
-        raise InputError(f"--output {output}: there is no folder {Path(output).absolute().parent}.")
-    if output and Path(output).is_dir():
-        raise InputError(f"--output {output} is a folder: name a file to write.")
+    if output:
+        from hyperadapters.serving import check_prediction_file
+
+        check_prediction_file(Path(file), Path(output))
     if file and not Path(file).is_file():
         raise InputError(f"--file {file} does not exist.")
     if not adapter.is_dir():
         raise InputError(f"there is no adapter at {adapter}: no such folder.")
+
+
+def _is_standard_output(path: Path) -> bool:
+    """Return whether a path names what standard output is connected to, such as /dev/stdout."""
+    try:
+        return path.samefile("/dev/stdout")
+    except OSError:
+        return False
 
 
 def _tasks_table(counts: dict[str, int]) -> Table:

@@ -7,13 +7,14 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from hyperadapters._utils import InputError, Interrupted, console
+from hyperadapters._utils import InputError, Interrupted, console, expand_path
 from hyperadapters.cli.tables import _natural_width, _ResultTable
 
 app = typer.Typer(
@@ -44,7 +45,7 @@ def _command(panel: str, name: str | None = None) -> Callable[[_Function], _Func
     """
 
     def register(function: _Function) -> _Function:
-        guarded = _spread_options(_with_exit_codes(function))
+        guarded = _with_exit_codes(_spread_options(function))
         app.command(name, rich_help_panel=panel)(guarded)
         return guarded
 
@@ -90,6 +91,7 @@ def _spread_options(function: _Function) -> _Function:
 
     @functools.wraps(function)
     def call(**given: Any) -> None:
+        given = {name: _expand(name, value) for name, value in given.items()}
         values = {
             name: group(**{field.name: given.pop(field.name) for field in dataclasses.fields(group)})
             for name, group in groups.items()
@@ -100,6 +102,16 @@ def _spread_options(function: _Function) -> _Function:
     call.__signature__ = inspect.Signature(by_keyword)  # type: ignore[attr-defined]
     call.__annotations__ = {option.name: option.annotation for option in options}
     return call
+
+
+_PLACES = ("data", "train", "validation", "test", "file", "output", "backbone", "start")
+"""The options that are text and may be a path."""
+
+
+def _expand(name: str, value: Any) -> Any:
+    """Return the value of an option; of a path, with `~` expanded, which a shell leaves as it is after `=`."""
+    is_place = isinstance(value, Path) or (isinstance(value, str) and name in _PLACES and value.startswith("~"))
+    return type(value)(expand_path(value)) if is_place else value
 
 
 def _fields_as_options(group: Any) -> list[inspect.Parameter]:

@@ -43,7 +43,7 @@ def cost(
     if precision not in ("fp32", "bf16") or rounds < 1:
         raise InputError(f"--precision {precision} --rounds {rounds}: fp32 or bf16, and one round at least.")
     if not 0 < memory < float("inf"):
-        raise InputError(f"--memory {memory}: a number of GB, more than 0.")
+        raise InputError(f"--memory {memory}: must be a number of GB, more than 0.")
     if not all(size.strip().isdecimal() for size in batches.split(",")):
         raise InputError(f"--batches {batches}: numbers with commas, such as 4,8,16.")
     sizes = [int(size) for size in batches.split(",")]

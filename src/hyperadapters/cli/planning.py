@@ -1,8 +1,8 @@
 """From options, and the file that `--config` names, to an experiment."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from hyperadapters.delta import Method
     from hyperadapters.runs import Experiment, TaskChoice, WarmStart
 
+_T = TypeVar("_T")
+
 _PATHS = {
     "lr": "training.lr",
     "epochs": "training.epochs",
@@ -25,6 +27,30 @@ _PATHS = {
     "seed": "training.seed",
 }
 """The setting that each option of its own changes."""
+
+
+class _Problems:
+    """What is wrong with one input, collected to be raised in one error.
+
+    Args:
+        found: what was found before.
+    """
+
+    def __init__(self, found: Sequence[str] = ()) -> None:
+        self.found = list(found)
+
+    def unless_wrong(self, choose: Callable[[], _T]) -> _T | None:
+        """Return what a function returns; None, and its message is noted, if it raises InputError."""
+        try:
+            return choose()
+        except InputError as error:
+            self.found.append(str(error))
+            return None
+
+    def raise_any(self) -> None:
+        """Raise InputError with every problem once, if there are any."""
+        if self.found:
+            raise InputError("\n  ".join(dict.fromkeys(self.found)))
 
 
 def _split_settings(settings: list[str], option: str = "--set", example: str = "training.lr=3e-3") -> dict[str, str]:

@@ -32,6 +32,8 @@ class _RunFile:
     settings: dict[str, str] = field(default_factory=dict)
     """The settings of its sections by their path, such as training.lr, as text; whatever else stands there too, so that
     one error names every unknown key."""
+    problems: tuple[str, ...] = ()
+    """What is wrong with the file as a whole: sections and values of a wrong type, which are left out."""
 
     def method_choice(self, default: "Method") -> "Method":
         """Return the method that is named, or the default; its fields are among the settings.
@@ -114,7 +116,10 @@ def _with_defaults(task: Mapping[str, Any]) -> dict[str, Any]:
     from hyperadapters.runs import TASK_CHOICES
 
     cls = TASK_CHOICES.get(str(task.get("type")))
-    return {**({f.name: f.default for f in fields(cls) if f.default is not MISSING} if cls else {}), **task}
+    known = fields(cls) if cls else ()
+    plain = {f.name: f.default for f in known if f.default is not MISSING}
+    made = {f.name: f.default_factory() for f in known if f.default_factory is not MISSING}
+    return {**plain, **made, **task}
 
 
 def _read_run_file(path: Path) -> _RunFile:
@@ -123,21 +128,21 @@ def _read_run_file(path: Path) -> _RunFile:
     Raises:
         InputError: there is no such file, it cannot be read, or it is no mapping.
     """
-    values = _parsed(path)
+    values, problems = _parsed(path), []
     settings: dict[str, str] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and key not in ("task", "start"):
             settings |= {f"{key}.{name}": _as_text(item) for name, item in value.items() if _not_a_name(key, name)}
         elif key in _SECTIONS:
-            raise InputError(f"{path}: {key} is {value!r}; it holds settings, such as {key}: {{KEY: VALUE}}.")
+            problems.append(f"{path}: {key} is {value!r}; it holds settings, such as {key}: {{KEY: VALUE}}.")
         elif key not in ("method", "task", "backbone", "start"):
             settings[str(key)] = _as_text(value)
-    if not isinstance(values.get("backbone", ""), str):
-        raise InputError(f"{path}: backbone is {values['backbone']!r}; it is a folder or a name.")
-    if not isinstance(values.get("start") or {}, Mapping):
-        raise InputError(f"{path}: start is {values['start']!r}; write it as start: {{adapter: FOLDER}}.")
     known = {name: values[name] for name in ("method", "task", "backbone", "start") if name in values}
-    return _RunFile(**known, settings=settings)
+    if not isinstance(known.get("backbone", ""), str):
+        problems.append(f"{path}: backbone is {known.pop('backbone')!r}; it is a folder or a name.")
+    if not isinstance(known.get("start") or {}, Mapping):
+        problems.append(f"{path}: start is {known.pop('start')!r}; write it as start: {{adapter: FOLDER}}.")
+    return _RunFile(**known, settings=settings, problems=tuple(problems))
 
 
 def _not_a_name(section: str, key: str) -> bool:

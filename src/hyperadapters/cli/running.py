@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,10 +25,14 @@ from hyperadapters.cli.planning import (
     _choose_start,
     _choose_task,
     _plan_experiment,
+    _Problems,
 )
 from hyperadapters.cli.run_file import _read_run_file, _RunFile
 from hyperadapters.cli.tables import _comparison_table, _result_table
 from hyperadapters.cli.task_options import _split_names
+
+if TYPE_CHECKING:
+    from hyperadapters.runs import Experiment
 
 
 @_command("Train")
@@ -66,12 +70,7 @@ def train(
     - `hyperadapters train --config out/mrpc/experiment.json --seed 1 --output out/mrpc-1`
     """
     file = _read_run_file(config) if config else _RunFile()
-    named = bool(task.task or task.train or file.task is not None)
-    begun = _choose_start(start, named, file)
-    chosen, place = _choose_method(context, method, backbone, begun, file)
-    kept = {k: v for k, v in file.settings.items() if not (_was_given(context, "method") and k.startswith("method."))}
-    changes = {**kept, **_changed_settings(training)}
-    experiment = _plan_experiment(chosen, _choose_task(task, file), place, changes, begun)
+    experiment = _plan_run(context, file, method, backbone, task, training, start)
     _check_output(output, resume)
     from hyperadapters.reports import comparison_title
     from hyperadapters.runs import run
@@ -126,6 +125,40 @@ def compare(
     where += [f"adapters and results: {output}/{{{','.join(names)}}}"]
     value = {"output": str(output), **paths, "results": [asdict(result) for result in results]}
     _show(value, json_output, _comparison_table(results), *where)
+
+
+def _plan_run(
+    context: typer.Context,
+    file: _RunFile,
+    method: str,
+    backbone: str,
+    task: _TaskOptions,
+    training: _TrainingOptions,
+    start: _StartOptions,
+) -> "Experiment":
+    """Return the experiment that the options of `train` and a file describe.
+
+    Raises:
+        InputError: something is wrong; all problems of options and file are in one error.
+    """
+    from hyperadapters.methods import method_named
+
+    problems = _Problems(file.problems)
+    named = bool(task.task or task.train or file.task is not None)
+    begun = problems.unless_wrong(lambda: _choose_start(start, named, file))
+    found = problems.unless_wrong(lambda: _choose_method(context, method, backbone, begun, file))
+    chosen = problems.unless_wrong(lambda: _choose_task(task, file))
+    changed = problems.unless_wrong(lambda: _changed_settings(training)) or {}
+    own_method = _was_given(context, "method") or found is None
+    kept = {k: v for k, v in file.settings.items() if not (own_method and k.startswith("method."))}
+    if not found:  # what is left can be checked with any method
+        changed = {k: v for k, v in changed.items() if not k.startswith("method.")}
+    used, place = found or (method_named("compacter++"), "embedded")
+    plan = (used, chosen or _choose_task(_TaskOptions()), place, {**kept, **changed}, begun)
+    experiment = problems.unless_wrong(lambda: _plan_experiment(*plan))
+    problems.raise_any()
+    assert experiment is not None
+    return experiment
 
 
 def _check_output(output: Path, resume: bool) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hyperadapters._utils import InputError
 from hyperadapters.cli.options import _TaskOptions
@@ -57,10 +57,11 @@ def _choose_files(options: _TaskOptions) -> "TaskChoice":
     if options.label and options.target:
         raise InputError("--label is for classes, --target for free text: give one of them.")
     _check_files(options.files.values())
+    files: dict[str, Any] = options.files
     if not columns:
-        return InstructionsTask(**options.files)
+        return InstructionsTask(**files)
     return FilesTask(
-        **options.files,
+        **files,
         text=tuple(_split_names(options.text)),
         answer=options.label or options.target,
         classify=bool(options.label),

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, expand_path
 from hyperadapters.backbones import (
     Fingerprint,
     Layout,
@@ -195,15 +195,19 @@ class Delta(nn.Module):
     def save(self, folder: str | Path) -> Path:
         """Write `adapter_config.json`, `adapter_model.safetensors` and `README.md`; `ha.load` reads them.
 
-        Of the backbone only its name and fingerprint are written. Each file is written completely or not at all.
+        Of the backbone only its name and fingerprint are written. Each file is written completely or not at all. Under
+        FSDP2 (`fully_shard`) every process must call it, and the first writes.
 
         Args:
             folder: created if it does not exist; files of these names in it are replaced.
 
         Returns:
             The folder.
+
+        Raises:
+            InputError: the folder holds a model, which transformers could not load with an adapter beside it.
         """
-        return _save_delta(self, Path(folder))
+        return _save_delta(self, expand_path(folder))
 
     def use(self) -> "Delta":
         """Make the backbone compute with this Delta, and put the others to rest.

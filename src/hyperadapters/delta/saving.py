@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperadapters._utils import files, library_versions, settings
-from hyperadapters.backbones import precision_of
+from hyperadapters._utils import InputError, files, library_versions, settings
+from hyperadapters.backbones import is_sharded, on_first_process, precision_of, whole_tensor
 from hyperadapters.delta.counting import count_delta
 from hyperadapters.delta.method import method_to_json
 from hyperadapters.delta.model_card import _render_model_card
@@ -18,14 +18,53 @@ CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"
 
 
+_PEFT_TYPE = "HYPERADAPTERS"
+"""What PEFT is told of the adapter: a type that it does not know, and whose name its error says."""
+
+_WEIGHTS = ("model*.safetensors*", "pytorch_model*.bin*")
+"""The files, as patterns, that transformers keeps a model's weights in."""
+
+
 def _save_delta(delta: "Delta", folder: Path) -> Path:
-    """Write a Delta's files into a folder, each whole or not at all; return the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = describe_delta(delta)
-    files.write_tensors(folder / TENSORS, delta.tensors())
-    files.write_json(folder / CONFIG, config)
-    files.write_text(folder / "README.md", _render_model_card(config))
+    """Write a Delta's files into a folder, each whole or not at all; return the folder.
+
+    Where the backbone is spread over processes, all of them must call it, and the first writes.
+
+    Raises:
+        InputError: the folder holds a model.
+    """
+    _check_no_model(folder)
+    config, together = describe_delta(delta), is_sharded(delta.backbone)
+    tensors = {name: whole_tensor(tensor.detach()) for name, tensor in delta.tensors().items()}
+
+    def write() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        files.write_tensors(folder / TENSORS, tensors)
+        files.write_json(folder / CONFIG, config)
+        files.write_text(folder / "README.md", _render_model_card(config))
+
+    if together:
+        on_first_process(write)
+    else:
+        write()
     return folder
+
+
+def _check_no_model(folder: Path) -> None:
+    """Raise InputError if a folder holds a model.
+
+    Where transformers finds an `adapter_config.json` beside a model's `config.json`, it hands it to PEFT, so that the
+    model itself could no longer be loaded.
+    """
+    found = [path.name for pattern in _WEIGHTS for path in sorted(folder.glob(pattern))]
+    config = folder / "config.json"
+    if config.is_file() and {"model_type", "architectures"} & files.read_json(config).keys():
+        found.append(config.name)
+    if found:
+        raise InputError(
+            f"{folder} holds a model ({', '.join(found)}), which transformers could not load with an {CONFIG} beside "
+            f"it. Save the adapter in a folder of its own, such as {folder / 'adapter'}."
+        )
 
 
 def describe_delta(delta: "Delta") -> dict[str, Any]:
@@ -55,5 +94,7 @@ def describe_delta(delta: "Delta") -> dict[str, Any]:
         "trained": counted.trained,
         "bytes": counted.bytes,
         "versions": library_versions(),
+        "peft_type": _PEFT_TYPE,
+        "base_model_name_or_path": delta.backbone.config._name_or_path,  # type: ignore[union-attr]
         **delta.about,
     }

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hyperadapters._utils import files, human_bytes, span
+from hyperadapters._utils import expand_path, files, follow_links, human_bytes, span
 from hyperadapters.reports.drawing import render_figure
 from hyperadapters.reports.figures import _Figure, _Mark
 from hyperadapters.reports.markdown import markdown_table
@@ -70,9 +70,10 @@ def write_comparison(results: Sequence[Result], folder: Path) -> dict[str, str]:
     Returns:
         The paths, under "table" and "figure".
     """
+    folder = expand_path(folder)
     paths = {"table": folder / "comparison.md", "figure": folder / "trade-off.png"}
     rows = [comparison_cells(result) for result in results]
     table = markdown_table(list(rows[0]), [list(row.values()) for row in rows])
-    files.write_text(paths["table"], f"{comparison_title(results)}\n\n{table}\n")
-    files.write_bytes(paths["figure"], render_figure(_comparison_figure(results), "png")["png"])
+    files.write_text(follow_links(paths["table"]), f"{comparison_title(results)}\n\n{table}\n")
+    files.write_bytes(follow_links(paths["figure"]), render_figure(_comparison_figure(results), "png")["png"])
     return {name: str(path) for name, path in paths.items()}

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, files
+from hyperadapters._utils import InputError, expand_path, files, find_files
 from hyperadapters.methods import method_from_json
 from hyperadapters.reports.estimates import _column_of, _scores_by_column
 from hyperadapters.reports.facts import _task_names
@@ -28,7 +28,7 @@ def read_results(place: str | Path) -> tuple[dict[Path, Result], list[str]]:
     Raises:
         InputError: no such folder or file, or no result in it can be read.
     """
-    place = Path(place)
+    place = expand_path(place)
     if not place.is_dir() and place.suffix != ".jsonl":
         raise InputError(
             f"{place} is no folder. Name one with runs, such as the --output of a sweep, or a .jsonl file."
@@ -49,7 +49,7 @@ def read_results(place: str | Path) -> tuple[dict[Path, Result], list[str]]:
 
 def _in_folder(folder: Path) -> Iterator[tuple[Path, Callable[[], Result]]]:
     """Yield each folder that holds a result, at any depth, with a function that reads it."""
-    for path in sorted(folder.rglob(RESULT)):
+    for path in find_files(folder, RESULT):
         yield path.parent, partial(read_result, path.parent)
 
 

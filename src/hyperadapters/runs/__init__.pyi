@@ -4,6 +4,12 @@ from .building import attach_for as attach_for
 from .building import backbone_for as backbone_for
 from .building import load_task as load_task
 from .building import narrow_to_task as narrow_to_task
+from .data_checksums import changed_data as changed_data
+from .data_checksums import differing_checksums as differing_checksums
+from .data_checksums import identity_of as identity_of
+from .data_checksums import moved_to as moved_to
+from .data_checksums import with_checksums as with_checksums
+from .data_checksums import with_labels as with_labels
 from .display_names import SIZES as SIZES
 from .display_names import add_to_label as add_to_label
 from .display_names import label_of as label_of

@@ -11,6 +11,7 @@ from hyperadapters._utils import InputError
 from hyperadapters.backbones import default_device, load_backbone
 from hyperadapters.delta import Delta, Method
 from hyperadapters.methods import attach
+from hyperadapters.runs.data_checksums import _check_data, _narrowed_checksums
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.task_choice import MixtureTask, NamedTask, task_definitions, task_name
 from hyperadapters.runs.warm_start import _load_warm_start
@@ -38,13 +39,16 @@ def load_task(experiment: Experiment, tokenizer: Any, backbone: nn.Module) -> Da
         backbone: what the rows are for.
 
     Raises:
-        InputError: what `load_data` and `Mixture` raise.
+        InputError: what `load_data` and `Mixture` raise, or the data are not those that the experiment has the
+            checksums of.
     """
     choice = experiment.task
     tasks, folder = task_definitions(choice)
     how: Any = {"backbone": backbone, "seed": experiment.training.seed, "at_most": isinstance(choice, MixtureTask)}
     found = tuple(load_data(task, tokenizer, folder, experiment.text, **how) for task in tasks)
-    return Mixture(found, choice.temperature) if isinstance(choice, MixtureTask) else found[0]
+    data = Mixture(found, choice.temperature) if isinstance(choice, MixtureTask) else found[0]
+    _check_data(experiment, data)
+    return data
 
 
 def attach_for(experiment: Experiment, backbone: nn.Module, data: Data | Mixture) -> Delta:
@@ -107,6 +111,7 @@ def narrow_to_task(experiment: Experiment, task: str, method: Method) -> Experim
                 f"only the run that was trained on {task} knows where its rows are; {task_name(choice)} went on from "
                 "that run's adapter. Give the folder of that run."
             )
-        choice = NamedTask(name=task, data=data or "")
+        checksums = _narrowed_checksums(choice, task)
+        choice = NamedTask(name=task, data=data or "", checksums=checksums)
     text = replace(experiment.text, train_rows=None)
     return replace(experiment, method=method, task=choice, text=text, start=None)

@@ -11,6 +11,7 @@ from hyperadapters._utils import files, library_versions, process_state, short_n
 from hyperadapters.backbones import device_of
 from hyperadapters.delta import Delta
 from hyperadapters.methods import count_parameters
+from hyperadapters.runs.data_checksums import _checksums_by_task
 from hyperadapters.runs.display_names import label_of
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.result import RESULT, Result
@@ -57,6 +58,7 @@ def finish_run(
     _log_best(trackers, result)
     if process_state().is_main_process:
         delta.about["scores"] = result.metrics
+        delta.about["data"] = {**delta.about.get("data", {}), **_checksums_by_task(experiment.task, data)}
         delta.save(output)
         files.write_json(output / RESULT, asdict(result))
         (output / CHECKPOINT).unlink(missing_ok=True)

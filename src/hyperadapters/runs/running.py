@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from accelerate.tracking import GeneralTracker
 
-from hyperadapters._utils import InputError, console, files, process_state
+from hyperadapters._utils import InputError, console, expand_path, files, process_state
 from hyperadapters.delta import Delta
 from hyperadapters.runs.building import attach_for, backbone_for, load_task
+from hyperadapters.runs.data_checksums import differing_checksums, identity_of, with_checksums, with_labels
 from hyperadapters.runs.experiment import EXPERIMENT, Experiment
 from hyperadapters.runs.finishing import finish_run
 from hyperadapters.runs.result import RESULT, Result, read_result
@@ -55,7 +56,8 @@ def run(
         InputError: something given is wrong, or another process works in the folder; nothing is half-written.
         Interrupted: Ctrl-C; a checkpoint was written.
     """
-    output, main = Path(output), process_state().is_main_process
+    output, main = expand_path(output), process_state().is_main_process
+    experiment = with_checksums(experiment)
     check_trackers(track)
     files.check_output(output, resume=resume, marker=EXPERIMENT)
     process_state().wait_for_everyone()
@@ -65,6 +67,7 @@ def run(
             return read_result(output)
     backbone, tokenizer = backbone_for(experiment)
     data = load_task(experiment, tokenizer, backbone)
+    experiment = with_labels(experiment, data)
     torch.manual_seed(experiment.training.seed)
     delta = attach_for(experiment, backbone, data)
     check_fit(delta, data, experiment.training)
@@ -93,8 +96,15 @@ def run(
 
 
 def _check_same_experiment(output: Path, experiment: Experiment) -> None:
-    """Raise InputError, naming each section that differs, unless the folder holds a run of this experiment."""
-    there, here = files.read_json(output / EXPERIMENT), experiment.to_json()
+    """Raise InputError, naming each section that differs, unless the folder holds a run of this experiment.
+
+    The data may have been moved; their checksums tell whether they are the same.
+    """
+    known = Experiment.from_json(files.read_json(output / EXPERIMENT))
+    there, here = identity_of(known), identity_of(experiment)
+    changed = differing_checksums(known.task.checksums, experiment.task.checksums)
+    if changed:
+        raise InputError(f"{output} holds a run of other data:\n  " + "\n  ".join(changed))
     differing = [
         f"{section}: {there.get(section)} there, {here.get(section)} now"
         for section in {**here, **there}

@@ -1,16 +1,25 @@
 """The task of a run as data: a named task, own files, conversations, or a mixture."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, absolute_path, expand_path
 from hyperadapters.tasks import Task, instruction_task, own_task, task_named
 from hyperadapters.training import Text
 
 
 @dataclass(frozen=True, kw_only=True)
-class NamedTask:
+class _Checked:
+    """What a task says of the data that a run is of."""
+
+    checksums: dict[str, str] = field(default_factory=dict, hash=False)
+    """SHA-256 of each file by its split, and of the labels under `labels`; of a mixture, by `task.split`. A run fills
+    them in; one that is given them refuses other data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedTask(_Checked):
     """A task of the package."""
 
     name: str
@@ -20,7 +29,7 @@ class NamedTask:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FilesTask:
+class FilesTask(_Checked):
     """The user's own files: JSONL, CSV, TSV or Parquet."""
 
     train: str
@@ -36,7 +45,7 @@ class FilesTask:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InstructionsTask:
+class InstructionsTask(_Checked):
     """The user's own files of conversations, or of prompts and responses (`instruction_task`)."""
 
     train: str
@@ -45,7 +54,7 @@ class InstructionsTask:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MixtureTask:
+class MixtureTask(_Checked):
     """Several tasks of the package, trained together in one Delta."""
 
     names: tuple[str, ...]
@@ -88,13 +97,17 @@ def task_definitions(task: TaskChoice) -> tuple[list[Task], Path | None]:
     """
     if isinstance(task, NamedTask | MixtureTask):
         names = task.names if isinstance(task, MixtureTask) else (task.name,)
-        return [task_named(name) for name in names], Path(task.data) if task.data else None
-    files = {"train": Path(task.train), "validation": Path(task.validation)}
-    if task.test:
-        files["test"] = Path(task.test)
+        return [task_named(name) for name in names], expand_path(task.data) if task.data else None
+    files = _own_files(task)
     if isinstance(task, InstructionsTask):
         return [instruction_task(files, name=task_name(task))], None
     return [own_task(files, task.text, task.answer, classify=task.classify, name=task_name(task))], None
+
+
+def _own_files(task: FilesTask | InstructionsTask) -> dict[str, Path]:
+    """Return a user's own files by split; the test file where there is one."""
+    given = {"train": task.train, "validation": task.validation, "test": task.test}
+    return {split: expand_path(path) for split, path in given.items() if path}
 
 
 def task_name(task: TaskChoice) -> str:
@@ -106,6 +119,6 @@ def task_name(task: TaskChoice) -> str:
         return "+".join(task.names)
     if isinstance(task, NamedTask):
         return task.name
-    train = Path(task.train).absolute()
+    train = absolute_path(task.train)
     stem = train.name.split(".")[0]
     return train.parent.name if stem == "train" else stem

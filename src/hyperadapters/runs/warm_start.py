@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from hyperadapters._utils import InputError, files, resolve_task
+from hyperadapters._utils import InputError, absolute_path, expand_path, files, resolve_task
 from hyperadapters.backbones import Precision
 from hyperadapters.delta import TENSORS, Delta, Method
 from hyperadapters.methods import method_from_json
@@ -29,7 +29,7 @@ def start_from(folder: str | Path, like: str = "", *, freeze: bool = False) -> W
     Raises:
         InputError: there is no adapter, it holds no such task, or it is of one task and `like` or `freeze` is given.
     """
-    folder = Path(folder)
+    folder = expand_path(folder)
     tasks = read_config(folder)["tasks"]
     if not tasks and (like or freeze):
         raise InputError(
@@ -37,7 +37,7 @@ def start_from(folder: str | Path, like: str = "", *, freeze: bool = False) -> W
             "freeze. Leave out like and freeze (--init-task and --freeze)."
         )
     return WarmStart(
-        adapter=str(folder),
+        adapter=str(absolute_path(folder)),
         digest=files.digest(folder / TENSORS),
         like=resolve_task(like, tasks, f"the adapter at {folder}") if like else "",
         freeze=freeze,
@@ -69,7 +69,7 @@ def _load_warm_start(
         InputError: the adapter is not there, has changed, is of another method, backbone or size of head, or cannot
             hold these tasks.
     """
-    folder = Path(start.adapter)
+    folder = expand_path(start.adapter)
     config = read_config(folder)
     _check_start(start, config, method, forms)
     delta = load(folder, backbone, name=name, precision=precision)
@@ -85,13 +85,14 @@ def _load_warm_start(
     if start.freeze:
         delta.train_only(*forms)
     single = next(iter(forms.values()))
-    delta.about = {"forms": {**config.get("forms", {}), **forms}} if known else {"task": single}
+    data = {"data": config["data"]} if "data" in config else {}
+    delta.about = {"forms": {**config.get("forms", {}), **forms}, **data} if known else {"task": single}
     return delta
 
 
 def _check_start(start: WarmStart, config: Mapping[str, Any], method: Method, tasks: Mapping[str, Any]) -> None:
     """Raise InputError unless a run of this method with these tasks can start from an adapter with this config."""
-    folder, known = Path(start.adapter), config["tasks"]
+    folder, known = expand_path(start.adapter), config["tasks"]
     digest = files.digest(folder / TENSORS)
     if digest != start.digest:
         raise InputError(

@@ -7,14 +7,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
-from hyperadapters._utils import InputError, resolve_task
+from hyperadapters._utils import InputError, expand_path, resolve_task
 from hyperadapters.delta import CONFIG, Delta
 from hyperadapters.methods import method_from_json
 from hyperadapters.serving.pool import _FEWEST_SLOTS, Pool
 from hyperadapters.serving.pool_slots import _adapter_recipe
+from hyperadapters.serving.prediction_file import _answered_row, _check_unanswered
 from hyperadapters.serving.predictor import _ROWS_AT_ONCE, Predictor, load_predictor
 from hyperadapters.serving.saved_tasks import _find_tasks, _saved_task
 from hyperadapters.serving.task_batches import _Batch, _plan_batches, _ServedTask
@@ -71,21 +73,26 @@ class _FolderPredictor:
         """The longest texts that are not cut, in words."""
         return "their tasks' limits of training"
 
-    def file(self, path: Path) -> Iterator[dict[str, str]]:
-        """Yield the rows of a file in order, each with its `prediction`; all rows are checked before the first.
+    def file(self, path: Path) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a file in order, with all their columns and a `prediction`; all are checked before that.
 
         Raises:
-            InputError: a row names no task or one without an adapter, or lacks one of its task's columns.
+            InputError: a row names no task or one without an adapter, lacks one of its task's columns, or has a column
+                `prediction` already.
         """
-        self.counts = Counter(task for task, _ in iterate_tasks(path, self._fields))
+        path = expand_path(path)
+        self.counts = Counter()
+        for task, row in iterate_tasks(path, self._fields):
+            _check_unanswered(row.given, row.place)
+            self.counts[task] += 1
         if not self.counts:
             return
         self._load()
         rows = iterate_tasks(path, self._fields)
         while chunk := list(islice(rows, _ROWS_AT_ONCE)):
             answers = self._answers([(task, row.values) for task, row in chunk])
-            for (task, row), prediction in zip(chunk, answers, strict=True):
-                yield {"task": task, **row.values, "prediction": prediction}
+            for (_, row), prediction in zip(chunk, answers, strict=True):
+                yield _answered_row(row.given, prediction)
 
     def _fields(self, task: str) -> tuple[str, ...]:
         return self._task(task).form.fields
@@ -187,6 +194,7 @@ def open_predictor(
     Raises:
         InputError: there is no adapter, or it does not know the task.
     """
+    folder = expand_path(folder)
     alone = (folder / CONFIG).is_file()
     if by_row and not task and not (alone and not read_config(folder)["tasks"]):
         return _FolderPredictor(folder, backbone, resident=resident)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hyperadapters._utils import InputError, few_names, files, shortened
+from hyperadapters._utils import InputError, expand_path, few_names, files, shortened
 from hyperadapters.backbones import device_of
 from hyperadapters.delta import TENSORS, at_rest, check_name, register
 from hyperadapters.layers import index_of
@@ -51,7 +51,7 @@ class Pool:
         if resident < _FEWEST_SLOTS:
             raise InputError(f"resident={resident}: a pool keeps {_FEWEST_SLOTS} adapters in memory at least.")
         check_name(backbone, name)
-        first = Path(next(iter(adapters.values())))
+        first = expand_path(next(iter(adapters.values())))
         self._recipe = _adapter_recipe(read_config(first), first)
         with at_rest(backbone):
             self.delta, self._shapes = _empty_slots(backbone, self._recipe, first, resident, name)
@@ -88,7 +88,7 @@ class Pool:
         Raises:
             InputError: the name is taken, or the adapter is damaged or does not fit the others.
         """
-        folder = Path(folder)
+        folder = expand_path(folder)
         if name in self._folders:
             raise InputError(f"the pool has an adapter {name!r} already ({self._folders[name]}): drop that one first.")
         config = read_config(folder)

@@ -1,12 +1,30 @@
 """Answers to a whole file of rows, written as a stream."""
 
 import json
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from hyperadapters._utils import SECONDS_BETWEEN_LINES, console
+from hyperadapters._utils import (
+    SECONDS_BETWEEN_LINES,
+    InputError,
+    console,
+    expand_path,
+    follow_links,
+    is_stream,
+    write_stream,
+)
+
+_ANSWER = "prediction"
+"""The column that an answer is written to."""
+
+_MARKS = ("adapter_config.json", "config.json")
+"""The files by which a folder is known to hold an adapter or a model."""
+
+_THEIRS = (".json", ".md", ".safetensors", ".bin")
+"""The endings of files of adapters, of the runs that trained them, and of models."""
 
 
 class _FileAnswerer(Protocol):
@@ -16,19 +34,74 @@ class _FileAnswerer(Protocol):
         """Yield the rows in order, each with its `prediction`."""
 
 
-def write_predictions(predictor: _FileAnswerer, source: Path, output: Path) -> int:
-    """Answer a file row by row into JSONL, which appears at `output` when it is whole; return the number of rows."""
-    temporary = output.with_name(output.name + ".tmp")
+def write_predictions(predictor: _FileAnswerer, source: str | Path, output: str | Path) -> int:
+    """Answer a file row by row into JSONL: every column of a row as it was given, and its `prediction`.
+
+    The file appears at `output` when it is whole. A device or a pipe is written to as it is; of a link, the file that
+    it leads to is replaced.
+
+    Args:
+        predictor: what answers.
+        source: the file of rows.
+        output: the file of answers.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        InputError: `output` is the file of rows or one of an adapter or a model, or cannot be written; or what
+            `predictor.file` raises.
+    """
+    source, output = expand_path(source), expand_path(output)
+    check_prediction_file(source, output)
     count, shown = 0, time.monotonic()
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            for row in predictor.file(source):
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                count += 1
-                if time.monotonic() - shown > SECONDS_BETWEEN_LINES:
-                    console.print(f"predict  {count:,} rows")
-                    shown = time.monotonic()
-        temporary.replace(output)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with write_stream(output) as file:
+        for row in predictor.file(source):
+            file.write(row_as_json(row) + "\n")
+            count += 1
+            if time.monotonic() - shown > SECONDS_BETWEEN_LINES:
+                console.print(f"predict  {count:,} rows")
+                shown = time.monotonic()
     return count
+
+
+def check_prediction_file(source: Path, output: Path) -> None:
+    """Raise InputError if writing answers to `output` would destroy something, or cannot be done.
+
+    Args:
+        source: the file of rows.
+        output: the file of answers; a device or a pipe may be anything but the rows.
+    """
+    target = follow_links(output)
+    if target.is_dir():
+        raise InputError(f"--output {output} is a folder: name a file to write.")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise InputError(f"--output {output} is the file of the rows to answer: name another file.")
+    if is_stream(output):
+        return
+    if not target.absolute().parent.is_dir():
+        raise InputError(f"--output {output}: there is no folder {target.absolute().parent}.")
+    if target.suffix in _THEIRS and any((target.parent / mark).exists() for mark in _MARKS):
+        raise InputError(
+            f"--output {output} may be a file of the adapter or model in that folder: name another one, such as "
+            f"{output.with_name('answers.jsonl')}."
+        )
+
+
+def row_as_json(row: Mapping[str, Any]) -> str:
+    """Return an answered row as a line of JSON: null for a number that JSON lacks, text for dates and the like."""
+    plain = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
+    return json.dumps(plain, ensure_ascii=False, default=str)
+
+
+def _answered_row(given: Mapping[str, Any], answer: str) -> dict[str, Any]:
+    """Return a row's columns as they were given, and its answer."""
+    return {**given, _ANSWER: answer}
+
+
+def _check_unanswered(given: Mapping[str, Any], place: str) -> None:
+    """Raise InputError if a row has a column of the answer's name: it would be lost."""
+    if _ANSWER in given:
+        raise InputError(
+            f"{place} has a column {_ANSWER!r} already, which the answer would replace: rename it, or leave it out."
+        )

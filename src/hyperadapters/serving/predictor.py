@@ -6,8 +6,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, expand_path
 from hyperadapters.delta import Delta
+from hyperadapters.serving.prediction_file import _answered_row, _check_unanswered
 from hyperadapters.serving.saved_tasks import _saved_task
 from hyperadapters.storage import backbone_of, load, read_config
 from hyperadapters.tasks import Example, TaskFormat, iterate_rows, iterate_unfolded, row_to_answer
@@ -75,18 +76,21 @@ class Predictor:
         return [dict(zip(fields, texts, strict=True))]
 
     def file(self, path: Path) -> Iterator[dict[str, Any]]:
-        """Yield the rows of a JSONL, CSV, TSV or Parquet file in order, each with its `prediction`.
+        """Yield the rows of a JSONL, CSV, TSV or Parquet file in order, with all their columns and a `prediction`.
 
         Raises:
-            InputError: no such file, or a row is bad; names its line.
+            InputError: no such file, a row is bad, or has a column `prediction` already; names its line.
         """
+        path = expand_path(path)
         if self.form.style == "conversation":
             rows = iterate_unfolded(path, row_to_answer)
         else:
             rows = iterate_rows(path, {field: field for field in self.form.fields})
         while chunk := list(islice(rows, _ROWS_AT_ONCE)):
+            for row in chunk:
+                _check_unanswered(row.given, row.place)
             for row, prediction in zip(chunk, self([row.values for row in chunk]), strict=True):
-                yield {**row.values, "prediction": prediction}
+                yield _answered_row(row.given, prediction)
 
 
 def load_predictor(
@@ -104,7 +108,8 @@ def load_predictor(
         InputError: there is no adapter, it says no task or does not know this one, or its backbone is missing or
             another.
     """
+    folder = expand_path(folder)
     config = read_config(folder)
-    form, text, saved = _saved_task(config, Path(folder), task)
+    form, text, saved = _saved_task(config, folder, task)
     model, tokenizer = backbone_of(config, backbone)
     return Predictor(load(folder, model), tokenizer, form, text, evaluation or saved)

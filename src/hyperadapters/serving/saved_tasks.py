@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hyperadapters._utils import InputError, few_names, resolve_task, settings
+from hyperadapters._utils import InputError, few_names, find_files, resolve_task, settings
 from hyperadapters.delta import CONFIG
 from hyperadapters.storage import read_config
 from hyperadapters.tasks import TaskFormat
@@ -29,7 +29,7 @@ def _find_tasks(folder: Path) -> dict[str, _AdapterPlace]:
     if (folder / CONFIG).is_file():
         return {name: _AdapterPlace(folder, name) for name in read_config(folder)["tasks"]}
     found: dict[str, _AdapterPlace] = {}
-    for config in sorted(folder.rglob(CONFIG)):
+    for config in find_files(folder, CONFIG):
         name, tasks = config.parent.relative_to(folder).as_posix(), read_config(config.parent)["tasks"]
         several = {f"{name}/{task}": _AdapterPlace(config.parent, task) for task in tasks}
         found |= several or {name: _AdapterPlace(config.parent)}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from hyperadapters._utils import InputError, files, settings
+from hyperadapters._utils import InputError, expand_path, files, settings
 from hyperadapters.backbones import (
     DTYPES,
     Fingerprint,
@@ -43,7 +43,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     Raises:
         InputError: there is no such file, it is damaged, or a newer version wrote it.
     """
-    folder = Path(folder)
+    folder = expand_path(folder)
     if not folder.is_dir():
         raise InputError(f"there is no adapter at {folder}: no such folder.")
     if not (folder / CONFIG).is_file():
@@ -135,7 +135,7 @@ def load(
             of a newer version, or its tensors have wrong shapes (the error lists every one). The backbone is unchanged
             then.
     """
-    folder = Path(folder)
+    folder = expand_path(folder)
     config = read_config(folder)
     method = method_from_json(config["method"])
     if backbone is None:
@@ -228,7 +228,7 @@ def task_embeddings(folder: str | Path) -> dict[str, Tensor]:
     Raises:
         InputError: the adapter's files are damaged.
     """
-    folder = Path(folder)
+    folder = expand_path(folder)
     if not (folder / CONFIG).is_file():
         return {}
     config = read_config(folder)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from hyperadapters._utils import InputError, files
+from hyperadapters._utils import InputError
 from hyperadapters.runs import EXPERIMENT, RESULT, Experiment, run
 from hyperadapters.sweeps.jobs import (
     _DiedError,
@@ -110,8 +110,6 @@ def _try_once(job: _Job) -> None:
         experiment = Experiment.from_json(job.experiment)
         _discard_unbegun(job)
         begun = (job.place / EXPERIMENT).exists()
-        if begun:  # the same run by its key; only where its data lie may have changed
-            files.write_json(job.place / EXPERIMENT, job.experiment)
         run(experiment, job.place, resume=begun, track=job.track, quiet=True)
         if not job.keep:
             _remove_all_but_json(job.place)

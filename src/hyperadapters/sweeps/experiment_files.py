@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, expand_path
 from hyperadapters.runs import Experiment
 
 
@@ -20,6 +20,7 @@ def load_experiments(path: Path) -> list[Experiment]:
     Raises:
         InputError: there is no such file or function, it fails, or it returns something else.
     """
+    path = expand_path(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist. A sweep is a Python file with a function experiments().")
     spec = importlib.util.spec_from_file_location(f"experiments in {path.stem}", path)

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, expand_path
 from hyperadapters.delta import method_to_json
 from hyperadapters.runs import RESULT, Experiment, Result, label_of, read_result, task_name
 from hyperadapters.sweeps.jobs import _Job, _settled
-from hyperadapters.sweeps.keys import experiment_key
+from hyperadapters.sweeps.keys import _keyed
 from hyperadapters.sweeps.sampling import _is_local, _Pace, _Sample, _share_of_threads, _time_steps
 
 _TIMED_SECONDS = 10.0
@@ -61,8 +61,9 @@ def forecast(experiments: Sequence[Experiment], folder: Path, *, jobs: int = 1, 
         jobs: processes that share the machine; seconds are those of one of them.
         retry: count what failed for good as still to do.
     """
-    planned = {experiment_key(experiment): experiment for experiment in experiments}
-    reports = [_settled(_Job(key, {}, str(folder), keep=False)) for key in planned]
+    folder = expand_path(folder)
+    planned = _keyed(experiments)
+    reports = [_settled(_Job(key, e.to_json(), str(folder), keep=False)) for key, e in planned.items()]
     outcomes = {report.key: report.outcome for report in reports if report}
     if retry:
         outcomes = {key: outcome for key, outcome in outcomes.items() if (folder / key / RESULT).exists()}

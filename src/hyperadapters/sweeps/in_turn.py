@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hyperadapters._utils import console, files
+from hyperadapters._utils import console, expand_path, files
 from hyperadapters.delta import method_to_json
 from hyperadapters.methods import count_parameters
 from hyperadapters.runs import EXPERIMENT, RESULT, Experiment, MixtureTask, Result, run
@@ -34,6 +34,7 @@ def run_in_turn(
     Raises:
         InputError: the folder holds something else, or one of the experiments is wrong.
     """
+    folder = expand_path(folder)
     files.check_output(folder, resume=resume, marker=_SWEEP)
     check_trackers(track)
     _check_methods(experiments.values())

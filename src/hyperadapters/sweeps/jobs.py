@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hyperadapters._utils import InputError, files
-from hyperadapters.runs import EXPERIMENT, RESULT, read_result
+from hyperadapters.runs import EXPERIMENT, RESULT, differing_checksums, read_result
 
 _ATTEMPTS = 2
 """A run that fails is tried once more."""
@@ -62,10 +62,14 @@ class _DiedError(Exception):
 def _settled(job: _Job) -> _Report | None:
     """Return the report of a job that is done, has failed for good or left a damaged result; None if it is to do."""
     if (job.place / RESULT).exists():
+        again = "Delete that file, and the run is done again."
         try:
-            read_result(job.place)
+            result = read_result(job.place)
         except InputError as error:
-            return _Report(job.key, "failed", f"{error} Delete that file, and the run is done again.")
+            return _Report(job.key, "failed", f"{error} {again}")
+        then, now = result.experiment["task"].get("checksums", {}), job.experiment["task"]["checksums"]
+        if changed := differing_checksums(then, now):
+            return _Report(job.key, "failed", f"{job.place / RESULT} is of other data ({'; '.join(changed)}). {again}")
         return _Report(job.key, "done")
     reasons = _past_failures(job)
     return _Report(job.key, "failed", reasons[-1]) if len(reasons) >= _ATTEMPTS else None

@@ -14,6 +14,8 @@ from hyperadapters.runs import (
     backbone_for,
     finish_run,
     load_task,
+    with_checksums,
+    with_labels,
 )
 from hyperadapters.sweeps.pack import Pack, free_memory
 from hyperadapters.sweeps.pack_members import Clock, Member, stack_members, start_member
@@ -35,6 +37,7 @@ def _run_together(experiments: Mapping[Path, Experiment]) -> dict[Path, str]:
         InputError: something given is wrong.
         Interrupted: Ctrl-C; checkpoints were written.
     """
+    experiments = {output: with_checksums(experiment) for output, experiment in experiments.items()}
     first = next(iter(experiments.values()))
     backbone, tokenizer = backbone_for(first)
     clock = Clock()
@@ -42,6 +45,7 @@ def _run_together(experiments: Mapping[Path, Experiment]) -> dict[Path, str]:
     members: list[Member] = []
     for output, experiment in experiments.items():
         rows = data.of(experiment)
+        experiment = with_labels(experiment, rows)  # noqa: PLW2901
         files.make_output(output)
         files.write_json(output / EXPERIMENT, experiment.to_json())
         members.append(start_member(len(members), experiment, output, backbone, rows, clock))

@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from huggingface_hub import try_to_load_from_cache
 from transformers import AutoTokenizer
 
+from hyperadapters._utils import expand_path
 from hyperadapters.backbones import (
     EMBEDDED,
     default_device,
@@ -79,7 +79,7 @@ def _lengths(data: Data | Mixture, split: str) -> list[int]:
 
 def _is_local(backbone: str) -> bool:
     """Return whether a backbone's weights are on this machine."""
-    if backbone == EMBEDDED or Path(backbone).is_dir():
+    if backbone == EMBEDDED or expand_path(backbone).is_dir():
         return True
     return isinstance(try_to_load_from_cache(backbone, "model.safetensors"), str)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from rich.live import Live
 
-from hyperadapters._utils import console, files
+from hyperadapters._utils import console, expand_path, files
 from hyperadapters.runs import RESULT, Experiment, Result, read_result
 from hyperadapters.sweeps.executors import Executor
 from hyperadapters.sweeps.in_turn import _check_methods
 from hyperadapters.sweeps.jobs import _Job, _past_failures, _Report, _settled
-from hyperadapters.sweeps.keys import experiment_key
+from hyperadapters.sweeps.keys import _keyed
 from hyperadapters.sweeps.packing import _packs
 from hyperadapters.sweeps.processes import local_executor
 from hyperadapters.sweeps.progress import _Progress
@@ -64,8 +64,8 @@ def sweep(
         InputError: a method does not fit its backbone, a tracker is not installed, or the folder cannot be written;
             nothing has run then.
     """
-    folder = Path(folder)
-    planned = {experiment_key(experiment): experiment for experiment in experiments}
+    folder = expand_path(folder)
+    planned = _keyed(experiments)
     check_trackers(track)
     _check_methods(planned.values())
     files.make_output(folder)

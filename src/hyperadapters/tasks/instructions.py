@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyperadapters._utils import InputError, few_names
+from hyperadapters._utils import InputError, expand_path, few_names
 from hyperadapters.tasks.conversation import _rows_to_learn
 from hyperadapters.tasks.metrics import _TEXT_METRICS, exact_match
 from hyperadapters.tasks.readers import _columns_of, _read_unfolded
@@ -39,6 +39,7 @@ def instruction_task(files: Mapping[str, Path], *, name: str) -> Task:
     Raises:
         InputError: a file is missing, or its rows have neither kind of columns.
     """
+    files = {split: expand_path(path) for split, path in files.items()}
     columns = _columns_of(files["train"])
     if "messages" in columns:
         form = TaskFormat(name, ("messages",), _FreeText(), style="conversation")

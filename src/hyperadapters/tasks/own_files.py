@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from hyperadapters._utils import InputError, few_names, listed
+from hyperadapters._utils import InputError, expand_path, few_names, listed
 from hyperadapters.tasks.metrics import _TEXT_METRICS, accuracy, exact_match, macro_f1
 from hyperadapters.tasks.readers import _read_rows
 from hyperadapters.tasks.sources import _OwnFiles
@@ -38,6 +38,7 @@ def own_task(files: dict[str, Path], fields: tuple[str, ...], answer: str, *, cl
         InputError: a file or column is missing, a column is both text and answer, rows are bad, there is only one
             class, classes look the same, or they are numbers to predict.
     """
+    files = {split: expand_path(path) for split, path in files.items()}
     if answer in fields:
         raise InputError(
             f"column {answer!r} is both text and answer: leave it out of the text, or name another answer."

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from hyperadapters._utils import InputError, few_names
@@ -16,6 +17,8 @@ class _Record(NamedTuple):
     values: dict[str, Any]
     """Texts by the name of their column; the turns of a conversation, where that is what the column holds."""
     place: str
+    given: Mapping[Any, Any] = MappingProxyType({})
+    """All columns as the file has them, of rows that are read one by one to be answered."""
 
 
 _Unfold = Callable[[Mapping[Any, Any]], Iterable[dict[str, Any]]]
@@ -63,15 +66,15 @@ def _read_unfolded(path: Path, unfold: _Unfold, *, header: bool = True) -> list[
 
 
 def iterate_rows(path: Path, columns: Mapping[str, str | int]) -> Iterator[_Record]:
-    """Yield what `read_rows` reads, as a stream; raise InputError at the first bad line."""
+    """Yield what `read_rows` reads, as a stream, with all columns; raise InputError at the first bad line."""
     problems = _Problems()
-    return _checked(_rows(path, columns, problems, header=True), problems, path)
+    return _checked(_rows(path, columns, problems, header=True, keep=True), problems, path)
 
 
 def iterate_unfolded(path: Path, unfold: _Unfold) -> Iterator[_Record]:
-    """Yield what `read_unfolded` reads, as a stream; raise InputError at the first bad line."""
+    """Yield what `read_unfolded` reads, as a stream, with all columns; raise InputError at the first bad line."""
     problems = _Problems()
-    return _checked(_unfolded(path, unfold, problems, header=True), problems, path)
+    return _checked(_unfolded(path, unfold, problems, header=True, keep=True), problems, path)
 
 
 def _columns_of(path: Path) -> set[str]:
@@ -112,29 +115,33 @@ def iterate_tasks(path: Path, fields: Callable[[str], Iterable[str]]) -> Iterato
         task = _cells(record, {"task": "task"}, place, problems).get("task", "")
         values = _cells(record, {field: field for field in (fields(task) if task else ())}, place, problems)
         problems.raise_any(path)
-        yield task, _Record(values, place)
+        yield task, _Record(values, place, record)
     problems.raise_any(path)
 
 
-def _unfolded(path: Path, unfold: _Unfold, problems: _Problems, *, header: bool) -> Iterator[_Record]:
+def _unfolded(
+    path: Path, unfold: _Unfold, problems: _Problems, *, header: bool, keep: bool = False
+) -> Iterator[_Record]:
     for number, record in _read_records(_existing(path), problems, header=header):
         place = f"{path.name}:{number}"
         try:
-            yield from [_Record(values, place) for values in unfold(record)]
+            yield from [_Record(values, place, record if keep else {}) for values in unfold(record)]
         except InputError as error:
             problems.add(place, str(error))
         except (KeyError, TypeError, ValueError, IndexError) as error:
             problems.add(place, f"not made as expected ({type(error).__name__}: {error})")
 
 
-def _rows(path: Path, columns: Mapping[str, str | int], problems: _Problems, *, header: bool) -> Iterator[_Record]:
+def _rows(
+    path: Path, columns: Mapping[str, str | int], problems: _Problems, *, header: bool, keep: bool = False
+) -> Iterator[_Record]:
     checked = False
     for number, record in _read_records(_existing(path), problems, header=header):
         if not checked:
             _check_columns(path, columns, record)
             checked = True
         place = f"{path.name}:{number}"
-        yield _Record(_cells(record, columns, place, problems), place)
+        yield _Record(_cells(record, columns, place, problems), place, record if keep else {})
 
 
 def _cells(

@@ -30,7 +30,7 @@ class _Hub:
 
         try:
             if copy:
-                found = datasets.load_dataset("parquet", data_files=self._parquet_files(copy))
+                found = datasets.load_dataset("parquet", data_files=self.parquet_files(copy))
             else:
                 found = datasets.load_dataset(self.repository, self.configuration)
         except (OSError, ValueError, RuntimeError) as error:
@@ -61,7 +61,7 @@ class _Hub:
                 return folder
         return None
 
-    def _parquet_files(self, copy: Path) -> dict[str, list[str]]:
+    def parquet_files(self, copy: Path) -> dict[str, list[str]]:
         """Return the files of each split in a copy.
 
         Raises:
@@ -105,6 +105,15 @@ class _Official(_Source):
             return self.hub.read(self.columns, copy)
         folder = self._find(data)
         return {split: self._read_file(folder / name) for split, name in self.files.items()}
+
+    def paths(self, data: Path | None) -> dict[str, list[Path]]:
+        if data is None:
+            return {}
+        copy = self.hub.copy_in(data) if self.hub else None
+        if self.hub and copy:
+            return {split: [*map(Path, found)] for split, found in self.hub.parquet_files(copy).items()}
+        folder = self._find(data)
+        return {split: [folder / name] for split, name in self.files.items()}
 
     def _find(self, data: Path) -> Path:
         """Return the folder that holds the files: the one given, the task's in it, or that in the benchmark's.

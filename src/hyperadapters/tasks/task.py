@@ -24,6 +24,14 @@ class _Source(ABC):
             data: folder of the official files; None: the Hugging Face Hub, or what needs no files.
         """
 
+    def paths(self, data: Path | None) -> dict[str, list[Path]]:
+        """Return the official files in a folder, by the official name of their split; none where there are none.
+
+        Args:
+            data: as for `read`.
+        """
+        return {}
+
 
 _Reference = Callable[[Any, _Record], Any]
 """(value of a row's target: a class, a number or a text; the row) -> what metrics compare the answer with."""
@@ -53,6 +61,17 @@ class Task:
     chosen_by: tuple[Metric, ...] = ()
     """Those of the metrics by whose mean the best weights are chosen, where not by the mean of all (Compacter, §4.1);
     the others decide between weights that are equal in these."""
+
+    def paths(self, data: Path | None) -> dict[str, list[Path]]:
+        """Return the official files that the rows are read from, by the official name of their split.
+
+        Args:
+            data: folder of the official files; None: the rows come from the Hugging Face Hub, and there are none.
+
+        Raises:
+            InputError: files are missing.
+        """
+        return self.source.paths(data)
 
     def examples(self, data: Path | None, *, prefix: bool = False) -> dict[str, list[Example]]:
         """Read the task's rows, by split: train, validation and perhaps test.

@@ -58,12 +58,16 @@ class Training:
         rates = ("lr", "max_grad_norm")
         counts = ("epochs", "steps", "batch_size", "accumulation", "evaluate_steps", "patience")
         positive = (*rates, *counts)
-        bad = [f"training.{n}={getattr(self, n)}: more than 0" for n in positive if _below(getattr(self, n), 1e-300)]
+        bad = [
+            f"training.{n}={getattr(self, n)}: must be more than 0"
+            for n in positive
+            if _below(getattr(self, n), 1e-300)
+        ]
         least = ("warmup_steps", "weight_decay", "checkpoint_seconds", "seed")
-        bad += [f"training.{n}={getattr(self, n)}: 0 or more" for n in least if _below(getattr(self, n), 0)]
+        bad += [f"training.{n}={getattr(self, n)}: must be 0 or more" for n in least if _below(getattr(self, n), 0)]
         finite = ("lr", "weight_decay")
-        bad += [f"training.{n}=inf: a finite number" for n in finite if getattr(self, n) == math.inf]
-        bad += [f"training.seed={self.seed}: less than 2**63"] if self.seed >= 2**63 else []
+        bad += [f"training.{n}=inf: must be a finite number" for n in finite if getattr(self, n) == math.inf]
+        bad += [f"training.seed={self.seed}: must be less than 2**63"] if self.seed >= 2**63 else []
         if bad:
             raise InputError("\n  ".join(bad))
 
@@ -88,4 +92,4 @@ class Evaluation:
         """Raise InputError if a number is out of range."""
         for name in ("batch_size", "beams"):
             if getattr(self, name) < 1:
-                raise InputError(f"evaluation.{name}={getattr(self, name)}: 1 or more.")
+                raise InputError(f"evaluation.{name}={getattr(self, name)}: must be 1 or more.")

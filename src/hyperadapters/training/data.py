@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from hyperadapters._utils import InputError, few_names
+from hyperadapters._utils import InputError, expand_path, few_names
 from hyperadapters.backbones import BackboneKind, kind_of
 from hyperadapters.tasks import Example, Labels, Metric, Task, TaskFormat, permutation, task_named
 from hyperadapters.training.encoded import Encoded, _Cut
@@ -73,7 +73,9 @@ class Mixture:
     def __post_init__(self) -> None:
         """Raise InputError if the tasks cannot be trained together, or the temperature is not more than 0."""
         if not self.temperature > 0:
-            raise InputError(f"temperature={self.temperature}: more than 0, such as 10; 1 draws tasks by their size.")
+            raise InputError(
+                f"temperature={self.temperature}: must be more than 0, such as 10; 1 draws tasks by their size."
+            )
         names = [data.form.name for data in self.tasks]
         if not names or len(set(names)) < len(names):
             raise InputError(f"a mixture holds each task once; given: {few_names(names)}.")
@@ -133,7 +135,7 @@ def load_data(
         raise InputError("text.source_length and text.target_length are 2 tokens at least.")
     task = task_named(task) if isinstance(task, str) else task
     kind: BackboneKind = "encoder-decoder" if backbone is None else kind_of(backbone.config)
-    every = task.examples(Path(folder) if folder else None, prefix=text.prefix)
+    every = task.examples(expand_path(folder) if folder else None, prefix=text.prefix)
     used = _limit_rows(every, text, task.form.name, seed, at_most=at_most)
     _check_labels(task.form, ENCODINGS[kind], tokenizer, text.target_length)
     encoded, sources, targets, unwritable = {}, {}, {}, {}
@@ -183,7 +185,7 @@ def _limit_rows(
         train = draw_rows(train, text.train_rows, seed)
     if text.evaluation_rows is not None:
         if text.evaluation_rows < 1:
-            raise InputError(f"text.evaluation_rows={text.evaluation_rows}: 1 or more.")
+            raise InputError(f"text.evaluation_rows={text.evaluation_rows}: must be 1 or more.")
         others = {split: draw_rows(rows, text.evaluation_rows, 0) for split, rows in others.items()}
     return {"train": train, **others}
 

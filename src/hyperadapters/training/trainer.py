@@ -21,7 +21,7 @@ from accelerate.utils import gather
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hyperadapters._utils import Interrupted, Meter, NonFiniteLossError, console, files
+from hyperadapters._utils import Interrupted, Meter, NonFiniteLossError, console, expand_path, files
 from hyperadapters.backbones import CompiledModel, device_of, enable_checkpointing, set_fast_dropout
 from hyperadapters.delta import TENSORS, Delta
 from hyperadapters.training.checkpoint import (
@@ -90,7 +90,7 @@ class Trainer:
         `clock` returns seconds; its differences are counted as the seconds of training.
         """
         self.delta, self.data, self.training, self.evaluation = delta, data, training, evaluation
-        self.output = Path(output) if output else None
+        self.output = expand_path(output) if output else None
         first = tasks_of(data)[0]
         self.encoding, self.pad = ENCODINGS[first.kind], first.tokenizer.pad_token_id
         self.batches = _TrainingBatches(data, training)
@@ -332,9 +332,10 @@ class Trainer:
         return json.dumps([settings, str(self.delta.method), rows, temperature, processes])
 
     def _checkpoint_metadata(self) -> dict[str, str]:
-        """Return what else must be the same: the backbone's weights, how validation is answered, which task trains."""
+        """Return what else must be the same: the backbone, validation and how it is answered, which task trains."""
         return {
             "backbone": self._backbone_hash,
+            "validation rows": self.batches.validation_checksum,
             "evaluation": json.dumps(asdict(self.evaluation)),
             "task that trains": self.delta.trained_task or "",
         }

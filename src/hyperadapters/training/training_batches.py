@@ -1,5 +1,6 @@
 """The training rows of a run, and which of them make each batch of each epoch."""
 
+import hashlib
 import json
 import zlib
 from functools import cached_property
@@ -47,3 +48,9 @@ class _TrainingBatches:
     def checksum(self) -> int:
         """CRC-32 of the training rows."""
         return zlib.crc32(json.dumps(self.rows).encode())
+
+    @cached_property
+    def validation_checksum(self) -> str:
+        """SHA-256 of the rows, and of what their answers are compared with, that choose the best weights."""
+        rows = [[task.splits.get("validation"), task.references.get("validation")] for task in tasks_of(self._data)]
+        return hashlib.sha256(json.dumps(rows, default=repr).encode()).hexdigest()

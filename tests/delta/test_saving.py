@@ -1,0 +1,55 @@
+"""Where a Delta is saved, and what transformers and PEFT find there."""
+
+import json
+
+import pytest
+from transformers import AutoModelForSeq2SeqLM
+
+from hyperadapters import METHODS, InputError, attach, load
+
+
+@pytest.fixture
+def delta(tiny):
+    return attach(tiny, METHODS["compacter++"])
+
+
+def test_a_folder_that_holds_a_model_takes_no_adapter_and_its_model_still_loads(delta, tiny, tmp_path):
+    tiny.save_pretrained(tmp_path / "model")
+    before = sorted(path.name for path in (tmp_path / "model").iterdir())
+    with pytest.raises(
+        InputError, match=r"holds a model \(model.safetensors, config.json\).*Save the adapter in a folder"
+    ):
+        delta.save(tmp_path / "model")
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == before
+    delta.save(tmp_path / "model" / "adapter")
+    assert AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "model").config.d_model == tiny.config.d_model
+    load(tmp_path / "model" / "adapter", AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "model"))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"])
+def test_weights_alone_are_a_model_too(name, delta, tmp_path):
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match="holds a model"):
+        delta.save(tmp_path)
+
+
+def test_a_config_of_something_else_is_no_model(delta, tmp_path):
+    (tmp_path / "config.json").write_text('{"colour": "red"}')
+    delta.save(tmp_path)
+    delta.save(tmp_path)  # over itself
+
+
+def test_the_files_say_what_transformers_and_peft_look_for(delta, tiny, tmp_path):
+    """PEFT names the type that it does not know, instead of taking the adapter for one of its own."""
+    peft = pytest.importorskip("peft")
+    tiny.save_pretrained(tmp_path / "model")
+    backbone = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "model")
+    attach(backbone, METHODS["compacter++"]).save(tmp_path / "adapter")
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(tmp_path / "model")
+    for load_it in (
+        lambda: peft.PeftModel.from_pretrained(backbone, tmp_path / "adapter"),
+        lambda: AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "adapter"),
+    ):
+        with pytest.raises(KeyError, match="HYPERADAPTERS"):
+            load_it()

@@ -1,0 +1,130 @@
+"""What `predict --output` writes, and what it never replaces."""
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from hyperadapters import InputError
+from hyperadapters.serving.prediction_file import check_prediction_file, row_as_json, write_predictions
+
+ROWS = [{"id": 7, "text": "a film"}, {"id": 8, "text": "a dull film"}]
+
+
+class Answered:
+    """What answers every row alike; it fails at the row after the last, if it is to."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.fails = fails
+
+    def file(self, path):
+        for line in path.read_text().splitlines():
+            yield {**json.loads(line), "prediction": "good"}
+        if self.fails:
+            raise InputError("a bad row")
+
+
+@pytest.fixture(name="source")
+def rows_to_answer(tmp_path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return path
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_file_of_answers_is_whole_or_as_it_was(source, tmp_path):
+    output = tmp_path / "answers.jsonl"
+    output.write_text("old")
+    output.chmod(0o640)
+    with pytest.raises(InputError, match="a bad row"):
+        write_predictions(Answered(fails=True), source, output)
+    assert output.read_text() == "old"
+    assert write_predictions(Answered(), source, output) == 2
+    assert read(output) == [{**row, "prediction": "good"} for row in ROWS]
+    assert output.stat().st_mode & 0o777 == 0o640
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.jsonl", "rows.jsonl"]
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_the_rows_to_answer_are_never_replaced(link, source, tmp_path):
+    link(source, tmp_path / "other.jsonl")
+    before = source.read_bytes()
+    for output in (source, tmp_path / "other.jsonl", tmp_path / "." / "rows.jsonl"):
+        with pytest.raises(InputError, match="is the file of the rows to answer"):
+            write_predictions(Answered(), source, output)
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("mark", ["adapter_config.json", "config.json"])
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors", "README.md", "result.json"])
+def test_a_file_of_an_adapter_or_a_model_is_never_replaced(mark, name, source, tmp_path):
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / mark).write_text("{}")
+    (folder / name).write_text("{}")
+    (tmp_path / "link.jsonl").symlink_to(folder / name)
+    for output in (folder / name, tmp_path / "link.jsonl"):
+        with pytest.raises(InputError, match="may be a file of the adapter or model in that folder"):
+            write_predictions(Answered(), source, output)
+    assert (folder / name).read_text() == "{}"
+    write_predictions(Answered(), source, folder / "answers.jsonl")
+    assert len(read(folder / "answers.jsonl")) == 2
+
+
+def test_a_link_stays_a_link_and_its_file_is_written(source, tmp_path):
+    (tmp_path / "real").mkdir()
+    link, target = tmp_path / "link.jsonl", tmp_path / "real" / "answers.jsonl"
+    link.symlink_to(target)
+    for _ in range(2):
+        write_predictions(Answered(), source, link)
+        assert link.is_symlink()
+        assert len(read(target)) == 2
+    link.unlink()
+    link.symlink_to(tmp_path / "absent" / "answers.jsonl")
+    with pytest.raises(InputError, match="there is no folder"):
+        write_predictions(Answered(), source, link)
+
+
+def test_a_device_is_written_to_and_stays_a_device(source):
+    before = os.stat("/dev/null")
+    write_predictions(Answered(), source, "/dev/null")
+    assert os.stat("/dev/null").st_rdev == before.st_rdev
+    with pytest.raises(InputError, match="/dev/full could not be written: No space left"):
+        write_predictions(Answered(), source, "/dev/full")
+
+
+def test_a_pipe_is_written_to_and_stays_a_pipe(source, tmp_path):
+    pipe, found = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: found.append(pipe.read_text()))
+    reader.start()
+    write_predictions(Answered(), source, pipe)
+    reader.join()
+    assert pipe.is_fifo()
+    assert [json.loads(line)["id"] for line in found[0].splitlines()] == [7, 8]
+
+
+def test_an_open_file_behind_a_descriptor_is_written_to(source, tmp_path):
+    with (tmp_path / "open.jsonl").open("w") as file:
+        file.write('{"id": 6}\n')
+        file.flush()
+        write_predictions(Answered(), source, f"/dev/fd/{file.fileno()}")
+        assert os.fstat(file.fileno()).st_nlink == 1
+    assert [row["id"] for row in read(tmp_path / "open.jsonl")] == [6, 7, 8]
+
+
+def test_a_folder_and_a_missing_folder_are_refused(tmp_path, source):
+    with pytest.raises(InputError, match="is a folder: name a file"):
+        check_prediction_file(source, tmp_path)
+    with pytest.raises(InputError, match="there is no folder"):
+        check_prediction_file(source, tmp_path / "absent" / "o.jsonl")
+
+
+def test_what_json_lacks_is_written_as_null_or_text():
+    row = {"a": float("nan"), "b": float("inf"), "c": Path("x"), "d": 1.5, "e": "é"}
+    assert row_as_json(row) == '{"a": null, "b": null, "c": "x", "d": 1.5, "e": "é"}'
