@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from conftest import make_tiny
 from hyperadapters import METHODS, InputError, attach, load, load_backbone, method_named
+from hyperadapters._utils import files
 from hyperadapters.delta.saving import CONFIG, TENSORS
 
 
@@ -19,8 +20,8 @@ def saved(tiny, tmp_path):
 
 
 def edit(folder, **changes):
-    config = json.loads((folder / CONFIG).read_text())
-    (folder / CONFIG).write_text(json.dumps({**config, **changes}))
+    """Change the config as one that was saved like this."""
+    files.write_json(folder / CONFIG, {**files.read_json(folder / CONFIG), **changes})
 
 
 def refuses(folder, match, backbone=None):

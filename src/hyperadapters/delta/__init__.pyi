@@ -28,5 +28,6 @@ from .part import Part as Part
 from .saving import CONFIG as CONFIG
 from .saving import FORMAT as FORMAT
 from .saving import TENSORS as TENSORS
+from .saving import deciding_digest as deciding_digest
 from .saving import describe_delta as describe_delta
 from .shadowing import shadow as shadow

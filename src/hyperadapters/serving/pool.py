@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hyperadapters._utils import InputError, files
+from hyperadapters._utils import InputError
 from hyperadapters.backbones import device_of
-from hyperadapters.delta import TENSORS, at_rest, check_name, register
+from hyperadapters.delta import at_rest, check_name, deciding_digest, register
 from hyperadapters.layers import index_of
 from hyperadapters.serving.pool_slots import _adapter_recipe, _empty_slots
-from hyperadapters.storage import check_backbone, read_config
+from hyperadapters.storage import check_backbone, read_adapter, read_config
 
 _FEWEST_SLOTS = 2
 """With one slot alone there would be no axis of adapters."""
@@ -52,11 +52,13 @@ class Pool:
             raise InputError(f"resident={resident}: a pool keeps {_FEWEST_SLOTS} adapters in memory at least.")
         check_name(backbone, name)
         first = Path(next(iter(adapters.values())))
-        self._recipe = _adapter_recipe(read_config(first), first)
+        config = read_config(first)
+        self._recipe = _adapter_recipe(config, first)
         with at_rest(backbone):
-            self.delta, self._shapes = _empty_slots(backbone, self._recipe, first, resident, name)
+            self.delta, self._shapes = _empty_slots(backbone, config, first, resident, name)
             self._fingerprint = self.delta.fingerprint()
         self._folders: dict[str, Path] = {}
+        self._digests: dict[str, str] = {}
         self.resident: OrderedDict[str, int] = OrderedDict()
         """Adapters in memory and their slots, the one used longest ago first."""
         self._free = list(range(resident))
@@ -98,7 +100,7 @@ class Pool:
             found = "; ".join(f"{key} is {recipe[key]}, not {self._recipe[key]}" for key in differing)
             raise InputError(f"the adapter at {folder} does not fit the pool's others: {found}. Make a pool for each.")
         check_backbone(config, folder, self._fingerprint)
-        self._folders[name] = folder
+        self._folders[name], self._digests[name] = folder, deciding_digest(config)
 
     def drop(self, name: str) -> None:
         """Forget an adapter, given by name; its folder stays as it is.
@@ -109,7 +111,7 @@ class Pool:
         self._check_known([name])
         if self._in_use[name]:
             raise InputError(f"the pool's adapter {name!r} is in use: drop it after the `with pool.rows(...)`.")
-        del self._folders[name]
+        del self._folders[name], self._digests[name]
         self.reading.pop(name, None)
         if name in self.resident:
             self._free.append(self.resident.pop(name))
@@ -165,9 +167,7 @@ class Pool:
 
     def read(self, name: str) -> dict[str, Tensor]:
         """Read one adapter's tensors from its file, whose header is checked before memory is taken."""
-        path = self._folders[name] / TENSORS
-        files.check_tensors(path, self._shapes)
-        return files.read_tensors(path)
+        return read_adapter(self._folders[name], self._digests[name], self._shapes)
 
     @torch.no_grad()
     def fetch(self, names: Sequence[str]) -> dict[str, int]:
