@@ -2,6 +2,7 @@
 
 from . import files as files
 from . import settings as settings
+from .errors import CannotWriteError as CannotWriteError
 from .errors import InputError as InputError
 from .errors import Interrupted as Interrupted
 from .errors import NonFiniteLossError as NonFiniteLossError

@@ -115,7 +115,8 @@ def check_json(values: Mapping[str, Any], where: str, *, required: bool = False)
         raise InputError(f"{where} has no {_CHECKSUM}: it was changed after it was written. Use an intact copy.")
     if _CHECKSUM in values and values[_CHECKSUM] != json_digest(rest):
         raise InputError(
-            f"{where} was changed after it was written: its {_CHECKSUM} does not fit its content. Use an intact copy."
+            f"{where} was changed after it was written: its {_CHECKSUM} does not fit its content. Use an intact copy"
+            + ("." if required else f"; if the change is meant, remove its {_CHECKSUM}.")
         )
     return rest
 

@@ -1,7 +1,5 @@
 """Commands on a saved adapter: evaluate, predict, bake, info."""
 
-import json
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +9,7 @@ import typer
 from rich.table import Table
 
 from hyperadapters._utils import InputError, console
-from hyperadapters.cli.base import _command, _quiet_libraries, _show
+from hyperadapters.cli.base import _command, _print_json, _quiet_libraries, _show
 from hyperadapters.cli.options import _AdapterFolder, _Json, _OneOfTasks, _OtherBackbone
 
 
@@ -135,7 +133,7 @@ def predict(
         _show(value, json_output, *tables, f"{count:,} rows, {count / seconds:,.1f} a second: {output}")
     elif file:
         for row in predictor.file(Path(file)):
-            sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+            _print_json(row)
     elif isinstance(predictor, Predictor):
         rows = predictor.rows(texts)
         answers = predictor(rows)

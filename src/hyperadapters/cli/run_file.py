@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, files
 from hyperadapters.cli.task_options import _check_files, _choose_named
 
 if TYPE_CHECKING:
@@ -154,11 +154,11 @@ def _parsed(path: Path) -> Mapping[str, Any]:
         values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
         raise InputError(f"--config {path} cannot be read: {error.strerror}.") from error
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"--config {path} is damaged: {' '.join(str(error).split())}.") from error
     if not isinstance(values, Mapping):
         raise InputError(f"--config {path} holds no experiment: write `key: value` lines, such as task: glue/mrpc.")
-    return values
+    return files.check_json(values, f"--config {path}")
 
 
 def _as_text(value: Any) -> str:

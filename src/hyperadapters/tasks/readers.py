@@ -143,7 +143,7 @@ def _cells(
         value = record.get(column)
         if value is None or not str(value).strip():
             problems.add(place, f"column {column!r} is {'missing' if value is None else 'empty'}")
-        elif isinstance(value, (dict, list)):
+        elif isinstance(value, (dict, list, bytes)):
             problems.add(place, f"column {column!r} holds a {type(value).__name__}, not text")
         else:
             values[name] = _text(value)
