@@ -25,10 +25,10 @@ for place in ("", "support", "fuzz"):
 import torch
 from damage import random_edits
 from safetensors.torch import load_file
-from sweep_runs import experiment, here
+from sweep_runs import here
 from targets import TARGETS, Intact
 
-from hyperadapters import Experiment, run, sweep
+from hyperadapters import METHODS, Experiment, NamedTask, Text, Training, run, sweep
 from hyperadapters.runs import RESULT
 
 NOT_COMPARED = {"seconds", "cost", "checksum", "compilations"}
@@ -56,16 +56,27 @@ def damage_files(count: int, seed: int, folder: Path) -> int:
     return found["wrong"]
 
 
-def several(folder: Path) -> list[Experiment]:
-    return [experiment(folder, seed=seed, epochs=2, checkpoint_seconds=0) for seed in range(3)]
+def _short(seed: int = 0, epochs: int = 2) -> Experiment:
+    """A run of seconds that writes a checkpoint at every step."""
+    training = Training(lr=1e-3, epochs=epochs, batch_size=8, seed=seed, checkpoint_seconds=0)
+    text = Text(train_rows=24, evaluation_rows=16)
+    return Experiment(
+        method=METHODS["compacter++"], task=NamedTask(name="demo/sentiment"), training=training, text=text
+    )
 
 
-KINDS: dict[str, Callable[[Path, Path], Any]] = {
-    "train": lambda data, output: run(
-        experiment(data, epochs=4, checkpoint_seconds=0), output, resume=output.exists(), quiet=True
-    ),
-    "sweep": lambda data, output: sweep(several(data), output, executor=here, keep=True, quiet=True),
-    "packed runs": lambda data, output: sweep(several(data), output, executor=here, keep=True, pack=1, quiet=True),
+def _several() -> list[Experiment]:
+    return [_short(seed) for seed in range(2)]
+
+
+def _sweep(output: Path, pack: int) -> None:
+    sweep(_several(), output, executor=here, keep=True, pack=pack, quiet=True)
+
+
+KINDS: dict[str, Callable[[Path], Any]] = {
+    "train": lambda output: run(_short(epochs=4), output, resume=output.exists(), quiet=True),
+    "sweep": lambda output: _sweep(output, pack=0),
+    "packed runs": lambda output: _sweep(output, pack=1),
 }
 """What is killed: each begins in a new folder, or goes on with what is there."""
 
@@ -119,15 +130,15 @@ def kill_runs(count: int, seed: int, folder: Path) -> int:
     source, wrong, number = random.Random(seed), collections.Counter[str](), 0
     whole, seconds = {}, {}
     for kind, work in KINDS.items():
-        seconds[kind] = _to_its_end(lambda work=work, kind=kind: work(folder, folder / kind))
+        seconds[kind] = _to_its_end(lambda work=work, kind=kind: work(folder / kind))
         whole[kind] = _ends(folder / kind)
     for number in range(count):
         kind, output = list(KINDS)[number % len(KINDS)], folder / f"killed {number}"
         work = KINDS[kind]
         moment = source.uniform(0, seconds[kind])
-        _killed_after(moment, lambda work=work, output=output: work(folder, output))
+        _killed_after(moment, lambda work=work, output=output: work(output))
         try:
-            _to_its_end(lambda work=work, output=output: work(folder, output))
+            _to_its_end(lambda work=work, output=output: work(output))
             same = _ends(output) == whole[kind]
         except AssertionError:
             same = False

@@ -21,9 +21,8 @@ class Edit(NamedTuple):
 
 
 def random_edits(source: random.Random) -> list[Edit]:
-    return [
-        Edit(source.randrange(256), source.random(), source.randrange(256)) for _ in range(source.choice((1, 1, 2, 4)))
-    ]
+    count = source.choice((1, 1, 2, 4))
+    return [Edit(source.randrange(256), source.random(), source.randrange(256)) for _ in range(count)]
 
 
 def damaged_bytes(content: bytes, edits: Sequence[Edit]) -> bytes:

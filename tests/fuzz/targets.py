@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,10 +45,8 @@ KEYS = list(BACKBONE.state_dict())
 def _saved(folder: Path) -> Path:
     torch.manual_seed(0)
     delta = attach(BACKBONE, METHODS["compacter"], name="fuzz")
-    delta.about = {
-        "task": {"name": "t", "fields": ["a"], "target": {"labels": ["x", "y"]}},
-        "scores": {"test": {"a": 0.5}},
-    }
+    task = {"name": "t", "fields": ["a"], "target": {"labels": ["x", "y"]}}
+    delta.about = {"task": task, "scores": {"test": {"a": 0.5}}}
     delta.save(folder)
     delta.detach()
     return folder
@@ -93,9 +90,8 @@ def _checkpoint(folder: Path) -> Path:
     }
     state = _TrainingState(epoch=1, batch=2, step=5, best=0.75, history=[{"epoch": 1, "step": 4, "accuracy": 0.75}])
     path = folder / CHECKPOINT
-    _write_checkpoint(
-        path, _Checkpoint(state, trained, moments, {"cpu": torch.get_rng_state()[None]}), "settings", FIXED
-    )
+    checkpoint = _Checkpoint(state, trained, moments, {"cpu": torch.get_rng_state()[None]})
+    _write_checkpoint(path, checkpoint, "settings", FIXED)
     return path
 
 
@@ -205,9 +201,8 @@ class Intact:
             AssertionError: it was read as something else although a checksum could tell, or is refused at length.
         """
         if of_values:
-            files.write_json(
-                self.path, damaged_json({k: v for k, v in json.loads(self.content).items() if k != "checksum"}, edits)
-            )
+            values = files.check_json(json.loads(self.content), self.path.name)
+            files.write_json(self.path, damaged_json(values, edits))
         else:
             self.path.write_bytes(damaged_bytes(self.content, edits))
         try:
@@ -222,7 +217,3 @@ class Intact:
         same = bool(found == self.meaning)
         assert same or of_values or not self.target.checked, f"read as something else after {edits}"
         return "the same" if same else "other"
-
-
-def choose(source: random.Random) -> str:
-    return source.choice(list(TARGETS))
