@@ -1,4 +1,4 @@
-"""Files that are whole or not there: what a kill or a full disk leaves, who may read them, what their checksums tell."""
+"""Files that are whole or not there: what a kill or a full disk leaves, who may read them, what checksums tell."""
 
 import contextlib
 import hashlib

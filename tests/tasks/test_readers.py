@@ -160,14 +160,20 @@ def test_utf_16_is_told(name, encoding, said, tmp_path):
         _read_rows(tmp_path / name, COLUMNS)
 
 
-def test_damaged_gzip_is_refused_in_one_line(tmp_path):
+def test_a_gzip_file_with_a_flipped_bit_is_refused_or_says_the_same(tmp_path):
     whole = gzip.compress("".join(json.dumps({"text": f"{i}", "label": i % 2}) + "\n" for i in range(50)).encode())
+    refused = 0
     for place in range(10, len(whole)):
         data = bytearray(whole)
         data[place] ^= 0x10
         (tmp_path / "a.jsonl.gz").write_bytes(data)
-        with pytest.raises(InputError):
-            _read_rows(tmp_path / "a.jsonl.gz", COLUMNS)
+        try:
+            assert [row.values["text"] for row in _read_rows(tmp_path / "a.jsonl.gz", COLUMNS)] == [
+                *map(str, range(50))
+            ]
+        except InputError:
+            refused += 1
+    assert refused > len(whole) - 20
     (tmp_path / "a.jsonl.gz").write_bytes(whole[:-4])
     with pytest.raises(InputError, match="not a whole gzip file: [^\n]*Use an intact copy"):
         _read_rows(tmp_path / "a.jsonl.gz", COLUMNS)
