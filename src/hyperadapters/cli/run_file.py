@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperadapters._utils import InputError, files
+from hyperadapters._utils import InputError
 from hyperadapters.cli.task_options import _check_files, _choose_named
 
 if TYPE_CHECKING:
@@ -148,6 +148,8 @@ def _not_a_name(section: str, key: str) -> bool:
 def _parsed(path: Path) -> Mapping[str, Any]:
     """Return the mapping that a file holds: JSON if its name ends so, YAML otherwise."""
     import yaml
+
+    from hyperadapters._utils import files
 
     try:
         text = path.read_text(encoding="utf-8")
