@@ -144,10 +144,9 @@ def kill_runs(count: int, seed: int, folder: Path) -> int:
             same = False
         if not same:
             wrong[kind] += 1
-            print(
-                f"{kind}, killed after {moment:.2f} of {seconds[kind]:.2f} seconds: ended otherwise: {output}",
-                flush=True,
-            )
+            print(f"{kind}, killed after {moment:.2f} of {seconds[kind]:.2f} s, ended otherwise", flush=True)
+        if number % 10 == 9:
+            print(f"{number + 1} kills: {wrong.total()} ended with other bits", flush=True)
     print(f"{count} kills of {', '.join(KINDS)}: {wrong.total()} ended with other bits {dict(wrong)}")
     return wrong.total()
 
