@@ -1,12 +1,10 @@
 # make run: the main job on the embedded default. make test: every test. make check: what CI runs, all but clusters.
-# make docs: the site, in build/site. make versions: a selection of the tests with the oldest and newest libraries.
-# PAIRS=3.11-oldest chooses one.
 PYTHON ?= python3
 BIN := .venv/bin
 SETTINGS ?=
 PAIRS ?=
 
-.PHONY: run test check versions docs format install clean
+.PHONY: run test check versions fuzz docs format install clean
 
 install: .venv/installed
 
@@ -47,3 +45,6 @@ format: install
 
 clean:
 	rm -rf .venv out build dist
+
+fuzz: install
+	$(BIN)/python tests/fuzz/campaign.py

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 
 from conftest import tiny_config
 from hyperadapters import METHODS, TASKS
+from hyperadapters._utils import files as files_of_ours
 from hyperadapters.reports.comparison import _comparison_figure
 from hyperadapters.runs.result import read_result
 
@@ -208,9 +210,9 @@ def test_predict_leaves_quietly_when_nobody_reads_on(trained, files):
 
 def test_an_experiment_of_wrong_types_is_refused(trained, tmp_path):
     damaged = shutil.copytree(trained[0], tmp_path / "damaged")
-    values = json.loads((damaged / "experiment.json").read_text())
+    values = files_of_ours.read_json(damaged / "experiment.json")
     for field, value in {"task": 5, "training": None, "method": {"type": []}, "backbone": {}}.items():
-        (damaged / "experiment.json").write_text(json.dumps({**values, field: value}))
+        files_of_ours.write_json(damaged / "experiment.json", {**values, field: value})
         assert field in refuses("evaluate", damaged)
 
 
@@ -555,3 +557,54 @@ def test_all_methods_are_those_that_fit_the_backbone(tmp_path):
     assert "n must divide" in refuses(*options, "--methods", "full,phm")
     assert "name a method at least" in refuses(*options, "--methods", ",")
     assert "--memory nan: a number of GB" in refuses(*options, "--memory", "nan")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_output_of_another_encoding_is_escaped_and_json_stays_json(encoding):
+    words = [sys.executable, "-m", "hyperadapters.cli", "predict", "no/sunlight/☀"]
+    env = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([*words, "a"], capture_output=True, env=env, check=False)
+    assert done.returncode == 2
+    assert b"there is no adapter at no/sunlight/\\u2600" in done.stderr.replace(b"\n", b"")
+    script = "from hyperadapters.cli.base import _show; _show({'label': '☀ é'}, True)"
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, env=env, check=True).stdout
+    assert json.loads(printed.decode("ascii")) == {"label": "☀ é"}
+
+
+def test_standard_output_on_a_full_disk_is_the_users_side():
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "hyperadapters.cli", "methods", "--json"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "standard output cannot be written: No space left on device" in done.stderr
+
+
+def test_predict_on_a_full_disk_leaves_no_half_written_file(trained, files, tmp_path):
+    rows = write(tmp_path / "rows.jsonl", [{"premise": "a " * 40, "hypothesis": "b"}] * 64)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    try:
+        said = refuses("predict", trained[0], "--file", rows, "--output", tmp_path / "answers.jsonl")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "answers.jsonl cannot be written: File too large" in said
+    assert list(tmp_path.iterdir()) == [rows]
+
+
+def test_a_run_on_a_full_disk_leaves_nothing_half_written(files, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
+    try:
+        said = refuses("train", *own(files), "--set", "training.epochs=1", "--output", tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "cannot be written: File too large. Make room" in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["experiment.json"]
+
+
+def test_an_experiment_as_a_config_is_compared_with_its_checksum(trained, tmp_path):
+    text = (trained[0] / "experiment.json").read_text()
+    (tmp_path / "e.json").write_text(text.replace('"seed": 42', '"seed": 43').replace('"seed": 0', '"seed": 1'))
+    said = refuses("train", "--config", tmp_path / "e.json", "--output", tmp_path / "out")
+    assert "if the change is meant, remove its checksum" in said

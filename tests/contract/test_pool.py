@@ -1,6 +1,5 @@
 """What every method must keep whose adapters can be pooled. Names no method: a new one is held to it by being there."""
 
-import json
 import threading
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from conftest import make_batch, make_tiny
 from hyperadapters import METHODS, InputError, Pool, attach, load
+from hyperadapters._utils import files
 from hyperadapters.delta.saving import CONFIG, TENSORS
 from hyperadapters.methods.registry import count_parameters
 
@@ -236,9 +236,9 @@ def test_pools_that_cannot_be_are_refused_and_change_nothing(tiny, folders, tmp_
     tiny.hyperadapters["delta:dense"].detach()
     with pytest.raises(InputError, match="does not fit the pool's others: method is .*Adapter.* not .*Compacter"):
         Pool(tiny, {**folders, "dense": tmp_path / "dense"})
-    config = json.loads((folders["rte"] / CONFIG).read_text())
+    config = files.read_json(folders["rte"] / CONFIG)
     config["backbone"]["weights"] = "0" * 64
-    (folders["rte"] / CONFIG).write_text(json.dumps(config))
+    files.write_json(folders["rte"] / CONFIG, config)
     with pytest.raises(InputError, match="rte was trained on another backbone .*the weights are others"):
         Pool(tiny, folders)
     assert list(tiny.state_dict()) == keys
@@ -282,8 +282,8 @@ def test_adapters_in_bfloat16_are_held_so_and_not_beside_others(tiny, batch, tmp
 @pytest.mark.parametrize("size", [400_000, 2**63])
 def test_sizes_that_no_file_has_take_no_memory(size, tiny, tmp_path):
     folders = save_several(METHODS["houlsby"], tiny, tmp_path)
-    config = json.loads((tmp_path / "mrpc" / CONFIG).read_text())
+    config = files.read_json(tmp_path / "mrpc" / CONFIG)
     config["method"]["bottleneck"] = size
-    (tmp_path / "mrpc" / CONFIG).write_text(json.dumps(config))
+    files.write_json(tmp_path / "mrpc" / CONFIG, config)
     with pytest.raises(InputError, match=r"does not fit:|asks for impossible sizes"):
         Pool(tiny, {"mrpc": folders["mrpc"]})

@@ -9,7 +9,8 @@ from families import FAMILIES
 from safetensors.torch import load_file, save_file
 
 from conftest import make_tiny
-from hyperadapters import METHODS, InputError, attach, load, load_backbone, method_named
+from hyperadapters import METHODS, InputError, Pool, attach, load, load_backbone, method_named
+from hyperadapters._utils import files
 from hyperadapters.delta.saving import CONFIG, TENSORS
 
 
@@ -19,8 +20,8 @@ def saved(tiny, tmp_path):
 
 
 def edit(folder, **changes):
-    config = json.loads((folder / CONFIG).read_text())
-    (folder / CONFIG).write_text(json.dumps({**config, **changes}))
+    """Change the config as one that was saved like this."""
+    files.write_json(folder / CONFIG, {**files.read_json(folder / CONFIG), **changes})
 
 
 def refuses(folder, match, backbone=None):
@@ -246,3 +247,63 @@ def test_pickled_weights_are_not_read(tmp_path):
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(InputError, match="could not be loaded"):
         load_backbone(str(tmp_path))
+
+
+def test_a_flipped_bit_of_the_tensors_is_noticed(saved):
+    data = bytearray((saved / TENSORS).read_bytes())
+    data[-1001] ^= 0x40
+    (saved / TENSORS).write_bytes(data)
+    refuses(saved, "was changed after it was written: its checksum does not fit its content")
+
+
+@pytest.mark.parametrize("key", ["name", "scores", "precision"])
+def test_a_config_that_was_edited_is_refused(tiny, tmp_path, key):
+    delta = attach(tiny, METHODS["compacter"], name="mrpc")
+    delta.about = {"scores": {"test": {"accuracy": 0.5}}}
+    folder = delta.save(tmp_path / "a")
+    text = (folder / CONFIG).read_text()
+    change = {"name": ('"mrpc"', '"mrpx"'), "scores": ("0.5", "0.7"), "precision": ('"fp32"', '"bf16"')}[key]
+    (folder / CONFIG).write_text(text.replace(*change))
+    refuses(folder, "adapter_config.json was changed after it was written")
+    values = json.loads(text)
+    del values["checksum"]
+    (folder / CONFIG).write_text(json.dumps(values))
+    refuses(folder, "adapter_config.json has no checksum")
+
+
+def test_the_two_files_of_an_adapter_are_of_one_delta(tiny, tmp_path):
+    labels = {}
+    for name, order in {"one": ["a", "b"], "other": ["b", "a"]}.items():
+        delta = attach(tiny, METHODS["compacter"], name=name)
+        delta.about = {"task": {"name": "t", "target": {"labels": order}}}
+        labels[name] = delta.save(tmp_path / name)
+        delta.detach()
+    (labels["one"] / CONFIG).write_bytes((labels["other"] / CONFIG).read_bytes())
+    refuses(labels["one"], "are not of one adapter")
+    with pytest.raises(InputError, match="are not of one adapter"):
+        Pool(make_tiny(), {"a": labels["one"]})
+
+
+def test_scores_that_are_written_later_leave_an_adapter_that_opens(saved):
+    edit(saved, name="another", scores={"test": {"accuracy": 0.5}})
+    assert load(saved, make_tiny()).about["scores"] == {"test": {"accuracy": 0.5}}
+
+
+def test_what_is_not_finite_is_neither_saved_nor_loaded(tiny, tmp_path):
+    delta = attach(tiny, METHODS["compacter"], name="a")
+    with torch.no_grad():
+        delta.trained()["adapters.up_bias"].view(-1)[0] = float("nan")
+    with pytest.raises(InputError, match="was not written: NaN or infinity in adapters.up_bias"):
+        delta.save(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_with_nan_and_a_checksum_that_fits_is_refused(saved):
+    tensors, metadata = files.read_tensors(saved / TENSORS)
+    changed = {name: tensor.clone() for name, tensor in tensors.items()}
+    changed["norms.weight"].view(-1)[3] = float("inf")
+    metadata["checksum"] = files._tensors_digest(changed, metadata)
+    save_file(changed, saved / TENSORS, metadata=metadata)
+    refuses(saved, "holds NaN or infinity in norms.weight")
+    with pytest.raises(InputError, match="holds NaN or infinity in norms.weight"):
+        Pool(make_tiny(), {"a": saved})

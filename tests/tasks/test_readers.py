@@ -145,3 +145,55 @@ def test_files_of_another_kind_are_refused(name, content, message, tmp_path):
 def test_a_missing_file_says_where_was_looked(tmp_path):
     with pytest.raises(InputError, match="does not exist .looked in"):
         _read_rows(tmp_path / "a.jsonl", COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"), [("utf-16", "is in UTF-16: save it as UTF-8"), ("utf-16-le", "zero byte")]
+)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.tsv", "a.jsonl.gz"])
+def test_utf_16_is_told(name, encoding, said, tmp_path):
+    mark = "\t" if name.endswith("tsv") else ","
+    text = json.dumps({"text": "a", "label": 1}) if "jsonl" in name else f"text{mark}label\na{mark}1\n"
+    content = text.encode(encoding)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    with pytest.raises(InputError, match=said):
+        _read_rows(tmp_path / name, COLUMNS)
+
+
+def test_a_gzip_file_with_a_flipped_bit_is_refused_or_says_the_same(tmp_path):
+    whole = gzip.compress("".join(json.dumps({"text": f"{i}", "label": i % 2}) + "\n" for i in range(50)).encode())
+    refused = 0
+    for place in range(10, len(whole)):
+        data = bytearray(whole)
+        data[place] ^= 0x10
+        (tmp_path / "a.jsonl.gz").write_bytes(data)
+        try:
+            assert [row.values["text"] for row in _read_rows(tmp_path / "a.jsonl.gz", COLUMNS)] == [
+                *map(str, range(50))
+            ]
+        except InputError:
+            refused += 1
+    assert refused > len(whole) - 20
+    (tmp_path / "a.jsonl.gz").write_bytes(whole[:-4])
+    with pytest.raises(InputError, match="not a whole gzip file: [^\n]*Use an intact copy"):
+        _read_rows(tmp_path / "a.jsonl.gz", COLUMNS)
+
+
+def test_a_line_of_gigabytes_in_a_small_archive_is_refused_before_it_is_held(tmp_path, monkeypatch):
+    monkeypatch.setattr("hyperadapters.tasks.file_formats._LONGEST_LINE", 1000)
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"text": "' + b"x" * 2000 + b'", "label": 1}\n'))
+    with pytest.raises(InputError, match="a.jsonl.gz:1 has more than 1,000 bytes, which is no row"):
+        _read_rows(tmp_path / "a.jsonl.gz", COLUMNS)
+
+
+def test_bytes_and_numbers_of_too_many_digits_are_no_text(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.Table.from_pylist([{"text": b"raw", "label": 1}])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="column 'text' holds a bytes, not text"):
+        _read_rows(tmp_path / "a.parquet", COLUMNS)
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "label": ' + "9" * 5000 + "}")
+    with pytest.raises(InputError, match="a.jsonl:1: not JSON"):
+        _read_rows(tmp_path / "a.jsonl", COLUMNS)

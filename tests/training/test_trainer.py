@@ -153,3 +153,26 @@ def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_last_good_sta
     assert all(torch.isfinite(tensor).all() for tensor in delta.trained().values())
     saved = load_file(tmp_path / "adapter_model.safetensors")
     assert all(torch.equal(saved[key], tensor) for key, tensor in delta.trained().items())
+
+
+def test_trained_tensors_that_are_not_finite_are_told_and_not_saved(tmp_path):
+    delta = attach(make_tiny(), METHODS["houlsby"])
+    training = Training(lr=1e-3, epochs=2, batch_size=8)
+    trainer = Trainer(delta, toy(), training, Evaluation(), tmp_path, quiet=True)
+    update = trainer.update
+
+    def diverging(rows, loss):
+        update(rows, loss)
+        if trainer.state.step == 6:
+            with torch.no_grad():
+                trainer.trained["adapters.up_bias"].view(-1)[0] = float("inf")
+
+    trainer.update = diverging
+    with pytest.raises(
+        NonFiniteLossError, match=r"up_bias is not finite after step 6 of 6.*training.lr=0.0001"
+    ) as error:
+        trainer.run(resume=False)
+    assert "\n" not in str(error.value)
+    saved = load_file(tmp_path / "adapter_model.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in saved.values())
+    assert all(torch.equal(saved[key], tensor) for key, tensor in delta.trained().items())

@@ -2,6 +2,7 @@
 
 from . import files as files
 from . import settings as settings
+from .errors import CannotWriteError as CannotWriteError
 from .errors import InputError as InputError
 from .errors import Interrupted as Interrupted
 from .errors import NonFiniteLossError as NonFiniteLossError
@@ -27,8 +28,6 @@ from .progress import SECONDS_BETWEEN_LINES as SECONDS_BETWEEN_LINES
 from .progress import Meter as Meter
 from .progress import console as console
 from .progress import span as span
-from .streams import is_stream as is_stream
-from .streams import write_stream as write_stream
 from .threads import PerThread as PerThread
 from .threads import Turn as Turn
 from .versions import library_versions as library_versions

@@ -8,8 +8,12 @@ class InputError(ValueError):
     """
 
 
+class CannotWriteError(InputError):
+    """A file cannot be written: the disk is full or there is no permission. What was there before still is."""
+
+
 class NonFiniteLossError(InputError):
-    """The loss is not a finite number: training has stopped, the best weights so far are kept."""
+    """The loss or a trained tensor is not finite: training has stopped, the best weights so far are kept."""
 
 
 class Interrupted(KeyboardInterrupt):

@@ -1,6 +1,5 @@
 """Commands on a saved adapter: evaluate, predict, bake, info."""
 
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,7 +10,7 @@ import typer
 from rich.table import Table
 
 from hyperadapters._utils import InputError, console
-from hyperadapters.cli.base import _command, _quiet_libraries, _show
+from hyperadapters.cli.base import _command, _print_json, _quiet_libraries, _show
 from hyperadapters.cli.options import _AdapterFolder, _Json, _OneOfTasks, _OtherBackbone
 
 if TYPE_CHECKING:
@@ -194,7 +193,7 @@ def predict(
     - `hyperadapters predict adapters --file rows.jsonl --output answers.jsonl`
     """
     _check_predict(adapter, texts, file, output, json_output)
-    from hyperadapters.serving import Predictor, open_predictor, row_as_json, write_predictions
+    from hyperadapters.serving import Predictor, as_json, open_predictor, write_predictions
 
     _quiet_libraries()
     predictor = open_predictor(adapter, task=task, backbone=backbone, by_row=bool(file), resident=resident)
@@ -213,7 +212,7 @@ def predict(
             _show(value, json_output, *tables, done)
     elif file:
         for row in predictor.file(Path(file)):
-            sys.stdout.write(row_as_json(row) + "\n")
+            _print_json(as_json(row))
     elif isinstance(predictor, Predictor):
         rows = predictor.rows(texts)
         answers = predictor(rows)

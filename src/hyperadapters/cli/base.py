@@ -1,8 +1,11 @@
 """The application, how a command reports errors, and how it prints."""
 
+import contextlib
 import dataclasses
+import errno
 import functools
 import inspect
+import io
 import json
 import os
 import sys
@@ -27,6 +30,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
+_NO_FAULT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What the system says of a disk that is full or that may not be written."""
+
 _Function = Callable[..., None]
 
 
@@ -34,6 +40,12 @@ def _fail(code: int, message: str) -> NoReturn:
     """Write an error to standard error and leave with an exit code."""
     console.print(f"error: {message}", style="red", soft_wrap=True)
     raise typer.Exit(code)
+
+
+def _drop_output() -> None:
+    """Give up what standard output still holds, which Python would try to write again at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _command(panel: str, name: str | None = None) -> Callable[[_Function], _Function]:
@@ -73,6 +85,9 @@ def _with_exit_codes(function: _Function) -> _Function:
         except Exception as error:
             if os.environ.get("HYPERADAPTERS_DEBUG"):
                 raise
+            if isinstance(error, OSError) and error.errno in _NO_FAULT:
+                _drop_output()
+                _fail(2, f"{error.filename or 'standard output'} cannot be written: {error.strerror}. Make room there.")
             _fail(1, f"{type(error).__name__}: {error} (a fault of ours; HYPERADAPTERS_DEBUG=1 shows where)")
 
     return guarded
@@ -141,7 +156,7 @@ def _show(value: dict[str, Any], as_json: bool, *parts: Table | _ResultTable | s
     if os.environ.get("RANK", "0") != "0":
         return
     if as_json:
-        sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+        _print_json(value)
         return
     in_terminal = sys.stdout.isatty()
     plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
@@ -154,6 +169,19 @@ def _show(value: dict[str, Any], as_json: bool, *parts: Table | _ResultTable | s
                 out.print(f"No room for {', '.join(left_out)}: widen the terminal, or give --json.")
         else:
             out.print(part, soft_wrap=isinstance(part, str))
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    """Write a line of JSON to standard output; where that is not UTF-8, other characters are written as escapes."""
+    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    sys.stdout.write(json.dumps(value, ensure_ascii=not is_utf8) + "\n")
+
+
+def _tolerate_encodings() -> None:
+    """Let standard output and error escape what their encoding lacks, such as ASCII's, in place of an exception."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _quiet_libraries() -> None:

@@ -154,16 +154,18 @@ def _parsed(path: Path) -> Mapping[str, Any]:
     """Return the mapping that a file holds: JSON if its name ends so, YAML otherwise."""
     import yaml
 
+    from hyperadapters._utils import files
+
     try:
         text = path.read_text(encoding="utf-8")
         values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
         raise InputError(f"--config {path} cannot be read: {error.strerror}.") from error
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"--config {path} is damaged: {' '.join(str(error).split())}.") from error
     if not isinstance(values, Mapping):
         raise InputError(f"--config {path} holds no experiment: write `key: value` lines, such as task: glue/mrpc.")
-    return values
+    return files.check_json(values, f"--config {path}")
 
 
 def _as_text(value: Any) -> str:

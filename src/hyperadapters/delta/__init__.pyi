@@ -28,6 +28,7 @@ from .part import Place as Place
 from .saving import CONFIG as CONFIG
 from .saving import FORMAT as FORMAT
 from .saving import TENSORS as TENSORS
+from .saving import deciding_digest as deciding_digest
 from .saving import describe_delta as describe_delta
 from .shadowing import shadow as shadow
 from .vocabulary import Vocabulary as Vocabulary

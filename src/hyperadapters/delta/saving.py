@@ -1,5 +1,6 @@
 """What a Delta writes: settings, tensors, and a card for people."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +39,7 @@ def _save_delta(delta: "Delta", folder: Path) -> Path:
     tensors = {name: whole_tensor(tensor.detach()) for name, tensor in delta.tensors().items()}
 
     def write() -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        files.write_tensors(folder / TENSORS, tensors)
+        files.write_tensors(folder / TENSORS, tensors, {CONFIG: deciding_digest(config)})
         files.write_json(folder / CONFIG, config)
         files.write_text(folder / "README.md", _render_model_card(config))
 
@@ -65,6 +65,24 @@ def _check_no_model(folder: Path) -> None:
             f"{folder} holds a model ({', '.join(found)}), which transformers could not load with an {CONFIG} beside "
             f"it. Save the adapter in a folder of its own, such as {folder / 'adapter'}."
         )
+
+
+_DESCRIPTIVE = ("name", "scores", "trained", "bytes", "versions")
+"""What a config says that no answer depends on."""
+
+
+def deciding_digest(config: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of what a config says that answers depend on; the file of the tensors states it.
+
+    So the two files cannot be of different Deltas. What only describes is left out: a run that is killed between
+    writing the one and the other, with scores that have changed, leaves an adapter that opens.
+
+    Args:
+        config: what `adapter_config.json` says.
+    """
+    deciding = {key: value for key, value in config.items() if key not in _DESCRIPTIVE}
+    backbone = {key: value for key, value in config["backbone"].items() if key != "name"}
+    return files.json_digest({**deciding, "backbone": backbone})
 
 
 def describe_delta(delta: "Delta") -> dict[str, Any]:

@@ -3,7 +3,8 @@
 The choice belongs to the context that made it (`contextvars`): a thread and an asyncio task have their own, and
 `asyncio.to_thread` takes its caller's along. A `threading.Thread` that has made no choice uses the one in whose context
 it was started, so a model can generate in a thread that is started inside `with delta.rows(...)`. The worker threads of
-a pool outlive what started them, and must choose for themselves.
+a pool outlive what started them, and must choose for themselves. A pool of adapters keeps them in memory as long as the
+context is open, so there no choice outlives its context.
 
 torch.compile cannot trace context variables. Compiled code reads the thread's choice, and an error is raised if asyncio
 tasks of one thread have made several at once.
@@ -21,9 +22,6 @@ import torch
 
 from hyperadapters._utils import InputError, PerThread, Turn, few_names, resolve_task
 from hyperadapters.layers import SINGLE_ADAPTER, AdapterIndex, index_of
-
-_CHOICES: ContextVar[Mapping["_TaskRows", AdapterIndex]] = ContextVar("hyperadapters rows")
-"""In each context, the choice for every Delta that one was made for."""
 
 
 class _Choice:
@@ -51,6 +49,10 @@ class _Choice:
     def was_inherited_by(self, thread: threading.Thread) -> bool:
         """Return whether a thread was started while the context was open."""
         return thread not in self._older if self.open else thread in self._inside
+
+
+_CHOICES: ContextVar[Mapping["_TaskRows", _Choice]] = ContextVar("hyperadapters rows")
+"""In each context, the choice for every Delta that one was made for."""
 
 
 class _ThreadChoice(PerThread):
@@ -88,11 +90,11 @@ class _TaskRows:
     @contextmanager
     def using(self, index: AdapterIndex) -> Iterator[None]:
         """Use this index in all passes of this context, and of threads that are started inside."""
-        outer = _CHOICES.get({})
-        token = _CHOICES.set({**outer, self: index})
-        choice = self._opened(index)
+        outer, choice = _CHOICES.get({}), self._opened(index)
+        token = _CHOICES.set({**outer, self: choice})
         thread, thread_outer = self._thread, self._thread.index
-        thread.mixed = thread.mixed or (thread.depth > 0 and thread_outer is not outer.get(self))
+        made_here = outer[self].index if self in outer else None
+        thread.mixed = thread.mixed or (thread.depth > 0 and thread_outer is not made_here)
         thread.index, thread.depth = index, thread.depth + 1
         try:
             yield
@@ -126,16 +128,18 @@ class _TaskRows:
                     "code cannot tell apart: run them in threads (`asyncio.to_thread`), or without torch.compile."
                 )
             return self._thread.index
-        index = _CHOICES.get({}).get(self)
-        return index if index is not None or not self._choices else self._inherited()
+        choice = _CHOICES.get({}).get(self) or (self._inherited() if self._choices else None)
+        if choice is None or (self.slots and not choice.open):  # a pool may have given the slots to other adapters
+            return None
+        return choice.index
 
-    def _inherited(self) -> AdapterIndex | None:
+    def _inherited(self) -> _Choice | None:
         """Return the choice in whose context the current thread was started; None if there is none or more than one."""
         thread = threading.current_thread()
         if isinstance(thread, DummyProcess | threading._DummyThread) or thread in executor._threads_queues:
             return None
         found = [choice for choice in self._choices if choice.was_inherited_by(thread)]
-        return found[-1].index if len({choice.maker for choice in found}) == 1 else None
+        return found[-1] if len({choice.maker for choice in found}) == 1 else None
 
     def index_for(self, tasks: Sequence[str], device: torch.device) -> AdapterIndex:
         """Return the index for rows of these tasks.

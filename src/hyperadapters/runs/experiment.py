@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from hyperadapters._utils import InputError, neighbours, settings
+from hyperadapters._utils import InputError, files, neighbours, settings
 from hyperadapters.backbones import EMBEDDED
 from hyperadapters.delta import Method
 from hyperadapters.methods import METHOD_TYPES
@@ -49,12 +49,13 @@ class Experiment:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "Experiment":
-        """Return the experiment that `to_json` wrote.
+        """Return the experiment that `to_json` gave or `experiment.json` holds, whose checksum is compared.
 
         Raises:
             InputError: fields are missing, unknown or of a wrong type, or do not go together; all of them in one error.
         """
-        return settings.parse(Experiment, values, "")
+        given = files.check_json(values, "the experiment") if isinstance(values, Mapping) else values
+        return settings.parse(Experiment, given, "")
 
 
 def apply_changes(experiment: Experiment, changes: Mapping[str, str]) -> Experiment:

@@ -104,8 +104,9 @@ def result_from_json(values: Mapping[str, Any], where: str) -> Result:
         where: where they were found, for errors.
 
     Raises:
-        InputError: some are missing, unknown or of a wrong type; all of them in one error.
+        InputError: some are missing, unknown or of a wrong type (all of them in one error), or were changed.
     """
+    values = files.check_json(values, where)
     try:
         return settings.parse(Result, values, "")
     except InputError as error:

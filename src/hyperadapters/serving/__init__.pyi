@@ -1,7 +1,7 @@
 """What other packages use of this one; each name is imported when it is first used."""
 
 from .folder_predictor import open_predictor as open_predictor
+from .prediction_file import as_json as as_json
 from .prediction_file import check_prediction_file as check_prediction_file
-from .prediction_file import row_as_json as row_as_json
 from .prediction_file import write_predictions as write_predictions
 from .predictor import Predictor as Predictor

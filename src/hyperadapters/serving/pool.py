@@ -1,5 +1,6 @@
 """Many adapters of one method on one backbone: some in memory, the rest on disk."""
 
+import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hyperadapters._utils import InputError, expand_path, few_names, files, shortened
+from hyperadapters._utils import InputError, expand_path, few_names, shortened
 from hyperadapters.backbones import device_of
-from hyperadapters.delta import TENSORS, at_rest, check_name, register
+from hyperadapters.delta import at_rest, check_name, deciding_digest, register
 from hyperadapters.layers import index_of
 from hyperadapters.serving.pool_slots import _adapter_recipe, _empty_slots
-from hyperadapters.storage import check_backbone, read_config
+from hyperadapters.storage import check_backbone, read_adapter, read_config
 
 _FEWEST_SLOTS = 2
 """With one slot alone there would be no axis of adapters."""
@@ -27,7 +28,7 @@ class Pool:
     Up to `resident` of them are in memory, in the slots of one Delta's adapter axis. An adapter that is not in memory
     is read from its folder in place of the one used longest ago. A batch computes with its own adapters alone; adding,
     dropping or reading an adapter takes time and memory of that adapter's size, however many the pool knows. A pool
-    does not train: for that, attach a Delta.
+    does not train: for that, attach a Delta. Threads may use one pool at once, each with `rows` of its own.
     """
 
     def __init__(
@@ -52,16 +53,20 @@ class Pool:
             raise InputError(f"resident={resident}: a pool keeps {_FEWEST_SLOTS} adapters in memory at least.")
         check_name(backbone, name)
         first = expand_path(next(iter(adapters.values())))
-        self._recipe = _adapter_recipe(read_config(first), first)
+        config = read_config(first)
+        self._recipe = _adapter_recipe(config, first)
         with at_rest(backbone):
-            self.delta, self._shapes = _empty_slots(backbone, self._recipe, first, resident, name)
+            self.delta, self._shapes = _empty_slots(backbone, config, first, resident, name)
             self._fingerprint = self.delta.fingerprint()
         self._folders: dict[str, Path] = {}
+        self._digests: dict[str, str] = {}
         self.resident: OrderedDict[str, int] = OrderedDict()
         """Adapters in memory and their slots, the one used longest ago first."""
         self._free = list(range(resident))
         self._in_use: Counter[str] = Counter()
         """How many open `rows` contexts use each adapter."""
+        self._changing = threading.RLock()
+        """Held while adapters are read into slots or leave them."""
         self._reader = ThreadPoolExecutor(1, thread_name_prefix=f"{name} reads")
         self.reading: OrderedDict[str, Future[dict[str, Tensor]]] = OrderedDict()
         for key, folder in adapters.items():
@@ -98,7 +103,7 @@ class Pool:
             found = "; ".join(f"{key} is {recipe[key]}, not {self._recipe[key]}" for key in differing)
             raise InputError(f"the adapter at {folder} does not fit the pool's others: {found}. Make a pool for each.")
         check_backbone(config, folder, self._fingerprint)
-        self._folders[name] = folder
+        self._folders[name], self._digests[name] = folder, deciding_digest(config)
 
     def drop(self, name: str) -> None:
         """Forget an adapter, given by name; its folder stays as it is.
@@ -106,13 +111,14 @@ class Pool:
         Raises:
             InputError: the pool does not know it, or an open `rows` context uses it.
         """
-        self._check_known([name])
-        if self._in_use[name]:
-            raise InputError(f"the pool's adapter {name!r} is in use: drop it after the `with pool.rows(...)`.")
-        del self._folders[name]
-        self.reading.pop(name, None)
-        if name in self.resident:
-            self._free.append(self.resident.pop(name))
+        with self._changing:
+            self._check_known([name])
+            if self._in_use[name]:
+                raise InputError(f"the pool's adapter {name!r} is in use: drop it after the `with pool.rows(...)`.")
+            del self._folders[name], self._digests[name]
+            self.reading.pop(name, None)
+            if name in self.resident:
+                self._free.append(self.resident.pop(name))
 
     def _check_known(self, names: Sequence[str]) -> None:
         """Raise InputError, naming those there are, if one of them is not in the pool."""
@@ -136,14 +142,16 @@ class Pool:
         """
         self.delta.check_in_use()
         names = [names] if isinstance(names, str) else names
-        slots = self.fetch(names)
-        self._in_use.update(slots.keys())
+        with self._changing:
+            slots = self.fetch(names)
+            self._in_use.update(slots.keys())
         device = device_of(self.delta.backbone)
         try:
             with self.delta.rows(index_of([slots[name] for name in names], device)) as backbone:
                 yield backbone
         finally:
-            self._in_use.subtract(slots.keys())
+            with self._changing:
+                self._in_use.subtract(slots.keys())
 
     def prefetch(self, names: Sequence[str]) -> None:
         """Read adapters that a later batch will use, in the background; at most as many as may be in memory wait.
@@ -156,17 +164,16 @@ class Pool:
         """
         if names:
             self._check_known(names)
-        for name in dict.fromkeys(names):
-            if name not in self.resident and name not in self.reading:
-                while len(self.reading) >= self.delta.slots:
-                    self.reading.popitem(last=False)[1].cancel()
-                self.reading[name] = self._reader.submit(self.read, name)
+        with self._changing:
+            for name in dict.fromkeys(names):
+                if name not in self.resident and name not in self.reading:
+                    while len(self.reading) >= self.delta.slots:
+                        self.reading.popitem(last=False)[1].cancel()
+                    self.reading[name] = self._reader.submit(self.read, name)
 
     def read(self, name: str) -> dict[str, Tensor]:
         """Read one adapter's tensors from its file, whose header is checked before memory is taken."""
-        path = self._folders[name] / TENSORS
-        files.check_tensors(path, self._shapes)
-        return files.read_tensors(path)
+        return read_adapter(self._folders[name], self._digests[name], self._shapes)
 
     @torch.no_grad()
     def fetch(self, names: Sequence[str]) -> dict[str, int]:

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hyperadapters._utils import InputError, files, settings
+from hyperadapters._utils import InputError, settings
 from hyperadapters.backbones import DTYPES, Layout, device_of, read_structure
-from hyperadapters.delta import TENSORS, Delta
+from hyperadapters.delta import Delta, deciding_digest
 from hyperadapters.methods import method_from_json
-from hyperadapters.storage import outline
+from hyperadapters.storage import outline, read_adapter
 
 
 def _adapter_recipe(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def _adapter_recipe(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _empty_slots(
-    backbone: nn.Module, recipe: Mapping[str, Any], folder: Path, slots: int, name: str
+    backbone: nn.Module, config: Mapping[str, Any], folder: Path, slots: int, name: str
 ) -> tuple[Delta, dict[str, Tensor]]:
     """Return a Delta with empty slots on its adapter axis, and the shapes of one adapter's tensors in its file.
 
@@ -43,14 +43,15 @@ def _empty_slots(
 
     Args:
         backbone: what the adapters were trained on; nothing is attached.
-        recipe: what `adapter_recipe` gave.
-        folder: one of the adapters, whose file is checked before memory is taken.
+        config: of one of the adapters, as `read_config` returned it.
+        folder: of that adapter, whose tensors are checked before memory is taken.
         slots: number of adapters in memory.
         name: the Delta's name.
 
     Raises:
         InputError: adapters of this method share something, it does not fit the backbone, or its sizes are impossible.
     """
+    recipe = _adapter_recipe(config, folder)
     method, layout = method_from_json(recipe["method"]), recipe["layout"]
     if not method.separable:
         raise InputError(
@@ -60,7 +61,7 @@ def _empty_slots(
     structure = read_structure(backbone, settings.parse(Layout, layout, "backbone.layout") if layout else None)
     outputs = recipe["outputs"] if structure.head else None
     shapes = outline(backbone, method, name, folder, structure, outputs).tensors()
-    files.check_tensors(folder / TENSORS, shapes)
+    read_adapter(folder, deciding_digest(config), shapes)
     delta = outline(backbone, method, name, folder, structure, outputs, slots=slots)
     delta.precision = recipe["precision"]
     try:

@@ -7,15 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from hyperadapters._utils import (
-    SECONDS_BETWEEN_LINES,
-    InputError,
-    console,
-    expand_path,
-    follow_links,
-    is_stream,
-    write_stream,
-)
+from hyperadapters._utils import SECONDS_BETWEEN_LINES, InputError, console, expand_path, files, follow_links
 
 _ANSWER = "prediction"
 """The column that an answer is written to."""
@@ -55,9 +47,9 @@ def write_predictions(predictor: _FileAnswerer, source: str | Path, output: str 
     source, output = expand_path(source), expand_path(output)
     check_prediction_file(source, output)
     count, shown = 0, time.monotonic()
-    with write_stream(output) as file:
+    with files.open_output(output) as file:
         for row in predictor.file(source):
-            file.write(row_as_json(row) + "\n")
+            file.write(f"{json.dumps(as_json(row), ensure_ascii=False)}\n".encode(errors="backslashreplace"))
             count += 1
             if time.monotonic() - shown > SECONDS_BETWEEN_LINES:
                 console.print(f"predict  {count:,} rows")
@@ -77,7 +69,7 @@ def check_prediction_file(source: Path, output: Path) -> None:
         raise InputError(f"--output {output} is a folder: name a file to write.")
     if target.exists() and source.exists() and target.samefile(source):
         raise InputError(f"--output {output} is the file of the rows to answer: name another file.")
-    if is_stream(output):
+    if files.is_stream(output):
         return
     if not target.absolute().parent.is_dir():
         raise InputError(f"--output {output}: there is no folder {target.absolute().parent}.")
@@ -88,10 +80,11 @@ def check_prediction_file(source: Path, output: Path) -> None:
         )
 
 
-def row_as_json(row: Mapping[str, Any]) -> str:
-    """Return an answered row as a line of JSON: null for a number that JSON lacks, text for dates and the like."""
+def as_json(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an answered row in types of JSON: null for a number that JSON lacks, text for dates and the like."""
     plain = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
-    return json.dumps(plain, ensure_ascii=False, default=str)
+    found: dict[str, Any] = json.loads(json.dumps(plain, default=str))
+    return found
 
 
 def _answered_row(given: Mapping[str, Any], answer: str) -> dict[str, Any]:

@@ -4,5 +4,6 @@ from .loading import backbone_of as backbone_of
 from .loading import check_backbone as check_backbone
 from .loading import load as load
 from .loading import outline as outline
+from .loading import read_adapter as read_adapter
 from .loading import read_config as read_config
 from .loading import task_embeddings as task_embeddings

@@ -26,6 +26,7 @@ from hyperadapters.delta import (
     build_parts,
     check_name,
     check_tasks,
+    deciding_digest,
     describe_delta,
 )
 from hyperadapters.methods import HyperMethod, attach, method_from_json
@@ -50,7 +51,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise InputError(
             f"there is no adapter at {folder}: it has no {CONFIG}. Give the folder that `hyperadapters train` wrote."
         )
-    config = files.read_json(folder / CONFIG)
+    config = files.read_unchecked_json(folder / CONFIG)
     written = config.get("format")
     if not isinstance(written, int):
         raise InputError(
@@ -62,6 +63,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
             f"{folder / CONFIG} has format {written}; this version reads up to {FORMAT}. "
             "Update: pip install -U hyperadapters."
         )
+    config = files.check_json(config, str(folder / CONFIG), required=True)
     wanted: dict[str, type] = {"name": str, "method": dict, "backbone": dict}
     bad = [key for key, kind in wanted.items() if not isinstance(config.get(key), kind)]
     tasks = config.get("tasks")
@@ -150,15 +152,38 @@ def load(
         outputs = config["backbone"].get("outputs") if structure.head else None
         draft = outline(backbone, method, name, folder, structure, outputs, tasks)
         check_backbone(config, folder, draft.fingerprint())
-    files.check_tensors(folder / TENSORS, draft.tensors())
+    found = read_adapter(folder, deciding_digest(config), draft.tensors())
     saved: StorageDtype = "fp32" if draft.trains_in_place else config["precision"]
     dtype = precision or saved
     with torch.random.fork_rng(devices=[]):
         delta = attach(backbone, method, name, outputs=outputs, layout=structure.layout, tasks=tasks, precision=dtype)
-    files.read_into(folder / TENSORS, delta.tensors())
+    files.copy_tensors(found, delta.tensors())
     described = describe_delta(delta)
     delta.about = {key: value for key, value in config.items() if key not in described}
     return delta
+
+
+def read_adapter(folder: Path, digest: str, expected: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Return the tensors of a saved adapter, after checking that they are whole and belong to its config.
+
+    Args:
+        folder: of the adapter.
+        digest: `deciding_digest` of its config, as `read_config` returned it.
+        expected: tensors like those that the file should hold, by name; None: whatever it holds.
+
+    Returns:
+        Tensors on the CPU, by name, mapped from the file.
+
+    Raises:
+        InputError: as `files.read_tensors`, or they were saved with another config.
+    """
+    found = files.read_tensors(folder / TENSORS, expected)
+    if found.metadata.get(CONFIG) != digest:
+        raise InputError(
+            f"{folder / CONFIG} and {TENSORS} beside it are not of one adapter, or one was replaced while it was read. "
+            "Use an intact copy of both."
+        )
+    return found.tensors
 
 
 def check_backbone(config: dict[str, Any], folder: Path, found: Fingerprint) -> None:
@@ -234,8 +259,7 @@ def task_embeddings(folder: str | Path) -> dict[str, Tensor]:
     config = read_config(folder)
     if not isinstance(method_from_json(config["method"]), HyperMethod):
         return {}
-    with files.open_tensors(folder / TENSORS) as file:
-        rows = file.get_tensor(_EMBEDDINGS) if _EMBEDDINGS in set(file.keys()) else torch.empty(0)
+    rows = read_adapter(folder, deciding_digest(config)).get(_EMBEDDINGS, torch.empty(0))
     if len(rows) != len(config["tasks"]):
         raise InputError(
             f"{folder / TENSORS} is damaged: {len(rows)} embeddings for {len(config['tasks'])} tasks. Use an intact "

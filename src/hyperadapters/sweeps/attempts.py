@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import CannotWriteError, InputError
 from hyperadapters.runs import EXPERIMENT, RESULT, Experiment, run
 from hyperadapters.sweeps.jobs import (
     _DiedError,
@@ -113,6 +113,8 @@ def _try_once(job: _Job) -> None:
         run(experiment, job.place, resume=begun, track=job.track, quiet=True)
         if not job.keep:
             _remove_all_but_json(job.place)
+    except CannotWriteError:  # nor could what became of it be written
+        raise
     except InputError as error:  # a wrong setting or a diverging loss would fail again
         _record_failure(job, str(error), final=True)
     except Exception as error:

@@ -76,8 +76,17 @@ def _settled(job: _Job) -> _Report | None:
 
 
 def _past_failures(job: _Job) -> list[str]:
-    """Return why the run failed, once for each attempt."""
-    return list(files.read_json(job.failure_file)["reasons"]) if job.failure_file.exists() else []
+    """Return why the run failed, once for each attempt.
+
+    Raises:
+        InputError: the file that says so is damaged.
+    """
+    if not job.failure_file.exists():
+        return []
+    reasons = files.read_json(job.failure_file).get("reasons")
+    if not isinstance(reasons, list) or not all(isinstance(reason, str) for reason in reasons):
+        raise InputError(f"{job.failure_file} lists no reasons: delete it, and the run is done again.")
+    return reasons
 
 
 def _record_failure(job: _Job, reason: str, *, final: bool = False) -> None:

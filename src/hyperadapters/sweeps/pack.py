@@ -96,10 +96,13 @@ class Pack:
         stop = self.asked_to_stop.is_set()
         for member in live:
             torch.set_rng_state(member.generator.get_state())  # a checkpoint holds the global generator's
-            if member in scores:
-                member.trainer.record(scores[member])
-            elif stop or member.trainer.checkpoint_is_old():
-                member.trainer.checkpoint()
+            try:
+                if member in scores:
+                    member.trainer.record(scores[member])
+                elif stop or member.trainer.checkpoint_is_old():
+                    member.trainer.checkpoint()
+            except NonFiniteLossError as error:
+                member.failure = str(error)
         self.clock.share(len(batches))
         if stop:
             raise Interrupted

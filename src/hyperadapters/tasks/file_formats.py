@@ -3,7 +3,9 @@
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,12 @@ from hyperadapters._utils import InputError, listed
 
 _LONGEST_CELL = 2**31 - 1
 """Characters of a cell of CSV, the most that Python's reader takes everywhere."""
+
+_LONGEST_LINE = 2**26
+"""Bytes; a longer line is no row, and a small .gz file may hold lines of many gigabytes."""
+
+_BYTE_ORDER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+"""How files begin that some programs write as "Unicode text"; UTF-32's begins like UTF-16's."""
 
 _FORMATS = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
 
@@ -67,25 +75,50 @@ def _lines(path: Path, problems: _Problems) -> Iterator[tuple[int, str]]:
 
 
 def _raw_lines(path: Path, problems: _Problems) -> Iterator[str]:
-    """Yield every line of a file with its end; an empty one stands for a line that is not UTF-8: numbers stay right."""
-    opener = gzip.open if path.name.endswith(".gz") else open
+    """Yield every line of a file with its end; an empty one stands for a line that is no text: numbers stay right.
+
+    Raises:
+        InputError: the file is in UTF-16, or is damaged or cannot be read.
+    """
+    for number, line in enumerate(_lines_of_bytes(path), 1):
+        if number == 1 and line[:2] in _BYTE_ORDER_MARKS:
+            kind = _BYTE_ORDER_MARKS[line[:2]]
+            raise InputError(f"{path} is in {kind}: save it as UTF-8 (iconv -f {kind} -t UTF-8).")
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            if "\0" not in text:
+                yield text
+                continue
+            problems.add(f"{path.name}:{number}", "not text: it holds a zero byte (is the file in UTF-16?)")
+        except UnicodeDecodeError as error:
+            problems.add(f"{path.name}:{number}", f"not UTF-8 (byte {error.start})")
+        yield "\n"
+
+
+def _lines_of_bytes(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file, which may be compressed, each with its end.
+
+    Raises:
+        InputError: it is damaged, cannot be read, or has a line of more than `_LONGEST_LINE` bytes.
+    """
+    compressed = path.name.endswith(".gz")
     try:
-        with opener(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    problems.add(f"{path.name}:{number}", f"not UTF-8 (byte {error.start})")
-                    yield "\n"
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise InputError(f"{path} is not a whole gzip file: {error}.") from error
+        with gzip.open(path, "rb") if compressed else path.open("rb") as file:
+            for number, line in enumerate(iter(partial(file.readline, _LONGEST_LINE + 1), b""), 1):
+                if len(line) > _LONGEST_LINE:
+                    raise InputError(f"{path}:{number} has more than {_LONGEST_LINE:,} bytes, which is no row.")
+                yield line
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path} is not a whole gzip file: {error}. Use an intact copy.") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 def _json_lines(path: Path, problems: _Problems) -> Iterator[tuple[int, dict[str | int, Any]]]:
     for number, line in _lines(path, problems):
         try:
             record = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # no JSON, or a number of too many digits
             problems.add(f"{path.name}:{number}", f"not JSON ({error})")
             continue
         if not isinstance(record, dict):
@@ -107,17 +140,19 @@ def _half_character(record: Any) -> str:
 
 def _parquet(path: Path) -> Iterator[tuple[int, dict[str | int, Any]]]:
     import pyarrow  # noqa: PLC0415 (slow to import, seldom needed)
-    import pyarrow.parquet  # noqa: PLC0415
 
     try:
-        file = pyarrow.parquet.ParquetFile(path)
-        number = 0
-        for batch in file.iter_batches():
-            for record in batch.to_pylist():
-                number += 1
-                yield number, record
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path} is not a readable Parquet file: {error}.") from error
+        yield from enumerate(_parquet_records(path), 1)
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} is not a readable Parquet file: {why}. Use an intact copy.") from error
+
+
+def _parquet_records(path: Path) -> Iterator[dict[str | int, Any]]:
+    import pyarrow.parquet  # noqa: PLC0415 (slow to import, seldom needed)
+
+    for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
+        yield from batch.to_pylist()
 
 
 def _delimited(path: Path, problems: _Problems, *, header: bool) -> Iterator[tuple[int, dict[str | int, Any]]]:

@@ -155,7 +155,7 @@ def _cells(
         elif isinstance(value, (float, Decimal)) and not math.isfinite(value):
             what = "missing (NaN)" if math.isnan(value) else f"{value}, which is no number to learn"
             problems.add(place, f"column {column!r} is {what}")
-        elif isinstance(value, (dict, list)):
+        elif isinstance(value, (dict, list, bytes)):
             problems.add(place, f"column {column!r} holds a {type(value).__name__}, not text")
         else:
             values[name] = _text(value)

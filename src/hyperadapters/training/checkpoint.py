@@ -16,7 +16,7 @@ import torch
 from accelerate.utils import gather
 from torch import Tensor
 
-from hyperadapters._utils import InputError, files
+from hyperadapters._utils import InputError, files, listed, settings
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -58,55 +58,109 @@ class _Checkpoint:
     """By type of device (cpu, cuda), the states of the generators: one row for each process."""
 
 
-def _write_checkpoint(path: Path, checkpoint: _Checkpoint, settings: str, fixed: Mapping[str, str]) -> None:
+def _write_checkpoint(path: Path, checkpoint: _Checkpoint, run_settings: str, fixed: Mapping[str, str]) -> None:
     """Write a checkpoint, whole or not at all.
 
     Args:
         path: the file; its folder is made if there is none.
         checkpoint: what it holds.
-        settings: the settings of the run as JSON, which must be the same when it is resumed.
+        run_settings: the settings of the run as JSON, which must be the same when it is resumed.
         fixed: what else must be the same, each as text by what errors call it.
     """
     tensors = {f"delta.{name}": tensor for name, tensor in checkpoint.trained.items()}
     for index, moments in checkpoint.moments.items():
         tensors |= {f"optimizer.{index}.{key}": tensor for key, tensor in moments.items()}
     tensors |= {f"random.{device}": states for device, states in checkpoint.random.items()}
-    metadata = {"state": json.dumps(asdict(checkpoint.state)), "settings": settings, **fixed}
-    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"state": json.dumps(asdict(checkpoint.state)), "settings": run_settings, **fixed}
     files.write_tensors(path, tensors, metadata)
 
 
-def _read_checkpoint(path: Path, names: set[str], settings: str, fixed: Mapping[str, str]) -> _Checkpoint:
-    """Read a checkpoint, after checking that it is of this run.
+def _read_checkpoint(
+    path: Path, trained: Mapping[str, Tensor], processes: int, run_settings: str, fixed: Mapping[str, str]
+) -> _Checkpoint:
+    """Read a checkpoint, after checking that it is whole and of this run.
 
     Args:
         path: the file.
-        names: names of the tensors that the run trains.
-        settings: as in `write_checkpoint`.
+        trained: the tensors that the run trains, by their names in the Delta and in the optimizer's order.
+        processes: how many processes train.
+        run_settings: as in `write_checkpoint`.
         fixed: as in `write_checkpoint`.
 
     Raises:
         InputError: it is of a run with other settings, or was written with another backbone, evaluation or choice of
             trained tensors; or the file is damaged.
     """
-    with files.open_tensors(path) as file:
-        metadata = file.metadata() or {}
-        if metadata.get("settings") != settings:
-            raise InputError(
-                f"{path} is of a run with other settings; resume with the settings it was started with:\n"
-                f"  then: {metadata.get('settings')}\n  now:  {settings}"
-            )
-        others = [what for what, value in fixed.items() if metadata.get(what) != value]
-        others += ["choice of trained tensors"] if {f"delta.{name}" for name in names} - {*file.keys()} else []
-        if others:
-            raise InputError(f"{path} was written with another {' and '.join(others)}; resume with the same.")
-        state = _TrainingState(**json.loads(metadata["state"]))
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    tensors, metadata = files.read_tensors(path)
+    _check_same_run(path, tensors, metadata, trained, run_settings, fixed)
+    _check_shapes(path, tensors, trained, processes)
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _below("optimizer", tensors).items():
         index, key = name.split(".")
         moments.setdefault(int(index), {})[key] = tensor
+    state = _parse_state(path, metadata.get("state", ""))
     return _Checkpoint(state, _below("delta", tensors), moments, _below("random", tensors))
+
+
+def _check_same_run(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    trained: Mapping[str, Tensor],
+    run_settings: str,
+    fixed: Mapping[str, str],
+) -> None:
+    """Raise InputError, saying what differs, unless a checkpoint is of the run with these settings."""
+    if metadata.get("settings") != run_settings:
+        raise InputError(
+            f"{path} is of a run with other settings; resume with the settings it was started with:\n"
+            f"  then: {metadata.get('settings')}\n  now:  {run_settings}"
+        )
+    others = [what for what, value in fixed.items() if metadata.get(what) != value]
+    others += ["choice of trained tensors"] if {f"delta.{name}" for name in trained} != {*_named(tensors)} else []
+    if others:
+        raise InputError(f"{path} was written with another {' and '.join(others)}; resume with the same.")
+
+
+def _named(tensors: Mapping[str, Tensor]) -> list[str]:
+    return [name for name in tensors if name.startswith("delta.")]
+
+
+def _check_shapes(path: Path, tensors: Mapping[str, Tensor], trained: Mapping[str, Tensor], processes: int) -> None:
+    """Raise InputError unless a checkpoint's tensors are those of a run that trains `trained` in so many processes.
+
+    A trained tensor that has had no gradient yet has no moments.
+    """
+    expected = {f"delta.{name}": (tensor.dtype, tensor.shape) for name, tensor in trained.items()}
+    for index, tensor in enumerate(trained.values()):
+        if f"optimizer.{index}.step" in tensors:
+            expected[f"optimizer.{index}.step"] = (torch.float32, torch.Size())
+            moment = (tensor.dtype, tensor.shape)
+            expected |= {f"optimizer.{index}.{key}": moment for key in ("exp_avg", "exp_avg_sq")}
+    for name in ("random.cpu", *(["random.cuda"] if "random.cuda" in tensors else [])):
+        size = torch.get_rng_state().numel() if name == "random.cpu" else tensors[name].shape[-1]
+        expected[name] = (torch.uint8, torch.Size((processes, size)))
+    found = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
+    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    if wrong:
+        raise InputError(
+            f"{path} is damaged: {listed(wrong)} missing, not of this run, or of another shape or type. Delete it to "
+            "train from the beginning."
+        )
+
+
+def _parse_state(path: Path, text: str) -> _TrainingState:
+    """Return the position that a checkpoint states.
+
+    Raises:
+        InputError: it is not JSON, or fields are missing, unknown, of a wrong type or negative.
+    """
+    where = f"{path}: state"
+    state = settings.parse(_TrainingState, files.json_object(text.encode(errors="replace"), where), where)
+    counts = {name: value for name, value in asdict(state).items() if isinstance(value, int | float) and name != "best"}
+    if negative := [f"{name} is {value}" for name, value in counts.items() if not 0 <= value < math.inf]:
+        raise InputError(f"{where} is damaged: {', '.join(negative)}. Delete the file to train from the beginning.")
+    return state
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -117,13 +171,6 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _snapshot(trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a copy of tensors in host memory, by the same names."""
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in trained.items()}
-
-
-@torch.no_grad()
-def _copy_values(values: Mapping[str, Tensor], trained: Mapping[str, Tensor]) -> None:
-    """Copy values, such as those of a `snapshot`, into the trained tensors of the same names."""
-    for name, tensor in trained.items():
-        tensor.copy_(values[name])
 
 
 def _gather_random_states(device: torch.device) -> dict[str, Tensor]:

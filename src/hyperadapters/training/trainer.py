@@ -27,7 +27,6 @@ from hyperadapters.delta import TENSORS, Delta
 from hyperadapters.training.checkpoint import (
     CHECKPOINT,
     _Checkpoint,
-    _copy_values,
     _gather_random_states,
     _read_checkpoint,
     _set_random_states,
@@ -126,7 +125,7 @@ class Trainer:
             resume: continue from the checkpoint in `output` if there is one.
 
         Raises:
-            NonFiniteLossError: a loss or gradient is not finite; the best weights so far are in place.
+            NonFiniteLossError: a loss, gradient or trained tensor is not finite; the best weights so far are in place.
             Interrupted: Ctrl-C; a checkpoint has been written if there is an `output`.
         """
         self.begin(resume=resume)
@@ -161,7 +160,7 @@ class Trainer:
 
     def end(self) -> FitResult:
         """Put the best weights in place, and return what training did."""
-        _copy_values(self._best, self.trained)
+        files.copy_tensors(self._best, self.trained)
         state = self.state
         compilations = self._model.compilations if isinstance(self._model, CompiledModel) else 0
         counts = (state.step, state.best_step, state.history, state.tokens, state.padded_tokens, state.seconds)
@@ -242,6 +241,14 @@ class Trainer:
         state.tokens += sum(len(row.source) + len(row.target) for row in rows)
         state.padded_tokens += self.encoding.padded_tokens(rows)
 
+    def _check_finite(self) -> None:
+        """Raise NonFiniteLossError, naming it, if a trained tensor is not finite: nothing is to be made of it."""
+        if bad := [name for name, tensor in self.trained.items() if not tensor.isfinite().all()]:
+            raise NonFiniteLossError(
+                f"the trained tensor {bad[0]} is not finite after step {self.state.step} of {self.schedule.total}; "
+                f"these weights were not saved.{self._advice()}"
+            )
+
     def _agree(self, loss: float) -> float:
         """Return the mean loss of all processes, which also agree on stopping and on writing a checkpoint."""
         own = torch.tensor(
@@ -252,13 +259,17 @@ class Trainer:
         return float(losses.mean())
 
     def _failure(self, loss: float) -> str:
+        step, total = self.state.step + 1, self.schedule.total
+        return (
+            f"the loss is {loss} at step {step} of {total} (lr {self.training.lr:g}), or its gradient is not finite; "
+            f"this update was not made.{self._advice()}"
+        )
+
+    def _advice(self) -> str:
+        """Return where the last good state is, and what to do about a training that diverges."""
         kept = f" The last good state is in {self.output}." if self.output else ""
         elsewhere = ", and another --output" if self.output else ""
-        step, total, lr = self.state.step + 1, self.schedule.total, self.training.lr
-        return (
-            f"the loss is {loss} at step {step} of {total} (lr {lr:g}), or its gradient is not finite; "
-            f"this update was not made.{kept} Use a smaller rate: --set training.lr={lr / 10:g}{elsewhere}."
-        )
+        return f"{kept} Use a smaller rate: --set training.lr={self.training.lr / 10:g}{elsewhere}."
 
     def evaluation_due(self) -> bool:
         """Return whether to evaluate after the step that was made last."""
@@ -266,6 +277,7 @@ class Trainer:
 
     def record(self, scores: Scores) -> None:
         """Note an evaluation on the validation split, keep the weights if they are the best, write a checkpoint."""
+        self._check_finite()
         state = self.state
         loss = state.loss_sum / max(1, state.loss_steps)
         entry = {"epoch": state.epoch + 1, "step": state.step, "loss": loss, "invalid": scores.invalid}
@@ -297,7 +309,12 @@ class Trainer:
         return time.monotonic() - self._saved_at > self.training.checkpoint_seconds
 
     def checkpoint(self) -> None:
-        """Write a checkpoint if there is an `output`; every process must call it."""
+        """Write a checkpoint if there is an `output`; every process must call it.
+
+        Raises:
+            NonFiniteLossError: the last update made a trained tensor infinite or NaN; the checkpoint before stays.
+        """
+        self._check_finite()
         self.state.seconds += self._clock() - self._started_at
         self._started_at, self._saved_at = self._clock(), time.monotonic()
         random_states = _gather_random_states(self.device)
@@ -307,18 +324,17 @@ class Trainer:
         _write_checkpoint(self.output / CHECKPOINT, checkpoint, self._settings(), self._checkpoint_metadata())
 
     def _restore(self, path: Path) -> None:
-        found = _read_checkpoint(path, set(self.trained), self._settings(), self._checkpoint_metadata())
+        processes, fixed = self._accelerator.num_processes, self._checkpoint_metadata()
+        found = _read_checkpoint(path, self.trained, processes, self._settings(), fixed)
         self.state = found.state
-        _copy_values(found.trained, self.trained)
+        files.copy_tensors(found.trained, self.trained)
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": dict(found.moments), "param_groups": groups})
         _set_random_states(found.random, self._accelerator.process_index, self.device)
         if self.state.best_step:
-            tensors = self.delta.tensors()
-            files.check_tensors(path.with_name(TENSORS), tensors)
-            best = {name: torch.empty_like(tensors[name], device="cpu") for name in self._best}
-            files.read_into(path.with_name(TENSORS), best)
-            self._best = self.delta.select_trained(best)
+            best = files.read_tensors(path.with_name(TENSORS), self.delta.tensors()).tensors
+            chosen = self.delta.select_trained(best)
+            self._best = _snapshot({name: chosen[name] for name in self.trained})
 
     @cached_property
     def _backbone_hash(self) -> str:
