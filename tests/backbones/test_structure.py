@@ -79,7 +79,7 @@ def test_in_bert_the_adapter_stands_before_residual_and_norm():
     backbone = FAMILIES["bert"].make(hidden_dropout_prob=0.3).train()
     delta = attach(backbone, method_named("houlsby", {**SMALL, "norms": False}))
     delta._generation.renew()
-    weights = delta._generation.of_part("adapters")
+    weights = delta._generation.used("adapters", slice(None), -1)
     for layer, block in enumerate(backbone.bert.encoder.layer):
         for index, (sublayer, width) in enumerate(((block.attention.output, 32), (block.output, 48))):
             inner, residual = torch.randn(2, 5, width), torch.randn(2, 5, 32)

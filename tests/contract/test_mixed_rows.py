@@ -159,7 +159,7 @@ def test_a_forward_pass_makes_the_weights_of_mixed_rows_once(name, tiny, batch, 
     delta = moved(name, tiny)
     made = []
     renew = delta._generation.renew
-    monkeypatch.setattr(delta._generation, "renew", lambda: (made.append(1), renew()))
+    monkeypatch.setattr(delta._generation, "renew", lambda rows=None: (made.append(1), renew(rows)))
     for passes in (1, 2):
         with delta.rows(ROWS):
             tiny(**batch).loss.backward()
@@ -167,14 +167,16 @@ def test_a_forward_pass_makes_the_weights_of_mixed_rows_once(name, tiny, batch, 
 
 
 @many
-def test_generation_makes_the_weights_of_mixed_rows_once(name, tiny, batch, monkeypatch):
+def test_generation_makes_the_weights_of_mixed_rows_for_the_encoder_and_for_the_first_token(
+    name, tiny, batch, monkeypatch
+):
     delta = moved(name, tiny)
     made = []
     renew = delta._generation.renew
-    monkeypatch.setattr(delta._generation, "renew", lambda: (made.append(1), renew()))
+    monkeypatch.setattr(delta._generation, "renew", lambda rows=None: (made.append(1), renew(rows)))
     with delta.rows(ROWS):
         tiny.generate(**source(batch), num_beams=2, max_new_tokens=5, min_new_tokens=5, do_sample=False)
-    assert len(made) == 1
+    assert len(made) == 2
 
 
 @many

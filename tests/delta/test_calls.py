@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
-from transformers import BertConfig, BertForSequenceClassification, BertModel
+from transformers import BertConfig, BertModel
 
 from conftest import make_tiny
 from hyperadapters import METHODS, InputError, attach
@@ -22,15 +22,20 @@ SIZES = {
 }
 
 
-def make_bert(kind=BertModel):
+def make_bert():
     torch.manual_seed(0)
-    return kind(BertConfig(**SIZES)).eval()
+    return BertModel(BertConfig(**SIZES)).eval()
 
 
 def method(name):
     """A preset that fits a small width."""
     found = METHODS[name]
-    changes = {"intrinsic-said": {"intrinsic_dim": 64}, "phm": {"n": 4}, "hyper-phm": {"n": 4}}
+    changes = {
+        "intrinsic-said": {"intrinsic_dim": 64},
+        "phm": {"n": 4},
+        "hyper-phm": {"n": 4},
+        "prompt-t": {"prompt_length": 8},
+    }
     return found.changed(changes[name]) if name in changes else found
 
 
@@ -59,7 +64,10 @@ def gradients(delta, loss):
 
 
 def same(one, other):
-    return one.keys() == other.keys() and all(torch.allclose(one[key], other[key], atol=1e-5) for key in one)
+    both = [(one[key], other[key]) for key in one]
+    return one.keys() == other.keys() and all(
+        a is b if a is None or b is None else torch.allclose(a, b, atol=1e-5) for a, b in both
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in ADAPTERS if name not in ("prompt-r", "prompt-t")])
@@ -132,17 +140,19 @@ def test_reentrant_checkpointing_gives_the_same_gradients_where_the_embeddings_h
     assert same(gradients(delta, states(call).square().sum()), wanted)
 
 
-@pytest.mark.parametrize("name", ["compacter", "houlsby", "bitfit", "intrinsic-said"])
+@pytest.mark.parametrize("name", ["compacter", "houlsby", "bitfit"])
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
 def test_reentrant_checkpointing_that_would_give_no_gradients_is_refused(name):
-    bert = make_bert(BertForSequenceClassification)
-    attach(bert, method(name), outputs=2)
-    bert.train()
-    reentrant(bert, on=True)
+    """A T5 has nothing that trains before its first layer; the norm after the last would train alone."""
+    backbone = make_tiny()
+    attach(backbone, METHODS[name])
+    backbone.train()
+    reentrant(backbone, on=True)
+    backbone.disable_input_require_grads()  # newer transformers let the embeddings have gradients by themselves
     with pytest.raises(InputError, match="use_reentrant=True gives these adapters no gradients"):
-        bert(input_ids=IDS)
-    bert.eval()
-    bert(input_ids=IDS)
+        backbone(input_ids=IDS, labels=IDS)
+    backbone.eval()
+    backbone(input_ids=IDS, labels=IDS)
 
 
 def test_a_whole_model_that_is_recomputed_for_rows_of_another_time_is_refused():

@@ -47,7 +47,7 @@ def test_biases_that_there_are_train_as_copies_and_new_ones_start_at_zero():
     model, x = Mixed().requires_grad_(False), torch.randn(4, 3)
     before, own = model(x), model.first.bias.clone()
     part = _Biases(model, ["first", "norm", "last"])
-    handles = part.install(model, lambda: part.generate(SINGLE_ADAPTER))
+    handles = part.install(model, lambda index: lambda: part.generate(SINGLE_ADAPTER)[index])
     assert torch.equal(model(x), before)
     with torch.no_grad():
         part.bias.copy_(torch.arange(12.0).unsqueeze(0))

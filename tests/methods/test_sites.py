@@ -39,7 +39,7 @@ def test_every_sublayer_of_t5_is_what_the_paper_writes_with_dropout_on():
     backbone = make_tiny(dropout_rate=0.3).train()
     delta = attach(backbone, METHODS["houlsby"])
     delta._generation.renew()
-    weights = delta._generation.of_part("adapters")
+    weights = delta._generation.used("adapters", slice(None), -1)
     hidden, memory = torch.randn(2, 5, 48), torch.randn(2, 7, 48)
     for layer, kind, site in sublayers(backbone):
         arguments = {"key_value_states": memory} if kind == "CrossAttention" else {}
@@ -49,7 +49,7 @@ def test_every_sublayer_of_t5_is_what_the_paper_writes_with_dropout_on():
             torch.manual_seed(7)
             expected = by_hand(layer, kind, None if site is None else weights[site], hidden, memory)
         delta._generation.renew()
-        weights = delta._generation.of_part("adapters")
+        weights = delta._generation.used("adapters", slice(None), -1)
         torch.testing.assert_close(found if kind == "FF" else found[0], expected, rtol=0, atol=1e-6)
 
 
@@ -103,7 +103,7 @@ def test_the_shared_slow_weights_are_one_parameter_that_every_site_reaches(tiny,
     delta._generation.renew()
     parameter = delta.trained()[slow[0]]
     assert parameter.shape == (1, 1, 4, 4, 4)
-    for weights in delta._generation.of_part("adapters"):
+    for weights in delta._generation.used("adapters", slice(None), -1):
         for matrix in (weights.down, weights.up):
             (grad,) = torch.autograd.grad(matrix.sum(), parameter, retain_graph=True)
             assert grad.abs().sum() > 0
@@ -115,7 +115,7 @@ def test_compacter_starts_as_the_base_model_to_a_ten_millionth(tiny):
     from hyperadapters.layers.bottleneck import bottleneck_adapter
 
     y = torch.randn(64, 48)
-    for weights in delta._generation.of_part("adapters"):
+    for weights in delta._generation.used("adapters", slice(None), -1):
         moved = bottleneck_adapter(y, weights, "gelu_new") - y
         assert moved.norm() < 1e-6 * y.norm()
 
