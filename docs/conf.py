@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
 START = "README"
 GUIDES = (
-    "training tasks backbones multi-task serving sweeps reports costs performance coming-from-peft add-a-method".split()
+    "training tasks backbones multi-task serving sweeps reports costs performance coming-from-peft "
+    "guarantees add-a-method".split()
 )
 RESULTS = "methods reproducing-table-1 results results-multi-task performance-results embedded".split()
 PROJECT = "docs/decisions docs/log CONTRIBUTING SECURITY CHANGELOG".split()

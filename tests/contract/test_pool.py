@@ -1,6 +1,8 @@
 """What every method must keep whose adapters can be pooled. Names no method: a new one is held to it by being there."""
 
+import contextvars
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -287,3 +289,31 @@ def test_sizes_that_no_file_has_take_no_memory(size, tiny, tmp_path):
     files.write_json(tmp_path / "mrpc" / CONFIG, config)
     with pytest.raises(InputError, match=r"does not fit:|asks for impossible sizes"):
         Pool(tiny, {"mrpc": folders["mrpc"]})
+
+
+@pooled
+def test_threads_with_adapters_of_their_own_get_their_own_answers(name, tiny, batch, tmp_path):
+    """More adapters than fit in memory at once, so that threads also read them in each other's place."""
+    pool = Pool(tiny, save_several(METHODS[name], tiny, tmp_path), resident=RESIDENT)
+
+    def answers(name, passes):
+        found = []
+        for _ in range(passes):
+            with torch.no_grad(), pool.rows(name):
+                found.append(tiny(**batch).logits)
+        return found
+
+    right = {name: answers(name, 1)[0] for name in NAMES}
+    with ThreadPoolExecutor(3) as threads:
+        jobs = {name: threads.submit(answers, name, 6) for name in NAMES}
+    for name, job in jobs.items():
+        assert all(torch.allclose(each, right[name], atol=1e-5) for each in job.result())
+
+
+def test_a_choice_of_a_pool_does_not_outlive_its_context(tiny, batch, tmp_path):
+    """Its adapters may have left their slots by then."""
+    pool = Pool(tiny, save_several(METHODS["compacter++"], tiny, tmp_path), resident=RESIDENT)
+    with pool.rows("mrpc"):
+        kept = contextvars.copy_context()
+    with pytest.raises(InputError, match="was not told which"):
+        kept.run(lambda: tiny(**batch))
