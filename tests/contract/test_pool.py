@@ -296,18 +296,18 @@ def test_threads_with_adapters_of_their_own_get_their_own_answers(name, tiny, ba
     """More adapters than fit in memory at once, so that threads also read them in each other's place."""
     pool = Pool(tiny, save_several(METHODS[name], tiny, tmp_path), resident=RESIDENT)
 
-    def answers(name, passes):
+    def answers(adapter, passes):
         found = []
         for _ in range(passes):
-            with torch.no_grad(), pool.rows(name):
+            with torch.no_grad(), pool.rows(adapter):
                 found.append(tiny(**batch).logits)
         return found
 
-    right = {name: answers(name, 1)[0] for name in NAMES}
+    right = {adapter: answers(adapter, 1)[0] for adapter in NAMES}
     with ThreadPoolExecutor(3) as threads:
-        jobs = {name: threads.submit(answers, name, 6) for name in NAMES}
-    for name, job in jobs.items():
-        assert all(torch.allclose(each, right[name], atol=1e-5) for each in job.result())
+        jobs = {adapter: threads.submit(answers, adapter, 6) for adapter in NAMES}
+    for adapter, job in jobs.items():
+        assert all(torch.allclose(each, right[adapter], atol=1e-5) for each in job.result())
 
 
 def test_a_choice_of_a_pool_does_not_outlive_its_context(tiny, batch, tmp_path):

@@ -25,9 +25,9 @@ def shaken(delta, scale=0.3):
     return delta
 
 
-def logits(backbone):
+def logits(backbone, tokens=TOKENS):
     with torch.no_grad():
-        return backbone(input_ids=TOKENS, decoder_input_ids=torch.zeros(len(TOKENS), 1, dtype=torch.long)).logits
+        return backbone(input_ids=tokens, decoder_input_ids=torch.zeros(len(tokens), 1, dtype=torch.long)).logits
 
 
 class Words:
@@ -46,9 +46,11 @@ def in_threads(*jobs):
 @pytest.mark.parametrize("name", METHODS)
 def test_threads_with_one_delta_get_the_answers_of_one_thread(name, tiny):
     delta = shaken(attach(tiny, METHODS[name]), 0.05 if METHODS[name].label == "FullFineTuning" else 0.3)
-    right = logits(delta.backbone)
-    found = in_threads(*[lambda: [logits(tiny) for _ in range(PASSES)]] * 3)
-    assert all(torch.allclose(each, right, atol=1e-5) for answers in found for each in answers)
+    inputs = [TOKENS[:rows, : 3 + rows] for rows in (2, 4, 6)]
+    right = [logits(delta.backbone, tokens) for tokens in inputs]
+    found = in_threads(*[lambda tokens=tokens: [logits(tiny, tokens) for _ in range(PASSES)] for tokens in inputs])
+    for wanted, answers in zip(right, found, strict=True):
+        assert all(torch.allclose(each, wanted, atol=1e-5) for each in answers)
 
 
 @pytest.mark.parametrize("name", ["hyperformer++", "hyper-compacter", "prompt-r", "bitfit"])
