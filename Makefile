@@ -1,4 +1,5 @@
-# make run: the main job on the embedded default. make test: every test. make check: what CI runs, all but clusters.
+# make run: the main job on the embedded default. make test: every test. make check: what CI runs, all but clusters
+# and what takes minutes.
 PYTHON ?= python3
 BIN := .venv/bin
 SETTINGS ?=
@@ -25,7 +26,7 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m 'not cluster'
+	$(BIN)/python -m pytest -m 'not cluster and not slow'
 
 versions: install
 	$(BIN)/python tests/versions.py $(PAIRS)

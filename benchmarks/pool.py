@@ -31,13 +31,14 @@ import torch
 from compiled_step import HELD
 from gauge import fresh_t5
 from rounds import Budget, add_budget, card, in_rounds, now, seconds_of, write_report
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import hyperadapters as ha
+from hyperadapters._utils import files as whole_files
 from hyperadapters._utils import library_versions
 from hyperadapters.backbones import combine_masks, shape_config
-from hyperadapters.delta import CONFIG, TENSORS, Delta
+from hyperadapters.delta import CONFIG, TENSORS, Delta, deciding_digest
+from hyperadapters.storage import read_config
 
 Batch = dict[str, Tensor]
 NAME = "task-{:05d}"
@@ -51,12 +52,14 @@ def save_adapters(delta: Delta, folder: Path, number: int, files: int) -> dict[s
     """So many adapters on disk, like a saved Delta's but with other numbers; beyond `files`, names of the same ones."""
     first = delta.save(folder / "first")
     config = (first / CONFIG).read_bytes()
+    stated = {CONFIG: deciding_digest(read_config(first))}
     tensors = {name: tensor.detach().clone() for name, tensor in delta.tensors().items()}
     for i in range(min(number, files)):
         path = folder / NAME.format(i)
         path.mkdir()
         (path / CONFIG).write_bytes(config)
-        save_file({name: tensor.uniform_(-0.01, 0.01) for name, tensor in tensors.items()}, path / TENSORS)
+        moved = {name: tensor.uniform_(-0.01, 0.01) for name, tensor in tensors.items()}
+        whole_files.write_tensors(path / TENSORS, moved, stated)
     return {NAME.format(i): folder / NAME.format(i % files) for i in range(number)}
 
 

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,12 @@ def make_batch(rows: int) -> dict[str, torch.Tensor]:
 def batch() -> dict[str, torch.Tensor]:
     """Two rows, the second padded."""
     return make_batch(2)
+
+
+def slow_but_for_every_fourth(names: Iterable[str]) -> pytest.MarkDecorator:
+    """Give a test its methods by name; `make check` runs every fourth of them."""
+    every = [pytest.param(n, marks=() if i % 4 == 0 else pytest.mark.slow) for i, n in enumerate(names)]
+    return pytest.mark.parametrize("name", every)
 
 
 @pytest.fixture(scope="session")

@@ -118,6 +118,7 @@ def test_all_that_is_wrong_in_a_file_is_in_one_error_with_its_path():
         "method.positions.1=3: input should be 'attention' or 'feed_forward'",
         "sede: Experiment has no such field. Known: method, task, training, backbone, text, evaluation, start.",
         "start.freeze='perhaps': input should be a valid boolean, unable to interpret input",
+        "task.checksums: missing; MixtureTask needs it.",
         "task.data: missing; MixtureTask needs it.",
         "task.temperature: missing; MixtureTask needs it.",
         "task.temprature: MixtureTask has no such field. Did you mean temperature?",

@@ -47,6 +47,7 @@ pathlib.Path(sys.argv[sys.argv.index("--output") + 1]).write_text('{"figure": 1}
 """
 
 
+@pytest.mark.slow
 def test_the_rehearsal_runs_every_entry_and_settles_every_decision(tmp_path, verdicts):
     done = run("--rehearse", "--output", str(tmp_path))
     assert done.returncode == 0, done.stdout + "".join(p.read_text() for p in tmp_path.glob("*.json"))

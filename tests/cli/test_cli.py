@@ -390,6 +390,7 @@ def test_compare_names_each_method_as_it_was_asked_for(files, tmp_path):
     assert list(_comparison_figure(results).series) == ["houlsby (bottleneck = 8)", "pfeiffer (bottleneck = 8)"]
 
 
+@pytest.mark.slow
 def test_compare_all_measures_every_method_alike(files, tmp_path):
     words = ("compare", "--methods", "all", *own(files), "--output", tmp_path / "c", "--json", *QUICK[:2])
     results = one_json(works(*words))["results"]
@@ -444,7 +445,7 @@ WRONG = [
     (("--set", "trainng.lr=1"), "no such setting. Did you mean training.lr"),
     (("--set", "training.lr=0"), "training.lr=0"),
     (("--set", "training.lr=inf"), "training.lr=inf: must be a finite number"),
-    (("--set", f"training.seed={10**20}"), f"training.seed={10**20}: less than 2**63"),
+    (("--set", f"training.seed={10**20}"), f"training.seed={10**20}: must be less than 2**63"),
     (("--task", "glue/rte", "--data", "absent"), "--data absent: there is no such folder"),
     (("--task", "glue/rte", "--data", "."), "lacks train.tsv"),
     (("--task", "glue/rte"), "could not be read"),
@@ -548,6 +549,7 @@ def test_an_adapter_saved_without_a_task_says_how_to_use_it(tmp_path):
     assert "has no experiment.json" in refuses("evaluate", tmp_path / "a")
 
 
+@pytest.mark.slow
 def test_all_methods_are_those_that_fit_the_backbone(tmp_path):
     tiny_config(d_model=32).save_pretrained(tmp_path)
     options = ("cost", "--backbone", tmp_path, "--batches", "1,2", "--length", "4", "--rounds", "1")
@@ -556,7 +558,7 @@ def test_all_methods_are_those_that_fit_the_backbone(tmp_path):
     assert {row["method"] for row in found["methods"]} == set(METHODS) - set(found["left_out"])
     assert "n must divide" in refuses(*options, "--methods", "full,phm")
     assert "name a method at least" in refuses(*options, "--methods", ",")
-    assert "--memory nan: a number of GB" in refuses(*options, "--memory", "nan")
+    assert "--memory nan: must be a number of GB" in refuses(*options, "--memory", "nan")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

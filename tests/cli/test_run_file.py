@@ -47,6 +47,7 @@ def test_what_a_file_leaves_out_has_the_commands_defaults(tmp_path):
     assert found["text"] == plain["experiment"]["text"]
 
 
+@pytest.mark.slow
 def test_the_command_line_wins_over_the_file(tmp_path):
     path = write(
         tmp_path / "run.yaml",
@@ -65,6 +66,7 @@ def test_the_command_line_wins_over_the_file(tmp_path):
     assert (value["steps"], value["experiment"]["method"]["bottleneck"]) == (2, 8)
 
 
+@pytest.mark.slow
 def test_a_file_names_methods_and_tasks_in_short_or_in_full(tmp_path):
     own = write(tmp_path / "rows.jsonl", '{"q": "a", "a": "no"}\n{"q": "b", "a": "yes"}\n')
     files = {"type": "files", "train": str(own), "validation": str(own), "text": ["q"], "answer": "a", "classify": True}
@@ -80,6 +82,7 @@ def test_a_file_names_methods_and_tasks_in_short_or_in_full(tmp_path):
     assert trained(mixture)["task"]["temperature"] == 2
 
 
+@pytest.mark.slow
 def test_a_file_continues_from_a_trained_adapter(tmp_path):
     works("train", "--task", "demo/sentiment", "--steps", "1", "--output", tmp_path / "a", *FEW)
     path = write(tmp_path / "run.yaml", f"start: {{adapter: {tmp_path / 'a'}}}\ntask: demo/sentiment\n")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from families import FAMILIES
 
-from conftest import make_batch, make_tiny
+from conftest import make_batch, make_tiny, slow_but_for_every_fourth
 from hyperadapters import METHODS, InputError, attach, load
 from hyperadapters.backbones.checkpointing import enable_checkpointing
 from hyperadapters.delta.container import attached
@@ -275,19 +275,12 @@ def test_a_method_of_one_task_says_so_before_anything_changes(tiny):
     assert list(tiny.state_dict()) == keys
 
 
-@pytest.fixture(scope="module")
-def compiled(found_by):
-    """What compiling changes to mixed rows, by method."""
-    return found_by("""
+@slow_but_for_every_fourth([name for name, method in METHODS.items() if method.many_tasks])
+def test_mixed_rows_compile_as_a_whole_graph_and_agree(name, found_by):
+    script = f"""
 import json
-from hyperadapters import METHODS
 from compiling import differences
-many = [name for name, method in METHODS.items() if method.many_tasks]
 passes = [["a", "b", "a", "c"], ["c", "b", "a", "a"]]
-print(json.dumps(differences(many, batch_rows=4, passes=passes, tasks=["a", "b", "c"])))
-""")
-
-
-@many
-def test_mixed_rows_compile_as_a_whole_graph_and_agree(name, compiled):
-    assert compiled[name] < 1e-3
+print(json.dumps(differences([{name!r}], batch_rows=4, passes=passes, tasks=["a", "b", "c"])))
+"""
+    assert found_by(script)[name] < 1e-3

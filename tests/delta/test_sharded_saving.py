@@ -49,7 +49,7 @@ for name in sys.argv[2:]:
 try:
     delta.save(place / "file" / "adapter")
     raise AssertionError("a file was taken for a folder")
-except OSError:
+except InputError:
     (place / f"refused-{dist.get_rank()}").touch()
 dist.destroy_process_group()
 """

@@ -34,7 +34,7 @@ class Words:
     """Writes every token as a line of its own, so that a streamer passes each on at once."""
 
     def decode(self, tokens, **_):
-        return "".join(f"{int(token)}\n" for token in tokens)
+        return "".join(f"{int(token)}\n" for token in torch.as_tensor(tokens).flatten())
 
 
 def in_threads(*jobs):

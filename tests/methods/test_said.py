@@ -43,6 +43,7 @@ def compute(backbone, tensors, batch):
     return functional_call(backbone, tensors, kwargs=batch, tie_weights=True)
 
 
+@pytest.mark.slow
 def test_logits_and_gradients_are_those_of_the_explicit_projection(tiny, batch):
     delta, vector = with_random_vector(tiny)
     tiny.double()

@@ -11,6 +11,7 @@ from small_backbones import small_run  # noqa: F401 (a fixture)
 from training_runs import rows_file
 
 from hyperadapters import InputError, MixtureTask, NamedTask, load_backbone, run
+from hyperadapters._utils import files
 from hyperadapters.runs.building import load_task
 from hyperadapters.runs.data_checksums import (
     _narrowed_checksums,
@@ -87,11 +88,11 @@ def test_a_run_goes_on_with_its_own_rows_alone_even_without_checksums(split, sma
     with pytest.raises(RuntimeError, match="stopped"):
         run(longer, tmp_path / "out", quiet=True)
     monkeypatch.setattr(Trainer, "step", step)
-    begun = json.loads((tmp_path / "out" / EXPERIMENT).read_text())
+    begun = files.read_json(tmp_path / "out" / EXPERIMENT)
     changed(getattr(small.task, split))
     now = with_checksums(longer).task.checksums
     begun["task"]["checksums"] = now
-    (tmp_path / "out" / EXPERIMENT).write_text(json.dumps(begun))
+    files.write_json(tmp_path / "out" / EXPERIMENT, begun)
     with pytest.raises(InputError, match="other settings" if split == "train" else "with another validation rows"):
         run(longer, tmp_path / "out", resume=True, quiet=True)
 

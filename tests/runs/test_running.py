@@ -24,6 +24,7 @@ def test_a_folder_that_another_process_is_at_work_in_is_left_to_it(small, tmp_pa
     assert not (folder / _LOCK).exists()
 
 
+@pytest.mark.slow
 def test_a_run_begins_without_the_backbones_of_earlier_ones(small, tmp_path, monkeypatch):
     """What is attached knows its backbone and is known by it: such a circle is not freed by itself."""
     loaded, alive = [], []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hyperadapters import InputError
-from hyperadapters.serving.prediction_file import check_prediction_file, row_as_json, write_predictions
+from hyperadapters.serving.prediction_file import as_json, check_prediction_file, write_predictions
 
 ROWS = [{"id": 7, "text": "a film"}, {"id": 8, "text": "a dull film"}]
 
@@ -94,7 +94,7 @@ def test_a_device_is_written_to_and_stays_a_device(source):
     before = os.stat("/dev/null")
     write_predictions(Answered(), source, "/dev/null")
     assert os.stat("/dev/null").st_rdev == before.st_rdev
-    with pytest.raises(InputError, match="/dev/full could not be written: No space left"):
+    with pytest.raises(InputError, match="/dev/full cannot be written: No space left"):
         write_predictions(Answered(), source, "/dev/full")
 
 
@@ -127,4 +127,4 @@ def test_a_folder_and_a_missing_folder_are_refused(tmp_path, source):
 
 def test_what_json_lacks_is_written_as_null_or_text():
     row = {"a": float("nan"), "b": float("inf"), "c": Path("x"), "d": 1.5, "e": "é"}
-    assert row_as_json(row) == '{"a": null, "b": null, "c": "x", "d": 1.5, "e": "é"}'
+    assert as_json(row) == {"a": None, "b": None, "c": "x", "d": 1.5, "e": "é"}

@@ -48,6 +48,7 @@ def sweepable(folder, **changes):
     return Experiment(method=METHODS["compacter++"], task=rows(folder), training=training, text=Text(train_rows=12))
 
 
+@pytest.mark.slow
 def test_a_packed_sweep_leaves_the_files_of_an_unpacked_one(tmp_path):
     """With a run that diverges among them; the others are trained together with it."""
     runs = [sweepable(tmp_path, **changes) for changes in ({}, {"seed": 5}, {"lr": 1e30}, {"lr": 1e-2})]
@@ -73,6 +74,7 @@ def test_a_packed_sweep_leaves_the_files_of_an_unpacked_one(tmp_path):
     assert names[0] == names[1]
 
 
+@pytest.mark.slow
 def test_a_pack_that_fails_is_run_one_by_one_and_what_is_done_or_elsewhere_is_left(tmp_path):
     """A folder where a result should be written breaks the pack off; it is then cleared away."""
     runs = [sweepable(tmp_path, seed=seed) for seed in (1, 2, 3, 4)]

@@ -66,7 +66,7 @@ def ends_the_same(folder, whole, output):
     assert not (output / CHECKPOINT).exists()
 
 
-@pytest.mark.parametrize("step", [1, 7, 11])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 7, pytest.param(11, marks=pytest.mark.slow)])
 def test_killed_and_resumed_a_run_ends_with_the_same_bits(step, uninterrupted, tmp_path):
     folder, whole = uninterrupted
     with subprocess.Popen(command(folder, tmp_path / "out"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

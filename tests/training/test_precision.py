@@ -67,6 +67,7 @@ def test_a_method_of_peft_has_the_type_that_is_asked_for(backbone, adapter, batc
     assert all(tensor.grad.isfinite().all() for tensor in delta.trained().values())
 
 
+@pytest.mark.slow
 def test_packed_adapters_have_their_type_too(small, tmp_path):
     runs = {tmp_path / str(lr): held(small, adapter="bf16") for lr in (1e-3, 1e-2)}
     runs = {place: replace(run, training=replace(run.training, lr=float(place.name))) for place, run in runs.items()}

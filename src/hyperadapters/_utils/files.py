@@ -6,6 +6,7 @@ Tensors are checked before memory is taken for them.
 import hashlib
 import json
 import os
+import shutil
 import stat
 import struct
 from collections.abc import Iterator, Mapping
@@ -52,6 +53,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             raise CannotWriteError(f"{path} cannot be written: it is no regular file. Name a new file.")
         try:
             with temporary.open("wb") as file:
+                if target.exists():
+                    shutil.copymode(target, temporary)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -96,7 +99,7 @@ def _writing(path: Path) -> Iterator[None]:
     """Turn what the system says against writing to a place into an error of the user's side."""
     try:
         yield
-    except BrokenPipeError:
+    except (BrokenPipeError, Timeout):
         raise
     except OSError as error:
         raise CannotWriteError(

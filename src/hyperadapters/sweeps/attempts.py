@@ -113,8 +113,11 @@ def _try_once(job: _Job) -> None:
         run(experiment, job.place, resume=begun, track=job.track, quiet=True)
         if not job.keep:
             _remove_all_but_json(job.place)
-    except CannotWriteError:  # nor could what became of it be written
-        raise
+    except CannotWriteError as error:
+        if not isinstance(error.__cause__, IsADirectoryError | NotADirectoryError):
+            raise  # nor could what became of it be written
+        _record_failure(job, f"{type(error).__name__}: {error}")
+        _discard(job.place)  # something stood where a file belongs
     except InputError as error:  # a wrong setting or a diverging loss would fail again
         _record_failure(job, str(error), final=True)
     except Exception as error:
