@@ -17,6 +17,8 @@ from filelock import FileLock, Timeout
 from sweep_runs import experiment, here, program, rows, unused
 
 from hyperadapters import METHODS, InputError, Text
+from hyperadapters._utils import files
+from hyperadapters.runs.data_checksums import with_checksums
 from hyperadapters.runs.result import RESULT
 from hyperadapters.sweeps.forecasting import forecast
 from hyperadapters.sweeps.jobs import _ATTEMPTS, _discard
@@ -47,7 +49,7 @@ def test_a_failure_is_tried_once_more(tmp_path):
     run = experiment(tmp_path)
     place = tmp_path / "out" / experiment_key(run)
     (place / "result.json.tmp").mkdir(parents=True)
-    (place / "experiment.json").write_text(json.dumps(run.to_json()))
+    files.write_json(place / "experiment.json", with_checksums(run).to_json())
     swept = sweep([run], tmp_path / "out", executor=here, quiet=True)
     assert swept.failed == {}
     assert list(swept.results) == [experiment_key(run)]
