@@ -172,6 +172,32 @@ def test_a_whole_model_that_is_recomputed_for_rows_of_another_time_is_refused():
         found.square().sum().backward()
 
 
+@pytest.mark.parametrize("name", ["compacter", "houlsby", "bitfit"])
+@pytest.mark.parametrize("direct", [False, True])
+def test_passes_inside_a_backward_hook_are_passes_of_their_own(name, direct):
+    """As a cached loss makes them: embeddings without gradients first, then again, part by part, in a backward hook."""
+    bert = make_bert()
+    delta = attach(bert, method(name))
+    shake(delta)
+    call = bert.forward if direct else bert
+    wanted = gradients(delta, states(call).square().sum())
+    with torch.no_grad():
+        cached = states(call)
+    cached.requires_grad_()
+
+    def again(_):
+        with torch.enable_grad():
+            for row in range(len(IDS)):
+                part = call(input_ids=IDS[row : row + 1]).last_hidden_state
+                torch.dot(part.flatten(), cached.grad[row].flatten()).backward()
+
+    loss = cached.square().sum()
+    loss.backward()
+    trigger = torch.zeros(1, requires_grad=True) * 1
+    trigger.register_hook(again)
+    assert same(gradients(delta, trigger.sum()), wanted)
+
+
 @pytest.mark.parametrize("name", ["compacter", "hyperformer++"])
 def test_a_stack_costs_one_making_of_weights_for_a_pass_and_none_for_a_token(name, monkeypatch):
     backbone, made = make_tiny(), []

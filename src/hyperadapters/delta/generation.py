@@ -49,6 +49,9 @@ _Made = Mapping[str, Any]
 _REENTRANT = "CheckpointFunctionBackward"
 """The name of the autograd node that recomputes a layer under checkpointing with `use_reentrant=True`."""
 
+_RECOMPUTES = "_recomputation_hook"
+"""The name of the hook on saved tensors under which checkpointing recomputes a layer with `use_reentrant=False`."""
+
 
 class _GeneratedWeights:
     """The weights that the parts computed for one pass, and what has used them. It is empty in a copy of a Delta.
@@ -157,7 +160,7 @@ class _Generation:
                     self.renew()
                 thread.weights.used.add(number)
             return thread.weights.made[part][index]
-        if _in_backward():
+        if _recomputes():
             self._prepare_recomputation(part)
         else:
             if part not in thread.weights.made or self._unusable(number):
@@ -234,7 +237,7 @@ class _Generation:
                 "gradient checkpointing with use_reentrant=True gives these adapters no gradients, because the first "
                 "layer's input needs none. Use use_reentrant=False, or call backbone.enable_input_require_grads()."
             )
-        if torch.is_grad_enabled() and not _in_backward():
+        if torch.is_grad_enabled() and not _recomputes():
             for tensor in tensors:
                 if tensor.requires_grad:
                     tensor.register_hook(partial(self._put_back, thread.weights))  # type: ignore[no-untyped-call]
@@ -266,8 +269,8 @@ class _Generation:
         return self._rows.differ_from(weights.rows) or (weights.tensors, weights.modes) != self._state()
 
     def _rows_of_pass(self) -> AdapterIndex:
-        """Return the rows' index: that of the forward pass in a backward pass, else as chosen where the pass runs."""
-        if torch.compiler.is_compiling() or not _in_backward():
+        """Return the rows' index: as chosen where the pass runs, or of the forward pass that is recomputed."""
+        if torch.compiler.is_compiling() or not _recomputes():
             return self._rows.index_for_pass()
         self._check_restored()
         return self._thread.weights.rows
@@ -284,8 +287,8 @@ class _Generation:
         """Ensure that the weights are those of the forward pass of which a layer is recomputed in a backward pass."""
         thread = self._thread
         self._check_restored()
-        node = torch._C._current_autograd_node()
-        if node is not None and node.name() == _REENTRANT:  # its own backward pass frees the graph of the weights
+        node = _reentrant_node()
+        if node is not None:  # its own backward pass frees the graph of the weights
             if thread.recomputes is not node:
                 self.renew(thread.weights.rows)
                 thread.recomputes = node
@@ -307,9 +310,21 @@ class _Generation:
         return versions, (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), *casts)
 
 
-def _in_backward() -> bool:
-    """Return whether a backward pass runs in this thread."""
-    return bool(torch._C._current_graph_task_id() != -1)
+def _recomputes() -> bool:
+    """Return whether checkpointing computes a part of an earlier forward pass again, in a backward pass.
+
+    A backward pass alone does not say so: hooks may run whole passes in it, as sentence-transformers' cached losses do.
+    """
+    if torch._C._current_graph_task_id() == -1:
+        return False
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
+    return _reentrant_node() is not None or (hooks is not None and _RECOMPUTES in hooks[0].__qualname__)
+
+
+def _reentrant_node() -> Any:
+    """Return the autograd node that recomputes its part under `use_reentrant=True`, or None."""
+    node = torch._C._current_autograd_node()
+    return node if node is not None and node.name() == _REENTRANT else None
 
 
 def _autocast_dtype(device: str) -> torch.dtype | None:
