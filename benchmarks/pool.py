@@ -34,8 +34,7 @@ from rounds import Budget, add_budget, card, in_rounds, now, seconds_of, write_r
 from torch import Tensor, nn
 
 import hyperadapters as ha
-from hyperadapters._utils import files as whole_files
-from hyperadapters._utils import library_versions
+from hyperadapters._utils import library_versions, write_tensors
 from hyperadapters.backbones import combine_masks, shape_config
 from hyperadapters.delta import CONFIG, TENSORS, Delta, deciding_digest
 from hyperadapters.storage import read_config
@@ -59,7 +58,7 @@ def save_adapters(delta: Delta, folder: Path, number: int, files: int) -> dict[s
         path.mkdir()
         (path / CONFIG).write_bytes(config)
         moved = {name: tensor.uniform_(-0.01, 0.01) for name, tensor in tensors.items()}
-        whole_files.write_tensors(path / TENSORS, moved, stated)
+        write_tensors(path / TENSORS, moved, stated)
     return {NAME.format(i): folder / NAME.format(i % files) for i in range(number)}
 
 

@@ -12,16 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from hyperadapters import InputError
 from hyperadapters._utils import CannotWriteError
-from hyperadapters._utils.files import (
-    check_output,
-    make_output,
-    read_json,
-    read_tensors,
-    write_bytes,
-    write_json,
-    write_tensors,
-    write_text,
-)
+from hyperadapters._utils.files import open_output, replacing, write_bytes, write_text
+from hyperadapters._utils.json_files import read_json, write_json
+from hyperadapters._utils.output_folders import check_output, make_output
+from hyperadapters._utils.tensor_files import read_tensors, write_tensors
 
 TENSORS = {"half": torch.ones(3, dtype=torch.bfloat16), "a": torch.randn(2, 3), "count": torch.tensor(4.0)}
 BYTES = {"states": torch.arange(5, dtype=torch.uint8), "none": torch.zeros(0, 4)}
@@ -85,6 +79,21 @@ def test_a_place_that_is_no_folder_is_told_in_one_line(write, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CannotWriteError, match="cannot be written: (Not a directory|File exists)"):
         write(tmp_path / "file" / "inside", 10)
+
+
+def _copy(source, opened, path):
+    with opened(path) as file:
+        file.write(b"half")
+        file.write(source.read_bytes())
+
+
+@pytest.mark.parametrize("opened", [replacing, open_output])
+def test_what_cannot_be_read_meanwhile_is_not_blamed_on_the_output(opened, tmp_path):
+    (tmp_path / "out").write_text("before")
+    with pytest.raises(FileNotFoundError, match="rows.jsonl"):
+        _copy(tmp_path / "rows.jsonl", opened, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out").read_text() == "before"
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):

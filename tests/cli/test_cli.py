@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from conftest import tiny_config
 from hyperadapters import METHODS, TASKS
-from hyperadapters._utils import files as files_of_ours
+from hyperadapters._utils import read_json, write_json
 from hyperadapters.reports.comparison import _comparison_figure
 from hyperadapters.runs.result import read_result
 
@@ -210,9 +210,9 @@ def test_predict_leaves_quietly_when_nobody_reads_on(trained, files):
 
 def test_an_experiment_of_wrong_types_is_refused(trained, tmp_path):
     damaged = shutil.copytree(trained[0], tmp_path / "damaged")
-    values = files_of_ours.read_json(damaged / "experiment.json")
+    values = read_json(damaged / "experiment.json")
     for field, value in {"task": 5, "training": None, "method": {"type": []}, "backbone": {}}.items():
-        files_of_ours.write_json(damaged / "experiment.json", {**values, field: value})
+        write_json(damaged / "experiment.json", {**values, field: value})
         assert field in refuses("evaluate", damaged)
 
 

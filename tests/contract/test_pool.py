@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from conftest import make_batch, make_tiny
 from hyperadapters import METHODS, InputError, Pool, attach, load
-from hyperadapters._utils import files
+from hyperadapters._utils import read_json, write_json
 from hyperadapters.delta.saving import CONFIG, TENSORS
 from hyperadapters.methods.registry import count_parameters
 
@@ -238,9 +238,9 @@ def test_pools_that_cannot_be_are_refused_and_change_nothing(tiny, folders, tmp_
     tiny.hyperadapters["delta:dense"].detach()
     with pytest.raises(InputError, match="does not fit the pool's others: method is .*Adapter.* not .*Compacter"):
         Pool(tiny, {**folders, "dense": tmp_path / "dense"})
-    config = files.read_json(folders["rte"] / CONFIG)
+    config = read_json(folders["rte"] / CONFIG)
     config["backbone"]["weights"] = "0" * 64
-    files.write_json(folders["rte"] / CONFIG, config)
+    write_json(folders["rte"] / CONFIG, config)
     with pytest.raises(InputError, match="rte was trained on another backbone .*the weights are others"):
         Pool(tiny, folders)
     assert list(tiny.state_dict()) == keys
@@ -284,9 +284,9 @@ def test_adapters_in_bfloat16_are_held_so_and_not_beside_others(tiny, batch, tmp
 @pytest.mark.parametrize("size", [400_000, 2**63])
 def test_sizes_that_no_file_has_take_no_memory(size, tiny, tmp_path):
     folders = save_several(METHODS["houlsby"], tiny, tmp_path)
-    config = files.read_json(tmp_path / "mrpc" / CONFIG)
+    config = read_json(tmp_path / "mrpc" / CONFIG)
     config["method"]["bottleneck"] = size
-    files.write_json(tmp_path / "mrpc" / CONFIG, config)
+    write_json(tmp_path / "mrpc" / CONFIG, config)
     with pytest.raises(InputError, match=r"does not fit:|asks for impossible sizes"):
         Pool(tiny, {"mrpc": folders["mrpc"]})
 

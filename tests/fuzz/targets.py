@@ -14,7 +14,7 @@ from damage import Edit, damaged_bytes, damaged_json
 
 from conftest import UNSEEN, make_tiny
 from hyperadapters import METHODS, Experiment, InputError, NamedTask, Pool, Training, attach, load, own_task
-from hyperadapters._utils import files
+from hyperadapters._utils import check_json, read_json, write_json
 from hyperadapters.delta import CONFIG, TENSORS
 from hyperadapters.runs import EXPERIMENT, RESULT, Result, read_result
 from hyperadapters.training import CHECKPOINT, Cost
@@ -107,7 +107,7 @@ def _experiment() -> Experiment:
 
 
 def _write_experiment(folder: Path) -> Path:
-    files.write_json(folder / EXPERIMENT, _experiment().to_json())
+    write_json(folder / EXPERIMENT, _experiment().to_json())
     return folder / EXPERIMENT
 
 
@@ -125,7 +125,7 @@ def _write_result(folder: Path) -> Path:
         **{"by_kind": {"adapter": 10}, "history": [{"step": 4, "accuracy": 0.75}], "versions": {"torch": "2"}},
     }
     result = Result(**{**UNSEEN, **values, "truncated_targets": {}, "rows": counts, "rows_available": counts})
-    files.write_json(folder / RESULT, asdict(result))
+    write_json(folder / RESULT, asdict(result))
     return folder / RESULT
 
 
@@ -166,7 +166,7 @@ TARGETS: Mapping[str, Target] = {
     "adapter's config": Target(lambda folder: _saved(folder) / CONFIG, _read_adapter, plain=True),
     "pooled tensors": Target(lambda folder: _saved(folder) / TENSORS, _read_pool),
     "checkpoint": Target(_checkpoint, _read_a_checkpoint),
-    "experiment": Target(_write_experiment, lambda path: Experiment.from_json(files.read_json(path)), plain=True),
+    "experiment": Target(_write_experiment, lambda path: Experiment.from_json(read_json(path)), plain=True),
     "result": Target(_write_result, lambda path: read_result(path.parent), plain=True),
     "JSONL": Target(_rows_file("rows.jsonl", _json_lines), _read_rows, checked=False),
     "CSV": Target(_rows_file("rows.csv", lambda: _delimited(",")), _read_rows, checked=False),
@@ -201,8 +201,8 @@ class Intact:
             AssertionError: it was read as something else although a checksum could tell, or is refused at length.
         """
         if of_values:
-            values = files.check_json(json.loads(self.content), self.path.name)
-            files.write_json(self.path, damaged_json(values, edits))
+            values = check_json(json.loads(self.content), self.path.name)
+            write_json(self.path, damaged_json(values, edits))
         else:
             self.path.write_bytes(damaged_bytes(self.content, edits))
         try:

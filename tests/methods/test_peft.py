@@ -10,7 +10,7 @@ from families import FAMILIES
 
 from conftest import make_tiny
 from hyperadapters import METHODS, InputError, attach, count_parameters, load, method_named
-from hyperadapters._utils import files
+from hyperadapters._utils import read_json, write_json
 from hyperadapters.delta.method import method_to_json
 from hyperadapters.delta.saving import CONFIG
 from hyperadapters.methods.registry import method_from_json
@@ -139,9 +139,9 @@ def test_without_peft_the_error_says_how_to_get_it(monkeypatch):
 
 def test_a_saved_configuration_of_absurd_sizes_takes_no_memory(tiny, tmp_path):
     attach(tiny, method_named("peft:lora")).save(tmp_path)
-    config = files.read_json(tmp_path / CONFIG)
+    config = read_json(tmp_path / CONFIG)
     config["method"]["config"]["r"] = 10**9
-    files.write_json(tmp_path / CONFIG, config)
+    write_json(tmp_path / CONFIG, config)
     with pytest.raises(InputError, match=r"does not fit:\n.* shape \[8, 48\], expected \[1000000000, 48\]"):
         load(tmp_path, make_tiny())
 

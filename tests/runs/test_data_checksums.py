@@ -11,7 +11,7 @@ from small_backbones import small_run  # noqa: F401 (a fixture)
 from training_runs import rows_file
 
 from hyperadapters import InputError, MixtureTask, NamedTask, load_backbone, run
-from hyperadapters._utils import files
+from hyperadapters._utils import read_json, write_json
 from hyperadapters.runs.building import load_task
 from hyperadapters.runs.data_checksums import (
     _narrowed_checksums,
@@ -88,11 +88,11 @@ def test_a_run_goes_on_with_its_own_rows_alone_even_without_checksums(split, sma
     with pytest.raises(RuntimeError, match="stopped"):
         run(longer, tmp_path / "out", quiet=True)
     monkeypatch.setattr(Trainer, "step", step)
-    begun = files.read_json(tmp_path / "out" / EXPERIMENT)
+    begun = read_json(tmp_path / "out" / EXPERIMENT)
     changed(getattr(small.task, split))
     now = with_checksums(longer).task.checksums
     begun["task"]["checksums"] = now
-    files.write_json(tmp_path / "out" / EXPERIMENT, begun)
+    write_json(tmp_path / "out" / EXPERIMENT, begun)
     with pytest.raises(InputError, match="other settings" if split == "train" else "with another validation rows"):
         run(longer, tmp_path / "out", resume=True, quiet=True)
 

@@ -9,7 +9,7 @@ from filelock import FileLock
 from small_backbones import small_run  # noqa: F401 (a fixture)
 
 from hyperadapters import InputError, load_backbone, run
-from hyperadapters._utils.files import _LOCK
+from hyperadapters._utils.output_folders import _LOCK
 from hyperadapters.runs.result import RESULT, read_result
 
 

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from conftest import make_tiny
 from hyperadapters import METHODS, InputError, Pool, attach, load, load_backbone, method_named
-from hyperadapters._utils import files
+from hyperadapters._utils import read_json, read_tensors, write_json
+from hyperadapters._utils.tensor_files import _tensors_digest
 from hyperadapters.delta.saving import CONFIG, TENSORS
 
 
@@ -21,7 +22,7 @@ def saved(tiny, tmp_path):
 
 def edit(folder, **changes):
     """Change the config as one that was saved like this."""
-    files.write_json(folder / CONFIG, {**files.read_json(folder / CONFIG), **changes})
+    write_json(folder / CONFIG, {**read_json(folder / CONFIG), **changes})
 
 
 def refuses(folder, match, backbone=None):
@@ -299,10 +300,10 @@ def test_what_is_not_finite_is_neither_saved_nor_loaded(tiny, tmp_path):
 
 
 def test_a_file_with_nan_and_a_checksum_that_fits_is_refused(saved):
-    tensors, metadata = files.read_tensors(saved / TENSORS)
+    tensors, metadata = read_tensors(saved / TENSORS)
     changed = {name: tensor.clone() for name, tensor in tensors.items()}
     changed["norms.weight"].view(-1)[3] = float("inf")
-    metadata["checksum"] = files._tensors_digest(changed, metadata)
+    metadata["checksum"] = _tensors_digest(changed, metadata)
     save_file(changed, saved / TENSORS, metadata=metadata)
     refuses(saved, "holds NaN or infinity in norms.weight")
     with pytest.raises(InputError, match="holds NaN or infinity in norms.weight"):

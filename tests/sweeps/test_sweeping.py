@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from sweep_runs import experiment, here, program, rows, unused
 
 from hyperadapters import METHODS, InputError, Text
-from hyperadapters._utils import files
+from hyperadapters._utils import write_json
 from hyperadapters.runs.data_checksums import with_checksums
 from hyperadapters.runs.result import RESULT
 from hyperadapters.sweeps.forecasting import forecast
@@ -49,7 +49,7 @@ def test_a_failure_is_tried_once_more(tmp_path):
     run = experiment(tmp_path)
     place = tmp_path / "out" / experiment_key(run)
     (place / "result.json.tmp").mkdir(parents=True)
-    files.write_json(place / "experiment.json", with_checksums(run).to_json())
+    write_json(place / "experiment.json", with_checksums(run).to_json())
     swept = sweep([run], tmp_path / "out", executor=here, quiet=True)
     assert swept.failed == {}
     assert list(swept.results) == [experiment_key(run)]

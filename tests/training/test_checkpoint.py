@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hyperadapters import InputError
-from hyperadapters._utils import files
+from hyperadapters._utils import copy_tensors, read_tensors, write_tensors
 from hyperadapters.training.checkpoint import (
     _Checkpoint,
     _gather_random_states,
@@ -70,10 +70,10 @@ def test_another_run_is_refused_with_what_differs(checkpoint, tmp_path):
 
 def rewritten(path, change):
     """The file with its tensors and metadata changed, and a checksum that fits."""
-    tensors, metadata = files.read_tensors(path)
+    tensors, metadata = read_tensors(path)
     tensors, metadata = {name: tensor.clone() for name, tensor in tensors.items()}, dict(metadata)
     change(tensors, metadata)
-    files.write_tensors(path, tensors, metadata)
+    write_tensors(path, tensors, metadata)
     return path
 
 
@@ -138,5 +138,5 @@ def test_a_snapshot_stays_when_training_goes_on(checkpoint):
     for tensor in checkpoint.trained.values():
         tensor.add_(1)
     assert all(torch.equal(kept[name], before[name]) for name in before)
-    files.copy_tensors(kept, checkpoint.trained)
+    copy_tensors(kept, checkpoint.trained)
     assert all(torch.equal(checkpoint.trained[name], before[name]) for name in before)

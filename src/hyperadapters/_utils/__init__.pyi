@@ -1,13 +1,24 @@
 """What other packages use of this one; each name is imported when it is first used."""
 
-from . import files as files
 from . import settings as settings
 from .errors import CannotWriteError as CannotWriteError
 from .errors import InputError as InputError
 from .errors import Interrupted as Interrupted
 from .errors import NonFiniteLossError as NonFiniteLossError
 from .errors import listed as listed
+from .files import file_digest as file_digest
+from .files import is_stream as is_stream
+from .files import open_output as open_output
+from .files import write_bytes as write_bytes
+from .files import write_text as write_text
 from .formatting import human_bytes as human_bytes
+from .json_files import LARGEST_JSON as LARGEST_JSON
+from .json_files import check_json as check_json
+from .json_files import json_digest as json_digest
+from .json_files import json_object as json_object
+from .json_files import read_json as read_json
+from .json_files import read_unchecked_json as read_unchecked_json
+from .json_files import write_json as write_json
 from .memory import PeakMemory as PeakMemory
 from .memory import saved_tensors as saved_tensors
 from .names import few_names as few_names
@@ -19,6 +30,9 @@ from .names import short_names as short_names
 from .names import shortened as shortened
 from .names import slug as slug
 from .names import truncate_filename as truncate_filename
+from .output_folders import alone_in as alone_in
+from .output_folders import check_output as check_output
+from .output_folders import make_output as make_output
 from .paths import absolute_path as absolute_path
 from .paths import expand_path as expand_path
 from .paths import find_files as find_files
@@ -28,6 +42,9 @@ from .progress import SECONDS_BETWEEN_LINES as SECONDS_BETWEEN_LINES
 from .progress import Meter as Meter
 from .progress import console as console
 from .progress import span as span
+from .tensor_files import copy_tensors as copy_tensors
+from .tensor_files import read_tensors as read_tensors
+from .tensor_files import write_tensors as write_tensors
 from .threads import PerThread as PerThread
 from .threads import Turn as Turn
 from .versions import library_versions as library_versions

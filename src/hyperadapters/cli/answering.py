@@ -81,14 +81,14 @@ def _experiment_to_score(adapter: Path, config: Mapping[str, Any], split: str, t
     Raises:
         InputError: there is no such split or task, or no run trained the adapter.
     """
-    from hyperadapters._utils import files, resolve_task
+    from hyperadapters._utils import read_json, resolve_task
     from hyperadapters.runs import EXPERIMENT, Experiment, narrow_to_task, task_name
 
     if split not in ("train", "validation", "test"):
         raise InputError(f"--split {split}: one of train, validation, test.")
     if not (adapter / EXPERIMENT).is_file():
         raise InputError(f"{adapter} has no {EXPERIMENT}: name the folder that `hyperadapters train` wrote.")
-    experiment = Experiment.from_json(files.read_json(adapter / EXPERIMENT))
+    experiment = Experiment.from_json(read_json(adapter / EXPERIMENT))
     if not task:
         return experiment
     known = config["tasks"] or [task_name(experiment.task)]
@@ -273,16 +273,16 @@ def bake(
     Example:
     - `hyperadapters bake out/mix --task demo/sentiment --output out/sentiment`
     """
-    from hyperadapters._utils import files, human_bytes, resolve_task
+    from hyperadapters._utils import check_output, human_bytes, read_json, resolve_task, write_json
     from hyperadapters.methods import count_parameters
     from hyperadapters.runs import EXPERIMENT, Experiment, task_name
     from hyperadapters.storage import backbone_of, load, read_config
     from hyperadapters.tasks import TASKS
 
-    files.check_output(output, resume=False)
+    check_output(output, resume=False)
     config = read_config(adapter)
     whole = resolve_task(task, config["tasks"], f"the adapter at {adapter}")
-    known = files.read_json(adapter / EXPERIMENT) if (adapter / EXPERIMENT).is_file() else None
+    known = read_json(adapter / EXPERIMENT) if (adapter / EXPERIMENT).is_file() else None
     trained = Experiment.from_json(known) if known else None
     _quiet_libraries()
     model, _ = backbone_of(config, backbone)
@@ -292,7 +292,7 @@ def bake(
     if trained and (whole in TASKS or whole == task_name(trained.task)):  # what `evaluate` needs to know of its rows
         from hyperadapters.runs import narrow_to_task
 
-        files.write_json(output / EXPERIMENT, narrow_to_task(trained, whole, plain.method).to_json())
+        write_json(output / EXPERIMENT, narrow_to_task(trained, whole, plain.method).to_json())
     size = count_parameters(plain).bytes
     value = {
         "output": str(output),

@@ -154,7 +154,7 @@ def _parsed(path: Path) -> Mapping[str, Any]:
     """Return the mapping that a file holds: JSON if its name ends so, YAML otherwise."""
     import yaml
 
-    from hyperadapters._utils import files
+    from hyperadapters._utils import check_json
 
     try:
         text = path.read_text(encoding="utf-8")
@@ -165,7 +165,7 @@ def _parsed(path: Path) -> Mapping[str, Any]:
         raise InputError(f"--config {path} is damaged: {' '.join(str(error).split())}.") from error
     if not isinstance(values, Mapping):
         raise InputError(f"--config {path} holds no experiment: write `key: value` lines, such as task: glue/mrpc.")
-    return files.check_json(values, f"--config {path}")
+    return check_json(values, f"--config {path}")
 
 
 def _as_text(value: Any) -> str:

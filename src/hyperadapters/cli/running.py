@@ -163,7 +163,7 @@ def _plan_run(
 
 def _check_output(output: Path, resume: bool) -> None:
     """Raise InputError unless a run can write to a folder: before anything slow is imported."""
-    from hyperadapters._utils import files
+    from hyperadapters._utils import check_output
     from hyperadapters.runs import EXPERIMENT
 
-    files.check_output(output, resume=resume, marker=EXPERIMENT)
+    check_output(output, resume=resume, marker=EXPERIMENT)

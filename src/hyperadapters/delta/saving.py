@@ -4,7 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperadapters._utils import InputError, files, library_versions, settings
+from hyperadapters._utils import (
+    InputError,
+    json_digest,
+    library_versions,
+    read_json,
+    settings,
+    write_json,
+    write_tensors,
+    write_text,
+)
 from hyperadapters.backbones import is_sharded, on_first_process, precision_of, whole_tensor
 from hyperadapters.delta.counting import count_delta
 from hyperadapters.delta.method import method_to_json
@@ -39,9 +48,9 @@ def _save_delta(delta: "Delta", folder: Path) -> Path:
     tensors = {name: whole_tensor(tensor.detach()) for name, tensor in delta.tensors().items()}
 
     def write() -> None:
-        files.write_tensors(folder / TENSORS, tensors, {CONFIG: deciding_digest(config)})
-        files.write_json(folder / CONFIG, config)
-        files.write_text(folder / "README.md", _render_model_card(config))
+        write_tensors(folder / TENSORS, tensors, {CONFIG: deciding_digest(config)})
+        write_json(folder / CONFIG, config)
+        write_text(folder / "README.md", _render_model_card(config))
 
     if together:
         on_first_process(write)
@@ -58,7 +67,7 @@ def _check_no_model(folder: Path) -> None:
     """
     found = [path.name for pattern in _WEIGHTS for path in sorted(folder.glob(pattern))]
     config = folder / "config.json"
-    if config.is_file() and {"model_type", "architectures"} & files.read_json(config).keys():
+    if config.is_file() and {"model_type", "architectures"} & read_json(config).keys():
         found.append(config.name)
     if found:
         raise InputError(
@@ -82,7 +91,7 @@ def deciding_digest(config: Mapping[str, Any]) -> str:
     """
     deciding = {key: value for key, value in config.items() if key not in _DESCRIPTIVE}
     backbone = {key: value for key, value in config["backbone"].items() if key != "name"}
-    return files.json_digest({**deciding, "backbone": backbone})
+    return json_digest({**deciding, "backbone": backbone})
 
 
 def describe_delta(delta: "Delta") -> dict[str, Any]:

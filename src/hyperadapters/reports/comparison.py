@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hyperadapters._utils import expand_path, files, follow_links, human_bytes, span
+from hyperadapters._utils import expand_path, follow_links, human_bytes, span, write_bytes, write_text
 from hyperadapters.reports.drawing import render_figure
 from hyperadapters.reports.figures import _Figure, _Mark
 from hyperadapters.reports.markdown import markdown_table
@@ -74,6 +74,6 @@ def write_comparison(results: Sequence[Result], folder: Path) -> dict[str, str]:
     paths = {"table": folder / "comparison.md", "figure": folder / "trade-off.png"}
     rows = [comparison_cells(result) for result in results]
     table = markdown_table(list(rows[0]), [list(row.values()) for row in rows])
-    files.write_text(follow_links(paths["table"]), f"{comparison_title(results)}\n\n{table}\n")
-    files.write_bytes(follow_links(paths["figure"]), render_figure(_comparison_figure(results), "png")["png"])
+    write_text(follow_links(paths["table"]), f"{comparison_title(results)}\n\n{table}\n")
+    write_bytes(follow_links(paths["figure"]), render_figure(_comparison_figure(results), "png")["png"])
     return {name: str(path) for name, path in paths.items()}

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, expand_path, files, find_files
+from hyperadapters._utils import LARGEST_JSON, InputError, expand_path, find_files, json_object
 from hyperadapters.methods import method_from_json
 from hyperadapters.reports.estimates import _column_of, _scores_by_column
 from hyperadapters.reports.facts import _task_names
@@ -56,14 +56,14 @@ def _in_folder(folder: Path) -> Iterator[tuple[Path, Callable[[], Result]]]:
 def _in_lines(file: Path) -> Iterator[tuple[Path, Callable[[], Result]]]:
     """Yield each line of a file as `file:line`, with a function that makes a result of it."""
     with file.open("rb") as lines:
-        for number, line in enumerate(iter(partial(lines.readline, files.LARGEST_JSON), b""), 1):
+        for number, line in enumerate(iter(partial(lines.readline, LARGEST_JSON), b""), 1):
             if line.strip():
                 yield Path(f"{file}:{number}"), partial(_result_of_line, line, f"{file}:{number}")
 
 
 def _result_of_line(line: bytes, where: str) -> Result:
     """Return the result in a line of JSON."""
-    return result_from_json(files.json_object(line, where), where)
+    return result_from_json(json_object(line, where), where)
 
 
 def _check_result(result: Result, path: Path) -> Result:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hyperadapters._utils import expand_path, files, follow_links
+from hyperadapters._utils import expand_path, follow_links, make_output, write_bytes, write_text
 from hyperadapters.reports.document import _FIGURES, Section, _number_figures
 from hyperadapters.reports.drawing import render_figure
 from hyperadapters.reports.html import _html_page
@@ -57,7 +57,7 @@ def write_report(results: Mapping[Path, Result], folder: Path, problems: Sequenc
         InputError: the folder cannot be written.
     """
     folder, sections = expand_path(folder), report(results, problems)
-    files.make_output(folder / _FIGURES)
+    make_output(folder / _FIGURES)
     drawings = _write_figures(sections, folder / _FIGURES)
     contents = {
         "markdown": ("report.md", _markdown_document(_TITLE, sections)),
@@ -65,7 +65,7 @@ def write_report(results: Mapping[Path, Result], folder: Path, problems: Sequenc
         "page": ("report.html", _html_page(_TITLE, sections, drawings)),
     }
     for name, content in contents.values():
-        files.write_text(follow_links(folder / name), content)
+        write_text(follow_links(folder / name), content)
     return {kind: str(folder / name) for kind, (name, _) in contents.items()}
 
 
@@ -75,6 +75,6 @@ def _write_figures(sections: Sequence[Section], folder: Path) -> dict[str, str]:
     for figure in (figure for section in sections for figure in section.figures):
         contents = render_figure(figure, "svg", "pdf")
         for ending, content in contents.items():
-            files.write_bytes(follow_links(folder / f"{figure.name}.{ending}"), content)
+            write_bytes(follow_links(folder / f"{figure.name}.{ending}"), content)
         drawings[figure.name] = contents["svg"].decode()
     return drawings

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, absolute_path, files
+from hyperadapters._utils import InputError, absolute_path, file_digest
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.task_choice import (
     FilesTask,
@@ -186,7 +186,7 @@ def _digest(paths: Iterable[Path]) -> str:
     Raises:
         InputError: one is not there.
     """
-    found = [files.digest(path) for path in paths]
+    found = [file_digest(path) for path in paths]
     return found[0] if len(found) == 1 else _digest_of(found)
 
 

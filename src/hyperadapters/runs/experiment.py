@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from hyperadapters._utils import InputError, files, neighbours, settings
+from hyperadapters._utils import InputError, check_json, neighbours, settings
 from hyperadapters.backbones import EMBEDDED
 from hyperadapters.delta import Method
 from hyperadapters.methods import METHOD_TYPES
@@ -54,7 +54,7 @@ class Experiment:
         Raises:
             InputError: fields are missing, unknown or of a wrong type, or do not go together; all of them in one error.
         """
-        given = files.check_json(values, "the experiment") if isinstance(values, Mapping) else values
+        given = check_json(values, "the experiment") if isinstance(values, Mapping) else values
         return settings.parse(Experiment, given, "")
 
 

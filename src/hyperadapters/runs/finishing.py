@@ -7,7 +7,7 @@ from pathlib import Path
 
 from accelerate.tracking import GeneralTracker
 
-from hyperadapters._utils import files, library_versions, process_state, short_names
+from hyperadapters._utils import library_versions, process_state, short_names, write_json
 from hyperadapters.backbones import device_of
 from hyperadapters.delta import Delta
 from hyperadapters.methods import count_parameters
@@ -60,7 +60,7 @@ def finish_run(
         delta.about["scores"] = result.metrics
         delta.about["data"] = {**delta.about.get("data", {}), **_checksums_by_task(experiment.task, data)}
         delta.save(output)
-        files.write_json(output / RESULT, asdict(result))
+        write_json(output / RESULT, asdict(result))
         (output / CHECKPOINT).unlink(missing_ok=True)
     return result
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, files, settings
+from hyperadapters._utils import InputError, check_json, read_json, settings
 from hyperadapters.training import Cost
 
 RESULT = "result.json"
@@ -93,7 +93,7 @@ def read_result(folder: Path) -> Result:
     Raises:
         InputError: there is no result, or its file is damaged.
     """
-    return result_from_json(files.read_json(folder / RESULT), str(folder / RESULT))
+    return result_from_json(read_json(folder / RESULT), str(folder / RESULT))
 
 
 def result_from_json(values: Mapping[str, Any], where: str) -> Result:
@@ -106,7 +106,7 @@ def result_from_json(values: Mapping[str, Any], where: str) -> Result:
     Raises:
         InputError: some are missing, unknown or of a wrong type (all of them in one error), or were changed.
     """
-    values = files.check_json(values, where)
+    values = check_json(values, where)
     try:
         return settings.parse(Result, values, "")
     except InputError as error:

@@ -7,7 +7,17 @@ from pathlib import Path
 import torch
 from accelerate.tracking import GeneralTracker
 
-from hyperadapters._utils import InputError, console, expand_path, files, process_state
+from hyperadapters._utils import (
+    InputError,
+    alone_in,
+    check_output,
+    console,
+    expand_path,
+    make_output,
+    process_state,
+    read_json,
+    write_json,
+)
 from hyperadapters.delta import Delta
 from hyperadapters.runs.building import attach_for, backbone_for, load_task
 from hyperadapters.runs.data_checksums import differing_checksums, identity_of, with_checksums, with_labels
@@ -59,7 +69,7 @@ def run(
     output, main = expand_path(output), process_state().is_main_process
     experiment = with_checksums(experiment)
     check_trackers(track)
-    files.check_output(output, resume=resume, marker=EXPERIMENT)
+    check_output(output, resume=resume, marker=EXPERIMENT)
     process_state().wait_for_everyone()
     if resume and (output / EXPERIMENT).exists():
         _check_same_experiment(output, experiment)
@@ -100,7 +110,7 @@ def _check_same_experiment(output: Path, experiment: Experiment) -> None:
 
     The data may have been moved; their checksums tell whether they are the same.
     """
-    known = Experiment.from_json(files.read_json(output / EXPERIMENT))
+    known = Experiment.from_json(read_json(output / EXPERIMENT))
     there, here = identity_of(known), identity_of(experiment)
     changed = differing_checksums(known.task.checksums, experiment.task.checksums)
     if changed:
@@ -121,10 +131,10 @@ def _locked_run_folder(output: Path, experiment: Experiment, *, resume: bool) ->
     Raises:
         InputError: it cannot be written, another process works in it, or has filled it meanwhile.
     """
-    files.make_output(output)
-    with files.alone_in(output):
-        files.check_output(output, resume=resume, marker=EXPERIMENT)
-        files.write_json(output / EXPERIMENT, experiment.to_json())
+    make_output(output)
+    with alone_in(output):
+        check_output(output, resume=resume, marker=EXPERIMENT)
+        write_json(output / EXPERIMENT, experiment.to_json())
         yield
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from hyperadapters._utils import InputError, absolute_path, expand_path, files, resolve_task
+from hyperadapters._utils import InputError, absolute_path, expand_path, file_digest, resolve_task
 from hyperadapters.backbones import Precision
 from hyperadapters.delta import TENSORS, Delta, Method
 from hyperadapters.methods import method_from_json
@@ -38,7 +38,7 @@ def start_from(folder: str | Path, like: str = "", *, freeze: bool = False) -> W
         )
     return WarmStart(
         adapter=str(absolute_path(folder)),
-        digest=files.digest(folder / TENSORS),
+        digest=file_digest(folder / TENSORS),
         like=resolve_task(like, tasks, f"the adapter at {folder}") if like else "",
         freeze=freeze,
     )
@@ -93,7 +93,7 @@ def _load_warm_start(
 def _check_start(start: WarmStart, config: Mapping[str, Any], method: Method, tasks: Mapping[str, Any]) -> None:
     """Raise InputError unless a run of this method with these tasks can start from an adapter with this config."""
     folder, known = expand_path(start.adapter), config["tasks"]
-    digest = files.digest(folder / TENSORS)
+    digest = file_digest(folder / TENSORS)
     if digest != start.digest:
         raise InputError(
             f"the adapter at {folder} is not the one that this run starts from: SHA-256 {digest[:12]}, "

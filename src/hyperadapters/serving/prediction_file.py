@@ -7,7 +7,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from hyperadapters._utils import SECONDS_BETWEEN_LINES, InputError, console, expand_path, files, follow_links
+from hyperadapters._utils import (
+    SECONDS_BETWEEN_LINES,
+    InputError,
+    console,
+    expand_path,
+    follow_links,
+    is_stream,
+    open_output,
+)
 
 _ANSWER = "prediction"
 """The column that an answer is written to."""
@@ -47,7 +55,7 @@ def write_predictions(predictor: _FileAnswerer, source: str | Path, output: str 
     source, output = expand_path(source), expand_path(output)
     check_prediction_file(source, output)
     count, shown = 0, time.monotonic()
-    with files.open_output(output) as file:
+    with open_output(output) as file:
         for row in predictor.file(source):
             file.write(f"{json.dumps(as_json(row), ensure_ascii=False)}\n".encode(errors="backslashreplace"))
             count += 1
@@ -69,7 +77,7 @@ def check_prediction_file(source: Path, output: Path) -> None:
         raise InputError(f"--output {output} is a folder: name a file to write.")
     if target.exists() and source.exists() and target.samefile(source):
         raise InputError(f"--output {output} is the file of the rows to answer: name another file.")
-    if files.is_stream(output):
+    if is_stream(output):
         return
     if not target.absolute().parent.is_dir():
         raise InputError(f"--output {output}: there is no folder {target.absolute().parent}.")

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from hyperadapters._utils import InputError, expand_path, files, settings
+from hyperadapters._utils import (
+    InputError,
+    check_json,
+    copy_tensors,
+    expand_path,
+    read_tensors,
+    read_unchecked_json,
+    settings,
+)
 from hyperadapters.backbones import (
     DTYPES,
     Fingerprint,
@@ -51,7 +59,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise InputError(
             f"there is no adapter at {folder}: it has no {CONFIG}. Give the folder that `hyperadapters train` wrote."
         )
-    config = files.read_unchecked_json(folder / CONFIG)
+    config = read_unchecked_json(folder / CONFIG)
     written = config.get("format")
     if not isinstance(written, int):
         raise InputError(
@@ -63,7 +71,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
             f"{folder / CONFIG} has format {written}; this version reads up to {FORMAT}. "
             "Update: pip install -U hyperadapters."
         )
-    config = files.check_json(config, str(folder / CONFIG), required=True)
+    config = check_json(config, str(folder / CONFIG), required=True)
     wanted: dict[str, type] = {"name": str, "method": dict, "backbone": dict}
     bad = [key for key, kind in wanted.items() if not isinstance(config.get(key), kind)]
     tasks = config.get("tasks")
@@ -157,7 +165,7 @@ def load(
     dtype = precision or saved
     with torch.random.fork_rng(devices=[]):
         delta = attach(backbone, method, name, outputs=outputs, layout=structure.layout, tasks=tasks, precision=dtype)
-    files.copy_tensors(found, delta.tensors())
+    copy_tensors(found, delta.tensors())
     described = describe_delta(delta)
     delta.about = {key: value for key, value in config.items() if key not in described}
     return delta
@@ -175,9 +183,9 @@ def read_adapter(folder: Path, digest: str, expected: Mapping[str, Tensor] | Non
         Tensors on the CPU, by name, mapped from the file.
 
     Raises:
-        InputError: as `files.read_tensors`, or they were saved with another config.
+        InputError: as `read_tensors`, or they were saved with another config.
     """
-    found = files.read_tensors(folder / TENSORS, expected)
+    found = read_tensors(folder / TENSORS, expected)
     if found.metadata.get(CONFIG) != digest:
         raise InputError(
             f"{folder / CONFIG} and {TENSORS} beside it are not of one adapter, or one was replaced while it was read. "

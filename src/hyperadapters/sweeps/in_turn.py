@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hyperadapters._utils import console, expand_path, files
+from hyperadapters._utils import check_output, console, expand_path, make_output, write_json
 from hyperadapters.delta import method_to_json
 from hyperadapters.methods import count_parameters
 from hyperadapters.runs import EXPERIMENT, RESULT, Experiment, MixtureTask, Result, run
@@ -35,11 +35,11 @@ def run_in_turn(
         InputError: the folder holds something else, or one of the experiments is wrong.
     """
     folder = expand_path(folder)
-    files.check_output(folder, resume=resume, marker=_SWEEP)
+    check_output(folder, resume=resume, marker=_SWEEP)
     check_trackers(track)
     _check_methods(experiments.values())
-    files.make_output(folder)
-    files.write_json(folder / _SWEEP, {name: experiment.to_json() for name, experiment in experiments.items()})
+    make_output(folder)
+    write_json(folder / _SWEEP, {name: experiment.to_json() for name, experiment in experiments.items()})
     results = []
     for number, (name, experiment) in enumerate(experiments.items(), 1):
         place = folder / name

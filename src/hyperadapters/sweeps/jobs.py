@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from hyperadapters._utils import InputError, files
+from hyperadapters._utils import InputError, read_json, write_json
 from hyperadapters.runs import EXPERIMENT, RESULT, differing_checksums, read_result
 
 _ATTEMPTS = 2
@@ -83,7 +83,7 @@ def _past_failures(job: _Job) -> list[str]:
     """
     if not job.failure_file.exists():
         return []
-    reasons = files.read_json(job.failure_file).get("reasons")
+    reasons = read_json(job.failure_file).get("reasons")
     if not isinstance(reasons, list) or not all(isinstance(reason, str) for reason in reasons):
         raise InputError(f"{job.failure_file} lists no reasons: delete it, and the run is done again.")
     return reasons
@@ -93,7 +93,7 @@ def _record_failure(job: _Job, reason: str, *, final: bool = False) -> None:
     """Add a reason to the job's failures; a final one stands for all attempts that are left."""
     reasons = [*_past_failures(job), reason]
     reasons += [reason] * (_ATTEMPTS - len(reasons)) if final else []
-    files.write_json(job.failure_file, {"experiment": job.experiment, "reasons": reasons})
+    write_json(job.failure_file, {"experiment": job.experiment, "reasons": reasons})
 
 
 def _discard(place: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from hyperadapters._utils import files
+from hyperadapters._utils import make_output, write_json
 from hyperadapters.runs import (
     EXPERIMENT,
     Experiment,
@@ -46,8 +46,8 @@ def _run_together(experiments: Mapping[Path, Experiment]) -> dict[Path, str]:
     for output, experiment in experiments.items():
         rows = data.of(experiment)
         experiment = with_labels(experiment, rows)  # noqa: PLW2901
-        files.make_output(output)
-        files.write_json(output / EXPERIMENT, experiment.to_json())
+        make_output(output)
+        write_json(output / EXPERIMENT, experiment.to_json())
         members.append(start_member(len(members), experiment, output, backbone, rows, clock))
     stack = stack_members(backbone, first.method, members)
     kept = costs.of(members[0]).saved_activations

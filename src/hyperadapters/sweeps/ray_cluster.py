@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, files
+from hyperadapters._utils import InputError, write_bytes
 from hyperadapters.runs import RESULT
 from hyperadapters.sweeps.attempts import _attempt, _with_lock
 from hyperadapters.sweeps.executors import Executor, _run_on_slots
@@ -162,4 +162,4 @@ def _write_files(job: _Job, found: _Files) -> None:
     for name in sorted(found, key=lambda name: name.endswith(f"/{RESULT}")):
         path = Path(job.folder) / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_bytes(path, found[name])
+        write_bytes(path, found[name])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.live import Live
 
-from hyperadapters._utils import console, expand_path, files
+from hyperadapters._utils import console, expand_path, make_output
 from hyperadapters.runs import RESULT, Experiment, Result, read_result
 from hyperadapters.sweeps.executors import Executor
 from hyperadapters.sweeps.in_turn import _check_methods
@@ -68,7 +68,7 @@ def sweep(
     planned = _keyed(experiments)
     check_trackers(track)
     _check_methods(planned.values())
-    files.make_output(folder)
+    make_output(folder)
     jobs = [_Job(name, e.to_json(), str(folder), keep, track) for name, e in planned.items()]
     if retry:
         for job in jobs:

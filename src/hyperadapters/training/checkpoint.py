@@ -16,7 +16,7 @@ import torch
 from accelerate.utils import gather
 from torch import Tensor
 
-from hyperadapters._utils import InputError, files, listed, settings
+from hyperadapters._utils import InputError, json_object, listed, read_tensors, settings, write_tensors
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -72,7 +72,7 @@ def _write_checkpoint(path: Path, checkpoint: _Checkpoint, run_settings: str, fi
         tensors |= {f"optimizer.{index}.{key}": tensor for key, tensor in moments.items()}
     tensors |= {f"random.{device}": states for device, states in checkpoint.random.items()}
     metadata = {"state": json.dumps(asdict(checkpoint.state)), "settings": run_settings, **fixed}
-    files.write_tensors(path, tensors, metadata)
+    write_tensors(path, tensors, metadata)
 
 
 def _read_checkpoint(
@@ -91,7 +91,7 @@ def _read_checkpoint(
         InputError: it is of a run with other settings, or was written with another backbone, evaluation or choice of
             trained tensors; or the file is damaged.
     """
-    tensors, metadata = files.read_tensors(path)
+    tensors, metadata = read_tensors(path)
     _check_same_run(path, tensors, metadata, trained, run_settings, fixed)
     _check_shapes(path, tensors, trained, processes)
     moments: dict[int, dict[str, Tensor]] = {}
@@ -156,7 +156,7 @@ def _parse_state(path: Path, text: str) -> _TrainingState:
         InputError: it is not JSON, or fields are missing, unknown, of a wrong type or negative.
     """
     where = f"{path}: state"
-    state = settings.parse(_TrainingState, files.json_object(text.encode(errors="replace"), where), where)
+    state = settings.parse(_TrainingState, json_object(text.encode(errors="replace"), where), where)
     counts = {name: value for name, value in asdict(state).items() if isinstance(value, int | float) and name != "best"}
     if negative := [f"{name} is {value}" for name, value in counts.items() if not 0 <= value < math.inf]:
         raise InputError(f"{where} is damaged: {', '.join(negative)}. Delete the file to train from the beginning.")

@@ -21,7 +21,15 @@ from accelerate.utils import gather
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hyperadapters._utils import Interrupted, Meter, NonFiniteLossError, console, expand_path, files
+from hyperadapters._utils import (
+    Interrupted,
+    Meter,
+    NonFiniteLossError,
+    console,
+    copy_tensors,
+    expand_path,
+    read_tensors,
+)
 from hyperadapters.backbones import CompiledModel, device_of, enable_checkpointing, set_fast_dropout
 from hyperadapters.delta import TENSORS, Delta
 from hyperadapters.training.checkpoint import (
@@ -160,7 +168,7 @@ class Trainer:
 
     def end(self) -> FitResult:
         """Put the best weights in place, and return what training did."""
-        files.copy_tensors(self._best, self.trained)
+        copy_tensors(self._best, self.trained)
         state = self.state
         compilations = self._model.compilations if isinstance(self._model, CompiledModel) else 0
         counts = (state.step, state.best_step, state.history, state.tokens, state.padded_tokens, state.seconds)
@@ -327,12 +335,12 @@ class Trainer:
         processes, fixed = self._accelerator.num_processes, self._checkpoint_metadata()
         found = _read_checkpoint(path, self.trained, processes, self._settings(), fixed)
         self.state = found.state
-        files.copy_tensors(found.trained, self.trained)
+        copy_tensors(found.trained, self.trained)
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": dict(found.moments), "param_groups": groups})
         _set_random_states(found.random, self._accelerator.process_index, self.device)
         if self.state.best_step:
-            best = files.read_tensors(path.with_name(TENSORS), self.delta.tensors()).tensors
+            best = read_tensors(path.with_name(TENSORS), self.delta.tensors()).tensors
             chosen = self.delta.select_trained(best)
             self._best = _snapshot({name: chosen[name] for name in self.trained})
 
