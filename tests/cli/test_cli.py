@@ -138,12 +138,13 @@ def test_evaluate_finds_files_that_were_moved(moving, tmp_path, monkeypatch):
 
 def test_an_adapter_is_evaluated_as_its_run_was_tested(tmp_path):
     how = ("--set", "evaluation.decode=generate", "--set", "evaluation.beams=2", "--set", "text.evaluation_rows=8")
+    how += ("--set", "evaluation.generation_config=backbone")
     value = one_json(works("train", "--task", "demo/sentiment", "--output", tmp_path / "a", "--json", *QUICK, *how))
     found = one_json(works("evaluate", tmp_path / "a", "--json"))
     assert (found["decode"], found["metrics"]) == ("generate", value["metrics"]["test"])
     assert one_json(works("evaluate", tmp_path / "a", "--decode", "score", "--json"))["decode"] == "score"
     saved = one_json(works("info", tmp_path / "a", "--json"))["task"]
-    assert (saved["decode"], saved["beams"]) == ("generate", 2)
+    assert (saved["decode"], saved["beams"], saved["generation_config"]) == ("generate", 2, "backbone")
 
 
 def test_predict_answers_texts(trained, demo):
@@ -511,7 +512,9 @@ def test_texts_beyond_the_limit_are_counted(demo, tmp_path):
 
 
 def test_free_text_has_room_and_targets_beyond_it_are_counted(tmp_path):
-    rows = [{"text": f"word {i}", "answer": "one two three " * (40 if i % 2 else 1)} for i in range(8)]
+    rows = [
+        {"text": f"word {i}", "answer": "one two three " * (40 if i % 2 else 1) + "✂" * (i % 4 == 0)} for i in range(8)
+    ]
     path = write(tmp_path / "rows.jsonl", rows)
     words = ("--train", path, "--validation", path, "--text", "text", "--target", "answer", "--json")
     result = works("train", *words, "--output", tmp_path / "run", *QUICK[:2])
@@ -522,6 +525,7 @@ def test_free_text_has_room_and_targets_beyond_it_are_counted(tmp_path):
     value = one_json(result)
     assert value["truncated_targets"] == {"train": 4, "validation": 4}
     assert value["truncated"] == {"train": 0, "validation": 0}
+    assert value["unwritable_targets"] == {"train": 2, "validation": 2}
 
 
 def test_names_with_brackets_are_printed_as_they_are(capsys):

@@ -18,6 +18,7 @@ from hyperadapters.storage.loading import read_config
 from hyperadapters.tasks.registry import task_named
 from hyperadapters.tasks.targets import Labels, _FreeText
 from hyperadapters.training.config import Evaluation, Training
+from hyperadapters.training.encoding import Decoding
 from hyperadapters.training.encodings import ENCODINGS
 from hyperadapters.training.label_strings import _label_tokens
 
@@ -130,7 +131,7 @@ def test_each_task_is_answered_as_it_was_in_training(folder, tmp_path, monkeypat
     monkeypatch.setattr(ENCODINGS["encoder-decoder"], "answer", watched)
     rows = [{"task": task, "sentence": SENTENCES[0]} for task in ("beams", "first", "free")]
     list(_FolderPredictor(folder).file(write(tmp_path / "rows.jsonl", rows)))
-    assert set(seen) == {("generate", 16, 2), ("score", 0, 1), ("generate", 16, 1)}
+    assert set(seen) == {Decoding("generate", 16, 2), Decoding("score"), Decoding("generate", 16)}
     predictor = load_predictor(folder / "beams")
     assert (predictor.evaluation.decode, predictor.evaluation.beams) == ("generate", 2)
     assert load_predictor(folder / "beams", evaluation=Evaluation(decode="score")).evaluation.decode == "score"

@@ -12,6 +12,7 @@ from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.encoder_decoder import _first_tokens
 from hyperadapters.training.encoding import Decoding
 from hyperadapters.training.encodings import ENCODINGS
+from hyperadapters.training.generated_text import _ONE_ANSWER, _generate_answers
 from hyperadapters.training.label_strings import _read_labels
 
 ROWS = [Encoded([5, 6, 7, 8, 9], []), Encoded([5, 9], [])]
@@ -53,6 +54,29 @@ def test_a_backbones_generation_settings_do_not_decide_an_answer(family, beams, 
     settings = backbone.generation_config.to_dict()
     assert kind.answer(backbone, ROWS, [TEXT] * 2, Digits(), how) == expected
     assert backbone.generation_config.to_dict() == settings
+
+
+@pytest.mark.parametrize("family", ["t5", "bart", "llama"])
+def test_a_backbones_generation_settings_hold_where_they_are_asked_for(family):
+    backbone, how = FAMILIES[family].make(), Decoding("generate", 8, 1, "backbone")
+    kind = ENCODINGS["decoder" if family == "llama" else "encoder-decoder"]
+    settings = backbone.generation_config
+    settings.suppress_tokens, settings.num_beams, settings.max_length = [*range(20)], 2, 3
+    settings.num_return_sequences, settings.return_dict_in_generate, settings.decoder_start_token_id = 2, True, 77
+    ours = [_tokens(backbone, kind, how._replace(generation_config=chosen)) for chosen in ("backbone", "neutral")]
+    starts = backbone.config.decoder_start_token_id if family != "llama" else None
+    source = {"input_ids": torch.tensor([[5, 6, 7]])}
+    options = {"num_beams": 2, "max_new_tokens": 8, "suppress_tokens": [*range(20)], "decoder_start_token_id": starts}
+    for name in _ONE_ANSWER:
+        setattr(settings, name, None)
+    expected = backbone.generate(**source, **options, pad_token_id=0, eos_token_id=1)
+    assert ours[0].tolist() == expected.tolist()
+    assert ours[0].tolist() != ours[1].tolist()
+
+
+def _tokens(backbone, kind, how):
+    first = _first_tokens(backbone, Digits()) if kind.name == "encoder-decoder" else {}
+    return _generate_answers(backbone, {"input_ids": torch.tensor([[5, 6, 7]])}, Digits(), how, **first)
 
 
 class Bilingual(Digits):

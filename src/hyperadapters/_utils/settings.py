@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_type_hi
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from hyperadapters._utils.errors import InputError
+from hyperadapters._utils.errors import InputError, listed
 from hyperadapters._utils.names import neighbours
 
 _T = TypeVar("_T")
@@ -150,7 +150,7 @@ def _validated(adapter: TypeAdapter[Any], cls: type, values: Any, where: str, gi
             subject, reason = _problem(cls, values if given is None else given, where, detail)
             reasons.setdefault(subject, []).append(reason)
         lines = [subject + " or ".join(dict.fromkeys(found)) for subject, found in reasons.items()]
-        raise InputError("\n  ".join(lines)) from error
+        raise InputError(listed(lines, most=30)) from error
 
 
 def _problem(cls: type, values: Any, where: str, detail: Any) -> tuple[str, str]:

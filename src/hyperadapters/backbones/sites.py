@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, few_names, listed
 from hyperadapters.backbones.kinds import Position, Stack, kind_of
 from hyperadapters.backbones.modules import _d_model_of, _numberless, _path_of, is_inside, out_width, own_modules
 
@@ -106,7 +106,7 @@ def _find_blocks(backbone: nn.Module, entry: str) -> list[_Block]:
     ]
     odd = [lists[path][i][0] for path in chosen for i, block in enumerate(found[path]) if block is None]
     if odd:
-        raise _unknown_structure(backbone, f"some layers hold no attention or no feed-forward: {', '.join(odd)}")
+        raise _unknown_structure(backbone, f"some layers hold no attention or no feed-forward: {few_names(odd)}")
     return [block for path in chosen for block in found[path] if block]
 
 
@@ -176,7 +176,9 @@ def _unknown_structure(backbone: nn.Module, problem: str) -> InputError:
     example = wide[-1] if wide else "PATH.#.out_proj"
     return InputError(
         f"{type(backbone).__name__} (model_type {backbone.config.model_type!r}): the adapter sites are not clear: "  # type: ignore[union-attr]
-        f"{problem}. Its block is\n    " + "\n    ".join(shown) + f"\n  Candidates, as wide as the model: "
-        f"{', '.join(wide) or 'none'}.\n  Name the sites by hand: "
+        f"{problem}. Its block is\n    "
+        + listed(shown, most=50).replace("\n", "\n  ")
+        + f"\n  Candidates, as wide as the model: "
+        f"{few_names(wide)}.\n  Name the sites by hand: "
         f'ha.attach(backbone, method, layout=ha.Layout(feed_forward=("{example}",)))'
     )

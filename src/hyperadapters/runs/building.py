@@ -89,6 +89,7 @@ def _format_to_json(form: TaskFormat, experiment: Experiment) -> dict[str, Any]:
         "prefix": text.prefix,
         "decode": evaluation.decode,
         "beams": evaluation.beams,
+        "generation_config": evaluation.generation_config,
     }
 
 

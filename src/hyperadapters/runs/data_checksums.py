@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, absolute_path, file_digest
+from hyperadapters._utils import InputError, absolute_path, file_digest, listed
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.task_choice import (
     FilesTask,
@@ -197,6 +197,6 @@ def _digest_of(value: Any) -> str:
 def _refusal(changed: Iterable[str]) -> str:
     return (
         "the data are not those that this run is of:\n  "
-        + "\n  ".join(changed)
+        + listed([*changed])
         + "\n  Put them back, or leave out the task's checksums to make a run of the data as they are."
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from hyperadapters._utils import InputError, check_json, neighbours, settings
+from hyperadapters._utils import InputError, check_json, listed, neighbours, settings
 from hyperadapters.backbones import EMBEDDED
 from hyperadapters.delta import Method
 from hyperadapters.methods import METHOD_TYPES
@@ -89,5 +89,5 @@ def apply_changes(experiment: Experiment, changes: Mapping[str, str]) -> Experim
         except InputError as error:
             problems.append(str(error))
     if problems:
-        raise InputError("\n  ".join(problems))
+        raise InputError(listed(problems, most=30))
     return replace(experiment, **changed)

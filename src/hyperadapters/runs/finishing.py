@@ -95,6 +95,7 @@ def _summarize(
         rows_available=_sum_counts(task.available for task in tasks),
         truncated=_sum_counts(task.truncated for task in tasks),
         truncated_targets=_sum_counts(task.truncated_targets for task in tasks),
+        unwritable_targets=_sum_counts(task.unwritable_targets for task in tasks),
         seconds=fitted.seconds,
         cost=cost,
         steps=fitted.steps,

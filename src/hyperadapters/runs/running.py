@@ -13,6 +13,7 @@ from hyperadapters._utils import (
     check_output,
     console,
     expand_path,
+    listed,
     make_output,
     process_state,
     read_json,
@@ -114,14 +115,14 @@ def _check_same_experiment(output: Path, experiment: Experiment) -> None:
     there, here = identity_of(known), identity_of(experiment)
     changed = differing_checksums(known.task.checksums, experiment.task.checksums)
     if changed:
-        raise InputError(f"{output} holds a run of other data:\n  " + "\n  ".join(changed))
+        raise InputError(f"{output} holds a run of other data:\n  " + listed(changed))
     differing = [
         f"{section}: {there.get(section)} there, {here.get(section)} now"
         for section in {**here, **there}
         if there.get(section) != here.get(section)
     ]
     if differing:
-        raise InputError(f"{output} holds a run of another experiment:\n  " + "\n  ".join(differing))
+        raise InputError(f"{output} holds a run of another experiment:\n  " + listed(differing))
 
 
 @contextmanager

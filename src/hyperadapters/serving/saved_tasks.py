@@ -61,7 +61,7 @@ def _saved_task(config: Mapping[str, Any], folder: Path, name: str = "") -> tupl
     try:
         lengths = {key: int(task[key]) for key in ("source_length", "target_length")}
         text = Text(**lengths, prefix=bool(task["prefix"]))
-        answered = {key: task[key] for key in ("decode", "beams")}
+        answered = {key: task[key] for key in ("decode", "beams", "generation_config")}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the task in {folder}/{CONFIG} is damaged: {error!r}.") from error
     return TaskFormat.from_json(task), text, settings.updated(Evaluation(), answered, f"{folder}/{CONFIG}: task")

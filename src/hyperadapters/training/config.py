@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, listed
 from hyperadapters.backbones import Precision
 
 
@@ -69,7 +69,7 @@ class Training:
         bad += [f"training.{n}=inf: must be a finite number" for n in finite if getattr(self, n) == math.inf]
         bad += [f"training.seed={self.seed}: must be less than 2**63"] if self.seed >= 2**63 else []
         if bad:
-            raise InputError("\n  ".join(bad))
+            raise InputError(listed(bad))
 
 
 def _below(value: float | None, limit: float) -> bool:
@@ -87,6 +87,10 @@ class Evaluation:
     """Rows evaluated together."""
     beams: int = 1
     """Beams of generation; 1 is greedy."""
+    generation_config: Literal["neutral", "backbone"] = "neutral"
+    """`backbone`: the settings that the backbone was published with hold in generation too (a least length, no repeated
+    n-grams, sampling …), but for the length of an answer, how it begins and ends, and `beams` above 1; `neutral`: none
+    of them does."""
 
     def __post_init__(self) -> None:
         """Raise InputError if a number is out of range."""

@@ -14,7 +14,7 @@ from hyperadapters.tasks import Example, TaskFormat
 from hyperadapters.training.chat_template import _in_template
 from hyperadapters.training.encoded import Encoded, _count_longer, _Cut, _truncate, _truncate_start
 from hyperadapters.training.encoding import Decoding, _Encoding
-from hyperadapters.training.generated_text import _generate_tokens, _tokens_to_texts
+from hyperadapters.training.generated_text import _generate_answers, _generate_tokens, _tokens_to_texts
 from hyperadapters.training.label_strings import _label_chunks, _label_tokens, _likeliest, _read_labels
 from hyperadapters.training.tensors import (
     _IGNORED,
@@ -75,8 +75,7 @@ class _EncoderDecoder(_Encoding):
         tokenize = partial(self.tokenize_answers, tokenizer=tokenizer)
         if decoding.mode == "score":
             return _likeliest(_score_labels(backbone, source, _label_tokens(forms, tokenize)), forms)
-        limits = {"max_new_tokens": decoding.target_length, "num_beams": decoding.beams}
-        tokens = _generate_tokens(backbone, source, tokenizer, **limits, **_first_tokens(backbone, tokenizer))
+        tokens = _generate_answers(backbone, source, tokenizer, decoding, **_first_tokens(backbone, tokenizer))
         return _read_labels(_tokens_to_texts(tokens, tokenizer), forms, tokenize, tokenizer)
 
     def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:

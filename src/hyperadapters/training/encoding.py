@@ -29,6 +29,8 @@ class Decoding(NamedTuple):
     """Most tokens of a generated answer."""
     beams: int = 1
     """Beams of generation; 1 is greedy."""
+    generation_config: str = "neutral"
+    """As `Evaluation.generation_config`."""
 
 
 class _Encoding(ABC):
@@ -71,7 +73,9 @@ class _Encoding(ABC):
             InputError: the task's answers cannot be obtained as `evaluation.decode` says.
         """
         mode = self.mode(form, evaluation.decode)
-        return Decoding(mode, target_length, evaluation.beams) if mode == "generate" else Decoding(mode)
+        if mode == "score":
+            return Decoding(mode)
+        return Decoding(mode, target_length, evaluation.beams, evaluation.generation_config)
 
     @abstractmethod
     def encode(

@@ -5,14 +5,44 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from hyperadapters.training.encoding import Decoding
+
+
+def _generate_answers(
+    backbone: nn.Module, source: dict[str, Tensor], tokenizer: Any, decoding: Decoding, **first: int | None
+) -> Int[Tensor, "batch seq"]:
+    """Return the tokens that the backbone generates as an answer to each row.
+
+    Args:
+        backbone: an encoder-decoder or a decoder.
+        source: what it reads.
+        tokenizer: its tokenizer, which says how an answer ends.
+        decoding: most tokens, beams, and whether the backbone's own `generation_config` holds.
+        first: how an answer begins, by the names of transformers' `generate`.
+    """
+    options = {"max_new_tokens": decoding.target_length, **first}
+    if decoding.generation_config == "neutral":
+        return _generate_tokens(backbone, source, tokenizer, num_beams=decoding.beams, **options)
+    if decoding.beams > 1:
+        options["num_beams"] = decoding.beams
+    own = {**backbone.generation_config.to_dict(), **_ONE_ANSWER}  # type: ignore[union-attr, operator]
+    return _generate_tokens(backbone, source, tokenizer, **{**own, **options})
+
+
+_ONE_ANSWER = dict.fromkeys(
+    ("max_length", "num_return_sequences", "return_dict_in_generate", "forced_bos_token_id", "forced_eos_token_id")
+)
+"""What a backbone's own settings do not decide: a row has one answer of `target_length`, whose ends training showed."""
+
 
 def _generate_tokens(
-    backbone: nn.Module, source: dict[str, Tensor], tokenizer: Any, **options: int | None
+    backbone: nn.Module, source: dict[str, Tensor], tokenizer: Any, **options: Any
 ) -> Int[Tensor, "batch seq"]:
     """Return the likeliest tokens that the backbone generates.
 
-    The backbone's own `generation_config` has no say: what it asks for (a least length, no repeated n-grams, sampling,
-    suppressed tokens) suits what the backbone was published for, not what a Delta was trained to answer.
+    Nothing but `options` decides them. What the backbone's own `generation_config` asks for (a least length, no
+    repeated n-grams, sampling, suppressed tokens) suits what it was published for, not what a Delta was trained to
+    answer.
 
     Args:
         backbone: an encoder-decoder or a decoder.
@@ -22,13 +52,12 @@ def _generate_tokens(
     """
     from transformers import GenerationConfig  # noqa: PLC0415 (slow to import)
 
-    settings = GenerationConfig(
-        **options,
-        do_sample=False,
-        bos_token_id=getattr(tokenizer, "bos_token_id", None),
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
+    ends = {
+        "bos_token_id": getattr(tokenizer, "bos_token_id", None),
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    settings = GenerationConfig(**{"do_sample": False, **options, **ends})
     tokens: Tensor = _with_generation_config(backbone, settings).generate(  # type: ignore[operator]
         **source, generation_config=settings
     )
