@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 import transformers as hf
-from families import D_MODEL, DECODER, ENCODER, FAMILIES
+from families import BERT, D_MODEL, DECODER, DROPOUT, ENCODER, FAMILIES, Family
+from torch.overrides import TorchFunctionMode
 
 from hyperadapters import METHODS, InputError, Layout, attach, count_parameters, load, method_named
 from hyperadapters.backbones.kinds import kind_of
@@ -72,8 +73,8 @@ def test_houlsby_on_bert_base_counts_as_the_paper(tmp_path):
     assert count_parameters(METHODS["full"], backbone=str(tmp_path)).trained == 109_482_240 + 1_538
 
 
-def test_in_bert_the_adapter_stands_before_residual_and_norm():
-    """LN(dropout(A(y) + y) + x), y the sub-layer's dense output, with dropout on."""
+def test_in_bert_the_adapter_stands_between_dropout_and_residual():
+    """LN(A(y) + y + x), y the sub-layer's dense output after its dropout (Houlsby et al., published code)."""
     from hyperadapters.layers.bottleneck import bottleneck_adapter
 
     backbone = FAMILIES["bert"].make(hidden_dropout_prob=0.3).train()
@@ -87,8 +88,59 @@ def test_in_bert_the_adapter_stands_before_residual_and_norm():
             found = sublayer(inner, residual)
             torch.manual_seed(7)
             y = torch.nn.functional.linear(inner, sublayer.dense.weight, sublayer.dense.bias)
+            y = torch.nn.functional.dropout(y, 0.3)
             adapted = bottleneck_adapter(y, weights[2 * layer + index], "gelu_new")
-            torch.testing.assert_close(found, sublayer.LayerNorm(sublayer.dropout(adapted) + residual))
+            torch.testing.assert_close(found, sublayer.LayerNorm(adapted + residual))
+
+
+class _Followed(TorchFunctionMode):
+    """Records what is called after each site, up to the residual: "dropout" or nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.after, self.waiting = [], False
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if self.waiting and getattr(function, "__name__", "") in ("dropout", "add"):
+            self.after.append(function.__name__)
+            self.waiting = False
+        return function(*args, **(kwargs or {}))
+
+    def site(self, module, args, output):
+        self.waiting = True
+
+
+BEHIND_DROPOUT = {
+    **dict.fromkeys(("bert", "roberta", "deberta-v2", "electra", "albert", "distilbert"), "encoder"),
+    "mpnet": (hf.MPNetConfig, {**BERT, "max_position_embeddings": 64, "pad_token_id": 1}, ENCODER),
+    "funnel": (hf.FunnelConfig, {"vocab_size": 96, "d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 48,
+                                 "block_sizes": [2]}, ENCODER),
+    "xlm-roberta": (hf.XLMRobertaConfig, {**BERT, "max_position_embeddings": 64}, ENCODER),
+    "openai-gpt": (hf.OpenAIGPTConfig, {"vocab_size": 96, "n_embd": 32, "n_layer": 2, "n_head": 4,
+                                        "n_positions": 64}, DECODER),
+}  # fmt: skip
+"""Those whose sub-layers end with their norm, by hand from the models' sources."""
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, *(BEHIND_DROPOUT.keys() - FAMILIES.keys())])
+def test_in_sublayers_that_end_with_their_norm_the_adapter_is_behind_the_dropout(name):
+    """In all others it is before it, if there is one."""
+    if name in FAMILIES:
+        config, sizes, loader = FAMILIES[name].config, FAMILIES[name].sizes, FAMILIES[name].loader
+    else:
+        config, sizes, loader = BEHIND_DROPOUT[name]
+    drops = {key: 0.5 for key in DROPOUT if key in config(**sizes).to_dict() and "attention" not in key}
+    backbone = Family(config, sizes, loader, (), 0).make(**drops).train()
+    sites, found = read_structure(backbone).sites, _Followed()
+    for site in sites:
+        backbone.get_submodule(site.module).register_forward_hook(found.site)
+    with found:
+        backbone(**Family(config, sizes, loader, (), 0).batch())
+    assert len(found.after) >= len(sites)
+    none_follows = name in BEHIND_DROPOUT or name == "modernbert" or not drops
+    assert {*found.after} == ({"add"} if none_follows else {"dropout"})
+    if name not in BEHIND_DROPOUT:
+        assert all(site.module == site.linear for site in sites)
 
 
 def test_an_adapter_in_alberts_shared_layer_serves_every_pass_through_it():

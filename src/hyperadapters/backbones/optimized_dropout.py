@@ -27,10 +27,9 @@ def set_fast_dropout(backbone: PreTrainedModel, on: bool) -> None:
         on: use the fast masks; False: go back to PyTorch's.
     """
     old, new = (nn.Dropout, FastDropout) if on else (FastDropout, nn.Dropout)
-    for parent in list(backbone.modules()):
-        for name, child in parent.named_children():
-            if type(child) is old:
-                setattr(parent, name, new(child.p).train(child.training))
+    for module in backbone.modules():
+        if type(module) is old:
+            module.__class__ = new  # in place, because an adapter's hooks may be on it
     old_attention, new_attention = ("sdpa", _ATTENTION) if on else (_ATTENTION, "sdpa")
     if backbone.config._attn_implementation == old_attention:
         backbone.set_attn_implementation(new_attention)

@@ -8,19 +8,33 @@ from torch import nn
 
 from hyperadapters._utils import InputError, few_names, listed
 from hyperadapters.backbones.kinds import Position, Stack, kind_of
-from hyperadapters.backbones.modules import _d_model_of, _numberless, _path_of, is_inside, out_width, own_modules
+from hyperadapters.backbones.modules import (
+    _d_model_of,
+    _is_norm,
+    _numberless,
+    _path_of,
+    is_inside,
+    out_width,
+    own_modules,
+)
 
 
 @dataclass(frozen=True)
 class Site:
-    """A point where an adapter may sit: the output of one sub-layer, before dropout and residual."""
+    """A point where an adapter may sit: the output of one sub-layer, before the residual.
+
+    In sub-layers that begin with their norm (T5) it is before the sub-layer's dropout; in those that end with it
+    (BERT), after.
+    """
 
     stack: Stack
     layer: int
     """The layer's number in its stack, from 0."""
     position: Position
     module: str
-    """Path of the module whose output the adapter transforms."""
+    """Path of the module whose output the adapter transforms: the sub-layer's dropout, or `linear`."""
+    linear: str
+    """Path of the linear layer that the output comes from, in whose type the adapter computes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +89,43 @@ def _found_sites(backbone: nn.Module, entries: dict[Stack, str]) -> tuple[Site, 
             reason = f"several towers of layers ({', '.join(sorted(lists))})" if lists else "no layer that holds both"
             raise _unknown_structure(backbone, f"an attention and a feed-forward were looked for; found {reason}")
         for layer, block in enumerate(blocks):
-            sites.append(Site(stack, layer, "attention", block.attention))
-            sites.append(Site(stack, layer, "feed_forward", block.feed_forward))
+            linear: dict[Position, str] = {"attention": block.attention, "feed_forward": block.feed_forward}
+            for position, path in linear.items():
+                sites.append(Site(stack, layer, position, _dropout_after(backbone, path) or path, path))
     return tuple(sites)
+
+
+_DROPOUTS: dict[str, dict[str, str]] = {
+    "albert": {"attention.dense": "attention.output_dropout"},
+    "distilbert": {"ffn.lin2": "ffn.dropout"},
+    "funnel": {"attention.post_proj": "attention.hidden_dropout", "ffn.linear_2": "ffn.dropout"},
+    "gte": {"self_attn.o_proj": "post_attention_dropout", "mlp.down_proj": "post_mlp_dropout"},
+    "jina_embeddings_v3": {"self_attn.o_proj": "post_attention_dropout", "mlp.fc2": "post_mlp_dropout"},
+    "mpnet": {"attention.attn.o": "attention.dropout"},
+    "nomic_bert": {"self_attn.o_proj": "post_attention_dropout", "mlp.down_proj": "post_mlp_dropout"},
+    "openai-gpt": {"attn.c_proj": "attn.resid_dropout", "mlp.c_proj": "mlp.dropout"},
+}
+"""By type of model: how the paths of a sub-layer's last linear layer and of the dropout behind it end, in sub-layers
+that end with their norm and where the modules do not tell. BART and its kin drop out by a function, not by a module:
+there the adapter stands before the dropout."""
+
+
+def _dropout_after(backbone: nn.Module, linear: str) -> str:
+    """Return the path of the dropout after a sub-layer's last linear layer, if the adapter belongs behind it; else "".
+
+    It does in sub-layers that end with their norm, LN(dropout(y) + x): Houlsby et al.'s adapters (arXiv:1902.00751v2,
+    published code) stand between dropout and residual. Such a sub-layer shows where one module holds these three alone.
+    """
+    if getattr(backbone.config, "pre_norm", False):  # X-MOD has modules like BERT's for both orders
+        return ""
+    for end, dropout in _DROPOUTS.get(getattr(backbone.config, "model_type", ""), {}).items():
+        if linear.endswith(f".{end}"):
+            return linear.removesuffix(end) + dropout
+    parent, _, name = linear.rpartition(".")
+    others = {key: child for key, child in backbone.get_submodule(parent).named_children() if key != name}
+    dropouts = [key for key, child in others.items() if "dropout" in type(child).__name__.lower()]
+    norms = [key for key, child in others.items() if _is_norm(child)]
+    return f"{parent}.{dropouts[0]}" if (len(dropouts), len(norms), len(others)) == (1, 1, 2) else ""
 
 
 def _outermost_list(block: str, entry: str) -> str:
@@ -156,7 +204,7 @@ def _named_sites(backbone: nn.Module, entries: dict[Stack, str], layout: Layout)
                 raise _unknown_structure(backbone, f"no module matches {pattern!r}")
             for path, match in matches:
                 stack = next((s for s, entry in entries.items() if is_inside(path, entry)), next(iter(entries)))
-                sites.append(Site(stack, int(match[1]) if match.groups() else 0, position, path))
+                sites.append(Site(stack, int(match[1]) if match.groups() else 0, position, path, path))
     order = list(entries)
     return tuple(sorted(sites, key=lambda site: (order.index(site.stack), site.layer, site.position)))
 

@@ -1,9 +1,10 @@
 """The structure of a backbone: its adapter sites, norms, output layer and head, found in its module tree.
 
 How sites are found: a *block* is the smallest element of a `ModuleList` that holds an attention and, outside of it, a
-feed-forward. The site of each of the two sub-layers is the output of its last linear layer that is `d_model` wide,
-before dropout, residual and any norm that follows (Houlsby et al., arXiv:1902.00751v2, figure 2; Compacter,
-arXiv:2106.04647v2, §4.1). The first attention of a block is its self-attention; further ones are cross-attention.
+feed-forward. The site of each of the two sub-layers is the output of its last linear layer that is `d_model` wide: in
+sub-layers that begin with their norm before the dropout (Compacter, arXiv:2106.04647v2, §4.1, published code), in those
+that end with it after the dropout (Houlsby et al., arXiv:1902.00751v2, figure 2, published code). The first attention
+of a block is its self-attention; further ones are cross-attention.
 """
 
 from dataclasses import dataclass

@@ -43,8 +43,8 @@ class AdaptersAtSites(Part):
         super().__init__()
         self.sites = tuple(sites)
         self.activation: Activation = activation
-        self.hosts: list[nn.Module] = []
-        """The modules at the sites, set by `install`."""
+        self.linear: list[nn.Module] = []
+        """The linear layers whose output the adapters transform, set by `install`."""
 
     @abstractmethod
     def weights(self, rows: AdapterIndex) -> AdapterWeights:
@@ -52,7 +52,7 @@ class AdaptersAtSites(Part):
 
     def generate(self, rows: AdapterIndex) -> list[AdapterWeights]:
         """Compute each site's weights for the adapters that the rows use, all sites in one contraction."""
-        dtype = _common_dtype([module._parameters.get("weight") for module in self.hosts])
+        dtype = _common_dtype([module._parameters.get("weight") for module in self.linear])
         columns = [self.by_site(map_factors(partial(_cast, dtype), weight), rows) for weight in self.weights(rows)[:-1]]
         return [AdapterWeights(*site)._replace(rows=rows.index) for site in zip(*columns, strict=True)]
 
@@ -66,10 +66,9 @@ class AdaptersAtSites(Part):
 
     def install(self, backbone: nn.Module, place: Place) -> list[Handle]:
         """Register a forward hook on the module of every site."""
-        self.hosts = [backbone.get_submodule(site.module) for site in self.sites]
-        return [
-            module.register_forward_hook(partial(self.adapt, place(index))) for index, module in enumerate(self.hosts)
-        ]
+        self.linear = [backbone.get_submodule(site.linear) for site in self.sites]
+        hosts = [backbone.get_submodule(site.module) for site in self.sites]
+        return [module.register_forward_hook(partial(self.adapt, place(index))) for index, module in enumerate(hosts)]
 
     def adapt(
         self,
