@@ -6,7 +6,7 @@ from .caches import cached_tokens as cached_tokens
 from .caches import continues_from_cache as continues_from_cache
 from .caches import holds_tokens as holds_tokens
 from .checkpointing import check_checkpointing as check_checkpointing
-from .checkpointing import enable_checkpointing as enable_checkpointing
+from .checkpointing import checkpointing as checkpointing
 from .compilation import CompiledModel as CompiledModel
 from .compilation import bucket as bucket
 from .compiled_code import discard_compiled_code as discard_compiled_code
@@ -29,6 +29,7 @@ from .loading import prepare_backbone as prepare_backbone
 from .locations import EMBEDDED as EMBEDDED
 from .locations import embedded_folder as embedded_folder
 from .locations import resolve_location as resolve_location
+from .modes import in_mode as in_mode
 from .modules import CONTAINER as CONTAINER
 from .modules import is_inside as is_inside
 from .modules import is_quantized as is_quantized
@@ -41,7 +42,7 @@ from .offloading import has_offloaded_parameters as has_offloaded_parameters
 from .offloading import value_at as value_at
 from .offloading import value_of as value_of
 from .optimized_attention import combine_masks as combine_masks
-from .optimized_dropout import set_fast_dropout as set_fast_dropout
+from .optimized_dropout import dropout_masks as dropout_masks
 from .shapes import meta_backbone as meta_backbone
 from .shapes import shape_config as shape_config
 from .sharding import is_sharded as is_sharded

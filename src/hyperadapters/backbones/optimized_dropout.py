@@ -1,5 +1,7 @@
 """Dropout of a backbone with masks that are cheap to draw on a CPU, in its modules and in its attention."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -33,6 +35,26 @@ def set_fast_dropout(backbone: PreTrainedModel, on: bool) -> None:
     old_attention, new_attention = ("sdpa", _ATTENTION) if on else (_ATTENTION, "sdpa")
     if backbone.config._attn_implementation == old_attention:
         backbone.set_attn_implementation(new_attention)
+
+
+@contextmanager
+def dropout_masks(backbone: PreTrainedModel, *, fast: bool) -> Iterator[None]:
+    """Draw a backbone's dropout masks as `set_fast_dropout` says inside this context, and then as before.
+
+    Args:
+        backbone: a model of the transformers library.
+        fast: use the fast masks; False: PyTorch's.
+    """
+    classes = {module: type(module) for module in backbone.modules() if isinstance(module, nn.Dropout)}
+    attention = backbone.config._attn_implementation
+    set_fast_dropout(backbone, fast)
+    try:
+        yield
+    finally:
+        for module, kept in classes.items():
+            module.__class__ = kept
+        if backbone.config._attn_implementation != attention:
+            backbone.set_attn_implementation(attention)
 
 
 def _attention(

@@ -13,6 +13,20 @@ if TYPE_CHECKING:
     from hyperadapters.delta.delta import Delta
 
 
+class _Deltas(nn.ModuleDict):
+    """The Deltas of a backbone by key, and which of its parameters required gradients before the first was attached."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self._required = {name: tensor.requires_grad for name, tensor in backbone.named_parameters()}
+
+    def give_back(self, backbone: nn.Module) -> None:
+        """Let a backbone's parameters require gradients as before."""
+        for name, tensor in backbone.named_parameters():
+            if self._required.get(name, False):
+                tensor.requires_grad_()
+
+
 def attached(backbone: nn.Module) -> "list[Delta]":
     """Return the Deltas that are attached to a backbone, in the order in which they were attached.
 
@@ -24,7 +38,7 @@ def attached(backbone: nn.Module) -> "list[Delta]":
 
 
 def register(delta: "Delta") -> None:
-    """Make a Delta a submodule of its backbone, and freeze the backbone's own parameters.
+    """Make a Delta a submodule of its backbone, and freeze the backbone's own parameters until the last is detached.
 
     Args:
         delta: a Delta that is not attached.
@@ -32,10 +46,10 @@ def register(delta: "Delta") -> None:
     backbone = delta.backbone
     for other in attached(backbone):
         other.rest()
+    if not hasattr(backbone, CONTAINER):
+        backbone.add_module(CONTAINER, _Deltas(backbone))
     backbone.requires_grad_(False)
     disable_bnb_cpu_packing(backbone)
-    if not hasattr(backbone, CONTAINER):
-        backbone.add_module(CONTAINER, nn.ModuleDict())
     getattr(backbone, CONTAINER)[_key(delta.name)] = delta
     delta.train(backbone.training)
 
@@ -47,6 +61,7 @@ def _unregister(delta: "Delta") -> None:
         del container[_key(delta.name)]
         if not len(container):
             delattr(delta.backbone, CONTAINER)
+            container.give_back(delta.backbone)
 
 
 @contextmanager

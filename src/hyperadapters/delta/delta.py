@@ -26,6 +26,7 @@ from hyperadapters.delta.building import _in_place_dtype, _trains_in_place, buil
 from hyperadapters.delta.container import _unregister, at_rest, attached, check_name, register
 from hyperadapters.delta.generation import _Generation
 from hyperadapters.delta.head import _Head
+from hyperadapters.delta.late_gradients import _freeze, _unfreeze
 from hyperadapters.delta.method import Method
 from hyperadapters.delta.part import Handle, Part
 from hyperadapters.delta.saving import _save_delta
@@ -236,6 +237,9 @@ class Delta(nn.Module):
     def rest(self) -> None:
         """Make the backbone compute without this Delta, which remains attached.
 
+        A backward pass through what it computed before still adds to the gradients of its tensors, as for a loss over
+        two Deltas; autograd refuses it for full fine-tuning, whose tensors are restored.
+
         Raises:
             InputError: another thread computes with it.
         """
@@ -244,8 +248,7 @@ class Delta(nn.Module):
         self._check_idle()
         trained = self.trained()
         self._frozen = {key for key, tensor in trained.items() if not tensor.requires_grad}
-        for tensor in trained.values():
-            tensor.requires_grad_(False)
+        _freeze(trained.values())
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -382,13 +385,12 @@ class Delta(nn.Module):
             )
         self._settle()
         if self.in_use:
-            for tensor in self._whole().values():
-                tensor.requires_grad_(False)
+            _freeze(self._whole().values())
         self._entry = None if number is None else _TaskEntry(dict(self._named_parts()), number)
         self._frozen = set()
         self._generation.forget()
-        for tensor in self.trained().values():
-            tensor.requires_grad_(self.in_use)
+        change = _unfreeze if self.in_use else _freeze
+        change(self.trained().values())
 
     def check_in_use(self) -> None:
         """Raise InputError if the backbone computes without this Delta."""
@@ -426,8 +428,8 @@ class Delta(nn.Module):
 
     def _let_train(self) -> None:
         """Enable gradients for the tensors that train; a Delta that a pool manages trains nothing."""
-        for tensor in self.trained().values():
-            tensor.requires_grad_(not self.slots)
+        change = _freeze if self.slots else _unfreeze
+        change(self.trained().values())
 
     def _install(self) -> None:
         """Register all hooks. Those that detect the start of a pass come first, because a part may hook a stack too."""

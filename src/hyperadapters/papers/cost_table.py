@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from hyperadapters._utils import InputError, Meter, PeakMemory, saved_tensors
 from hyperadapters.backbones import (
     Precision,
+    in_mode,
     kind_of,
     loader_of,
     meta_backbone,
@@ -189,11 +190,10 @@ def _attached_for(backbone: PreTrainedModel, method: Method) -> Iterator[Delta]:
     """Attach a Delta inside the context, with the backbone in training mode."""
     outputs = 2 if kind_of(backbone.config) == "encoder" else None
     delta = attach(backbone, method, outputs=outputs)
-    backbone.train()
     try:
-        yield delta
+        with in_mode(backbone, training=True):
+            yield delta
     finally:
-        backbone.eval()
         delta.detach()
 
 

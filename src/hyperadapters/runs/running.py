@@ -37,6 +37,7 @@ from hyperadapters.training import (
     measure,
     tasks_of,
     tracked,
+    training_backbone,
 )
 
 
@@ -100,7 +101,8 @@ def run(
         )
         scores = _evaluate_splits(delta, data, experiment.evaluation, quiet=quiet or not main)
         training = experiment.training
-        cost = measure(delta, data, batch_size=training.batch_size, precision=training.precision)
+        with training_backbone(delta.backbone, training):
+            cost = measure(delta, data, batch_size=training.batch_size, precision=training.precision)
         result = finish_run(experiment, delta, data, output, fitted, scores, cost, trackers=trackers)
     process_state().wait_for_everyone()
     return result

@@ -29,6 +29,7 @@ from hyperadapters.training import (
     in_row_order,
     score_answers,
     stop_at_step_end,
+    training_backbone,
 )
 
 
@@ -62,7 +63,8 @@ class Pack:
             Interrupted: Ctrl-C; all have written a checkpoint.
         """
         live = list(self.members)
-        with stop_at_step_end(self.asked_to_stop):
+        first = self.members[0].experiment.training
+        with training_backbone(self.stack.backbone, first), stop_at_step_end(self.asked_to_stop):
             while live:
                 before, live = live, self.advance(live)
                 ended = [member for member in before if member not in live]

@@ -15,7 +15,6 @@ from hyperadapters._utils import expand_path
 from hyperadapters.backbones import (
     EMBEDDED,
     default_device,
-    enable_checkpointing,
     kind_of,
     meta_backbone,
     resolve_location,
@@ -30,6 +29,7 @@ from hyperadapters.training import (
     load_data,
     median_seconds,
     tasks_of,
+    training_backbone,
     training_rows,
     training_step,
 )
@@ -92,8 +92,6 @@ def _time_steps(experiment: Experiment, data: Data | Mixture) -> _Pace:
     """
     training, device = experiment.training, default_device()
     backbone, tokenizer = backbone_for(experiment)
-    if training.gradient_checkpointing:
-        enable_checkpointing(backbone)
     delta = attach_for(experiment, backbone, data)
     encoding, rows = ENCODINGS[kind_of(backbone.config)], training_rows(data)
 
@@ -103,10 +101,9 @@ def _time_steps(experiment: Experiment, data: Data | Mixture) -> _Pace:
         _, step = training_step(delta, batch, tokenizer.pad_token_id, training.precision)
         return median_seconds(step, 2, device), sum(len(row.source) + len(row.target) for row in batch)
 
-    backbone.train()
-    most = max(1, min(training.batch_size, int(_LONGEST_STEP / time_batch(1)[0])))
-    seconds, tokens = time_batch(most)
-    backbone.eval()
+    with training_backbone(backbone, training):
+        most = max(1, min(training.batch_size, int(_LONGEST_STEP / time_batch(1)[0])))
+        seconds, tokens = time_batch(most)
     answering = evaluate(delta, data, "validation", experiment.evaluation, quiet=True).seconds
     return seconds / tokens, answering / sum(_lengths(data, "validation"))
 

@@ -35,3 +35,4 @@ from .tracking import log_metrics as log_metrics
 from .tracking import tracked as tracked
 from .trainer import FitResult as FitResult
 from .trainer import Trainer as Trainer
+from .training_backbone import training_backbone as training_backbone

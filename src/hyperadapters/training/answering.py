@@ -7,17 +7,14 @@ import torch
 from accelerate.utils import gather_object
 from torch import nn
 
+from hyperadapters.backbones import in_mode
+
 
 @contextmanager
 def evaluating(backbone: nn.Module) -> Iterator[None]:
     """Put a backbone in evaluation mode, without gradients, inside this context."""
-    was_training = backbone.training
-    backbone.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        backbone.train(was_training)
+    with in_mode(backbone, training=False), torch.no_grad():
+        yield
 
 
 def in_row_order(batches: Sequence[tuple[Sequence[int], Sequence[str]]], *, processes: int = 1) -> list[str]:

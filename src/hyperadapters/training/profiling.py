@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hyperadapters._utils import PeakMemory, saved_tensors
-from hyperadapters.backbones import Precision, device_of
+from hyperadapters.backbones import Precision, device_of, in_mode
 from hyperadapters.delta import Delta
 from hyperadapters.training.batching import batches_by_length
 from hyperadapters.training.data import Data, Mixture, tasks_of, training_rows
@@ -64,24 +64,20 @@ def measure(delta: Delta, data: Data | Mixture, *, batch_size: int, precision: P
     longest = [rows[i] for i in batches_by_length([encoding.length(row) for row in rows], batch_size)[0]]
     device = device_of(delta.backbone)
     loss, step = training_step(delta, longest, first.tokenizer.pad_token_id, precision)
-    was_training = delta.backbone.training
 
     def generation() -> None:
         with torch.no_grad(), using_tasks(delta, [row.task for row in longest]):
             encoding.compute_answers(delta.backbone, longest, first.tokenizer, _GENERATED_TOKENS)
 
-    try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with in_mode(delta.backbone, training=True):
             memory = PeakMemory(device)
-            delta.backbone.train()
             step_seconds = median_seconds(step, _REPEATS, device)
             peak = memory.read()
             with saved_tensors(delta.backbone) as saved:
                 loss()
-            delta.backbone.eval()
+        with in_mode(delta.backbone, training=False):
             generate_seconds = median_seconds(generation, _REPEATS, device)
-    finally:
-        delta.backbone.train(was_training)
     length = max(len(row.source) for row in longest)
     return Cost(len(longest), length, sum(saved.values()), peak, step_seconds, generate_seconds)
 

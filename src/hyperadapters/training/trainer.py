@@ -30,7 +30,7 @@ from hyperadapters._utils import (
     expand_path,
     read_tensors,
 )
-from hyperadapters.backbones import CompiledModel, device_of, enable_checkpointing, set_fast_dropout
+from hyperadapters.backbones import CompiledModel, device_of
 from hyperadapters.delta import TENSORS, Delta
 from hyperadapters.training.checkpoint import (
     CHECKPOINT,
@@ -52,6 +52,7 @@ from hyperadapters.training.interruption import stop_at_step_end
 from hyperadapters.training.schedule import _Schedule
 from hyperadapters.training.task_adapters import using_tasks
 from hyperadapters.training.tracking import _log_evaluation
+from hyperadapters.training.training_backbone import training_backbone
 from hyperadapters.training.training_batches import _TrainingBatches
 
 _BETAS = (0.9, 0.999)
@@ -120,9 +121,6 @@ class Trainer:
 
     def _prepared_backbone(self) -> nn.Module:
         backbone = self.delta.backbone
-        set_fast_dropout(backbone, self.training.fast_dropout)
-        if self.training.gradient_checkpointing:
-            enable_checkpointing(backbone)
         prepared: nn.Module = self._accelerator.prepare(backbone) if self._accelerator.num_processes > 1 else backbone
         return prepared
 
@@ -137,20 +135,19 @@ class Trainer:
             Interrupted: Ctrl-C; a checkpoint has been written if there is an `output`.
         """
         self.begin(resume=resume)
-        self._model = self._compiled()
         for entry in self.state.history:
             self._log(entry)
-        self.delta.backbone.train()
-        try:
-            with self._meter() as meter, stop_at_step_end(self._asked_to_stop):
-                self._loop(meter)
-            return self.end()
-        except NonFiniteLossError:
-            self.end()
-            raise
-        finally:
-            self._optimizer.zero_grad()
-            self.delta.backbone.eval()
+        with training_backbone(self.delta.backbone, self.training):
+            self._model = self._compiled()
+            try:
+                with self._meter() as meter, stop_at_step_end(self._asked_to_stop):
+                    self._loop(meter)
+                return self.end()
+            except NonFiniteLossError:
+                self.end()
+                raise
+            finally:
+                self._optimizer.zero_grad()
 
     def _compiled(self) -> nn.Module:
         training, buckets = self.training, None
