@@ -75,10 +75,11 @@ def superglue(chosen: ha.Method, task: str) -> ha.Experiment:
     """Return a run of Tables 2 and 8: longer texts, smaller batches, no warm-up."""
     record = task == "superglue/record"
     base = glue(chosen, task)
+    rate = 3e-3 if isinstance(chosen, ha.IntrinsicSAID) else base.training.lr
     return replace(
         base,
-        training=replace(base.training, batch_size=16 if record else 32, warmup_steps=0),
-        text=ha.Text(source_length=512 if record else 256),
+        training=replace(base.training, lr=rate, batch_size=16 if record else 32, warmup_steps=0),
+        text=ha.Text(source_length=512, target_length=128) if record else ha.Text(source_length=256),
     )
 
 

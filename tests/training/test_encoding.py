@@ -153,6 +153,28 @@ def test_an_encoders_losses_are_cross_entropy_and_squared_error():
         delta.detach()
 
 
+@pytest.mark.parametrize("name", ["t5", "llama", "bert"])
+def test_smoothed_labels_share_their_probability_among_all(name):
+    """(1 − ε)·−log p(y) + ε·mean of −log p, as in HyperFormer's code, by hand; numbers have no labels."""
+    kind = ENCODINGS[{"t5": "encoder-decoder", "llama": "decoder", "bert": "encoder"}[name]]
+    backbone, smoothing = FAMILIES[name].make(), 0.1
+    if name == "bert":
+        attach(backbone, method_named("houlsby", SMALL), outputs=3)
+    row = Encoded([5, 6, 7], [2] if name == "bert" else [8, 9, 1])
+    source = torch.tensor([row.source])
+    if name == "t5":
+        logits = backbone(source, decoder_input_ids=torch.tensor([[0, 8, 9]])).logits[0]
+    elif name == "llama":
+        logits = backbone(torch.tensor([[*row.source, *row.target]])).logits[0, 2:-1]
+    else:
+        logits = backbone(source).logits
+    log_p = logits.log_softmax(-1)
+    nll = torch.stack([-log_p[place, target] for place, target in enumerate(row.target)])
+    expected = ((1 - smoothing) * nll + smoothing * -log_p.mean(-1)).sum()
+    found = kind.losses(backbone, backbone, [row], 0, smoothing).sum()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_regression_answers_numbers_inside_the_tasks_limits():
     backbone = FAMILIES["bert"].make()
     delta = attach(backbone, method_named("houlsby", SMALL), outputs=1)

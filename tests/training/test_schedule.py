@@ -1,6 +1,8 @@
 """How many steps a run has, the rate of each, and when it evaluates."""
 
 import pytest
+import torch
+from transformers import get_linear_schedule_with_warmup
 
 from hyperadapters import Training
 from hyperadapters.training.schedule import _Schedule
@@ -13,7 +15,17 @@ def of(rows=24, **settings):
 def test_the_rate_warms_up_and_falls_to_zero():
     schedule = of(epochs=4, batch_size=5, warmup_steps=2)
     assert schedule.total == 20
-    assert [round(schedule.rate_factor(step), 3) for step in (0, 1, 2, 11, 20)] == [0.5, 1.0, 1.0, 0.5, 0.0]
+    assert [round(schedule.rate_factor(step), 3) for step in (0, 1, 2, 11, 20)] == [0.0, 0.5, 1.0, 0.5, 0.0]
+
+
+@pytest.mark.parametrize(("total", "warmup"), [(20, 5), (7, 0), (5, 5), (3, 1), (4, 9)])
+def test_the_rate_of_each_step_is_that_of_transformers(total, warmup):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    theirs = get_linear_schedule_with_warmup(optimizer, warmup, total)
+    for step in range(total):
+        assert of(steps=total, warmup_steps=warmup).rate_factor(step) == theirs.get_last_lr()[0]
+        optimizer.step()
+        theirs.step()
 
 
 def test_epochs_take_every_row_and_steps_take_precedence():

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from transformers import PretrainedConfig, PreTrainedModel, T5Config
+from transformers import BertConfig, PretrainedConfig, PreTrainedModel, T5Config
 
 from hyperadapters.backbones.loading import _load_config, loader_of
 
@@ -17,12 +17,18 @@ _T5_SIZES = {
 """d_model, d_kv, d_ff, layers, heads of T5 v1.0 (Raffel et al., arXiv:1910.10683v4, §3.7), for counting offline."""
 
 
+_BERT_BASE = "bert-base-uncased"
+"""Houlsby et al.'s smaller backbone; its sizes are the defaults of transformers."""
+
+
 def shape_config(name: str) -> PretrainedConfig:
-    """Return the configuration of a backbone: a T5 v1.0 of a known size needs no files, others are loaded.
+    """Return the configuration of a backbone: a T5 v1.0 of a known size and BERT-base need no files, others are loaded.
 
     Args:
-        name: as for `load_backbone`, or the name of a T5 v1.0.
+        name: as for `load_backbone`, or the name of a T5 v1.0 or of BERT-base.
     """
+    if name.removeprefix("google-bert/") == _BERT_BASE and not Path(name).exists():
+        return BertConfig()
     size = _T5_SIZES.get(name.removeprefix("google-t5/"))
     if size is None or Path(name).exists():
         return _load_config(name)

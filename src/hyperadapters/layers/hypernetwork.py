@@ -52,9 +52,19 @@ class _Generator(nn.Module):
         }
 
 
-def _projector(width: int, outputs: int = PROJECTED) -> nn.Sequential:
-    """Return the module that computes W₂ ReLU(W₁ z + b₁) + b₂ (HyperFormer, §2.2)."""
-    return nn.Sequential(nn.Linear(width, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, outputs))
+def _projector(width: int, std: float | None) -> nn.Sequential:
+    """Return the module that computes W₂ ReLU(W₁ z + b₁) + b₂ (HyperFormer, §2.2).
+
+    Args:
+        width: of z.
+        std: standard deviation of the weights at initialisation, with biases zero; None: as `nn.Linear` draws both.
+    """
+    layers = [nn.Linear(width, _HIDDEN), nn.Linear(_HIDDEN, PROJECTED)]
+    if std is not None:
+        for layer in layers:
+            nn.init.normal_(layer.weight, std=std)
+            nn.init.zeros_(layer.bias)
+    return nn.Sequential(layers[0], nn.ReLU(), layers[1])
 
 
 class SiteGenerators(nn.Module):
@@ -65,11 +75,20 @@ class SiteGenerators(nn.Module):
         sites: number of sites.
         written: the tensors to generate for each site, by name.
         project: pass task embeddings through a projector; otherwise the generators read them directly.
+        projector_std: standard deviation of the projector's weights at initialisation; None: that of `nn.Linear`.
     """
 
-    def __init__(self, task_width: int, sites: int, written: Mapping[str, Written], *, project: bool) -> None:
+    def __init__(
+        self,
+        task_width: int,
+        sites: int,
+        written: Mapping[str, Written],
+        *,
+        project: bool,
+        projector_std: float | None = None,
+    ) -> None:
         super().__init__()
-        self.projector = _projector(task_width) if project else nn.Identity()
+        self.projector = _projector(task_width, projector_std) if project else nn.Identity()
         self.generator = _Generator(sites, PROJECTED if project else task_width, written)
 
     def forward(self, tasks: Float[Tensor, "present width"]) -> dict[str, Tensor]:
@@ -90,6 +109,7 @@ class SharedGenerator(nn.Module):
         written: the tensors to generate for each site, by name.
         project: pass the joined embeddings through a projector and a layer norm; otherwise the generator reads them
             directly.
+        projector_std: standard deviation of the projector's weights at initialisation; None: that of `nn.Linear`.
     """
 
     def __init__(
@@ -100,13 +120,14 @@ class SharedGenerator(nn.Module):
         written: Mapping[str, Written],
         *,
         project: bool,
+        projector_std: float | None = None,
     ) -> None:
         super().__init__()
         self.layers, self.positions = layers, positions
         self.layer = normal(max(layers) + 1, PROJECTED, std=1.0)
         self.position = normal(max(positions) + 1, PROJECTED, std=1.0)
         width = task_width + 2 * PROJECTED
-        parts = (_projector(width), nn.LayerNorm(PROJECTED, eps=1e-6)) if project else ()
+        parts = (_projector(width, projector_std), nn.LayerNorm(PROJECTED, eps=1e-6)) if project else ()
         self.projector = nn.Sequential(*parts)
         self.generator = _Generator(1, PROJECTED if project else width, written)
 

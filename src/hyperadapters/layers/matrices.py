@@ -74,17 +74,24 @@ class AdapterMatrices(nn.Module, ABC):
 class Dense(AdapterMatrices):
     """Unconstrained matrices, drawn from N(0, 0.01²) (Compacter, arXiv:2106.04647v2, published code).
 
+    Or from N(0, 0.001²) without what is beyond two standard deviations (Houlsby et al., arXiv:1902.00751v2, published
+    code).
+
     Args:
         adapters: number of adapters, the length of the adapter axis.
         sites: number of sites.
         d_model: width of the backbone.
         bottleneck: width of the adapters.
+        truncated: draw from the second of the two.
     """
 
-    def __init__(self, adapters: int, sites: int, d_model: int, bottleneck: int) -> None:
+    def __init__(self, adapters: int, sites: int, d_model: int, bottleneck: int, *, truncated: bool = False) -> None:
         super().__init__()
         self.down = normal(adapters, sites, d_model, bottleneck, std=0.01)
         self.up = normal(adapters, sites, bottleneck, d_model, std=0.01)
+        if truncated:
+            for matrix in (self.down, self.up):
+                nn.init.trunc_normal_(matrix, std=1e-3, a=-2e-3, b=2e-3)
 
     def forward(self, present: Present = None) -> Matrices:
         return selected(self.down, present), selected(self.up, present)

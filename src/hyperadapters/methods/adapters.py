@@ -6,14 +6,15 @@ They differ in two choices: the sites at which adapters sit, and the parametrisa
 from abc import abstractmethod
 from dataclasses import dataclass
 from math import gcd
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import nn
 
 from hyperadapters._utils import InputError
 from hyperadapters.backbones import ModelStructure, Position, Site, Stack
-from hyperadapters.delta import Method, OwnedTensors, Part, SiteAdapters, owned_norms
+from hyperadapters.delta import Method, Part, SiteAdapters, owned_norms
 from hyperadapters.layers import PHM, Activation, AdapterMatrices, Dense, LowRank, LowRankPHM
+from hyperadapters.methods.output_layer import _check_output_layer, _output_layer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +95,8 @@ class SiteMethod(_AtSites):
     def check(self, structure: ModelStructure) -> None:
         """Raise InputError as for all adapters, and if an output layer is to train but there is none."""
         super().check(structure)
-        if self.output_layer and not structure.output:
-            raise InputError(
-                f"{type(self).__name__}(output_layer=True): the backbone has no language-model output layer to train. "
-                "Use output_layer=False."
-            )
+        if self.output_layer:
+            _check_output_layer(self, structure)
 
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
         """Build the adapters and, if they train, the norms and the output layer; each task has its own norms.
@@ -106,11 +104,6 @@ class SiteMethod(_AtSites):
         Raises:
             InputError: the output layer is to train for several tasks.
         """
-        if self.output_layer and tasks > 1:
-            raise InputError(
-                f"{type(self).__name__}(output_layer=True) trains the backbone's one output layer, but {tasks} tasks "
-                "were given. Use output_layer=False, or attach one Delta per task."
-            )
         sites = self.sites(structure)
         matrices = self.matrices(tasks, len(sites), structure.d_model)
         widths = (structure.d_model, self.bottleneck)
@@ -121,8 +114,7 @@ class SiteMethod(_AtSites):
         if self.norms:
             parts["norms"] = owned_norms(backbone, structure, tasks)
         if self.output_layer:
-            tied = tuple(f"{path}.weight" for path in structure.output)
-            parts["output_layer"] = OwnedTensors("head", backbone, [tied])
+            parts |= _output_layer(self, backbone, structure, tasks)
         return parts
 
 
@@ -154,9 +146,13 @@ class Adapter(SiteMethod):
     learning_rate: ClassVar[float] = 3e-4
     embedded_rate: ClassVar[float | None] = 3e-3
 
+    init: Literal["normal", "truncated"] = "normal"
+    """How the projections start. `normal`: N(0, 0.01²), as in Compacter's code; `truncated`: N(0, 0.001²) cut at two
+    standard deviations, as in Houlsby et al.'s."""
+
     def matrices(self, adapters: int, sites: int, d_model: int) -> AdapterMatrices:
         """Return dense matrices."""
-        return Dense(adapters, sites, d_model, self.bottleneck)
+        return Dense(adapters, sites, d_model, self.bottleneck, truncated=self.init == "truncated")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ from hyperadapters.delta import (
     shadow,
 )
 from hyperadapters.layers import AdapterIndex, selected
+from hyperadapters.methods.output_layer import _check_output_layer, _output_layer
 
 
 class _Biases(Part):
@@ -138,17 +139,27 @@ class BitFit(Method):
     learning_rate: ClassVar[float] = 3e-4
     many_tasks: ClassVar[bool] = True
 
+    output_layer: bool = False
+    """Train the output layer too (Compacter, Table 7). If it is tied to the embeddings, they train with it."""
+
     @property
     def separable(self) -> bool:
-        """Whether tasks share no tensor: they share none."""
-        return True
+        """Whether tasks share no tensor: they do not, unless the output layer trains."""
+        return not self.output_layer
 
     def check(self, structure: ModelStructure) -> None:
-        """Accept every backbone."""
+        """Raise InputError if an output layer is to train but there is none."""
+        if self.output_layer:
+            _check_output_layer(self, structure)
 
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
-        """Build the biases."""
-        return {"biases": _Biases(backbone, _bias_paths(backbone, structure), tasks)}
+        """Build the biases and, if it trains, the output layer.
+
+        Raises:
+            InputError: the output layer is to train for several tasks.
+        """
+        parts: dict[str, Part] = {"biases": _Biases(backbone, _bias_paths(backbone, structure), tasks)}
+        return parts | (_output_layer(self, backbone, structure, tasks) if self.output_layer else {})
 
 
 PRESETS: dict[str, Method] = {"bitfit": BitFit()}

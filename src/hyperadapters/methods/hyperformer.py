@@ -9,7 +9,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +34,8 @@ from hyperadapters.layers import (
 )
 from hyperadapters.methods.adapters import Adapter, Compacter, PHMAdapter, _AtSites, _check_divides, _check_rank
 
-_GENERATOR_STD = 0.01
-"""Standard deviation of the generators' weights at initialisation (HyperFormer, published code)."""
+_STD = 0.01
+"""Standard deviation of every linear layer's weights at initialisation (HyperFormer, published code)."""
 
 
 class _HyperAdapters(AdaptersAtSites):
@@ -109,11 +109,19 @@ class HyperMethod(_AtSites):
     """Generate scale and shift of a layer norm after the up-projection: γ ⊙ norm(U g(D y)) + β + y."""
     task_projector: bool = True
     """Pass embeddings through a small network before the generators; otherwise generators read them directly."""
+    projector_init: Literal["published", "linear"] = "linear"
+    """How the projector starts. `published`: weights N(0, 0.01²) and biases 0, as in the published code; `linear`: as
+    `nn.Linear` does, which moves the embeddings further apart."""
 
     @property
     def task_width(self) -> int:
         """Width of a task embedding."""
         return PROJECTED
+
+    @property
+    def projector_std(self) -> float | None:
+        """Standard deviation of the projector's weights at initialisation; None: that of `nn.Linear`."""
+        return _STD if self.projector_init == "published" else None
 
     @property
     def read_width(self) -> int:
@@ -138,16 +146,23 @@ class HyperMethod(_AtSites):
         """Build one hypernetwork for all sites of a stack (HyperFormer++, §2.3)."""
         layers, positions = _numbers([site.layer for site in sites]), _numbers([site.position for site in sites])
         written = self.all_written(d_model)
-        return SharedGenerator(self.task_width, layers, positions, written, project=self.task_projector)
+        return SharedGenerator(
+            self.task_width,
+            layers,
+            positions,
+            written,
+            project=self.task_projector,
+            projector_std=self.projector_std,
+        )
 
     def all_written(self, d_model: int) -> dict[str, Written]:
         """Return the shape and initialisation of every tensor that is generated for a site, by name."""
         vectors = {}
         if self.adapter_blocks:
-            vectors = {"down_bias": Written((self.bottleneck,), _GENERATOR_STD)}
-            vectors |= {"up_bias": Written((d_model,), _GENERATOR_STD)}
+            vectors = {"down_bias": Written((self.bottleneck,), _STD)}
+            vectors |= {"up_bias": Written((d_model,), _STD)}
         if self.conditional_norm:
-            vectors |= {name: Written((d_model,), _GENERATOR_STD) for name in ("scale", "shift")}
+            vectors |= {name: Written((d_model,), _STD) for name in ("scale", "shift")}
         return {**(self.projections(d_model) if self.adapter_blocks else {}), **vectors}
 
     @abstractmethod
@@ -197,7 +212,7 @@ class _DenseHyperMethod(HyperMethod):
     def projections(self, d_model: int) -> dict[str, Written]:
         """Return the two matrices."""
         down, up = (d_model, self.bottleneck), (self.bottleneck, d_model)
-        return {"down": Written(down, _GENERATOR_STD), "up": Written(up, _GENERATOR_STD)}
+        return {"down": Written(down, _STD), "up": Written(up, _STD)}
 
     def assembled(self, written: Mapping[str, Tensor], slow: Tensor | None) -> Matrices:
         """Return the matrices as they were generated."""
@@ -228,7 +243,8 @@ class HyperFormer(_DenseHyperMethod):
     def networks(self, sites: tuple[Site, ...], d_model: int) -> dict[str, nn.Module]:
         """Build one projector for both stacks, and a generator for every site."""
         written = self.all_written(d_model)
-        return {"sites": SiteGenerators(self.task_width, len(sites), written, project=self.task_projector)}
+        project, std = self.task_projector, self.projector_std
+        return {"sites": SiteGenerators(self.task_width, len(sites), written, project=project, projector_std=std)}
 
 
 def _spread(width: int, *shape: int) -> float:

@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForSeq2SeqLM
 
-from hyperadapters.backbones import shape_config
+from hyperadapters.backbones import loader_of, shape_config
 from hyperadapters.delta import ParameterCount
 from hyperadapters.methods import attach, count_parameters, method_named
 
@@ -79,41 +78,69 @@ _BASE: tuple[_PaperRow, ...] = (
     ("compacter++", {"n": 12}, 0.048),
 )
 
-_OUTPUT_LAYER: tuple[_PaperRow, ...] = tuple(
-    (name, {"output_layer": True}, None)
-    for name in ("houlsby", "pfeiffer", "adapterdrop", "lowrank", "phm", "compacter", "compacter++")
+_GLUE: tuple[_PaperRow, ...] = (
+    *_BASE,
+    *(("intrinsic-said", {"intrinsic_dim": size}, None) for size in (400, 1400, 2500, 10_000)),
+)
+
+_OUTPUT_LAYER: tuple[_PaperRow, ...] = (
+    *((name, {"output_layer": True}, None) for name in ("houlsby", "pfeiffer", "adapterdrop", "lowrank", "bitfit")),
+    *((name, {"output_layer": True, "n": n}, None) for name in ("phm", "compacter", "compacter++") for n in (4, 8, 12)),
 )
 
 _SMALL: tuple[_PaperRow, ...] = (
     ("full", {}, 100.0),
-    *((name, {"bottleneck": 16}, None) for name in ("houlsby", "pfeiffer", "adapterdrop", "lowrank")),
+    *(
+        (name, {"bottleneck": width}, None)
+        for name in ("houlsby", "pfeiffer", "adapterdrop", "lowrank")
+        for width in (16, 32, 64)
+    ),
     ("prompt-r", {}, None),
     ("prompt-t", {}, None),
     ("intrinsic-said", {}, None),
     ("bitfit", {}, None),
-    *((name, {"bottleneck": 16, "n": n}, None) for name in ("phm", "compacter", "compacter++") for n in (4, 8, 16)),
+    *(
+        (name, {"bottleneck": width, "n": n}, None)
+        for name in ("phm", "compacter", "compacter++")
+        for width in (16, 32, 64)
+        for n in (4, 8, 16)
+    ),
 )
 
-_JOINT: tuple[_PaperRow, ...] = (
-    ("full-multitask", {}, None),
-    ("adapters-multitask", {"bottleneck": 24}, None),
-    ("hyperformer", {"bottleneck": 24}, None),
-    ("hyperformer++", {"bottleneck": 24}, 0.292),
-    ("hyper-compacter", {"bottleneck": 24}, None),
-    ("hyper-phm", {"bottleneck": 24}, None),
+_BERT: tuple[_PaperRow, ...] = (
+    ("full", {}, None),
+    *(("houlsby", {"bottleneck": width}, None) for width in (8, 64, 256)),
 )
+
+
+def _joint(narrow: int, known: Mapping[str, float]) -> tuple[_PaperRow, ...]:
+    """Return HyperFormer's rows, with bottlenecks h/32 and h/16, and the percentages that are known of the first."""
+    names = ("adapters-multitask", "hyperformer", "hyperformer++", "hyper-compacter", "hyper-phm")
+    return (
+        ("full-multitask", {}, None),
+        *((name, {"bottleneck": narrow}, known.get(name)) for name in names),
+        *((name, {"bottleneck": 2 * narrow}, None) for name in names),
+    )
+
 
 _TABLES = (
-    _PaperTable("Compacter, Tables 1 and 6: GLUE", "t5-base", 8, _BASE),
-    _PaperTable("Compacter, Table 2: SuperGLUE", "t5-base", 6, _BASE),
+    _PaperTable("Compacter, Tables 1 and 6: GLUE", "t5-base", 8, _GLUE),
+    _PaperTable("Compacter, Tables 2 and 8: SuperGLUE", "t5-base", 6, _BASE),
     _PaperTable("Compacter, Table 7: GLUE, output layer tuned", "t5-base", 8, _OUTPUT_LAYER),
     _PaperTable("Compacter, Table 9: GLUE", "t5-small", 8, _SMALL),
-    _PaperTable("HyperFormer: GLUE, one model for all tasks", "t5-base", 8, _JOINT, joint=True),
+    _PaperTable(
+        "HyperFormer: GLUE, one model for all tasks", "t5-base", 8, _joint(24, {"hyperformer++": 0.292}), joint=True
+    ),
+    _PaperTable("HyperFormer: GLUE, one model for all tasks", "t5-small", 8, _joint(16, {}), joint=True),
+    _PaperTable("Houlsby et al.: GLUE", "bert-base-uncased", 8, _BERT),
 )
 
 
 def count_paper_methods() -> Iterator[_CountedMethod]:
-    """Count every row of the papers' tables (arXiv:2106.04647v2, arXiv:2106.04489v1), from configurations alone."""
+    """Count every row of the papers' tables from configurations alone.
+
+    arXiv:2106.04647v2, arXiv:2106.04489v1 and arXiv:1902.00751v2.
+    """
     for table in _TABLES:
         joint, deltas = (table.tasks, 1) if table.joint else (1, table.tasks)
         for method, changes, printed in table.rows:
@@ -142,11 +169,12 @@ def _count_on_papers_backbone(
 
 
 def _papers_backbone(name: str) -> nn.Module:
-    """Return a T5 with the papers' vocabulary on the meta device: shapes without weights."""
+    """Return a paper's backbone on the meta device, shapes without weights; a T5 has Compacter's vocabulary."""
     config = shape_config(name)
-    config.vocab_size = _VOCABULARY
+    if config.model_type == "t5":
+        config.vocab_size = _VOCABULARY
     with torch.device("meta"):
-        backbone: nn.Module = AutoModelForSeq2SeqLM.from_config(config)
+        backbone: nn.Module = loader_of(name, config).from_config(config)
     return backbone
 
 

@@ -148,7 +148,8 @@ class Pack:
             drawing_from([Stream(len(part.rows), part.member.generator) for part in parts]),
             torch.autocast(self.device.type, torch.bfloat16, enabled=bf16),
         ):
-            losses = first.encoding.losses(backbone, backbone, rows, first.pad)
+            smoothing = first.training.label_smoothing
+            losses = first.encoding.losses(backbone, backbone, rows, first.pad, smoothing)
         by_run = torch.split(losses, [len(part.rows) for part in parts])
         return torch.stack([own.sum() for own in by_run])
 

@@ -18,6 +18,7 @@ from hyperadapters.runs import Experiment, MixtureTask
 _ALIKE = (
     "batch_size",
     "accumulation",
+    "label_smoothing",
     "precision",
     "backbone_precision",
     "adapter_precision",

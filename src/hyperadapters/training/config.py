@@ -28,6 +28,9 @@ class Training:
     """Steps of linear warm-up; the rate then falls linearly to 0."""
     weight_decay: float = 0.0
     """AdamW's weight decay."""
+    label_smoothing: float = 0.0
+    """Share of each target's probability that is spread evenly over the vocabulary, or over an encoder's classes
+    (HyperFormer: 0.1)."""
     max_grad_norm: float = 1.0
     """Gradients are clipped to this norm, over all trained tensors."""
     precision: Precision = "fp32"
@@ -67,6 +70,8 @@ class Training:
         bad += [f"training.{n}={getattr(self, n)}: must be 0 or more" for n in least if _below(getattr(self, n), 0)]
         finite = ("lr", "weight_decay")
         bad += [f"training.{n}=inf: must be a finite number" for n in finite if getattr(self, n) == math.inf]
+        wrong = not 0 <= self.label_smoothing < 1
+        bad += [f"training.label_smoothing={self.label_smoothing}: must be 0 or more, and below 1"] if wrong else []
         bad += [f"training.seed={self.seed}: must be less than 2**63"] if self.seed >= 2**63 else []
         if bad:
             raise InputError(listed(bad))

@@ -69,7 +69,7 @@ class _Decoder(_Encoding):
         return [[*tokens, tokenizer.eos_token_id] for tokens in found]
 
     def losses(
-        self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int
+        self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int, smoothing: float = 0.0
     ) -> Float[Tensor, " rows"]:
         sequences = [[*row.source, *row.target] for row in rows]
         batch = _on_device(_source_batch(sequences, pad), backbone)
@@ -77,7 +77,7 @@ class _Decoder(_Encoding):
         first = min(len(row.source) for row in rows) - 1  # nothing is learned from logits before this position
         kept = torch.arange(first, labels.shape[1], device=batch["input_ids"].device)
         logits = model(**batch, use_cache=False, logits_to_keep=kept).logits
-        return _row_cross_entropy(logits[:, :-1], labels[:, first + 1 :].to(logits.device))
+        return _row_cross_entropy(logits[:, :-1], labels[:, first + 1 :].to(logits.device), smoothing)
 
     def answer(
         self,

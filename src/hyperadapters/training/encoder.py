@@ -60,7 +60,7 @@ class _Encoder(_Encoding):
         return []
 
     def losses(
-        self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int
+        self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int, smoothing: float = 0.0
     ) -> Float[Tensor, " rows"]:
         logits: Tensor = model(**_encoder_batch(rows, pad, backbone)).logits.float()
         targets = [row.target[0] for row in rows if row.target]
@@ -70,7 +70,7 @@ class _Encoder(_Encoding):
             wanted = torch.tensor(targets, device=logits.device, dtype=logits.dtype)
             return (logits.squeeze(-1) - wanted).square()
         classes = torch.tensor(targets, device=logits.device, dtype=torch.long)
-        return F.cross_entropy(logits, classes, reduction="none")
+        return F.cross_entropy(logits, classes, reduction="none", label_smoothing=smoothing)
 
     def answer(
         self,

@@ -54,14 +54,14 @@ class _EncoderDecoder(_Encoding):
         return [tokens if end in tokens else [*tokens, end] for tokens in found]
 
     def losses(
-        self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int
+        self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int, smoothing: float = 0.0
     ) -> Float[Tensor, " rows"]:
         batch = _on_device(_collate(rows, pad), backbone)
         labels = batch.pop("labels")
         if labels.shape[1] == 0:  # a process without a row of its own takes part with a loss of zero
             labels = torch.full((len(rows), 1), _IGNORED, device=labels.device)
         shifted = backbone.prepare_decoder_input_ids_from_labels(labels=labels)  # type: ignore[operator]
-        return _row_cross_entropy(model(**batch, decoder_input_ids=shifted).logits, labels)
+        return _row_cross_entropy(model(**batch, decoder_input_ids=shifted).logits, labels, smoothing)
 
     def answer(
         self,

@@ -89,9 +89,17 @@ class _Encoding(ABC):
 
     @abstractmethod
     def losses(
-        self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int
+        self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int, smoothing: float = 0.0
     ) -> Float[Tensor, " rows"]:
-        """Return each row's loss, summed over its targets. `model` is the backbone, perhaps wrapped or compiled."""
+        """Return each row's loss, summed over its targets.
+
+        Args:
+            model: the backbone, perhaps wrapped or compiled.
+            backbone: the backbone itself.
+            rows: of the batch.
+            pad: the token that fills up.
+            smoothing: of the labels (`Training.label_smoothing`); numbers have none.
+        """
 
     @abstractmethod
     def answer(

@@ -32,9 +32,13 @@ class _Schedule:
         return self.total / self.steps_per_epoch
 
     def rate_factor(self, step: int) -> float:
-        """Return the share of the peak rate for a step, counted from 0: linear warm-up, then linear decay to zero."""
+        """Return the share of the peak rate for a step, counted from 0: linear warm-up from 0, then linear decay to 0.
+
+        It is that of transformers' linear schedule, with which the papers' code trains: with a warm-up, the first step
+        changes nothing.
+        """
         if step < self.warmup:
-            return (step + 1) / self.warmup
+            return step / self.warmup
         return max(0.0, (self.total - step) / max(1, self.total - self.warmup))
 
     def evaluation_due(self, step: int, batch: int) -> bool:

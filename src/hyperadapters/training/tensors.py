@@ -44,10 +44,16 @@ def _on_device(batch: dict[str, Tensor], backbone: nn.Module) -> dict[str, Tenso
 
 
 def _row_cross_entropy(
-    logits: Float[Tensor, "batch seq vocab"], labels: Int[Tensor, "batch seq"]
+    logits: Float[Tensor, "batch seq vocab"], labels: Int[Tensor, "batch seq"], smoothing: float
 ) -> Float[Tensor, " batch"]:
-    """Return each row's cross entropy in float32, summed over its labels that are not -100."""
-    each = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="none")
+    """Return each row's cross entropy with smoothed labels in float32, summed over its labels that are not -100."""
+    each = F.cross_entropy(
+        logits.float().flatten(0, 1),
+        labels.flatten(),
+        ignore_index=_IGNORED,
+        reduction="none",
+        label_smoothing=smoothing,
+    )
     return each.view(labels.shape).sum(-1)
 
 

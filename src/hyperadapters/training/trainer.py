@@ -225,7 +225,7 @@ class Trainer:
             using_tasks(self.delta, [row.task for row in rows]),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"),
         ):
-            return self.encoding.losses(self._model, self.delta.backbone, rows, self.pad)
+            return self.encoding.losses(self._model, self.delta.backbone, rows, self.pad, self.training.label_smoothing)
 
     def update(self, rows: list[Encoded], loss: float) -> None:
         """Clip the gradients of a batch with this mean loss, and take the optimizer's step.
