@@ -3,6 +3,7 @@
 import pytest
 from sklearn.metrics import f1_score
 
+from hyperadapters import TASKS
 from hyperadapters.tasks.metrics import (
     accuracy,
     answer_f1,
@@ -10,6 +11,7 @@ from hyperadapters.tasks.metrics import (
     exact_match,
     f1,
     macro_f1,
+    macro_f1_of,
     matthews,
     normalized_exact_match,
     pearson,
@@ -46,6 +48,17 @@ def test_macro_f1_counts_a_class_that_no_reference_has_as_scikit_learn_does():
     predictions, references = [0, 1, 2], [0, 1, 1]
     assert macro_f1(predictions, references) == pytest.approx((1 + 2 / 3 + 0) / 3)
     assert macro_f1(predictions, references) == f1_score(references, predictions, average="macro")
+
+
+def test_macro_f1_over_a_tasks_classes_counts_one_that_no_row_has():
+    """As CB's in the published code: over its three, whatever these rows hold; an invalid answer is none of them."""
+    predictions, references = [0, 1, 1, -1], [0, 1, 1, 0]
+    assert macro_f1_of(3)(predictions, references) == pytest.approx((2 / 3 + 1 + 0) / 3)
+    assert macro_f1(predictions, references) == pytest.approx((2 / 3 + 1) / 2)
+    assert TASKS["superglue/cb"].metrics[0](predictions, references) == macro_f1_of(3)(predictions, references)
+    assert TASKS["superglue/cb"].metrics[0].__name__ == "macro_f1"
+    low, high = bootstrap(macro_f1_of(3), predictions * 5, references * 5)
+    assert low <= macro_f1_of(3)(predictions, references) <= high <= 2 / 3
 
 
 def test_resamples_are_scored_over_the_classes_of_the_whole():
@@ -91,7 +104,11 @@ def test_exact_match_is_to_the_letter():
 
 def test_text_is_compared_as_squad_does():
     assert normalized_exact_match(["The  Cat!", "dog"], ["cat", "a dog house"]) == 0.5
-    assert token_f1(["the cat sat", ""], ["a cat ran", ""]) == pytest.approx((0.5 + 1) / 2)
+    assert token_f1(["the cat sat", "cat"], ["a cat ran", "a cat"]) == pytest.approx((0.5 + 1) / 2)
+
+
+def test_token_f1_of_answers_without_a_word_is_zero_as_in_records_script():
+    assert token_f1(["", "the", "a cat", "-"], ["", "the", "...", "a cat"]) == 0.0
 
 
 def test_of_several_answers_the_best_counts():

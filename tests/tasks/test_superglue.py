@@ -21,6 +21,16 @@ def test_spans_are_marked_where_the_official_word_numbers_say():
     )
 
 
+def test_a_span_inside_the_other_keeps_both_marks_whole():
+    nested = "Mothers love their children, as their mothers did."
+    outer, inner = ("their mothers", 5, "*"), ("their", 5, "#")
+    for spans in ([outer, inner], [inner, outer]):
+        assert _mark_spans(nested, spans) == "Mothers love their children, as * # their # mothers * did."
+    last = [("mothers of them", 0, "*"), ("them", 2, "#")]
+    assert _mark_spans("mothers of them", last) == "* mothers of # them # *"
+    assert _mark_spans("Ann, she", [("Ann", 0, "*"), ("she", 1, "#")]) == "* Ann *, # she #"
+
+
 def test_spans_are_found_where_number_case_or_blanks_are_off():
     assert _mark_spans("The lawyer asked it .", [("the  lawyer", 0, "*"), ("it", 2, "#")]) == (
         "* The lawyer * asked # it # ."

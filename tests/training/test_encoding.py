@@ -6,7 +6,7 @@ from families import DECODER, FAMILIES
 from toy_tasks import BINARY, Digits, toy
 from transformers import BertTokenizer
 
-from hyperadapters import METHODS, Training, attach, fit, method_named
+from hyperadapters import METHODS, TASKS, Training, attach, fit, load_data, method_named
 from hyperadapters.tasks.targets import Labels, Score
 from hyperadapters.tasks.task_format import Example, TaskFormat
 from hyperadapters.training.decoder import _score_continuations
@@ -173,6 +173,21 @@ def test_smoothed_labels_share_their_probability_among_all(name):
     expected = ((1 - smoothing) * nll + smoothing * -log_p.mean(-1)).sum()
     found = kind.losses(backbone, backbone, [row], 0, smoothing).sum()
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_encoder_learns_and_is_measured_on_scores_as_they_are(tmp_path):
+    """Text-to-text rounds them to 0.2, for training and for the metrics, as in the published code."""
+    (tmp_path / "STS-B").mkdir()
+    header = "index genre filename year old_index source1 source2 sentence1 sentence2 score".split()
+    rows = [[str(i), *["-"] * 6, "a b", "c d", score] for i, score in enumerate(["2.53", "0.75", "5.0"] * 2)]
+    for name in ("train", "dev"):
+        text = "\n".join("\t".join(row) for row in [header, *rows])
+        (tmp_path / "STS-B" / f"{name}.tsv").write_text(text + "\n")
+    exact = load_data("glue/stsb", bert_tokenizer(), tmp_path, backbone=FAMILIES["bert"].make())
+    assert [row.target for row in exact.splits["train"][:3]] == [[2.53], [0.75], [5.0]]
+    assert sorted(exact.references["validation"] + exact.references["test"]) == [0.75, 0.75, 2.53, 2.53, 5.0, 5.0]
+    rounded = TASKS["glue/stsb"].examples(tmp_path)["train"]
+    assert [(row.target, row.reference) for row in rounded[:3]] == [("2.6", 2.6), ("0.8", 0.8), ("5.0", 5.0)]
 
 
 def test_a_regression_answers_numbers_inside_the_tasks_limits():

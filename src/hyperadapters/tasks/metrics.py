@@ -35,11 +35,22 @@ def f1(predictions: Sequence[int], references: Sequence[int]) -> float:
 
 
 def macro_f1(predictions: Sequence[int], references: Sequence[int], labels: Sequence[int] | None = None) -> float:
-    """Return the mean F1 of all classes that are the answer or the reference of a row, as SuperGLUE; or of `labels`."""
+    """Return the mean F1 of all classes that are the answer or the reference of a row, or of `labels`."""
     from sklearn import metrics  # noqa: PLC0415 (slow to import)
 
     labels = labels or _distinct_classes(predictions, references)
     return float(metrics.f1_score(references, predictions, labels=labels, average="macro", zero_division=0.0))
+
+
+def macro_f1_of(classes: int) -> Metric:
+    """Return the macro-F1 over all classes of a task, as the papers' code computes it: one that no row has counts 0.
+
+    Args:
+        classes: how many there are.
+    """
+    metric = partial(macro_f1, labels=range(classes))
+    metric.__name__ = "macro_f1"  # type: ignore[attr-defined]
+    return metric
 
 
 def _distinct_classes(predictions: Sequence[int], references: Sequence[int]) -> list[int]:
@@ -105,7 +116,10 @@ def normalized_exact_match(predictions: Sequence[str], references: Sequence[str 
 
 
 def token_f1(predictions: Sequence[str], references: Sequence[str | tuple[str, ...]]) -> float:
-    """Return the mean over rows of the F1 between the normalised words of answer and reference; the best of several."""
+    """Return the mean over rows of the F1 between the normalised words of answer and reference; the best of several.
+
+    As in ReCoRD's script, an answer without a word left, such as "the", shares none and counts 0.
+    """
     return _best(_word_f1, predictions, references)
 
 
@@ -119,9 +133,7 @@ def _best(
 def _word_f1(prediction: str, reference: str) -> float:
     predicted, expected = _normalize(prediction).split(), _normalize(reference).split()
     common = sum((Counter(predicted) & Counter(expected)).values())
-    if not predicted or not expected:
-        return float(predicted == expected)
-    return 2 * common / (len(predicted) + len(expected))
+    return 2 * common / (len(predicted) + len(expected)) if common else 0.0
 
 
 def answer_f1(predictions: Sequence[int], references: Sequence[tuple[int, str]]) -> float:

@@ -11,7 +11,7 @@ from hyperadapters.tasks.metrics import (
     Metric,
     accuracy,
     answer_f1,
-    macro_f1,
+    macro_f1_of,
     normalized_exact_match,
     question_exact_match,
     token_f1,
@@ -168,9 +168,17 @@ def _find_span(text: str, span: str, word: int) -> tuple[int, int]:
 
 
 def _mark_spans(text: str, spans: Sequence[tuple[str, int, str]]) -> str:
-    """Return a text with marks around spans, each given by its text, its first word's number and its mark."""
-    for start, end, mark in sorted(((*_find_span(text, span, word), mark) for span, word, mark in spans), reverse=True):
-        text = f"{text[:start]}{mark} {text[start:end]} {mark}{text[end:]}"
+    """Return a text with marks around spans, each given by its text, its first word's number and its mark.
+
+    One span may lie inside the other ("their mothers", "their"). The published code leaves out the inner one's mark,
+    which it looks for among words whose numbers the outer one's mark has changed.
+    """
+    marks = []
+    for span, word, mark in spans:
+        start, end = _find_span(text, span, word)
+        marks += [(start, 1, start - end, f"{mark} "), (end, 0, end - start, f" {mark}")]
+    for place, _, _, mark in sorted(marks, reverse=True):
+        text = text[:place] + mark + text[place:]
     return text
 
 
@@ -201,7 +209,7 @@ _OFFICIAL = {
             "CB",
             _PREMISE,
             Labels(("0", "1", "2"), ("entailment", "contradiction", "neutral")),
-            (macro_f1, accuracy),
+            (macro_f1_of(3), accuracy),
         ),
         _superglue_task("copa", "COPA", ("premise", "choice1", "choice2", "question"), _BINARY, (accuracy,)),
         _superglue_task(

@@ -10,6 +10,7 @@ from hyperadapters._utils import InputError, listed, shortened
 from hyperadapters.tasks.metrics import Metric
 from hyperadapters.tasks.readers import _Record
 from hyperadapters.tasks.splits import _Split, _Splits
+from hyperadapters.tasks.targets import Score
 from hyperadapters.tasks.task_format import Example, TaskFormat
 
 
@@ -107,7 +108,10 @@ class Task:
             raise InputError(
                 f"task {self.form.name}: {len(bad)} label(s) are not {target.expected()}:\n  {listed(bad)}"
             )
+        numbers = [target.decode(answer) if isinstance(target, Score) else None for answer in answers]
         return [
-            self.form.example(row.values, text or "", self.reference(target.decode(text or ""), row), prefix=prefix)
-            for row, text in zip(rows, targets, strict=True)
+            self.form.example(
+                row.values, text or "", self.reference(target.decode(text or ""), row), prefix=prefix
+            )._replace(number=number)
+            for row, text, number in zip(rows, targets, numbers, strict=True)
         ]

@@ -11,6 +11,9 @@ from hyperadapters.tasks.targets import _TARGETS, _Target
 _PUBLISHED = "-published"
 """Ends the name of a variant that is exactly what the papers' code computed, where that is wrong."""
 
+_PREFIXES = {"superglue/wsc": "superglue-wsc.fixed", "superglue/boolq-1886": "superglue-boolq"}
+"""How the published code writes the names of tasks where ours differ by more than a stroke."""
+
 
 class Example(NamedTuple):
     """One row in text-to-text form."""
@@ -24,6 +27,8 @@ class Example(NamedTuple):
     """The source as encoders are pretrained to read it: one text, or a pair."""
     turns: tuple[_Turn, ...] = ()
     """The conversation that the target answers; then there is no source text without a tokenizer's chat template."""
+    number: float | None = None
+    """The answer as it was given, where it is a number; the target's text is rounded. Encoders learn it."""
 
 
 _Style = Literal["named", "bare", "conversation"]
@@ -47,7 +52,8 @@ class TaskFormat:
     @property
     def prefix(self) -> str:
         """The task's name as the published code writes it: mrpc, superglue-copa."""
-        return self.name.removeprefix("glue/").replace("/", "-").removesuffix(_PUBLISHED)
+        name = self.name.removesuffix(_PUBLISHED)
+        return _PREFIXES.get(name, name.removeprefix("glue/").replace("/", "-"))
 
     def source(self, values: Mapping[str, Any], *, prefix: bool = False) -> str:
         """Return the source text of a row; with `prefix` the task's name stands before it."""

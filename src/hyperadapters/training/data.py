@@ -45,7 +45,8 @@ class Data:
     splits: dict[str, list[Encoded]]
     """The rows to use, by split: train, validation and perhaps test."""
     references: dict[str, list[Any]]
-    """What metrics compare the answers with, by split, in the order of the rows."""
+    """What metrics compare the answers with, by split, in the order of the rows. Numbers are rounded as targets are,
+    but not for an encoder, which learns them as they are."""
     truncated: dict[str, int] = field(default_factory=dict)
     """Number of rows whose source was cut to the limit, by split."""
     truncated_targets: dict[str, int] = field(default_factory=dict)
@@ -143,7 +144,11 @@ def load_data(
         encoded[split], (sources[split], targets[split]) = encode(rows, task.form, tokenizer, text, kind)
         if kind != "encoder":
             unwritable[split] = _count_unwritable(rows, encoded[split], tokenizer, text.target_length)
-    references = {split: [row.reference for row in rows] for split, rows in used.items()}
+    exact = kind == "encoder"  # its answers are numbers, not texts of rounded ones
+    references = {
+        split: [row.number if exact and row.number is not None else row.reference for row in rows]
+        for split, rows in used.items()
+    }
     available = {split: len(rows) for split, rows in every.items()}
     return Data(
         form=task.form,

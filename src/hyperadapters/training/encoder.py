@@ -52,7 +52,7 @@ class _Encoder(_Encoding):
             found = tokenizer(*texts, verbose=False, truncation=True, max_length=source_length)
         segments = getattr(found, "token_type_ids", None) or [()] * len(rows)
         return [
-            Encoded(source, [form.target.decode(row.target)], segments=ids)
+            Encoded(source, [form.target.decode(row.target) if row.number is None else row.number], segments=ids)
             for source, ids, row in zip(found.input_ids, segments, rows, strict=True)
         ], cut
 
