@@ -184,6 +184,28 @@ def test_a_decoder_alone_generates_after_prompt_padding_and_cache_as_if_fed_by_h
     assert torch.equal(searched[:, :9], ids)
 
 
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen3", "gemma", "gemma2", "phi", "mixtral", "gpt2", "opt"])
+def test_padding_on_the_left_moves_nothing_though_no_positions_are_given(family):
+    """As in one pass, so in steps from a cache; with positions counted in the mask, as `generate` gives them."""
+    backbone = FAMILIES[family].make()
+    attach(
+        backbone,
+        METHODS["prompt-r"] if family not in ("gpt2", "opt") else method_named("prompt-r", {"prompt_length": 20}),
+    )
+    text = torch.tensor([[5, 6, 7, 8, 9]])
+    padded = torch.cat([torch.zeros(1, 4, dtype=torch.long), text], dim=1)
+    mask = (padded > 0).long()
+    expected = backbone(input_ids=text).logits[0]
+    found = backbone(input_ids=padded, attention_mask=mask).logits[0, 4:]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    given = (mask.cumsum(-1) - 1).clamp(min=0)
+    found = backbone(input_ids=padded, attention_mask=mask, position_ids=given).logits[0, 4:]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    first = backbone(input_ids=padded[:, :7], attention_mask=mask[:, :7], use_cache=True)
+    last = backbone(input_ids=padded[:, 7:], attention_mask=mask, **{cache_argument(backbone): cache_in(first)})
+    torch.testing.assert_close(last.logits[0], expected[3:], rtol=1e-4, atol=1e-5)
+
+
 def test_a_backbone_that_embeds_no_tokens_is_refused():
     with pytest.raises(InputError, match="embeds no tokens"):
         attach(FAMILIES["vit"].make(), METHODS["prompt-r"])

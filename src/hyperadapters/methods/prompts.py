@@ -66,6 +66,9 @@ class _Prompt(Part):
         super().__init__()
         self.entries = tuple(structure.entries.values())
         self.before = 1 if structure.stacks == ("encoder",) else 0
+        self.counts_tokens = structure.stacks == ("decoder",)
+        """Whether positions that a caller leaves out are counted in the mask. A decoder's padding is on the left, and
+        would otherwise stand between prompt and text."""
         self.vectors = nn.Parameter(repeated(vectors, adapters))
         self.pass_of_thread = _PassOfThread()
 
@@ -109,7 +112,7 @@ class _Prompt(Part):
         _check_room(cache)
         self.pass_of_thread.prepended = not holds_tokens(cache)
         if not self.pass_of_thread.prepended:
-            return (), self.continued(kwargs, cache)
+            return (), self.continued(kwargs, cache, by_mask="position_ids" in names)
         own = vectors()
         kwargs["attention_mask"] = _extended(kwargs.get("attention_mask"), length)
         positions = kwargs.get("position_ids")
@@ -121,6 +124,8 @@ class _Prompt(Part):
         if positions is not None:
             new = torch.arange(length, device=positions.device).expand(*positions.shape[:-1], -1)
             kwargs["position_ids"] = torch.cat([new, positions + length], dim=-1)
+        elif self.counts_tokens and "position_ids" in names and kwargs["attention_mask"] is not None:
+            kwargs["position_ids"] = _positions_in(kwargs["attention_mask"])
         for name in _BY_TOKEN & kwargs.keys():
             if kwargs[name] is not None:
                 first, rest = kwargs[name][:, : self.before], kwargs[name][:, self.before :]
@@ -129,8 +134,10 @@ class _Prompt(Part):
             _mark(cache, length)
         return (), kwargs
 
-    def continued(self, kwargs: dict[str, Any], cache: Any) -> dict[str, Any]:
+    def continued(self, kwargs: dict[str, Any], cache: Any, *, by_mask: bool) -> dict[str, Any]:
         """Return the arguments of a pass that continues from a cache: mask and positions are moved by the prompt.
+
+        Where positions are missing and `by_mask`, they are counted in the mask, as when the cache was filled.
 
         Raises:
             InputError: the cache was filled without the prompt, or holds other tokens than the attention mask says.
@@ -153,6 +160,8 @@ class _Prompt(Part):
             positions = positions + length
             if mask is None and not torch.compiler.is_compiling():  # generate leaves out a mask that masks nothing
                 _check_length(int(positions.max()) + 1 - new, cached, length)
+        elif self.counts_tokens and by_mask and mask is not None:
+            positions = _positions_in(mask)[:, -new:]
         return {**kwargs, "attention_mask": mask, "position_ids": positions}
 
     def attend(
@@ -224,6 +233,11 @@ def _check_length(said: int, cached: int, length: int) -> None:
             f"{said - length} earlier tokens. `generate` takes a cache's {length} positions of the prompt for tokens, "
             "and would skip as many: leave the cache out, or give the model the new tokens yourself."
         )
+
+
+def _positions_in(mask: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:
+    """Return each token's position among those that are not masked."""
+    return (mask.long().cumsum(-1) - 1).clamp(min=0)
 
 
 def _extended(mask: Int[Tensor, "batch seq"] | None, length: int) -> Int[Tensor, "batch prompt_length+seq"] | None:
