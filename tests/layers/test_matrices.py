@@ -71,6 +71,14 @@ def test_dense_matrices_are_normal_with_standard_deviation_a_hundredth(name):
     assert weights.std().item() == pytest.approx(0.01, rel=0.02)
 
 
+def test_houlsbys_own_start_is_a_normal_of_a_thousandth_cut_at_two_deviations():
+    """Of a normal cut at two deviations the standard deviation is 0.880 of the whole one's."""
+    bank = Dense(ADAPTERS, SITES, D_MODEL, BOTTLENECK, truncated=True)
+    for weights in (bank.down, bank.up):
+        assert 1.9e-3 < weights.abs().max().item() <= 2e-3
+        assert weights.std().item() == pytest.approx(0.880e-3, rel=0.02)
+
+
 def test_the_slow_weights_of_phm_are_normal_with_standard_deviation_a_hundredth():
     assert FAMILIES["phm"]().down_slow.std().item() == pytest.approx(0.01, rel=0.1)
 
@@ -78,6 +86,13 @@ def test_the_slow_weights_of_phm_are_normal_with_standard_deviation_a_hundredth(
 def test_the_slow_weights_of_compacter_are_normal_with_standard_deviation_one_in_ten_thousand():
     draws = torch.cat([compacter().slow().flatten() for _ in range(20)])
     assert draws.std().item() == pytest.approx(1e-4, rel=0.1)
+
+
+def test_slow_weights_of_each_site_have_a_standard_deviation_of_a_hundredth():
+    """As in the published code; those that all sites share have one in ten thousand."""
+    own = compacter(shared=False)
+    for slow in (own.down_slow.weight, own.up_slow.weight):
+        assert slow.std().item() == pytest.approx(0.01, rel=0.05)
 
 
 def test_factorized_slow_weights_have_rank_one_and_the_spread_of_full_ones():

@@ -183,10 +183,10 @@ class LowRankPHM(AdapterMatrices):
         super().__init__()
         slow = _FactorizedSlow if factorized else _Slow
         if shared:
-            self.slow = slow(adapters, 1, n, trained=trained)
+            self.slow = slow(adapters, 1, n, shared=True, trained=trained)
         else:
-            self.down_slow = slow(adapters, sites, n, trained=trained)
-            self.up_slow = slow(adapters, sites, n, trained=trained)
+            self.down_slow = slow(adapters, sites, n, shared=False, trained=trained)
+            self.up_slow = slow(adapters, sites, n, shared=False, trained=trained)
         self.shared = shared
         self.down_left = _glorot(adapters, sites, n, d_model // n, rank)
         self.down_right = _glorot(adapters, sites, n, rank, bottleneck // n)
@@ -217,13 +217,13 @@ def _hold(module: nn.Module, name: str, parameter: nn.Parameter, *, trained: boo
 
 
 class _Slow(nn.Module):
-    """The slow weights A ~ N(0, (1e-4)²) (Compacter, §4.1 and published code)."""
+    """The slow weights: A ~ N(0, (1e-4)²) if all sites share them, else N(0, 0.01²) (Compacter, published code)."""
 
     weight: Tensor
 
-    def __init__(self, adapters: int, sites: int, n: int, *, trained: bool) -> None:
+    def __init__(self, adapters: int, sites: int, n: int, *, shared: bool, trained: bool) -> None:
         super().__init__()
-        _hold(self, "weight", normal(adapters, sites, n, n, n, std=1e-4), trained=trained)
+        _hold(self, "weight", normal(adapters, sites, n, n, n, std=1e-4 if shared else 1e-2), trained=trained)
 
     def forward(self, present: Present = None) -> Float[Tensor, "adapters sites n n n"]:
         return selected(self.weight, present)
@@ -232,13 +232,15 @@ class _Slow(nn.Module):
 class _FactorizedSlow(nn.Module):
     """Slow weights of rank one, Aᵢ = lᵢ·rᵢ.
 
-    Each factor is drawn from N(0, (1e-2)²), so that A has the standard deviation of `Slow`.
+    Each factor is drawn from N(0, 0.01²), as in the published code where sites do not share A. There, factors of a
+    shared A are drawn from N(0, (1e-4)²), which makes A as small as 1e-8; here A has the deviation of a shared one
+    without factors.
     """
 
     left: Tensor
     right: Tensor
 
-    def __init__(self, adapters: int, sites: int, n: int, *, trained: bool) -> None:
+    def __init__(self, adapters: int, sites: int, n: int, *, shared: bool, trained: bool) -> None:
         super().__init__()
         _hold(self, "left", normal(adapters, sites, n, n, 1, std=1e-2), trained=trained)
         _hold(self, "right", normal(adapters, sites, n, 1, n, std=1e-2), trained=trained)
