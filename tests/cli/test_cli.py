@@ -417,6 +417,7 @@ def test_a_method_of_peft_stands_in_a_comparison_and_settings_go_to_the_method_t
     assert "LoraConfig has no such field" in refuses(*words, "--set", "peft:lora.n=2")
 
 
+@pytest.mark.slow
 def test_full_fine_tuning_runs_from_the_command_line(tmp_path):
     value = one_json(works("train", "--method", "full", "--output", tmp_path / "f", "--json", *QUICK))
     assert value["percent"] == 100

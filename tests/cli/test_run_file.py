@@ -37,6 +37,7 @@ def test_a_finished_run_is_repeated_from_its_experiment(tmp_path):
     assert changed == first["experiment"]
 
 
+@pytest.mark.slow
 def test_what_a_file_leaves_out_has_the_commands_defaults(tmp_path):
     path = write(tmp_path / "run.yaml", "task: demo/sentiment\ntraining:\n  lr: 3e-3\n  warmup_steps: 2\n")
     found = trained(path)

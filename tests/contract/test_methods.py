@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from conftest import make_tiny, slow_but_for_every_fourth
+from conftest import make_tiny, slow_but_for
 from hyperadapters import METHODS, InputError, attach, load
 from hyperadapters.backbones.checkpointing import enable_checkpointing
 from hyperadapters.delta.container import attached
@@ -309,7 +309,7 @@ def test_moving_and_casting_the_backbone_moves_the_delta(name, tiny):
     assert {tensor.dtype for tensor in delta.trained().values()} == {torch.float64}
 
 
-@slow_but_for_every_fourth(METHODS)
+@slow_but_for(("houlsby", "compacter++", "hyperformer++"), METHODS)
 def test_a_whole_graph_compiles_and_agrees(name, found_by):
     script = f"""
 import json

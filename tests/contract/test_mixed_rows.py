@@ -7,7 +7,7 @@ import pytest
 import torch
 from families import FAMILIES
 
-from conftest import make_batch, make_tiny, slow_but_for_every_fourth
+from conftest import make_batch, make_tiny, slow_but_for
 from hyperadapters import METHODS, InputError, attach, load
 from hyperadapters.backbones.checkpointing import enable_checkpointing
 from hyperadapters.delta.container import attached
@@ -275,7 +275,7 @@ def test_a_method_of_one_task_says_so_before_anything_changes(tiny):
     assert list(tiny.state_dict()) == keys
 
 
-@slow_but_for_every_fourth([name for name, method in METHODS.items() if method.many_tasks])
+@slow_but_for(("compacter", "prompt-r"), [name for name, method in METHODS.items() if method.many_tasks])
 def test_mixed_rows_compile_as_a_whole_graph_and_agree(name, found_by):
     script = f"""
 import json

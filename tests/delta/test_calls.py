@@ -260,6 +260,7 @@ print(json.dumps(right))
 """
 
 
+@pytest.mark.slow
 def test_compiled_models_follow_every_switch_and_update(found_by):
     found = found_by(COMPILED)
     assert found

@@ -27,6 +27,7 @@ from hyperadapters.sweeps.processes import local_executor
 from hyperadapters.sweeps.sweeping import sweep
 
 
+@pytest.mark.slow
 def test_what_has_a_result_is_not_run_again(tmp_path):
     runs = [experiment(tmp_path, seed=seed) for seed in (1, 2)]
     first = sweep(runs, tmp_path / "out", executor=here, quiet=True)

@@ -80,6 +80,7 @@ def test_packed_adapters_have_their_type_too(small, tmp_path):
             torch.testing.assert_close(tensors[key], tensor, rtol=0.02, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_an_adapter_goes_on_in_the_type_that_the_run_says(small, tmp_path):
     run(held(small, adapter="bf16"), tmp_path / "first", quiet=True)
     run(replace(small, start=start_from(tmp_path / "first")), tmp_path / "second", quiet=True)

@@ -38,6 +38,7 @@ class Notebook(GeneralTracker):
         self.finished = True
 
 
+@pytest.mark.slow
 def test_a_tracker_is_told_the_experiment_every_evaluation_and_the_score(tmp_path):
     notebook, chosen = Notebook(), experiment(tmp_path, epochs=2)
     result = run(chosen, tmp_path / "out", track=[notebook], quiet=True)
@@ -55,6 +56,7 @@ def test_a_tracker_is_told_the_experiment_every_evaluation_and_the_score(tmp_pat
     assert notebook.finished
 
 
+@pytest.mark.slow
 def test_trackers_are_no_part_of_an_experiment(tmp_path):
     chosen = experiment(tmp_path)
     run(chosen, tmp_path / "followed", track=[Notebook()], quiet=True)
@@ -63,6 +65,7 @@ def test_trackers_are_no_part_of_an_experiment(tmp_path):
     assert one == other
 
 
+@pytest.mark.slow
 def test_a_resumed_run_tells_of_its_earlier_evaluations_again(tmp_path, monkeypatch):
     chosen, step = experiment(tmp_path, epochs=2), Trainer.step
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from training_runs import EXACT, SHORT, fitted, same, toy
 
-from conftest import make_tiny
+from conftest import make_tiny, slow_but_for
 from hyperadapters import (
     METHODS,
     Evaluation,
@@ -76,10 +76,10 @@ def test_bfloat16_training_leaves_the_backbone_as_it_was():
                            fresh(torch.tensor([[5, 6, 1]]), decoder_input_ids=torch.tensor([[0]])).logits)  # fmt: skip
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_run_stopped_at_any_step_and_resumed_ends_the_same(method, tmp_path, monkeypatch):
+@slow_but_for(("full", "compacter++", "prompt-r"), METHODS)
+def test_a_run_stopped_at_any_step_and_resumed_ends_the_same(name, tmp_path, monkeypatch):
     """Every method: stop before each third step, resume from the checkpoint, compare to the bit."""
-    whole, expected = fitted(SHORT, method, output=tmp_path / "whole")
+    whole, expected = fitted(SHORT, name, output=tmp_path / "whole")
     steps = Trainer.step
     for stop_at in (3, 9):
         folder = tmp_path / str(stop_at)
@@ -91,10 +91,10 @@ def test_a_run_stopped_at_any_step_and_resumed_ends_the_same(method, tmp_path, m
 
         monkeypatch.setattr(Trainer, "step", failing)
         with pytest.raises(RuntimeError, match="stopped"):
-            fitted(Training(**{**vars(SHORT), "checkpoint_seconds": 0.0}), method, output=folder)
+            fitted(Training(**{**vars(SHORT), "checkpoint_seconds": 0.0}), name, output=folder)
         monkeypatch.setattr(Trainer, "step", steps)
         torch.manual_seed(99)
-        resumed, found = fitted(SHORT, method, output=folder, resume=True)
+        resumed, found = fitted(SHORT, name, output=folder, resume=True)
         same(whole, resumed, **EXACT)
         assert found.history == expected.history
         assert (found.tokens, found.best_step) == (expected.tokens, expected.best_step)
