@@ -1,6 +1,7 @@
 """Gradients that a backward pass finds for a Delta which is no longer in use: kept, or refused."""
 
 import copy
+import io
 
 import pytest
 import torch
@@ -117,6 +118,12 @@ def test_full_fine_tuning_put_to_rest_before_its_backward_pass_is_refused(tiny, 
     tiny.zero_grad()
     loss_of(tiny, batch).backward()
     assert all(tensor.grad is not None for tensor in tiny.parameters())
+
+
+def test_a_backbone_whose_delta_is_at_rest_can_be_written_whole(tiny):
+    delta = attach(tiny, METHODS["houlsby"], "a", seed=0)
+    delta.rest()
+    torch.save(tiny, io.BytesIO())
 
 
 def test_a_copy_keeps_its_own(tiny, batch):

@@ -31,8 +31,9 @@ from targets import TARGETS, Intact
 from hyperadapters import METHODS, Experiment, NamedTask, Text, Training, run, sweep
 from hyperadapters.runs import RESULT
 
-NOT_COMPARED = {"seconds", "cost", "checksum", "compilations"}
-"""What of a result is measured, not computed."""
+NOT_COMPARED = {"seconds", "cost", "checksum", "compilations", "together"}
+"""What of a result is measured, not computed; and how many runs were trained in the pass that ended it, which are fewer
+where others of the pack had ended before the kill."""
 
 
 def damage_files(count: int, seed: int, folder: Path) -> int:

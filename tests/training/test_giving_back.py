@@ -45,7 +45,9 @@ def state(backbone):
         "attention": backbone.config._attn_implementation,
         "config": backbone.config.to_dict(),
         "generation": backbone.generation_config.to_dict() if hasattr(backbone, "generation_config") else None,
-        "tensors": [*backbone.state_dict()],
+        "tensors": {
+            name: [*vars(tensor), *(tensor._backward_hooks or ())] for name, tensor in backbone.named_parameters()
+        },
     }
 
 

@@ -248,7 +248,7 @@ class Delta(nn.Module):
         self._check_idle()
         trained = self.trained()
         self._frozen = {key for key, tensor in trained.items() if not tensor.requires_grad}
-        _freeze(trained.values())
+        _freeze(trained.values(), in_place=self.trains_in_place)
         for handle in self._handles:
             handle.remove()
         self._handles = []

@@ -10,22 +10,24 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
-_HANDLE = "_late_gradients"
-"""The attribute of a tensor that holds the hook which keeps its late gradients."""
+_hooks = WeakTensorKeyDictionary()
+"""By tensor: the hook that keeps its late gradients. Here and not on the tensor, which may be pickled."""
 
 
-def _freeze(tensors: Iterable[Tensor]) -> None:
+def _freeze(tensors: Iterable[Tensor], *, in_place: bool = False) -> None:
     """Make tensors require no gradient, and keep those that passes of before still find for them.
 
     Args:
         tensors: leaves.
+        in_place: they are the backbone's own; nothing is kept, and nothing left on them.
     """
     for tensor in tensors:
-        if tensor.requires_grad:
+        if not in_place and tensor.requires_grad:
             hook = partial(_add, weakref.ref(tensor))
-            vars(tensor)[_HANDLE] = tensor.register_hook(hook)  # type: ignore[no-untyped-call]
-            tensor.requires_grad_(False)
+            _hooks[tensor] = tensor.register_hook(hook)  # type: ignore[no-untyped-call]
+        tensor.requires_grad_(False)
 
 
 def _unfreeze(tensors: Iterable[Tensor]) -> None:
@@ -35,9 +37,8 @@ def _unfreeze(tensors: Iterable[Tensor]) -> None:
         tensors: leaves.
     """
     for tensor in tensors:
-        handle = vars(tensor).pop(_HANDLE, None)
-        if handle is not None:
-            handle.remove()
+        if tensor in _hooks:
+            _hooks.pop(tensor).remove()  # type: ignore[no-untyped-call]
         tensor.requires_grad_()
 
 
