@@ -38,6 +38,7 @@ UNSEEN: dict[str, Any] = {
     "rows_available": {},
     "truncated": {},
     "truncated_targets": {},
+    "unwritable_targets": {},
     "compilations": 0,
     "decode": "score",
     "device": "cpu",

@@ -118,7 +118,7 @@ def test_fast_weights_start_as_wide_as_compacters(projector, tiny):
 
 ABLATIONS = {"adapter_blocks": False, "conditional_norm": False, "task_projector": False, "norms": False}
 FIELDS = {**ABLATIONS, "bottleneck": 12, "positions": ["attention"], "stacks": ["encoder"], "first_layer": 1,
-          "activation": "relu", "n": 2, "rank": 2}  # fmt: skip
+          "activation": "relu", "n": 2, "rank": 2, "projector_init": "linear"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [*HYPER, "adapters-multitask"])

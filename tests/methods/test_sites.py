@@ -233,6 +233,7 @@ FIELDS = {
     "shared_slow": False,
     "train_slow": False,
     "factorized_slow": True,
+    "init": "truncated",
     "post_norm": True,
 }
 

@@ -1,7 +1,7 @@
 """What a run found, as one JSON file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class Result:
     """Rows whose source was cut, by split, of all tasks together."""
     truncated_targets: dict[str, int]
     """Rows whose target was cut, by split, of all tasks together."""
-    unwritable_targets: dict[str, int] = field(default_factory=dict)
+    unwritable_targets: dict[str, int]
     """Rows whose target the tokenizer cannot write as it is, by split, of all tasks together."""
     seconds: float
     """Time of training with its evaluations; of runs trained together, this one's share."""
