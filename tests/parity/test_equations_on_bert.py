@@ -74,7 +74,7 @@ def bitfit(config: Any, base: Mapping[str, Tensor], held: Mapping[str, Tensor], 
     ],
     ids=["houlsby as published", "houlsby", "bitfit"],
 )
-def test_logits_loss_and_gradients_are_those_of_the_papers_equations(name, fields, dropout, agree):
+def test_logits_and_gradients_are_those_of_the_paper(name, fields, dropout, agree):
     """With dropout and equal seeds too: the adapter stands behind the sub-layer's dropout."""
     backbone, delta, base = attached(name, fields, dropout)
     trained, batch = delta.trained(), FAMILIES["bert"].batch()

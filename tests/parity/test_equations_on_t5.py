@@ -123,7 +123,7 @@ def moved(chosen: Case) -> tuple[Any, Any, dict[str, torch.Tensor]]:
 
 
 @pytest.mark.parametrize("chosen", CASES, ids=str)
-def test_logits_loss_and_gradients_are_those_of_the_papers_equations(chosen, agree):
+def test_logits_and_gradients_are_those_of_the_paper(chosen, agree):
     backbone, delta, base = moved(chosen)
     trained, batch = delta.trained(), make_batch(len(ROWS))
     if chosen.tasks:
@@ -161,7 +161,7 @@ def test_adapters_and_prompts_stand_before_the_dropout(preset, agree):
 
 
 @pytest.mark.parametrize("preset", ["compacter", "compacter++"])
-def test_compacter_reads_the_sublayers_output_as_in_the_authors_code_and_not_the_sum_with_the_residual(preset):
+def test_compacter_reads_the_sublayers_output_and_not_the_residual(preset):
     """The library adapters 1.3.0 computes x + y + A(x + y) in Compacter++: with the same tensors, another model."""
     backbone, delta, base = moved(Case(preset))
     batch = make_batch(len(ROWS))
