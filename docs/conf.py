@@ -19,7 +19,7 @@ REFERENCE = ROOT / "docs" / "reference"
 START = "README"
 GUIDES = (
     "training tasks backbones multi-task serving sweeps reports costs performance coming-from-peft "
-    "guarantees add-a-method".split()
+    "guarantees parity add-a-method".split()
 )
 RESULTS = "methods reproducing-table-1 results results-multi-task performance-results embedded".split()
 PROJECT = "docs/decisions docs/log CONTRIBUTING SECURITY CHANGELOG".split()
