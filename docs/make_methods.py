@@ -28,6 +28,10 @@ made (dense, low-rank, Kronecker products, or written by a hypernetwork). Layer 
 the papers; `--set method.norms=false` leaves them frozen. `--set method.output_layer=true` trains the output layer too
 (Compacter, Table 7).
 
+Weights start as in the papers' code. Where papers differ it is a field: `init=truncated` and `activation=gelu` make an
+adapter that of Houlsby et al. instead of Compacter's, and `projector_init` is how HyperFormer's projector starts.
+[parity.md](parity.md) says what agrees with what, and to how many digits.
+
 `hyperadapters methods` lists every field of every method with its default. `peft:NAME` stands for a method of the peft
 library ([costs.md](costs.md)). [multi-task.md](multi-task.md) says what the methods of several tasks share, and
 [add-a-method.md](add-a-method.md) how to add a method of your own.
