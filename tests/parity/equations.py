@@ -5,7 +5,7 @@ arXiv:2102.08597v1; Fastfood: arXiv:1408.3060v1; Intrinsic-SAID: arXiv:2012.1325
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -47,14 +47,15 @@ def conditional_norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return scale * standardized(x) + shift
 
 
-def kronecker_sum(slow: Sequence[Tensor], fast: Sequence[Tensor]) -> Tensor:
-    """W = Σᵢ Aᵢ ⊗ Bᵢ (Compacter, §2, eq. 3), every product formed."""
-    return sum((torch.kron(a.contiguous(), b.contiguous()) for a, b in zip(slow, fast, strict=True)), torch.zeros(()))
+def kronecker_sum(slow: Tensor, fast: Tensor) -> Tensor:
+    """W = Σᵢ Aᵢ ⊗ Bᵢ (Compacter, §2, eq. 3), every product formed; i is the first axis of both."""
+    products = [torch.kron(a.contiguous(), b.contiguous()) for a, b in zip(slow, fast, strict=True)]
+    return torch.stack(products).sum(0)
 
 
-def low_rank_kronecker_sum(slow: Sequence[Tensor], left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
+def low_rank_kronecker_sum(slow: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """W = Σᵢ Aᵢ ⊗ (sᵢ·tᵢ) (Compacter, §3)."""
-    return kronecker_sum(slow, [s @ t for s, t in zip(left, right, strict=True)])
+    return kronecker_sum(slow, torch.stack([s @ t for s, t in zip(left, right, strict=True)]))
 
 
 def projector(z: Tensor, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
