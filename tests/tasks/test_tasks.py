@@ -115,6 +115,7 @@ def test_a_form_survives_json(name):
 
 def test_scores_are_rounded_to_a_fifth():
     target = Score(0.0, 5.0, 0.2)
+    assert all(target.encode(f"{k / 1000}") == f"{round(5 * (k / 1000)) / 5:.1f}" for k in range(5001))
     assert [target.encode(raw) for raw in ("3.8", "2.97", "4.45", "5.000", "0", "5.1", "x")] == [
         "3.8",
         "3.0",

@@ -85,7 +85,8 @@ class Score(_Target):
             value = float(raw)
         except ValueError:
             return None
-        return f"{round(value / self.step) * self.step:.1f}" if self.low <= value <= self.high else None
+        steps = 1 / self.step  # T5's round(5·x)/5: 1.5 steps of 0.2 are 2, but 0.3 / 0.2 is less than 1.5
+        return f"{round(value * steps) / steps:.1f}" if self.low <= value <= self.high else None
 
     def decode(self, text: str) -> float | None:
         try:
