@@ -122,9 +122,9 @@ def test_the_tensor_code_knows_no_transformer():
         assert "from transformers" not in path.read_text(encoding="utf-8")
 
 
-def test_no_file_names_a_layer_of_any_family():
+def test_no_file_but_the_table_names_a_layer_of_any_family():
     names = ("SelfAttention", "DenseReluDense", "layer_norm", "o_proj", "down_proj", "self_attn", "c_proj", "fc2")
-    for path in PACKAGE.rglob("*.py"):
+    for path in {*PACKAGE.rglob("*.py")} - {PACKAGE / "backbones" / "dropouts.py"}:
         text = path.read_text(encoding="utf-8").replace("F.layer_norm", "")  # PyTorch's function
         assert not any(word in text for word in names), path
 

@@ -5,7 +5,7 @@ import torch
 from families import FAMILIES
 
 from hyperadapters import METHODS, InputError, Pool, attach, load, load_backbone, method_named
-from hyperadapters.backbones.checkpointing import enable_checkpointing
+from hyperadapters.backbones.checkpointing import _enable_checkpointing
 from hyperadapters.backbones.fingerprints import fingerprint
 from hyperadapters.backbones.offloading import device_of, value_at
 from hyperadapters.methods.registry import count_parameters
@@ -82,7 +82,7 @@ def test_layers_on_disk_are_brought_in_again_by_checkpointing(folder, tmp_path):
         delta = attach(backbone, method_named("compacter", SMALL["compacter"]))
         backbone.train()
         if on:
-            enable_checkpointing(backbone)
+            _enable_checkpointing(backbone)
         found.append(losses(backbone, delta, steps=1))
     torch.testing.assert_close(found[1], found[0])
 

@@ -9,7 +9,7 @@ from families import FAMILIES
 from conftest import make_tiny
 from hyperadapters import METHODS, attach, load_backbone
 from hyperadapters._utils.memory import saved_tensors
-from hyperadapters.backbones.checkpointing import enable_checkpointing
+from hyperadapters.backbones.checkpointing import _enable_checkpointing
 from hyperadapters.backbones.optimized_attention import combine_masks
 
 HANDING_ON = ("t5", "t5-v1.1", "mt5")
@@ -82,7 +82,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(batch):
         delta = attach(backbone.train(), METHODS["houlsby"])
         for tensor in delta.trained().values():
             torch.nn.init.normal_(tensor, std=0.1, generator=torch.Generator().manual_seed(0))
-        enable_checkpointing(backbone)
+        _enable_checkpointing(backbone)
         backbone(**batch, use_cache=False).loss.backward()
         gradients.append({key: tensor.grad for key, tensor in delta.trained().items()})
     for key, expected in gradients[0].items():

@@ -11,7 +11,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from conftest import make_tiny
 from hyperadapters import METHODS, Training, attach, load_backbone
-from hyperadapters.backbones.checkpointing import enable_checkpointing
+from hyperadapters.backbones.checkpointing import _enable_checkpointing
 from hyperadapters.backbones.optimized_dropout import _attention, set_fast_dropout
 from hyperadapters.layers.dropout_masks import FastDropout
 from hyperadapters.training.trainer import Trainer
@@ -99,7 +99,7 @@ def test_gradient_checkpointing_draws_the_same_masks_again(batch):
         backbone = fast_tiny().train()
         delta = attach(backbone, METHODS["houlsby"])
         if checkpointing:
-            enable_checkpointing(backbone)
+            _enable_checkpointing(backbone)
         torch.manual_seed(5)
         backbone(**batch, use_cache=False).loss.backward()
         gradients.append({key: tensor.grad for key, tensor in delta.trained().items()})

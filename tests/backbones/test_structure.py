@@ -26,7 +26,7 @@ def test_the_sites_are_where_the_sublayers_outputs_leave(name):
     family = FAMILIES[name]
     backbone = family.make()
     shape = read_structure(backbone)
-    assert tuple(site.module for site in shape.sites if site.layer == 0) == family.sites
+    assert tuple(site.linear for site in shape.sites if site.layer == 0) == family.sites
     assert len(shape.sites) == len(family.sites) * family.layers
     assert [site.position for site in shape.sites] == ["attention", "feed_forward"] * (len(shape.sites) // 2)
     assert shape.d_model == D_MODEL

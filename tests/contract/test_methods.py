@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from conftest import make_tiny, slow_but_for
 from hyperadapters import METHODS, InputError, attach, load
-from hyperadapters.backbones.checkpointing import enable_checkpointing
+from hyperadapters.backbones.checkpointing import _enable_checkpointing
 from hyperadapters.delta.container import attached
 from hyperadapters.methods.registry import count_parameters
 
@@ -209,7 +209,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(name, batch):
         torch.manual_seed(5)
         delta = attach(backbone, METHODS[name])
         if checkpointing:
-            enable_checkpointing(backbone)
+            _enable_checkpointing(backbone)
         backbone(**batch, use_cache=False).loss.backward()
         gradients.append({key: tensor.grad for key, tensor in delta.trained().items()})
     for key, grad in gradients[0].items():

@@ -9,7 +9,7 @@ from families import FAMILIES
 
 from conftest import make_batch, make_tiny, slow_but_for
 from hyperadapters import METHODS, InputError, attach, load
-from hyperadapters.backbones.checkpointing import enable_checkpointing
+from hyperadapters.backbones.checkpointing import _enable_checkpointing
 from hyperadapters.delta.container import attached
 from hyperadapters.training.encoder_decoder import _score_labels
 
@@ -186,7 +186,7 @@ def test_gradient_checkpointing_gives_mixed_rows_the_same_gradients(name, batch)
         backbone = make_tiny().train()
         delta = moved(name, backbone)
         if checkpointing:
-            enable_checkpointing(backbone)
+            _enable_checkpointing(backbone)
         with delta.rows(ROWS):
             loss = backbone(**batch, use_cache=False).loss
         loss.backward()

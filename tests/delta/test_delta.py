@@ -9,7 +9,7 @@ from families import FAMILIES
 
 import hyperadapters as ha
 from conftest import make_batch, make_tiny
-from hyperadapters.backbones.checkpointing import enable_checkpointing
+from hyperadapters.backbones.checkpointing import _enable_checkpointing
 from hyperadapters.delta.saving import describe_delta
 
 SMALL = {"bottleneck": 8}
@@ -131,7 +131,7 @@ def test_checkpointed_layers_are_computed_again_with_the_weights_of_their_own_pa
         tasks = () if changes else ("a", "b")
         delta = drawn(ha.attach(backbone, ha.method_named(method, changes), tasks=tasks))
         if again:
-            enable_checkpointing(backbone.train())
+            _enable_checkpointing(backbone.train())
         total = 0.0
         for task in tasks or (None, None):
             with delta.rows(task) if task else nullcontext():

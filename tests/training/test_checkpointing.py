@@ -10,10 +10,10 @@ from toy_tasks import toy
 from training_runs import SHORT, same
 
 from hyperadapters import METHODS, Experiment, InputError, MixtureTask, Training, attach, fit, method_named
-from hyperadapters.backbones.checkpointing import enable_checkpointing
+from hyperadapters.backbones.checkpointing import _enable_checkpointing
 from hyperadapters.runs.running import run
+from hyperadapters.training.prepared_backbone import training_backbone
 from hyperadapters.training.profiling import measure
-from hyperadapters.training.training_backbone import training_backbone
 
 KINDS = {"t5": "encoder-decoder", "bert": "encoder", "llama": "decoder"}
 
@@ -42,7 +42,7 @@ def test_after_the_backward_pass_the_backbone_holds_nothing_of_the_delta(name):
     family = FAMILIES[name]
     backbone = family.make()
     attach(backbone, method_named("compacter", {"bottleneck": 8}))
-    enable_checkpointing(backbone.train())
+    _enable_checkpointing(backbone.train())
     before = {path: set(vars(module)) for path, module in backbone.named_modules()}
     backbone(**family.batch(), use_cache=False).logits.sum().backward()
     assert {path: set(vars(module)) for path, module in backbone.named_modules()} == before

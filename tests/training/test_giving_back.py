@@ -9,7 +9,7 @@ from toy_tasks import toy
 from training_runs import SHORT
 
 from hyperadapters import METHODS, NonFiniteLossError, attach, fit, method_named
-from hyperadapters.backbones.checkpointing import enable_checkpointing
+from hyperadapters.backbones.checkpointing import _enable_checkpointing
 from hyperadapters.training.profiling import measure
 
 KINDS = {"t5": "encoder-decoder", "bert": "encoder", "gpt2": "decoder"}
@@ -75,7 +75,7 @@ def test_detach_gives_back_everything(name, method):
 def test_checkpointing_that_was_on_stays_as_it_was(name, own):
     backbone = a_users(name)
     if own:
-        enable_checkpointing(backbone)
+        _enable_checkpointing(backbone)
         backbone._set_gradient_checkpointing(True, checkpointed)
     before = state(backbone)
     delta = attach(backbone, method_named("compacter", {"bottleneck": 8}))

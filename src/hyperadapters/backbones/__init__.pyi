@@ -6,7 +6,7 @@ from .caches import cached_tokens as cached_tokens
 from .caches import continues_from_cache as continues_from_cache
 from .caches import holds_tokens as holds_tokens
 from .checkpointing import check_checkpointing as check_checkpointing
-from .checkpointing import checkpointing as checkpointing
+from .checkpointing import with_checkpointing as with_checkpointing
 from .compilation import CompiledModel as CompiledModel
 from .compilation import bucket as bucket
 from .compiled_code import discard_compiled_code as discard_compiled_code
@@ -42,7 +42,7 @@ from .offloading import has_offloaded_parameters as has_offloaded_parameters
 from .offloading import value_at as value_at
 from .offloading import value_of as value_of
 from .optimized_attention import combine_masks as combine_masks
-from .optimized_dropout import dropout_masks as dropout_masks
+from .optimized_dropout import with_dropout_masks as with_dropout_masks
 from .shapes import meta_backbone as meta_backbone
 from .shapes import shape_config as shape_config
 from .sharding import is_sharded as is_sharded

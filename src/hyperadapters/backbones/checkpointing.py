@@ -18,7 +18,7 @@ def check_checkpointing(backbone: Any) -> None:
         raise InputError(f"{name} has no gradient checkpointing: leave out training.gradient_checkpointing.")
 
 
-def enable_checkpointing(backbone: Any) -> None:
+def _enable_checkpointing(backbone: Any) -> None:
     """Make a backbone recompute its layers in the backward pass instead of storing their activations, from now on.
 
     Args:
@@ -39,7 +39,7 @@ _SETTINGS = {
 
 
 @contextmanager
-def checkpointing(backbone: Any) -> Iterator[None]:
+def with_checkpointing(backbone: Any) -> Iterator[None]:
     """Make a backbone recompute its layers in the backward pass inside this context, then do as before.
 
     Args:
@@ -50,12 +50,12 @@ def checkpointing(backbone: Any) -> Iterator[None]:
     """
     before = {module: {name: value for name, value in vars(module).items() if name in _SETTINGS}
               for module in backbone.modules()}  # fmt: skip
-    enable_checkpointing(backbone)
+    _enable_checkpointing(backbone)
     try:
         yield
     finally:
         if vars(backbone).get("_require_grads_hook") is not before[backbone].get("_require_grads_hook"):
-            backbone.disable_input_require_grads()  # which `enable_checkpointing` has enabled
+            backbone.disable_input_require_grads()  # which `_enable_checkpointing` has enabled
         for module, settings in before.items():
             for name in vars(module).keys() & _SETTINGS:
                 delattr(module, name)

@@ -38,7 +38,7 @@ def set_fast_dropout(backbone: PreTrainedModel, on: bool) -> None:
 
 
 @contextmanager
-def dropout_masks(backbone: PreTrainedModel, *, fast: bool) -> Iterator[None]:
+def with_dropout_masks(backbone: PreTrainedModel, *, fast: bool) -> Iterator[None]:
     """Draw a backbone's dropout masks as `set_fast_dropout` says inside this context, and then as before.
 
     Args:

@@ -25,6 +25,7 @@ from .evaluation import score_answers as score_answers
 from .fitting import check_fit as check_fit
 from .fitting import fit as fit
 from .interruption import stop_at_step_end as stop_at_step_end
+from .prepared_backbone import training_backbone as training_backbone
 from .profiling import Cost as Cost
 from .profiling import measure as measure
 from .profiling import median_seconds as median_seconds
@@ -35,4 +36,3 @@ from .tracking import log_metrics as log_metrics
 from .tracking import tracked as tracked
 from .trainer import FitResult as FitResult
 from .trainer import Trainer as Trainer
-from .training_backbone import training_backbone as training_backbone

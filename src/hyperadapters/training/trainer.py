@@ -49,10 +49,10 @@ from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.encodings import ENCODINGS
 from hyperadapters.training.evaluation import Scores, evaluate
 from hyperadapters.training.interruption import stop_at_step_end
+from hyperadapters.training.prepared_backbone import training_backbone
 from hyperadapters.training.schedule import _Schedule
 from hyperadapters.training.task_adapters import using_tasks
 from hyperadapters.training.tracking import _log_evaluation
-from hyperadapters.training.training_backbone import training_backbone
 from hyperadapters.training.training_batches import _TrainingBatches
 
 _BETAS = (0.9, 0.999)

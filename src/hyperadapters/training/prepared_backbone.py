@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from hyperadapters.backbones import checkpointing, dropout_masks, in_mode
+from hyperadapters.backbones import in_mode, with_checkpointing, with_dropout_masks
 from hyperadapters.training.config import Training
 
 
@@ -23,7 +23,7 @@ def training_backbone(backbone: Any, training: Training) -> Iterator[None]:
     """
     with ExitStack() as stack:
         stack.enter_context(in_mode(backbone, training=True))
-        stack.enter_context(dropout_masks(backbone, fast=training.fast_dropout))
+        stack.enter_context(with_dropout_masks(backbone, fast=training.fast_dropout))
         if training.gradient_checkpointing:
-            stack.enter_context(checkpointing(backbone))
+            stack.enter_context(with_checkpointing(backbone))
         yield
