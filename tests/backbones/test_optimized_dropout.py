@@ -108,10 +108,19 @@ def test_gradient_checkpointing_draws_the_same_masks_again(batch):
         torch.testing.assert_close(gradients[1][key], grad, rtol=1e-5, atol=1e-7)
 
 
-def test_training_uses_it_unless_told_otherwise():
+def test_training_uses_it_unless_told_otherwise_and_afterwards_all_is_as_before(monkeypatch):
+    step, seen = Trainer.step, []
+
+    def watched(self, rows):
+        seen.append(has_fast_dropout(self.delta.backbone))
+        return step(self, rows)
+
+    monkeypatch.setattr(Trainer, "step", watched)
     for fast in (True, False):
+        seen.clear()
         delta, _ = fitted(Training(lr=1e-3, epochs=1, fast_dropout=fast))
-        assert has_fast_dropout(delta.backbone) is fast
+        assert {*seen} == {fast}
+        assert not has_fast_dropout(delta.backbone)
 
 
 def test_a_run_with_dropout_stopped_and_resumed_ends_the_same(tmp_path, monkeypatch):
