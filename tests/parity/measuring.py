@@ -35,12 +35,9 @@ def agreement() -> Agree:
 
 @pytest.fixture(name="float64")
 def float64_throughout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is rounded to float32 on the way: neither the variance in T5's norms, which transformers computes in
-    float32 whatever the type, nor the logits in the loss of `fit`.
-    """
+    """The variance in T5's norms, which transformers computes in float32 whatever the type, is not rounded to that."""
 
     def forward(self: T5LayerNorm, x: Tensor) -> Tensor:
         return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
 
     monkeypatch.setattr(T5LayerNorm, "forward", forward)
-    monkeypatch.setattr(Tensor, "float", Tensor.double)

@@ -9,14 +9,7 @@ from torch import nn
 from hyperadapters._utils import InputError, few_names, listed
 from hyperadapters.backbones.dropouts import _dropout_after
 from hyperadapters.backbones.kinds import Position, Stack, kind_of
-from hyperadapters.backbones.modules import (
-    _d_model_of,
-    _numberless,
-    _path_of,
-    is_inside,
-    out_width,
-    own_modules,
-)
+from hyperadapters.backbones.modules import _d_model_of, _numberless, _path_of, is_inside, out_width, own_modules
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from hyperadapters.backbones import (
     read_structure,
     torch_dtype,
 )
+from hyperadapters.delta.baking import _bake
 from hyperadapters.delta.building import _in_place_dtype, _trains_in_place, build_parts, check_tasks
 from hyperadapters.delta.container import _unregister, at_rest, attached, check_name, register
 from hyperadapters.delta.generation import _Generation
@@ -319,24 +320,7 @@ class Delta(nn.Module):
         Raises:
             InputError: the Delta knows no such task, the name is taken, or no task has weights of its own.
         """
-        number, method = self._rows.number(task), self.method.plain()
-        self._settle()
-        with torch.no_grad():
-            values = {
-                f"{part_name}.{key}": tensor.clone()
-                for part_name, part in self._named_parts()
-                for key, tensor in part.baked(number).items()
-            }
-        name = name or task.rsplit("/", maxsplit=1)[-1].replace(".", "-")
-        layout, precision = self.structure.layout, self.precision
-        with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten below
-            plain = Delta.create(self.backbone, method, name, outputs=self.outputs, layout=layout, precision=precision)
-        with torch.no_grad():
-            for key, tensor in plain.tensors().items():
-                tensor.copy_(values[key])
-        forms = self.about.get("forms", {})
-        plain.about = {"task": forms[self.tasks[number]]} if self.tasks[number] in forms else {}
-        return plain
+        return _bake(self, task, name)
 
     def add_task(self, task: str, like: str = "") -> None:
         """Add a task, which starts as a copy of another task's adapter or as the mean of all.

@@ -77,35 +77,38 @@ def run(
         _check_same_experiment(output, experiment)
         if (output / RESULT).exists():
             return read_result(output)
-    backbone, tokenizer = backbone_for(experiment)
-    data = load_task(experiment, tokenizer, backbone)
-    experiment = with_labels(experiment, data)
-    torch.manual_seed(experiment.training.seed)
-    delta = attach_for(experiment, backbone, data)
-    check_fit(delta, data, experiment.training)
+    experiment, data, delta = _prepare(experiment)
     with (
         _locked_run_folder(output, experiment, resume=resume) if main else nullcontext(),
         tracked(track, output.name, experiment.to_json(), output) as trackers,
     ):
         if main and not quiet:
             _report_truncation(data)
+        training, evaluation = experiment.training, experiment.evaluation
         fitted = fit(
-            delta,
-            data,
-            experiment.training,
-            evaluation=experiment.evaluation,
-            output=output,
-            resume=resume,
-            trackers=trackers,
-            quiet=quiet,
+            delta, data, training, evaluation=evaluation, output=output, resume=resume, trackers=trackers, quiet=quiet
         )
-        scores = _evaluate_splits(delta, data, experiment.evaluation, quiet=quiet or not main)
-        training = experiment.training
+        scores = _evaluate_splits(delta, data, evaluation, quiet=quiet or not main)
         with training_backbone(delta.backbone, training):
             cost = measure(delta, data, batch_size=training.batch_size, precision=training.precision)
         result = finish_run(experiment, delta, data, output, fitted, scores, cost, trackers=trackers)
     process_state().wait_for_everyone()
     return result
+
+
+def _prepare(experiment: Experiment) -> tuple[Experiment, Data | Mixture, Delta]:
+    """Load backbone and rows and attach the adapter; return them with the experiment, which now states the labels.
+
+    Raises:
+        InputError: they do not go together.
+    """
+    backbone, tokenizer = backbone_for(experiment)
+    data = load_task(experiment, tokenizer, backbone)
+    experiment = with_labels(experiment, data)
+    torch.manual_seed(experiment.training.seed)
+    delta = attach_for(experiment, backbone, data)
+    check_fit(delta, data, experiment.training)
+    return experiment, data, delta
 
 
 def _check_same_experiment(output: Path, experiment: Experiment) -> None:

@@ -13,7 +13,7 @@ from hyperadapters.tasks import Example, Labels, Score, TaskFormat
 from hyperadapters.training.encoded import Encoded, _count_longer, _Cut
 from hyperadapters.training.encoding import Decoding, _Encoding
 from hyperadapters.training.label_strings import _likeliest
-from hyperadapters.training.tensors import _on_device, _pad_sequences, _source_batch
+from hyperadapters.training.tensors import _on_device, _pad_sequences, _precise, _source_batch
 
 
 class _Encoder(_Encoding):
@@ -62,7 +62,7 @@ class _Encoder(_Encoding):
     def losses(
         self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int, smoothing: float = 0.0
     ) -> Float[Tensor, " rows"]:
-        logits: Tensor = model(**_encoder_batch(rows, pad, backbone)).logits.float()
+        logits = _precise(model(**_encoder_batch(rows, pad, backbone)).logits)
         targets = [row.target[0] for row in rows if row.target]
         if not targets:  # a process without a row of its own takes part with a loss of zero
             return 0.0 * logits.sum(-1)
@@ -83,7 +83,7 @@ class _Encoder(_Encoding):
         logits = backbone(**_encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
         if logits.shape[1] > 1:
             return _likeliest(logits, forms)
-        return [_in_range(value, form) for (value,), form in zip(logits.float().tolist(), forms, strict=True)]
+        return [_in_range(value, form) for (value,), form in zip(_precise(logits).tolist(), forms, strict=True)]
 
     def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:
         logits: Tensor = backbone(**_encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits

@@ -43,12 +43,17 @@ def _on_device(batch: dict[str, Tensor], backbone: nn.Module) -> dict[str, Tenso
     return {key: value.to(device) for key, value in batch.items()}
 
 
+def _precise(logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return logits in float32, or in float64 if they are: what losses and probabilities are computed in."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
 def _row_cross_entropy(
     logits: Float[Tensor, "batch seq vocab"], labels: Int[Tensor, "batch seq"], smoothing: float
 ) -> Float[Tensor, " batch"]:
-    """Return each row's cross entropy with smoothed labels in float32, summed over its labels that are not -100."""
+    """Return each row's cross entropy with smoothed labels, summed over its labels that are not -100."""
     each = F.cross_entropy(
-        logits.float().flatten(0, 1),
+        _precise(logits).flatten(0, 1),
         labels.flatten(),
         ignore_index=_IGNORED,
         reduction="none",
@@ -61,5 +66,5 @@ def _summed_log_probability(
     logits: Float[Tensor, "rows seq vocab"], targets: Int[Tensor, "rows seq"]
 ) -> Float[Tensor, " rows"]:
     """Return the log-probability of each row's targets, leaving out those that are -100."""
-    chosen = logits.float().log_softmax(-1).gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    chosen = _precise(logits).log_softmax(-1).gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
     return chosen.masked_fill(targets == _IGNORED, 0.0).sum(-1)

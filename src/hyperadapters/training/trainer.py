@@ -111,18 +111,14 @@ class Trainer:
         self._optimizer = torch.optim.AdamW(
             self.trained.values(), lr=training.lr, betas=_BETAS, eps=1e-8, weight_decay=training.weight_decay
         )
-        self._model = self._prepared_backbone()
+        several = self._accelerator.num_processes > 1
+        self._model: nn.Module = self._accelerator.prepare(delta.backbone) if several else delta.backbone
         self.state = _TrainingState()
         self._best = _snapshot(self.trained)
         self._clock = clock
         self._saved_at, self._started_at = time.monotonic(), clock()
         self._asked_to_stop = threading.Event()
         self._stop = self._checkpoint_due = False
-
-    def _prepared_backbone(self) -> nn.Module:
-        backbone = self.delta.backbone
-        prepared: nn.Module = self._accelerator.prepare(backbone) if self._accelerator.num_processes > 1 else backbone
-        return prepared
 
     def run(self, *, resume: bool) -> FitResult:
         """Train to the end, then put the best weights in place.

@@ -1,0 +1,32 @@
+"""One task's adapter of a Delta as a Delta of its own, with a plain method."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from hyperadapters.delta.delta import Delta
+
+
+def _bake(delta: "Delta", task: str, name: str) -> "Delta":
+    """Return a new Delta, in use, that computes what another does for one of its tasks; arguments as `Delta.bake`."""
+    number, method = delta._rows.number(task), delta.method.plain()
+    delta._settle()
+    with torch.no_grad():
+        values = {
+            f"{part_name}.{key}": tensor.clone()
+            for part_name, part in delta._named_parts()
+            for key, tensor in part.baked(number).items()
+        }
+    name = name or task.rsplit("/", maxsplit=1)[-1].replace(".", "-")
+    layout, precision = delta.structure.layout, delta.precision
+    with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten below
+        plain = type(delta).create(
+            delta.backbone, method, name, outputs=delta.outputs, layout=layout, precision=precision
+        )
+    with torch.no_grad():
+        for key, tensor in plain.tensors().items():
+            tensor.copy_(values[key])
+    forms = delta.about.get("forms", {})
+    plain.about = {"task": forms[delta.tasks[number]]} if delta.tasks[number] in forms else {}
+    return plain
