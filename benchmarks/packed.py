@@ -59,7 +59,7 @@ def random_task(folder: Path, rows: dict[str, int]) -> ha.FilesTask:
         lines = [{"one": text(), "other": text(), "same": str(i % 2)} for i in range(number)]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     paths = {split: str(folder / f"{split}.jsonl") for split in rows}
-    return ha.FilesTask(**paths, text=("one", "other"), answer="same", classify=True)
+    return ha.FilesTask(**paths, text=("one", "other"), answer="same", answers="label")
 
 
 def experiments(args: argparse.Namespace, task: ha.NamedTask | ha.FilesTask) -> list[ha.Experiment]:

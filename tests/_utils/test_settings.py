@@ -65,7 +65,7 @@ def test_a_rate_that_is_not_a_number_is_refused():
     "task",
     [
         NamedTask(name="glue/rte", data="x"),
-        FilesTask(train="a", validation="b", text=("p", "q"), answer="l", classify=True),
+        FilesTask(train="a", validation="b", text=("p", "q"), answer="l", answers="label"),
         InstructionsTask(train="a", validation="b"),
         MixtureTask(names=("glue/rte", "glue/mrpc"), temperature=2.0),
     ],

@@ -70,7 +70,14 @@ def test_the_command_line_wins_over_the_file(tmp_path):
 @pytest.mark.slow
 def test_a_file_names_methods_and_tasks_in_short_or_in_full(tmp_path):
     own = write(tmp_path / "rows.jsonl", '{"q": "a", "a": "no"}\n{"q": "b", "a": "yes"}\n')
-    files = {"type": "files", "train": str(own), "validation": str(own), "text": ["q"], "answer": "a", "classify": True}
+    files = {
+        "type": "files",
+        "train": str(own),
+        "validation": str(own),
+        "text": ["q"],
+        "answer": "a",
+        "answers": "label",
+    }
     values = {"method": {"type": "Compacter", "n": 2}, "task": files}
     found = trained(write(tmp_path / "run.json", json.dumps(values)), "--max-train", "2")
     assert (found["method"]["type"], found["method"]["n"], found["task"]["train"]) == ("Compacter", 2, str(own))

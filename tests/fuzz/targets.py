@@ -155,7 +155,7 @@ def _parquet(folder: Path) -> Path:
 
 
 def _read_rows(path: Path) -> Any:
-    task = own_task({"train": path, "validation": path}, ("t", "u"), "y", classify=True, name="r")
+    task = own_task({"train": path, "validation": path}, ("t", "u"), "y", answers="label", name="r")
     rows = [row.values for row in task.source.read(None)["train"]]
     assert all(isinstance(value, str) for row in rows for value in row.values())
     return rows

@@ -13,7 +13,7 @@ def small_run(tmp_path):
     files = {name: str(rows_file(tmp_path / f"{name}.jsonl", count)) for name, count in rows.items()}
     return Experiment(
         method=METHODS["compacter++"],
-        task=FilesTask(**files, text=("text",), answer="label", classify=True),
+        task=FilesTask(**files, text=("text",), answer="label", answers="label"),
         training=Training(lr=1e-2, epochs=1, batch_size=8),
         text=Text(source_length=32),
         evaluation=Evaluation(decode="score"),

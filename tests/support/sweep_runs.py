@@ -10,7 +10,7 @@ from hyperadapters.sweeps.attempts import _attempt
 def rows(folder, count=24):
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps({"t": f"word {i}", "a": "ab"[i % 2]}) + "\n" for i in range(count)))
-    return FilesTask(train=str(path), validation=str(path), text=("t",), answer="a", classify=True)
+    return FilesTask(train=str(path), validation=str(path), text=("t",), answer="a", answers="label")
 
 
 def experiment(folder, **changes):

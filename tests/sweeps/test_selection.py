@@ -69,7 +69,7 @@ def test_settings_that_each_lack_a_run_of_another_are_compared_on_what_they_shar
 
 def of_files(train, score=0.5, answer="a", **fields):
     task = {"type": "files", "train": train, "validation": "v.jsonl", "test": "", "text": ["t"], "answer": answer,
-            "classify": True}  # fmt: skip
+            "answers": "label"}  # fmt: skip
     found = result(task=Path(train).name.split(".")[0], validation=score, **fields)
     return dataclasses.replace(found, experiment={**found.experiment, "task": task})
 

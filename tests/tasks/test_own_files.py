@@ -18,7 +18,7 @@ def classes(path, *labels, validation=()):
     files = {"train": path / "train.jsonl", "validation": path / "validation.jsonl"}
     for file, given in ((files["train"], labels), (files["validation"], validation or labels)):
         file.write_text("".join(json.dumps({"t": f"row {i}", "y": label}) + "\n" for i, label in enumerate(given)))
-    task = own_task(files, ("t",), "y", classify=True, name="rows")
+    task = own_task(files, ("t",), "y", answers="label", name="rows")
     task.examples(None)
     return task.form.target.texts
 
@@ -54,7 +54,7 @@ def test_a_number_that_is_none_is_refused_with_its_line(value, tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text(f'{{"t": "x", "y": "a"}}\n{{"t": "y", "y": {value}}}\n{{"t": "z", "y": "b"}}\n')
     with pytest.raises(InputError, match=r"rows.jsonl:2: column 'y' is (missing \(NaN\)|-?inf)"):
-        own_task({"train": file, "validation": file}, ("t",), "y", classify=True, name="rows")
+        own_task({"train": file, "validation": file}, ("t",), "y", answers="label", name="rows")
 
 
 def test_nan_in_parquet_is_a_missing_value_with_its_row(tmp_path):
@@ -62,7 +62,7 @@ def test_nan_in_parquet_is_a_missing_value_with_its_row(tmp_path):
     table = pyarrow.table({"t": ["a", "b", "c"], "y": [0.0, float("nan"), None]})
     pyarrow.parquet.write_table(table, file)
     with pytest.raises(InputError, match=r"2 bad row.*\n  .*:2: column 'y' is missing \(NaN\)\n  .*:3: .* missing"):
-        own_task({"train": file, "validation": file}, ("t",), "y", classify=True, name="rows")
+        own_task({"train": file, "validation": file}, ("t",), "y", answers="label", name="rows")
 
 
 def test_the_word_nan_in_text_is_a_word(tmp_path):

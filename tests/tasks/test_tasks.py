@@ -251,13 +251,13 @@ def own_files(folder, labels=("yes", "no", "yes")):
 
 
 def test_own_files_with_classes_become_a_task(tmp_path):
-    task = own_task(own_files(tmp_path), ("premise", "hypothesis"), "gold", classify=True, name="mine")
+    task = own_task(own_files(tmp_path), ("premise", "hypothesis"), "gold", answers="label", name="mine")
     assert task.form.target == Labels(("no", "yes"))
     assert task.examples(None)["train"][0] == ("premise: p0 hypothesis: h0", "yes", 1, ("p0", "h0"), (), None)
 
 
 def test_own_files_with_text_answers_become_a_task(tmp_path):
-    task = own_task(own_files(tmp_path), ("premise",), "hypothesis", classify=False, name="mine")
+    task = own_task(own_files(tmp_path), ("premise",), "hypothesis", answers="text", name="mine")
     assert task.form.target == _FreeText()
     assert [metric.__name__ for metric in task.metrics] == ["exact_match", "normalized_exact_match", "token_f1"]
 
@@ -265,10 +265,8 @@ def test_own_files_with_text_answers_become_a_task(tmp_path):
 def test_a_text_column_may_be_called_label(tmp_path):
     path = tmp_path / "lab.jsonl"
     path.write_text('{"label": "some text one", "category": "A"}\n{"label": "some text two", "category": "B"}\n')
-    for classify in (True, False):
-        task = own_task(
-            dict.fromkeys(("train", "validation"), path), ("label",), "category", classify=classify, name="m"
-        )
+    for answers in ("label", "text"):
+        task = own_task(dict.fromkeys(("train", "validation"), path), ("label",), "category", answers=answers, name="m")
         assert [row[:2] for row in task.examples(None)["train"]] == [
             ("label: some text one", "A"),
             ("label: some text two", "B"),
@@ -277,16 +275,16 @@ def test_a_text_column_may_be_called_label(tmp_path):
 
 def test_a_column_that_is_both_text_and_answer_is_refused(tmp_path):
     with pytest.raises(InputError, match="column 'gold' is both text and answer"):
-        own_task(own_files(tmp_path), ("premise", "gold"), "gold", classify=True, name="mine")
+        own_task(own_files(tmp_path), ("premise", "gold"), "gold", answers="label", name="mine")
 
 
 def test_a_single_class_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"holds 1 class.*classification needs two. For free text use --target"):
-        own_task(own_files(tmp_path, labels=("a", "a")), ("premise",), "gold", classify=True, name="mine")
+        own_task(own_files(tmp_path, labels=("a", "a")), ("premise",), "gold", answers="label", name="mine")
 
 
 def test_a_validation_label_that_training_lacks_is_refused(tmp_path):
     files = own_files(tmp_path)
     files["validation"].write_text('{"premise": "p", "hypothesis": "h", "gold": "perhaps"}\n')
     with pytest.raises(InputError, match="validation.jsonl:1: label 'perhaps'"):
-        own_task(files, ("premise",), "gold", classify=True, name="mine").examples(None)
+        own_task(files, ("premise",), "gold", answers="label", name="mine").examples(None)

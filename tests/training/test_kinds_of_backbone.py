@@ -52,7 +52,7 @@ def test_every_command_works_on_every_kind(kind, folders, tmp_path):
 def test_a_decoder_answers_in_free_text(folders, tmp_path):
     (tmp_path / "a.jsonl").write_text('{"x": "one", "y": "a text"}\n{"x": "two", "y": "another"}\n')
     files = dict.fromkeys(("train", "validation"), tmp_path / "a.jsonl")
-    task = own_task(files, ("x",), "y", classify=False, name="own")
+    task = own_task(files, ("x",), "y", answers="text", name="own")
     backbone, tokenizer = load_backbone(folders["decoder"])
     data = load_data(task, tokenizer, backbone=backbone)
     delta = attach(backbone, METHODS["full"])

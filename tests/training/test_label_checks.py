@@ -18,10 +18,10 @@ def tokenizer():
     return load_backbone()[1]
 
 
-def data(folder, answers, tokenizer, *, classify=True, **options):
+def data(folder, answers, tokenizer, *, kind="label", **options):
     file = folder / "rows.jsonl"
     file.write_text("".join(json.dumps({"t": f"line {i}", "y": answer}) + "\n" for i, answer in enumerate(answers)))
-    task = own_task({"train": file, "validation": file}, ("t",), "y", classify=classify, name="rows")
+    task = own_task({"train": file, "validation": file}, ("t",), "y", answers=kind, name="rows")
     return load_data(task, tokenizer, **options)
 
 
@@ -67,7 +67,7 @@ def test_a_label_that_holds_a_special_token_is_refused(label, tokenizer, tmp_pat
 
 def test_targets_that_the_tokenizer_cannot_write_are_counted(tokenizer, tmp_path):
     answers = ["good film", "bad 👍 film", "two\nlines", "x </s> y", "-5"]
-    found = data(tmp_path, answers, tokenizer, classify=False)
+    found = data(tmp_path, answers, tokenizer, kind="text")
     assert found.unwritable_targets == {"train": 3, "validation": 3}
     assert data(tmp_path, ("good 👍", "bad"), tokenizer).unwritable_targets == {"train": 1, "validation": 1}
     assert data(tmp_path, ("good", "bad"), tokenizer).unwritable_targets == {"train": 0, "validation": 0}

@@ -64,7 +64,7 @@ def _choose_files(options: _TaskOptions) -> "TaskChoice":
         **files,
         text=tuple(_split_names(options.text)),
         answer=options.label or options.target,
-        classify=bool(options.label),
+        answers="label" if options.label else "text",
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hyperadapters._utils import InputError, absolute_path, expand_path
-from hyperadapters.tasks import Task, instruction_task, own_task, task_named
+from hyperadapters.tasks import AnswerType, Task, instruction_task, own_task, task_named
 from hyperadapters.training import Text
 
 
@@ -40,8 +40,8 @@ class FilesTask(_Checked):
     """The columns of the source, in their order."""
     answer: str
     """The column of the answer."""
-    classify: bool
-    """Whether the answers are classes; else they are free text."""
+    answers: AnswerType
+    """What the answers are: classes (`label`), or free text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def text_for(task: TaskChoice) -> Text:
     """Return the lengths to start from: the papers' for their tasks, longer ones for instructions and free text."""
     if isinstance(task, InstructionsTask):
         return Text(source_length=512, target_length=256)
-    return Text(target_length=64) if isinstance(task, FilesTask) and not task.classify else Text()
+    return Text(target_length=64) if isinstance(task, FilesTask) and task.answers == "text" else Text()
 
 
 def task_definitions(task: TaskChoice) -> tuple[list[Task], Path | None]:
@@ -101,7 +101,7 @@ def task_definitions(task: TaskChoice) -> tuple[list[Task], Path | None]:
     files = _own_files(task)
     if isinstance(task, InstructionsTask):
         return [instruction_task(files, name=task_name(task))], None
-    return [own_task(files, task.text, task.answer, classify=task.classify, name=task_name(task))], None
+    return [own_task(files, task.text, task.answer, answers=task.answers, name=task_name(task))], None
 
 
 def _own_files(task: FilesTask | InstructionsTask) -> dict[str, Path]:

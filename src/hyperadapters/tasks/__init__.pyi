@@ -6,6 +6,7 @@ from .metrics import INVALID as INVALID
 from .metrics import SIGNED as SIGNED
 from .metrics import Metric as Metric
 from .metrics import bootstrap as bootstrap
+from .own_files import AnswerType as AnswerType
 from .own_files import own_task as own_task
 from .readers import iterate_rows as iterate_rows
 from .readers import iterate_tasks as iterate_tasks

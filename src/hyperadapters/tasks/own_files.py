@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from hyperadapters._utils import InputError, expand_path, few_names, listed
 from hyperadapters.tasks.metrics import _TEXT_METRICS, accuracy, exact_match, macro_f1
@@ -13,6 +14,9 @@ from hyperadapters.tasks.splits import _as_given
 from hyperadapters.tasks.targets import Labels, _FreeText, _plain_form
 from hyperadapters.tasks.task import Task
 from hyperadapters.tasks.task_format import TaskFormat
+
+AnswerType = Literal["label", "text"]
+"""What the answers of own files are: classes, or any text."""
 
 _FEW_CLASSES = 10
 """So many numbers may be classes, whatever they are: ratings from 0.5 to 5 in halves."""
@@ -24,14 +28,14 @@ _ROWS_OF_A_CLASS = 3
 """Rows that more classes, numbered ones, have on average at least."""
 
 
-def own_task(files: dict[str, Path], fields: tuple[str, ...], answer: str, *, classify: bool, name: str) -> Task:
+def own_task(files: dict[str, Path], fields: tuple[str, ...], answer: str, *, answers: AnswerType, name: str) -> Task:
     """Return a task from your own files of rows.
 
     Args:
         files: the file of train, of validation and perhaps of test: JSONL (plain or .gz), CSV, TSV or Parquet.
         fields: the columns of the source text, in order.
         answer: the column of the answer.
-        classify: whether the answers are classes, those that occur in the training rows; otherwise they are any text.
+        answers: what they are: `label` for classes, those that occur in the training rows; `text` for any text.
         name: the task's name in results and in the saved adapter.
 
     Raises:
@@ -45,7 +49,7 @@ def own_task(files: dict[str, Path], fields: tuple[str, ...], answer: str, *, cl
         )
     apart = f"answer to {', '.join(fields)}"  # longer than any of them: a text column may be called `label`
     source = _OwnFiles(files, {**{field: field for field in fields}, apart: answer})
-    if not classify:
+    if answers == "text":
         form = TaskFormat(name, fields, _FreeText())
         return Task(form, _TEXT_METRICS, source, _as_given, answer=apart, chosen_by=(exact_match,))
     classes = _classes(files["train"], answer)
@@ -77,7 +81,7 @@ def _classes(path: Path, answer: str) -> tuple[str, ...]:
         raise InputError(
             f"{path}: column {answer!r} holds {len(places):,} different numbers in {len(rows):,} rows "
             f"({few_names(places)}): each would become a class of its own. To predict a number, use --target instead "
-            "of --label (classify=False): it is then generated as text. In Python, a task whose target is "
+            "of --label (answers='text'): it is then generated as text. In Python, a task whose target is "
             "hyperadapters.tasks.Score(low, high, step) learns it as a score. If the numbers do name classes, write a "
             "word before them."
         )

