@@ -47,7 +47,7 @@ def run_of(method: ha.Method, task: ha.NamedTask | ha.MixtureTask, steps: int, s
             source_length=SOURCE_LENGTH, train_rows=250 if alone_on_cb else ROWS, evaluation_rows=EVALUATION_ROWS
         ),
         training=ha.Training(
-            lr=method.suggested_rate("embedded"),
+            lr=method.suggested_rate("encoder-decoder", 144),
             steps=steps,
             batch_size=BATCH,
             warmup_steps=steps // 10,

@@ -5,11 +5,11 @@ import torch
 from transformers import get_linear_schedule_with_warmup
 
 from hyperadapters import Training
-from hyperadapters.training.schedule import _Schedule
+from hyperadapters.training.schedule import Schedule
 
 
 def of(rows=24, **settings):
-    return _Schedule.of(Training(lr=1e-3, **settings), rows)
+    return Schedule.of(Training(lr=1e-3, **settings), rows)
 
 
 def test_the_rate_warms_up_and_falls_to_zero():

@@ -43,6 +43,7 @@ from .offloading import value_at as value_at
 from .offloading import value_of as value_of
 from .optimized_attention import combine_masks as combine_masks
 from .optimized_dropout import with_dropout_masks as with_dropout_masks
+from .shapes import kind_and_width as kind_and_width
 from .shapes import meta_backbone as meta_backbone
 from .shapes import shape_config as shape_config
 from .sharding import is_sharded as is_sharded

@@ -5,6 +5,8 @@ from pathlib import Path
 import torch
 from transformers import BertConfig, PretrainedConfig, PreTrainedModel, T5Config
 
+from hyperadapters._utils import InputError
+from hyperadapters.backbones.kinds import BackboneKind, kind_of
 from hyperadapters.backbones.loading import _load_config, loader_of
 
 _T5_SIZES = {
@@ -35,6 +37,22 @@ def shape_config(name: str) -> PretrainedConfig:
     d_model, d_kv, d_ff, layers, heads = size
     sizes = {"d_model": d_model, "d_kv": d_kv, "d_ff": d_ff, "num_layers": layers, "num_heads": heads}
     return T5Config(**sizes, decoder_start_token_id=0)  # T5 starts decoding with the padding token
+
+
+def kind_and_width(name: str) -> tuple[BackboneKind, int]:
+    """Return the kind of a backbone and the width of its residual stream, from its configuration alone.
+
+    Args:
+        name: as for `load_backbone`, or the name of a T5 v1.0 or of BERT-base.
+
+    Raises:
+        InputError: there is no configuration, or it states no width.
+    """
+    config = shape_config(name)
+    width = getattr(config.get_text_config(), "hidden_size", None)
+    if not isinstance(width, int):
+        raise InputError(f"the configuration of backbone {name!r} has no hidden_size, so it is no transformer of text.")
+    return kind_of(config), width
 
 
 def meta_backbone(name: str) -> PreTrainedModel:

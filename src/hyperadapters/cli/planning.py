@@ -88,7 +88,9 @@ def _changed_settings(options: _TrainingOptions | _SweepOptions) -> dict[str, st
         raise InputError(f"{'; '.join(twice)}: two values for one setting. Give one of them.")
     if {"epochs", "steps"} <= set(given):
         raise InputError(f"--epochs {given['epochs']} and --steps {given['steps']}: give one of them.")
-    whole = {"training.steps": "null"} if "epochs" in given else {}  # of a file or of an experiment of a sweep
+    whole = (
+        {"training.steps": "null", "training.min_steps": "1"} if "epochs" in given else {}
+    )  # of a file or of an experiment of a sweep
     return {**whole, **changes, **{_PATHS[name]: str(value) for name, value in given.items()}}
 
 
@@ -180,12 +182,12 @@ def _plan_experiment(
     Raises:
         InputError: unknown settings or wrong values, all of them in one error.
     """
-    from hyperadapters.runs import Experiment, NamedTask, apply_changes, text_for
-    from hyperadapters.tasks import task_named
+    from hyperadapters.backbones import kind_and_width
+    from hyperadapters.runs import Experiment, apply_changes, text_for, training_for
     from hyperadapters.training import Training
 
-    epochs = task_named(task.name).epochs if isinstance(task, NamedTask) else 3
-    training = Training(lr=method.suggested_rate(backbone), epochs=epochs, **_stored_types(start))
+    rate = method.suggested_rate(*kind_and_width(backbone))
+    training = Training(lr=rate, **training_for(task), **_stored_types(start))
     text = text_for(task)
     experiment = Experiment(method=method, task=task, backbone=backbone, training=training, text=text, start=start)
     return apply_changes(experiment, changes)

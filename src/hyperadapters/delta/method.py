@@ -1,5 +1,6 @@
 """What a method is: a frozen dataclass that, given a backbone, builds the parts of a Delta."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -7,10 +8,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import nn
 
 from hyperadapters._utils import InputError, settings
-from hyperadapters.backbones import EMBEDDED, ModelStructure
+from hyperadapters.backbones import BackboneKind, ModelStructure
 
 if TYPE_CHECKING:
     from hyperadapters.delta.part import Part
+
+
+_SMALL_WIDTHS: dict[BackboneKind, int] = {"encoder": 384, "encoder-decoder": 144}
+"""Widths of MiniLM-L6 and of the T5 inside the package, on which `Method.small_rates` were chosen."""
+
+_LARGE_WIDTH = 768
+"""The width of T5-base, for which the papers chose `Method.learning_rate`."""
 
 
 class Method(ABC):
@@ -18,22 +26,31 @@ class Method(ABC):
 
     many_tasks: ClassVar[bool] = False
     """Whether one Delta can hold several tasks, with each row of a batch using its own."""
-    embedded_rate: ClassVar[float | None] = None
-    """The learning rate to start from on the T5 inside the package, chosen on the validation sets of demo tasks
-    (docs/embedded.md); None: the same as on other backbones."""
+    small_rates: ClassVar[Mapping[BackboneKind, float]] = {}
+    """The learning rates to start from on small backbones, by their kind: an encoder 384 wide, an encoder-decoder 144
+    wide; chosen on validation sets (experiments/own_rates.py). A kind that is not there: as on large ones."""
 
     @property
     @abstractmethod
     def learning_rate(self) -> float:
         """The learning rate to start from: Compacter's choice for T5-base on GLUE (arXiv:2106.04647v2, appendix A)."""
 
-    def suggested_rate(self, backbone: str) -> float:
-        """Return the learning rate to start from on a backbone.
+    def suggested_rate(self, kind: BackboneKind, d_model: int) -> float:
+        """Return the learning rate to start from on a backbone: the wider it is, the lower.
+
+        `learning_rate` holds from T5-base's width on, `small_rates` down from the width on which they were chosen; in
+        between, the rate is a power of the width that meets both. A decoder, of which no small one was measured, has
+        the rates of an encoder-decoder.
 
         Args:
-            backbone: the backbone's name, as `load_backbone` takes it.
+            kind: of the backbone.
+            d_model: its width.
         """
-        return self.embedded_rate or self.learning_rate if backbone == EMBEDDED else self.learning_rate
+        like: BackboneKind = "encoder" if kind == "encoder" else "encoder-decoder"
+        small, narrow = self.small_rates.get(like, self.learning_rate), _SMALL_WIDTHS[like]
+        share = (math.log(d_model) - math.log(narrow)) / (math.log(_LARGE_WIDTH) - math.log(narrow))
+        rate = small * (self.learning_rate / small) ** min(1.0, max(0.0, share))
+        return float(f"{rate:.2g}")
 
     @property
     def separable(self) -> bool:

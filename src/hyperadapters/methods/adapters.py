@@ -4,6 +4,7 @@ They differ in two choices: the sites at which adapters sit, and the parametrisa
 """
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import gcd
 from typing import ClassVar, Literal
@@ -11,7 +12,7 @@ from typing import ClassVar, Literal
 from torch import nn
 
 from hyperadapters._utils import InputError
-from hyperadapters.backbones import ModelStructure, Position, Site, Stack
+from hyperadapters.backbones import BackboneKind, ModelStructure, Position, Site, Stack
 from hyperadapters.delta import Method, Part, SiteAdapters, owned_norms
 from hyperadapters.layers import PHM, Activation, AdapterMatrices, Dense, LowRank, LowRankPHM
 from hyperadapters.methods.output_layer import _check_output_layer, _output_layer
@@ -144,7 +145,7 @@ class Adapter(SiteMethod):
     """
 
     learning_rate: ClassVar[float] = 3e-4
-    embedded_rate: ClassVar[float | None] = 3e-3
+    small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder-decoder": 3e-3}
 
     init: Literal["normal", "truncated"] = "normal"
     """How the projections start. `normal`: N(0, 0.01²), as in Compacter's code; `truncated`: N(0, 0.001²) cut at two
@@ -160,7 +161,7 @@ class LowRankAdapter(SiteMethod):
     """Adapters whose projections have low rank: W = L·R (Adapter-LowRank; Compacter, arXiv:2106.04647v2, §4.2)."""
 
     learning_rate: ClassVar[float] = 3e-3
-    embedded_rate: ClassVar[float | None] = 1e-2
+    small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder-decoder": 1e-2}
 
     rank: int = 1
     """Rank of both projections."""
@@ -183,7 +184,7 @@ class PHMAdapter(SiteMethod):
     """
 
     learning_rate: ClassVar[float] = 3e-3
-    embedded_rate: ClassVar[float | None] = 1e-2
+    small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder-decoder": 1e-2}
 
     n: int = 12
     """Number of Kronecker products in each sum; it must divide d_model and the bottleneck."""
@@ -207,7 +208,7 @@ class Compacter(SiteMethod):
     """
 
     learning_rate: ClassVar[float] = 3e-3
-    embedded_rate: ClassVar[float | None] = 1e-2
+    small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder-decoder": 1e-2}
 
     n: int = 4
     """Number of Kronecker products in each sum; it must divide d_model and the bottleneck."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
-from hyperadapters.backbones import ModelStructure, Site
+from hyperadapters.backbones import BackboneKind, ModelStructure, Site
 from hyperadapters.delta import AdaptersAtSites, Method, ParameterKind, Part, SiteAdapters, owned_norms
 from hyperadapters.layers import (
     PROJECTED,
@@ -267,7 +267,7 @@ class HyperCompacter(HyperMethod):
     All tasks share one A (the outlook of Compacter, arXiv:2106.04647v2, §6).
     """
 
-    embedded_rate: ClassVar[float | None] = 1e-3
+    small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder-decoder": 1e-3}
 
     n: int = 4
     """Number of Kronecker products in each sum; it must divide d_model and the bottleneck."""
@@ -355,7 +355,7 @@ class AdaptersMultiTask(_AtSites):
     """
 
     learning_rate: ClassVar[float] = 3e-4
-    embedded_rate: ClassVar[float | None] = 3e-3
+    small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder-decoder": 3e-3}
 
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
         """Build adapters for every task, and shared norms."""

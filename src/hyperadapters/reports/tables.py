@@ -211,6 +211,7 @@ _NOT_A_DIFFERENCE = (
     "training.seed",
     "training.epochs",
     "training.steps",
+    "training.min_steps",
     "text.",
     "task.name",
     "start.",

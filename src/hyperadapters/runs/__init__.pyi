@@ -34,4 +34,5 @@ from .task_choice import TaskChoice as TaskChoice
 from .task_choice import task_definitions as task_definitions
 from .task_choice import task_name as task_name
 from .task_choice import text_for as text_for
+from .task_choice import training_for as training_for
 from .warm_start import start_from as start_from

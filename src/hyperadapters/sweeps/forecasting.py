@@ -1,6 +1,5 @@
 """What a sweep will cost, before it starts: runs, steps, tokens, and hours from finished runs or from timed steps."""
 
-import math
 import statistics
 import time
 from collections import defaultdict
@@ -16,6 +15,7 @@ from hyperadapters.runs import RESULT, Experiment, Result, label_of, read_result
 from hyperadapters.sweeps.jobs import _Job, _settled
 from hyperadapters.sweeps.keys import _keyed
 from hyperadapters.sweeps.sampling import _is_local, _Pace, _Sample, _share_of_threads, _time_steps
+from hyperadapters.training import Schedule
 
 _TIMED_SECONDS = 10.0
 """Seconds in which methods are timed; those that are left take the median of the others on their backbone."""
@@ -87,12 +87,9 @@ def _total(task: str, costs: Sequence[_TaskCost]) -> _TaskCost:
     return _TaskCost(task, len(costs), steps, tokens, sum(seconds) if len(seconds) == len(costs) else None)
 
 
-def _answered_tokens(experiment: Experiment, sample: _Sample, steps: int) -> float:
+def _answered_tokens(sample: _Sample, schedule: Schedule) -> float:
     """Return the tokens of all rows that a run answers: validation each time and at the end, the test rows once."""
-    training = experiment.training
-    every = training.evaluate_steps or (math.ceil(steps / 10) if training.steps else None)
-    times = training.epochs if every is None else math.ceil(steps / every)
-    return (times + 1) * sample.tokens("validation") + sample.tokens("test")
+    return (schedule.evaluations + 1) * sample.tokens("validation") + sample.tokens("test")
 
 
 class _Estimator:
@@ -111,13 +108,12 @@ class _Estimator:
         Raises:
             InputError: its rows are not at hand, or its method does not fit.
         """
-        training, what = experiment.training, (experiment.task, experiment.text, experiment.backbone)
+        what = (experiment.task, experiment.text, experiment.backbone)
         sample = self.samples[what] = self.samples.get(what) or _Sample(experiment)
-        epoch = math.ceil(sample.rows["train"] / training.batch_size)
-        steps = training.steps or training.epochs * epoch
-        tokens, pace = round(steps / epoch * sample.tokens("train")), self._pace(experiment, sample)
-        seconds = pace and pace[0] * tokens + pace[1] * _answered_tokens(experiment, sample, steps)
-        return _TaskCost(task_name(experiment.task), 1, steps, tokens, seconds)
+        schedule = Schedule.of(experiment.training, sample.rows["train"])
+        tokens, pace = round(schedule.epochs * sample.tokens("train")), self._pace(experiment, sample)
+        seconds = pace and pace[0] * tokens + pace[1] * _answered_tokens(sample, schedule)
+        return _TaskCost(task_name(experiment.task), 1, schedule.total, tokens, seconds)
 
     def basis(self) -> list[str]:
         """Return what the estimates come from, in words."""
@@ -133,7 +129,15 @@ class _Estimator:
         if not _is_local(backbone):
             self.sources["no hours, and tokens by the embedded tokenizer (the backbone is not here)"][run] = None
             return None
-        ignored = {"lr": 1.0, "seed": 0, "epochs": 1, "steps": None, "warmup_steps": 0, "evaluate_steps": None}
+        ignored = {
+            "lr": 1.0,
+            "seed": 0,
+            "epochs": 1,
+            "steps": None,
+            "min_steps": 1,
+            "warmup_steps": 0,
+            "evaluate_steps": None,
+        }
         what = (backbone, run, replace(experiment.training, **ignored), experiment.start)  # type: ignore[arg-type]
         others = [pace for (place, *_), pace in self.timed.items() if place == backbone]
         if what not in self.timed and others and self.seconds > _TIMED_SECONDS:

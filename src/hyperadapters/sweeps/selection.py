@@ -161,6 +161,7 @@ _RECIPE = (
     "text",
     "training.epochs",
     "training.steps",
+    "training.min_steps",
     "training.batch_size",
     "training.warmup_steps",
     "training.evaluate_steps",

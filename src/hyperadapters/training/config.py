@@ -20,6 +20,8 @@ class Training:
     """Passes over the training rows, unless `steps` is given."""
     steps: int | None = None
     """Updates in all, however many passes over the rows they take; None: as many as `epochs` give."""
+    min_steps: int = 1
+    """Updates at least, where `epochs` give fewer: so few rows suffice. Above 1, evaluations are as with `steps`."""
     batch_size: int = 32
     """Rows of one step, over all processes and accumulated parts."""
     accumulation: int = 1
@@ -43,7 +45,8 @@ class Training:
     gradient_checkpointing: bool = False
     """Keep only each layer's input and compute the rest again in the backward pass: less memory, more time."""
     evaluate_steps: int | None = None
-    """Steps between evaluations; None: evaluate after every epoch, or after every tenth of `steps`."""
+    """Steps between evaluations; None: evaluate after every epoch, or after every tenth of all steps where `steps` or
+    `min_steps` is given."""
     patience: int | None = None
     """Stop after this many evaluations without a better one; None: never."""
     checkpoint_seconds: float = 60.0
@@ -59,7 +62,7 @@ class Training:
     def __post_init__(self) -> None:
         """Raise InputError if numbers are out of range, with all of them in one error."""
         rates = ("lr", "max_grad_norm")
-        counts = ("epochs", "steps", "batch_size", "accumulation", "evaluate_steps", "patience")
+        counts = ("epochs", "steps", "min_steps", "batch_size", "accumulation", "evaluate_steps", "patience")
         positive = (*rates, *counts)
         bad = [
             f"training.{n}={getattr(self, n)}: must be more than 0"

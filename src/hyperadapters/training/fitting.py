@@ -51,8 +51,7 @@ def fit(
         NonFiniteLossError: the loss is not finite; names the step; the last good checkpoint stays.
         Interrupted: Ctrl-C; a checkpoint has been written if there is an `output`.
     """
-    backbone = str(delta.backbone.config._name_or_path)  # type: ignore[union-attr]
-    training = training or Training(lr=delta.method.suggested_rate(backbone))
+    training = training or Training(lr=delta.method.suggested_rate(delta.structure.kind, delta.structure.d_model))
     check_fit(delta, data, training)
     if not quiet:
         _report_unwritable(data)

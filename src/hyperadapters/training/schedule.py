@@ -7,7 +7,7 @@ from hyperadapters.training.config import Training
 
 
 @dataclass(frozen=True)
-class _Schedule:
+class Schedule:
     """The steps of one run."""
 
     total: int
@@ -19,17 +19,22 @@ class _Schedule:
     """Steps between evaluations; None: evaluate at the end of every epoch."""
 
     @staticmethod
-    def of(training: Training, rows: int) -> "_Schedule":
+    def of(training: Training, rows: int) -> "Schedule":
         """Return the schedule of a run on a number of training rows."""
         per_epoch = math.ceil(rows / training.batch_size)
-        tenth = math.ceil(training.steps / 10) if training.steps else None
-        total = training.steps or training.epochs * per_epoch
-        return _Schedule(total, per_epoch, training.warmup_steps, training.evaluate_steps or tenth)
+        total = training.steps or max(training.epochs * per_epoch, training.min_steps)
+        tenth = math.ceil(total / 10) if training.steps or training.min_steps > 1 else None
+        return Schedule(total, per_epoch, training.warmup_steps, training.evaluate_steps or tenth)
 
     @property
     def epochs(self) -> float:
         """Passes over the training rows, the last perhaps in part."""
         return self.total / self.steps_per_epoch
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations during training, if it is not ended early."""
+        return math.ceil(self.epochs if self.evaluate_every is None else self.total / self.evaluate_every)
 
     def rate_factor(self, step: int) -> float:
         """Return the share of the peak rate for a step, counted from 0: linear warm-up from 0, then linear decay to 0.

@@ -50,7 +50,7 @@ from hyperadapters.training.encodings import ENCODINGS
 from hyperadapters.training.evaluation import Scores, evaluate
 from hyperadapters.training.interruption import stop_at_step_end
 from hyperadapters.training.prepared_backbone import training_backbone
-from hyperadapters.training.schedule import _Schedule
+from hyperadapters.training.schedule import Schedule
 from hyperadapters.training.task_adapters import using_tasks
 from hyperadapters.training.tracking import _log_evaluation
 from hyperadapters.training.training_batches import _TrainingBatches
@@ -102,7 +102,7 @@ class Trainer:
         first = tasks_of(data)[0]
         self.encoding, self.pad = ENCODINGS[first.kind], first.tokenizer.pad_token_id
         self.batches = _TrainingBatches(data, training)
-        self.schedule = _Schedule.of(training, len(self.batches.rows))
+        self.schedule = Schedule.of(training, len(self.batches.rows))
         self.device = device_of(delta.backbone)
         self._accelerator = Accelerator(mixed_precision="no")  # its autocast would stay on the backbone; ours is below
         self._trackers = trackers
@@ -303,7 +303,8 @@ class Trainer:
         metrics = "  ".join(f"{name} {100 * value:.2f}" for name, value in scores.metrics.items())
         mark = "  best" if state.best_step == state.step else ""
         epoch, step = f"epoch {state.epoch + 1}/{training.epochs}", f"step {state.step}/{self.schedule.total}"
-        console.print(f"{step if training.steps else epoch}  loss {loss:.4f}  validation {metrics}{mark}")
+        by_steps = training.steps or training.min_steps > 1
+        console.print(f"{step if by_steps else epoch}  loss {loss:.4f}  validation {metrics}{mark}")
 
     def checkpoint_is_old(self) -> bool:
         """Return whether the last checkpoint was written long enough ago to write another."""
