@@ -34,6 +34,8 @@ UNSEEN: dict[str, Any] = {
     "averages": {},
     "intervals": {},
     "invalid": {},
+    "baselines": {},
+    "constant_answer": "",
     "rows": {},
     "rows_available": {},
     "truncated": {},

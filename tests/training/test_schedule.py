@@ -33,6 +33,11 @@ def test_epochs_take_every_row_and_steps_take_precedence():
     assert (of(steps=6, batch_size=8).total, of(steps=6, batch_size=8).epochs) == (6, 2.0)
 
 
+def test_few_rows_are_passed_over_until_there_are_enough_steps():
+    assert (of(epochs=2, batch_size=8, min_steps=10).total, of(epochs=4, batch_size=8, min_steps=10).total) == (10, 12)
+    assert of(steps=4, min_steps=10).total == 4
+
+
 @pytest.mark.parametrize(
     ("settings", "evaluated"),
     [
@@ -40,6 +45,8 @@ def test_epochs_take_every_row_and_steps_take_precedence():
         ({"epochs": 2, "batch_size": 8, "evaluate_steps": 4}, [4, 6]),
         ({"steps": 20, "batch_size": 8}, [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]),
         ({"steps": 5, "batch_size": 8, "evaluate_steps": 2}, [2, 4, 5]),
+        ({"epochs": 1, "batch_size": 8, "min_steps": 5}, [1, 2, 3, 4, 5]),
+        ({"epochs": 8, "batch_size": 8, "min_steps": 5}, [3, 6, 9, 12, 15, 18, 21, 24]),
     ],
 )
 def test_a_run_evaluates_after_each_epoch_or_tenth_or_as_asked_and_at_its_end(settings, evaluated):

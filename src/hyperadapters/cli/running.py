@@ -73,14 +73,17 @@ def train(
     experiment = _plan_run(context, file, method, backbone, task, training, start)
     _check_output(output, resume)
     from hyperadapters.reports import comparison_title
-    from hyperadapters.runs import run
+    from hyperadapters.runs import describe_baselines, run
 
     _quiet_libraries()
     result = run(experiment, output, resume=resume, track=_split_names(track))
-    tokens = f"tokens: {result.tokens:,}, with padding {result.padded_tokens:,}"
     value = {**asdict(result), "output": str(output)}
-    lines = (comparison_title([result]), _result_table(result), tokens, f"adapter and result: {output}")
-    _show(value, json_output, *lines)
+    last = [
+        *describe_baselines(result),
+        f"tokens: {result.tokens:,}, with padding {result.padded_tokens:,}",
+        f"adapter and result: {output}",
+    ]
+    _show(value, json_output, comparison_title([result]), _result_table(result), *last)
 
 
 @_command("Train")
@@ -116,12 +119,14 @@ def compare(
         name: _plan_experiment(method_named(name), chosen, backbone, _changed_settings(own[name])) for name in names
     }
     from hyperadapters.reports import write_comparison
+    from hyperadapters.runs import describe_baselines
     from hyperadapters.sweeps import run_in_turn
 
     _quiet_libraries()
     results = run_in_turn(plans, output, resume=resume, track=_split_names(track))
     paths = write_comparison(results, output)
-    where = [f"{name}: {path}" for name, path in paths.items()]
+    notes = dict.fromkeys(line for result in results for line in describe_baselines(result))
+    where = [*notes, *(f"{name}: {path}" for name, path in paths.items())]
     where += [f"adapters and results: {output}/{{{','.join(names)}}}"]
     value = {"output": str(output), **paths, "results": [asdict(result) for result in results]}
     _show(value, json_output, _comparison_table(results), *where)

@@ -1,5 +1,6 @@
 """What other packages use of this one; each name is imported when it is first used."""
 
+from .baselines import describe_baselines as describe_baselines
 from .building import attach_for as attach_for
 from .building import backbone_for as backbone_for
 from .building import load_task as load_task

@@ -11,6 +11,7 @@ from hyperadapters._utils import library_versions, process_state, short_names, w
 from hyperadapters.backbones import device_of
 from hyperadapters.delta import Delta
 from hyperadapters.methods import count_parameters
+from hyperadapters.runs.baselines import _find_baselines
 from hyperadapters.runs.data_checksums import _checksums_by_task
 from hyperadapters.runs.display_names import label_of
 from hyperadapters.runs.experiment import Experiment
@@ -84,6 +85,8 @@ def _summarize(
         metrics={split: found.metrics for split, found in scores.items()},
         averages={split: found.mean for split, found in scores.items()},
         intervals=_bootstrap_intervals(data, reported, scores[reported].answers),
+        baselines=_find_baselines(experiment),
+        constant_answer=_constant_answer(scores[reported].answers),
         invalid={split: found.invalid for split, found in scores.items()},
         decode=next(iter(scores.values())).decode,
         trained=counted.trained,
@@ -108,6 +111,11 @@ def _summarize(
         device=str(device_of(delta.backbone).type),
         versions=library_versions(),
     )
+
+
+def _constant_answer(answers: Sequence[str]) -> str:
+    """Return the answer that all rows got; empty where there is one row or answers differ."""
+    return answers[0] if len(answers) > 1 and len({*answers}) == 1 else ""
 
 
 def _sum_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

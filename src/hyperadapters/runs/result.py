@@ -27,6 +27,11 @@ class Result:
     """By split: the mean of the metrics, of a mixture over all tasks, by which evaluations are compared."""
     intervals: dict[str, list[float]]
     """By metric: the 95 % interval over resampled rows of the reported split, for tasks with few rows there."""
+    baselines: dict[str, dict[str, dict[str, float]]]
+    """Of own files: by baseline (`constant`, `bag of words`), split and metric, scores that need no backbone; of other
+    tasks there are none."""
+    constant_answer: str
+    """The answer that every row of the reported split was given; empty: answers differ."""
     invalid: dict[str, float]
     """By split: the share of answers that are none of the task's."""
     decode: str

@@ -13,6 +13,7 @@ from .data import Text as Text
 from .data import draw_rows as draw_rows
 from .data import encode as encode
 from .data import load_data as load_data
+from .data import load_examples as load_examples
 from .data import tasks_of as tasks_of
 from .data import training_rows as training_rows
 from .encoded import Encoded as Encoded

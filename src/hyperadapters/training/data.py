@@ -166,6 +166,21 @@ def load_data(
     )
 
 
+def load_examples(task: Task, folder: Path | None, text: Text, *, seed: int) -> dict[str, list[Example]]:
+    """Load the rows that `load_data` encodes, by split, as texts.
+
+    Args:
+        task: as for `load_data`.
+        folder: as for `load_data`.
+        text: numbers of rows, and whether the task's name stands before each.
+        seed: as for `load_data`.
+
+    Raises:
+        InputError: what `load_data` raises of files and rows.
+    """
+    return _limit_rows(task.examples(folder, prefix=text.prefix), text, task.form.name, seed, at_most=False)
+
+
 def _limit_rows(
     examples: dict[str, list[Example]], text: Text, task: str, seed: int, *, at_most: bool
 ) -> dict[str, list[Example]]:

@@ -1,0 +1,81 @@
+"""What a score of own files is compared with, and what is said of a run that has not learned."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from small_backbones import small_run  # noqa: F401 (a fixture)
+
+from hyperadapters import FilesTask
+from hyperadapters.runs.baselines import CONSTANT, WORDS, _find_baselines, describe_baselines
+from results import result
+
+
+def rows(path, answers):
+    words = {"good": "fine bright", "bad": "dull grey"}
+    lines = [{"text": f"a {words.get(answer, 'plain')} film {i}", "label": answer} for i, answer in enumerate(answers)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(path)
+
+
+@pytest.fixture
+def reviews(small, tmp_path):
+    """Own files of two classes that their words tell apart, the first of them three times in four."""
+    train = rows(tmp_path / "train.jsonl", ["good", "good", "good", "bad"] * 4)
+    validation = rows(tmp_path / "validation.jsonl", ["good", "bad"] * 3)
+    text = replace(small.text, train_rows=None)
+    return replace(
+        small,
+        text=text,
+        task=FilesTask(train=train, validation=validation, text=("text",), answer="label", answers="label"),
+    )
+
+
+def test_the_commonest_class_of_training_answers_every_row(reviews):
+    assert _find_baselines(reviews)[CONSTANT] == {"validation": {"accuracy": 0.5, "macro_f1": pytest.approx(1 / 3)}}
+
+
+def test_words_are_scored_as_scikit_learn_scores_them(reviews):
+    def texts(split):
+        lines = Path(getattr(reviews.task, split)).read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+    train, validation = texts("train"), texts("validation")
+    vectors = TfidfVectorizer(ngram_range=(1, 2))
+    model = LogisticRegression(max_iter=1000).fit(
+        vectors.fit_transform([row["text"] for row in train]), [row["label"] for row in train]
+    )
+    right = model.predict(vectors.transform([row["text"] for row in validation])) == [r["label"] for r in validation]
+    assert _find_baselines(reviews)[WORDS]["validation"]["accuracy"] == right.mean()
+
+
+def test_free_text_is_compared_with_the_commonest_answer(reviews):
+    found = _find_baselines(replace(reviews, task=replace(reviews.task, answers="text")))
+    assert set(found) == {CONSTANT}
+    assert found[CONSTANT]["validation"]["exact_match"] == 0.5
+
+
+def test_tasks_of_the_package_have_no_baselines(small):
+    from hyperadapters import NamedTask
+
+    assert _find_baselines(replace(small, task=NamedTask(name="demo/paraphrase"))) == {}
+
+
+def test_a_run_that_answers_every_row_alike_says_so_and_what_to_try():
+    found = replace(result("houlsby", "glue/sst2", {"accuracy": 50.0}), constant_answer="good")
+    (line,) = describe_baselines(found)
+    assert "has not learned: every row is answered 'good'" in line
+    assert "--tune" in line
+
+
+def test_a_run_no_better_than_one_answer_says_so():
+    found = result("houlsby", "glue/sst2", {"accuracy": 50.0})
+    baselines = {CONSTANT: {"test": {"accuracy": 0.5}}, WORDS: {"test": {"accuracy": 0.75}}}
+    first, second = describe_baselines(replace(found, baselines=baselines))
+    assert first == "for comparison, test split: constant: accuracy 50.00; bag of words: accuracy 75.00"
+    assert "no better than one answer for all rows" in second
+    better = replace(found, baselines={CONSTANT: {"test": {"accuracy": 0.4}}})
+    assert len(describe_baselines(better)) == 1
