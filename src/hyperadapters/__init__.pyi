@@ -48,11 +48,15 @@ from .serving.predictor import Predictor as Predictor
 from .serving.predictor import load_predictor as load_predictor
 from .storage.loading import load as load
 from .sweeps.processes import local_executor as local_executor
+from .sweeps.racing import Race as Race
+from .sweeps.racing import RaceResult as RaceResult
+from .sweeps.racing import race as race
 from .sweeps.ray_cluster import ray_executor as ray_executor
 from .sweeps.selection import Choice as Choice
 from .sweeps.selection import select as select
 from .sweeps.sweeping import SweepResult as SweepResult
 from .sweeps.sweeping import sweep as sweep
+from .sweeps.tuning import tune as tune
 from .tasks.instructions import instruction_task as instruction_task
 from .tasks.own_files import own_task as own_task
 from .tasks.registry import TASKS as TASKS

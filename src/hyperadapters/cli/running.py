@@ -53,6 +53,14 @@ def train(
     output: Annotated[Path, typer.Option(help="Folder for the adapter and the result; new or empty.")] = Path(
         "out/adapter"
     ),
+    tune: Annotated[
+        bool,
+        typer.Option(
+            "--tune",
+            help="Race five learning rates around the method's, or --lr, on validation, for the steps of about two "
+            "runs, and train with the best.",
+        ),
+    ] = False,
     track: _Track = "",
     resume: _Resume = False,
     json_output: _Json = False,
@@ -64,6 +72,7 @@ def train(
     Examples:
     - `hyperadapters train --task glue/mrpc --data glue_data --backbone t5-base --output out/mrpc`
     - `hyperadapters train --train a.jsonl --validation b.jsonl --text premise,hypothesis --label label`
+    - `hyperadapters train --train a.csv --validation b.csv --text review --label stars --tune`
     - `hyperadapters train --train chats.jsonl --validation more.jsonl --backbone Qwen/Qwen3-0.6B`
     - `hyperadapters train --task glue/mrpc,glue/rte --method hyperformer++ --lr 3e-4 --epochs 10`
     - `hyperadapters train --from out/mix --task scitail --init-task glue/rte --max-train 16 --steps 200`
@@ -71,14 +80,22 @@ def train(
     """
     file = _read_run_file(config) if config else _RunFile()
     experiment = _plan_run(context, file, method, backbone, task, training, start)
-    _check_output(output, resume)
+    if tune and track:
+        raise InputError("--tune races many runs, which --track cannot follow: leave one of them out.")
+    if not tune:
+        _check_output(output, resume)
     from hyperadapters.reports import comparison_title
     from hyperadapters.runs import describe_baselines, run
+    from hyperadapters.sweeps import tune as tune_rate
 
     _quiet_libraries()
-    result = run(experiment, output, resume=resume, track=_split_names(track))
+    if tune:
+        result = tune_rate(experiment, output, resume=resume)
+    else:
+        result = run(experiment, output, resume=resume, track=_split_names(track))
     value = {**asdict(result), "output": str(output)}
     last = [
+        *([f"learning rate: {result.experiment['training']['lr']:g}"] if tune else []),
         *describe_baselines(result),
         f"tokens: {result.tokens:,}, with padding {result.padded_tokens:,}",
         f"adapter and result: {output}",

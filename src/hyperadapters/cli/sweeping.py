@@ -19,7 +19,7 @@ from hyperadapters.cli.planning import _changed_settings, _split_settings
 from hyperadapters.cli.task_options import _split_names
 
 if TYPE_CHECKING:
-    from hyperadapters.sweeps import Executor, Forecast
+    from hyperadapters.sweeps import Executor, Forecast, Race
 
 
 def _choose_executor(options: _ExecutorOptions) -> "Executor":
@@ -65,6 +65,14 @@ def sweep(
     keep_adapters: Annotated[
         bool, typer.Option("--keep-adapters", help="Keep the trained adapters too, not only the results.")
     ] = False,
+    race_rates: Annotated[
+        bool,
+        typer.Option(
+            "--race",
+            help="Race experiments that differ in the learning rate alone: the better half goes on after a tenth, a "
+            "fifth and two fifths of the steps, and only the best is trained to its end and tested.",
+        ),
+    ] = False,
     json_output: _Json = False,
 ) -> None:
     """Run every experiment of a Python file that has no result yet.
@@ -83,7 +91,7 @@ def sweep(
         raise InputError(f"{file} does not exist. A sweep is a Python file with a function experiments().")
     wanted, kept = _changed_settings(changes), _split_settings(only, "--only", "method=compacter")
     carried_out = _choose_executor(executor)
-    from hyperadapters.sweeps import change_all, describe_sweep, forecast, keep_matching, load_experiments
+    from hyperadapters.sweeps import change_all, describe_sweep, forecast, keep_matching, load_experiments, race
     from hyperadapters.sweeps import sweep as run_all
 
     planned = keep_matching(change_all(load_experiments(file), backbone=backbone, data=data, changes=wanted), kept)
@@ -93,7 +101,18 @@ def sweep(
         found = forecast(planned, output, jobs=jobs, retry=retry_failed)
         _show(asdict(found), json_output, *_forecast_lines(found, jobs))
         return
+    pack = jobs if executor.pack == "auto" and executor.engine == "local" else 0
+    if race_rates and track:
+        raise InputError("--race pauses runs, which --track cannot follow: leave one of them out.")
     try:
+        if race_rates:
+            raced = race(planned, output, executor=carried_out, pack=pack, keep=keep_adapters, retry=retry_failed)
+            _show(
+                {"output": str(output), "races": [_race_facts(one) for one in raced.races]},
+                json_output,
+                *map(_describe_race, raced.races),
+            )
+            return
         swept = run_all(
             planned,
             output,
@@ -101,7 +120,7 @@ def sweep(
             retry=retry_failed,
             keep=keep_adapters,
             track=_split_names(track),
-            pack=jobs if executor.pack == "auto" and executor.engine == "local" else 0,
+            pack=pack,
         )
     except KeyboardInterrupt:
         console.print("Stopped; nothing is lost. The same command continues.")
@@ -110,6 +129,22 @@ def sweep(
     _show(value, json_output, *describe_sweep(swept, output))
     if swept.failed:
         raise typer.Exit(1)
+
+
+def _race_facts(one: "Race") -> dict[str, Any]:
+    """Return what came of a race, as JSON."""
+    return {**asdict(one), "experiment": one.experiment.to_json()}
+
+
+def _describe_race(one: "Race") -> str:
+    """Return a line that says who won a race, and what it cost."""
+    from hyperadapters.runs import label_of, task_name
+
+    run = one.experiment
+    return (
+        f"{task_name(run.task)}, {label_of(run.method)} on {run.backbone}: {one.winner} of "
+        f"{len(one.stops[0].scores) if one.stops else 1}; {one.steps:,} steps of {one.grid_steps:,}"
+    )
 
 
 @_command("Many runs")

@@ -21,6 +21,9 @@ from .experiment import Experiment as Experiment
 from .experiment import WarmStart as WarmStart
 from .experiment import apply_changes as apply_changes
 from .finishing import finish_run as finish_run
+from .pausing import record_standing as record_standing
+from .pausing import standing_of as standing_of
+from .pausing import train_until as train_until
 from .result import RESULT as RESULT
 from .result import Result as Result
 from .result import read_result as read_result

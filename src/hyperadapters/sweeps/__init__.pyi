@@ -16,6 +16,8 @@ from .pack_members import stack_members as stack_members
 from .pack_members import start_member as start_member
 from .packed_runs import Costs as Costs
 from .processes import local_executor as local_executor
+from .racing import Race as Race
+from .racing import race as race
 from .ray_cluster import ray_executor as ray_executor
 from .selection import Choice as Choice
 from .selection import distinguish_tasks as distinguish_tasks
@@ -23,3 +25,4 @@ from .selection import group_of as group_of
 from .selection import select as select
 from .sweeping import describe_sweep as describe_sweep
 from .sweeping import sweep as sweep
+from .tuning import tune as tune

@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from hyperadapters._utils import CannotWriteError, InputError
-from hyperadapters.runs import EXPERIMENT, RESULT, Experiment, run
+from hyperadapters.runs import EXPERIMENT, RESULT, Experiment, run, train_until
 from hyperadapters.sweeps.jobs import (
     _DiedError,
     _discard,
@@ -42,7 +42,8 @@ def _attempt(job: _Job) -> _Report:
         _attempt_pack(job)
     except KeyboardInterrupt:
         return _Report(job.key, "stopped")
-    done = [key for key in job.pack if (replace(job, key=key).place / RESULT).exists()]
+    pack = [_settled(replace(job, key=key, experiment=values, pack={})) for key, values in job.pack.items()]
+    done = [report.key for report in pack if report and report.outcome in ("done", "paused")]
     return replace(_with_lock(job, until_it_ends), pack=done)
 
 
@@ -84,7 +85,8 @@ def _attempt_pack(job: _Job) -> None:
         for one in mine:
             _discard_unbegun(one)
         try:
-            failed = _run_together({one.place: Experiment.from_json(one.experiment) for one in mine})
+            together = {one.place: Experiment.from_json(one.experiment) for one in mine}
+            failed = _run_together(together, job.until)
         except Exception:
             traceback.print_exc()  # for the log; each run says by itself what is wrong with it
             failed = {}
@@ -109,6 +111,8 @@ def _try_once(job: _Job) -> None:
     try:
         experiment = Experiment.from_json(job.experiment)
         _discard_unbegun(job)
+        if job.until and train_until(experiment, job.place, job.until):
+            return
         begun = (job.place / EXPERIMENT).exists()
         run(experiment, job.place, resume=begun, track=job.track, quiet=True)
         if not job.keep:

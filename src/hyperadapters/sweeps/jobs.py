@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hyperadapters._utils import InputError, read_json, write_json
-from hyperadapters.runs import EXPERIMENT, RESULT, differing_checksums, read_result
+from hyperadapters.runs import EXPERIMENT, RESULT, differing_checksums, read_result, standing_of
 
 _ATTEMPTS = 2
 """A run that fails is tried once more."""
@@ -28,6 +28,8 @@ class _Job:
     """Keep the trained adapter, not the result alone."""
     track: Sequence[str] = ()
     """Names of the trackers that follow the run."""
+    until: float = 0.0
+    """Pause after this share of its steps; 0: run to the end."""
     pack: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     """Experiments by key that are trained in one pass with it; those that are done already are passed over."""
 
@@ -47,8 +49,9 @@ class _Report:
     """What became of a job."""
 
     key: str
-    outcome: Literal["done", "failed", "busy", "stopped"]
-    """`busy`: another process runs it; `stopped`: by Ctrl-C, and a later sweep goes on with it."""
+    outcome: Literal["done", "failed", "busy", "stopped", "paused"]
+    """`busy`: another process runs it; `stopped`: by Ctrl-C, and a later sweep goes on with it; `paused`: it has come
+    to the share of its steps that the job asked for."""
     reason: str = ""
     """Why it failed."""
     pack: Sequence[str] = ()
@@ -60,7 +63,9 @@ class _DiedError(Exception):
 
 
 def _settled(job: _Job) -> _Report | None:
-    """Return the report of a job that is done, has failed for good or left a damaged result; None if it is to do."""
+    """Return the report of a job that is done or paused where it should, has failed for good or left a damaged result;
+    None if it is to do.
+    """
     if (job.place / RESULT).exists():
         again = "Delete that file, and the run is done again."
         try:
@@ -71,6 +76,8 @@ def _settled(job: _Job) -> _Report | None:
         if changed := differing_checksums(then, now):
             return _Report(job.key, "failed", f"{job.place / RESULT} is of other data ({'; '.join(changed)}). {again}")
         return _Report(job.key, "done")
+    if job.until and standing_of(job.place, job.until):
+        return _Report(job.key, "paused")
     reasons = _past_failures(job)
     return _Report(job.key, "failed", reasons[-1]) if len(reasons) >= _ATTEMPTS else None
 

@@ -68,11 +68,19 @@ class Pack:
             while live:
                 before, live = live, self.advance(live)
                 ended = [member for member in before if member not in live]
+                self._pause([member for member in ended if member.trainer.pause_due and not member.failure])
                 for member in ended:
                     member.trainer.end()
                 if ended:
                     self.stack.backbone.eval()
                     yield ended
+
+    def _pause(self, members: Sequence[Member]) -> None:
+        """Score runs that are to pause on the validation split, and let each write a checkpoint."""
+        scores = self.evaluate(members, "validation") if members else {}
+        for member, found in scores.items():
+            torch.set_rng_state(member.generator.get_state())
+            member.trainer.pause(found)
 
     def advance(self, members: Sequence[Member]) -> list[Member]:
         """Make one step of each of these runs; return those that may have another to make."""

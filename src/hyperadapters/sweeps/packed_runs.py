@@ -14,6 +14,7 @@ from hyperadapters.runs import (
     backbone_for,
     finish_run,
     load_task,
+    record_standing,
     with_checksums,
     with_labels,
 )
@@ -22,13 +23,14 @@ from hyperadapters.sweeps.pack_members import Clock, Member, stack_members, star
 from hyperadapters.training import Cost, Data, batches_by_length, measure
 
 
-def _run_together(experiments: Mapping[Path, Experiment]) -> dict[Path, str]:
+def _run_together(experiments: Mapping[Path, Experiment], until: float = 0.0) -> dict[Path, str]:
     """Run experiments of one of `packs`, each in its own folder; every one ends as `run` would end it.
 
     A result is written as soon as its run has ended.
 
     Args:
         experiments: by folder, which is new or holds the checkpoint of this run.
+        until: pause each after this share of its steps; 0: train to the end.
 
     Returns:
         By folder, why runs failed; only those that did.
@@ -49,13 +51,19 @@ def _run_together(experiments: Mapping[Path, Experiment]) -> dict[Path, str]:
         make_output(output)
         write_json(output / EXPERIMENT, experiment.to_json())
         members.append(start_member(len(members), experiment, output, backbone, rows, clock))
+        if until:
+            members[-1].trainer.pause_at(until)
     stack = stack_members(backbone, first.method, members)
     kept = costs.of(members[0]).saved_activations
     most = max(1, free_memory(members[0].trainer.device) // (2 * max(1, kept)))
     pack = Pack(members, stack, most, clock)
     with closing(pack.fit()) as ends:
         for ended in ends:
-            _finish_members(pack, [member for member in ended if not member.failure], costs)
+            for member in ended:
+                if member.trainer.standing and member.trainer.output:
+                    record_standing(member.trainer.output, until, member.trainer.standing)
+            over = [member for member in ended if not member.failure and not member.trainer.standing]
+            _finish_members(pack, over, costs)
     return {output: member.failure for output, member in zip(experiments, members, strict=True) if member.failure}
 
 

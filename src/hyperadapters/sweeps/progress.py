@@ -30,7 +30,7 @@ class _Progress:
     def ended(self, report: _Report) -> None:
         """Count a report."""
         self.running.pop(report.key, None)
-        ended = {report.key, *report.pack} if report.outcome == "done" else set()
+        ended = {report.key, *report.pack} if report.outcome in ("done", "paused") else set()
         self.finished_here += len(ended - self.counted)
         self.done += len(ended - self.counted)
         self.counted |= ended

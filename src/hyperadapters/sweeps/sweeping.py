@@ -64,31 +64,66 @@ def sweep(
         InputError: a method does not fit its backbone, a tracker is not installed, or the folder cannot be written;
             nothing has run then.
     """
-    folder = expand_path(folder)
-    planned = _keyed(experiments)
     check_trackers(track)
-    _check_methods(planned.values())
-    make_output(folder)
-    jobs = [_Job(name, e.to_json(), str(folder), keep, track) for name, e in planned.items()]
+    plan = _Plan(experiments, expand_path(folder), executor=executor, pack=pack, keep=keep, track=track, quiet=quiet)
     if retry:
-        for job in jobs:
+        plan.forget_failures()
+    return plan.run()
+
+
+class _Plan:
+    """Experiments and what carries them out, wholly or in parts; arguments are those of `sweep`."""
+
+    def __init__(
+        self,
+        experiments: Sequence[Experiment],
+        folder: Path,
+        *,
+        executor: Executor | None,
+        pack: int,
+        keep: bool,
+        track: Sequence[str] = (),
+        quiet: bool,
+    ) -> None:
+        self.folder, self.planned, self.quiet = folder, _keyed(experiments), quiet
+        _check_methods(self.planned.values())
+        make_output(folder)
+        self._executor, self._pack = executor or local_executor(1), 0 if track else pack
+        self._jobs = [_Job(name, e.to_json(), str(folder), keep, track) for name, e in self.planned.items()]
+
+    def forget_failures(self) -> None:
+        """Let runs that failed for good be tried again."""
+        for job in self._jobs:
             job.failure_file.unlink(missing_ok=True)
-    todo = [job for job in jobs if not (job.place / RESULT).exists()]
-    progress = _Progress(len(jobs), done=len(jobs) - len(todo))
-    busy = []
-    for turn in _split_turns(todo, planned, pack) if pack and not track else [todo]:
-        reports = _carry_out(turn, executor or local_executor(1), progress)
-        with _live_progress(progress, quiet=quiet), contextlib.closing(reports):
-            for report in reports:
-                progress.ended(report)
-                if report.outcome == "busy":
-                    busy.append(report.key)
-                if not quiet:
-                    _print_report(report, progress)
-    over = [ended for job in jobs if (ended := _settled(job))]
-    results = {ended.key: read_result(folder / ended.key) for ended in over if ended.outcome == "done"}
-    failed = {ended.key: ended.reason for ended in over if ended.outcome == "failed"}
-    return SweepResult(results, failed, tuple(busy))
+
+    def has_result(self, key: str) -> bool:
+        """Return whether a run is done."""
+        return (self.folder / key / RESULT).exists()
+
+    def failures(self, keys: Sequence[str]) -> dict[str, str]:
+        """Return why runs failed for good, by key."""
+        over = [ended for job in self._jobs if job.key in keys and (ended := _settled(job))]
+        return {ended.key: ended.reason for ended in over if ended.outcome == "failed"}
+
+    def run(self, keys: Sequence[str] | None = None, *, until: float = 0.0) -> SweepResult:
+        """Carry out the runs of some keys, or of all, to their ends or until a share of their steps."""
+        jobs = [replace(job, until=until) for job in self._jobs if keys is None or job.key in keys]
+        todo = [job for job in jobs if not self.has_result(job.key)]
+        progress = _Progress(len(jobs), done=len(jobs) - len(todo))
+        busy = []
+        for turn in _split_turns(todo, self.planned, self._pack) if self._pack else [todo]:
+            reports = _carry_out(turn, self._executor, progress)
+            with _live_progress(progress, quiet=self.quiet), contextlib.closing(reports):
+                for report in reports:
+                    progress.ended(report)
+                    if report.outcome == "busy":
+                        busy.append(report.key)
+                    if not self.quiet and report.outcome != "paused":
+                        _print_report(report, progress)
+        done = [job.key for job in jobs if self.has_result(job.key)]
+        failed = self.failures([job.key for job in jobs])
+        results = {key: read_result(self.folder / key) for key in done if key not in failed}
+        return SweepResult(results, failed, tuple(busy))
 
 
 def _carry_out(jobs: Sequence[_Job], executor: Executor, progress: _Progress) -> Generator[_Report]:

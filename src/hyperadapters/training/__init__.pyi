@@ -32,6 +32,7 @@ from .profiling import measure as measure
 from .profiling import median_seconds as median_seconds
 from .profiling import training_step as training_step
 from .schedule import Schedule as Schedule
+from .standing import Standing as Standing
 from .task_adapters import using_tasks as using_tasks
 from .tracking import check_trackers as check_trackers
 from .tracking import log_metrics as log_metrics

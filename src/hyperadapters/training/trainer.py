@@ -51,6 +51,7 @@ from hyperadapters.training.evaluation import Scores, evaluate
 from hyperadapters.training.interruption import stop_at_step_end
 from hyperadapters.training.prepared_backbone import training_backbone
 from hyperadapters.training.schedule import Schedule
+from hyperadapters.training.standing import Standing
 from hyperadapters.training.task_adapters import using_tasks
 from hyperadapters.training.tracking import _log_evaluation
 from hyperadapters.training.training_batches import _TrainingBatches
@@ -119,6 +120,8 @@ class Trainer:
         self._saved_at, self._started_at = time.monotonic(), clock()
         self._asked_to_stop = threading.Event()
         self._stop = self._checkpoint_due = False
+        self._pause: int | None = None
+        self.standing: Standing | None = None
 
     def run(self, *, resume: bool) -> FitResult:
         """Train to the end, then put the best weights in place.
@@ -153,6 +156,38 @@ class Trainer:
             buckets = _buckets_worth_compiling(longest, self.schedule.epochs, training.accumulation)
         return _compiled_model(self._model, self.delta.backbone, training, self.pad, buckets)
 
+    def pause_at(self, share: float) -> None:
+        """Let training pause after a share of all steps, with a checkpoint and a `standing`.
+
+        Args:
+            share: more than 0 and less than 1; the step is rounded up.
+        """
+        self._pause = math.ceil(share * self.schedule.total)
+
+    @property
+    def pause_due(self) -> bool:
+        """Whether the run has come to the step after which it is to pause, and has not ended."""
+        return self.state.step == self._pause and not self._is_over
+
+    def pause(self, scores: Scores) -> None:
+        """Note how the run stands, and write a checkpoint.
+
+        Args:
+            scores: of the validation split, with the weights as they are.
+        """
+        state = self.state
+        loss = state.loss_sum / state.loss_steps if state.loss_steps else state.history[-1]["loss"]
+        score = max(state.best, scores.rank)
+        self.standing = Standing(step=state.step, total=self.schedule.total, score=score, loss=loss)
+        self.checkpoint()
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether all steps were made, or patience has run out."""
+        patience = self.training.patience
+        out_of_patience = patience is not None and self.state.without_gain >= patience
+        return self.state.step == self.schedule.total or out_of_patience
+
     def begin(self, *, resume: bool) -> None:
         """Seed the generators or, where `resume` finds a checkpoint in `output`, continue from it."""
         torch.manual_seed(self.training.seed + self._accelerator.process_index)
@@ -184,14 +219,15 @@ class Trainer:
         self._agree(0.0)
         if self._stop:  # asked for during the last evaluation, which wrote a checkpoint
             raise Interrupted
+        if self.pause_due:
+            self.pause(evaluate(self.delta, self.data, "validation", self.evaluation))
 
     def next_rows(self) -> list[Encoded] | None:
-        """Return the rows of the next batch; None where training has ended."""
-        state, patience = self.state, self.training.patience
+        """Return the rows of the next batch; None where training has ended or is to pause."""
+        state = self.state
         if state.batch == self.schedule.steps_per_epoch:
             state.epoch, state.batch = state.epoch + 1, 0
-        out_of_patience = patience is not None and state.without_gain >= patience
-        if state.step == self.schedule.total or out_of_patience:
+        if self._is_over or self.pause_due:
             return None
         return self.batches.batch(state.epoch, state.batch)
 
