@@ -30,6 +30,10 @@ class Method(ABC):
     """The learning rates to start from on small backbones, by their kind: an encoder 384 wide, an encoder-decoder 144
     wide; chosen on validation sets (experiments/own_rates.py). A kind that is not there: as on large ones."""
 
+    large_rates: ClassVar[Mapping[BackboneKind, float]] = {}
+    """The learning rates to start from on backbones as wide as T5-base and wider, of kinds that want another one than
+    `learning_rate`."""
+
     @property
     @abstractmethod
     def learning_rate(self) -> float:
@@ -38,18 +42,19 @@ class Method(ABC):
     def suggested_rate(self, kind: BackboneKind, d_model: int) -> float:
         """Return the learning rate to start from on a backbone: the wider it is, the lower.
 
-        `learning_rate` holds from T5-base's width on, `small_rates` down from the width on which they were chosen; in
-        between, the rate is a power of the width that meets both. A decoder, of which no small one was measured, has
-        the rates of an encoder-decoder.
+        `large_rates`, or else `learning_rate`, hold from T5-base's width on, `small_rates` down from the width on which
+        they were chosen; in between, the rate is a power of the width that meets both. A decoder, of which no small one
+        was measured, has the rates of an encoder-decoder.
 
         Args:
             kind: of the backbone.
             d_model: its width.
         """
         like: BackboneKind = "encoder" if kind == "encoder" else "encoder-decoder"
-        small, narrow = self.small_rates.get(like, self.learning_rate), _SMALL_WIDTHS[like]
+        large = self.large_rates.get(like, self.learning_rate)
+        small, narrow = self.small_rates.get(like, large), _SMALL_WIDTHS[like]
         share = (math.log(d_model) - math.log(narrow)) / (math.log(_LARGE_WIDTH) - math.log(narrow))
-        rate = small * (self.learning_rate / small) ** min(1.0, max(0.0, share))
+        rate = small * (large / small) ** min(1.0, max(0.0, share))
         return float(f"{rate:.2g}")
 
     @property

@@ -4,7 +4,7 @@ A T5 has no biases: it gets new ones, which start at zero.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
-from hyperadapters.backbones import ModelStructure, out_width, own_modules, value_of
+from hyperadapters.backbones import BackboneKind, ModelStructure, out_width, own_modules, value_of
 from hyperadapters.delta import (
     ByRow,
     Handle,
@@ -137,6 +137,7 @@ class BitFit(Method):
     """
 
     learning_rate: ClassVar[float] = 3e-4
+    small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder": 5e-3}
     many_tasks: ClassVar[bool] = True
 
     output_layer: bool = False

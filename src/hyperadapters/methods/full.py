@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
-from hyperadapters.backbones import ModelStructure, own_parameters
+from hyperadapters.backbones import BackboneKind, ModelStructure, own_parameters
 from hyperadapters.delta import Handle, Method, ParameterKind, Part, Place, check_writable
 from hyperadapters.layers import AdapterIndex
 
@@ -91,6 +91,8 @@ class FullFineTuning(Method):
     """
 
     learning_rate: ClassVar[float] = 3e-4
+    small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder": 1e-4, "encoder-decoder": 1e-3}
+    large_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder": 5e-5}
 
     def check(self, structure: ModelStructure) -> None:
         """Raise InputError if the backbone is quantised or offloaded."""

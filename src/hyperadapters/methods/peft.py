@@ -8,13 +8,13 @@ import copy
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError, neighbours, settings
-from hyperadapters.backbones import ModelStructure, is_inside, own_parameters
+from hyperadapters.backbones import BackboneKind, ModelStructure, is_inside, own_parameters
 from hyperadapters.delta import Handle, Method, ParameterKind, Part, Place
 from hyperadapters.layers import AdapterIndex
 
@@ -156,6 +156,8 @@ class Peft(Method):
     """The method's name in peft, in lower case: lora, ia3, vera …"""
     config: dict[str, Any] = field(default_factory=dict)
     """Fields of the method's peft configuration that are not at their defaults."""
+
+    small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder": 3e-3}
 
     @property
     def learning_rate(self) -> float:
