@@ -71,6 +71,13 @@ class _TaskOptions:
     text: Annotated[
         str, typer.Option(rich_help_panel=_DATA, help="Columns of the source text, in order: premise,hypothesis.")
     ] = ""
+    template: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_DATA,
+            help="The source text in place of --text, with columns in braces: 'Question: {question}\\nAnswer:'.",
+        ),
+    ] = ""
     label: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Column of the answer, if it is a class.")] = ""
     target: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Column of the answer, if it is free text.")] = ""
     name: Annotated[

@@ -51,15 +51,17 @@ def _choose_files(options: _TaskOptions, seed: int) -> "TaskChoice":
     from hyperadapters.runs import FilesTask, InstructionsTask
     from hyperadapters.tasks import Reading, check_places, share_of
 
-    columns = bool(options.text or options.label or options.target)
+    columns = bool(options.text or options.template or options.label or options.target)
     missing = [f"--{name}" for name in ("train", "validation") if not options.files[name]]
     if missing or columns:
-        missing += [] if options.text else ["--text"]
+        missing += [] if options.text or options.template else ["--text (or --template)"]
         missing += [] if options.label or options.target else ["--label (or --target)"]
     if missing:
         raise InputError(f"your own files need {', '.join(missing)} too.")
     if options.label and options.target:
         raise InputError("--label is for classes, --target for free text: give one of them.")
+    if options.text and options.template:
+        raise InputError("--template names its columns itself: leave --text out, or --template.")
     if options.data:
         raise InputError(f"--data {options.data} is for tasks of the package; --train names files of your own.")
     check_places(options.files.values())
@@ -76,6 +78,7 @@ def _choose_files(options: _TaskOptions, seed: int) -> "TaskChoice":
     return FilesTask(
         **common,
         text=tuple(_split_names(options.text)),
+        template=options.template.replace("\\n", "\n").replace("\\t", "\t"),  # as a shell leaves them
         answer=options.label or options.target,
         answers="label" if options.label else "text",
     )

@@ -18,6 +18,7 @@ from hyperadapters.tasks import (
     parts_of,
     share_of,
     task_named,
+    template_fields,
 )
 from hyperadapters.training import Text
 
@@ -76,12 +77,20 @@ class _OwnFiles(_Checked):
 class FilesTask(_OwnFiles):
     """The user's own files with a column for the answer: JSON, CSV, TSV or Parquet."""
 
-    text: tuple[str, ...]
-    """The columns of the source, in their order."""
+    text: tuple[str, ...] = ()
+    """The columns of the source, in their order; none with a template."""
+    template: str = ""
+    """The source text in place of `text`, with columns in braces where their text goes: `Question: {question}`."""
     answer: str
     """The column of the answer."""
     answers: AnswerType
     """What the answers are: classes (`label`), or free text."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a template that is malformed, or what any own files cannot have."""
+        super().__post_init__()
+        if self.template:
+            template_fields(self.template)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +151,7 @@ def task_definitions(task: TaskChoice) -> tuple[list[Task], Path | None]:
     how: dict[str, Any] = {"name": task_name(task), "reading": task.reading, "split_seed": task.split_seed}
     if isinstance(task, InstructionsTask):
         return [instruction_task(_places(task), **how)], None
-    return [own_task(_places(task), task.text, task.answer, answers=task.answers, **how)], None
+    return [own_task(_places(task), task.text, task.answer, answers=task.answers, template=task.template, **how)], None
 
 
 def _places(task: FilesTask | InstructionsTask) -> dict[str, str]:

@@ -27,3 +27,4 @@ from .targets import Score as Score
 from .task import Task as Task
 from .task_format import Example as Example
 from .task_format import TaskFormat as TaskFormat
+from .templates import template_fields as template_fields

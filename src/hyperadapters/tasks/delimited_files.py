@@ -46,7 +46,10 @@ def _delimited(
         if row == [*reading.columns]:
             raise InputError(f"{path.name}:{number} holds the names of the columns: leave out --columns.")
         if len(row) != width:
-            problems.add(f"{path.name}:{number}", f"{len(row)} cells, expected {width}")
+            problems.add(
+                f"{path.name}:{number}",
+                f"{len(row)} cells, {'--columns names' if reading.columns else 'expected'} {width}",
+            )
         else:
             yield number, dict(zip(names or range(width), row, strict=True))
 

@@ -59,10 +59,10 @@ def _is_array(path: Path) -> bool:
     """Return whether a file of JSON is one array, rather than an object in each line."""
     try:
         with path.open("rb") as file:
-            start = next((line.strip() for line in file if line.strip()), b"")
+            start = file.read(4096).removeprefix(codecs.BOM_UTF8).lstrip()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
-    return start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
+    return start.startswith(b"[")
 
 
 def _json_array(path: Path, problems: _Problems, reading: Reading) -> Iterator[tuple[int, dict[str | int, Any]]]:

@@ -13,6 +13,7 @@ from hyperadapters.tasks.reading import AS_USUAL, Reading
 from hyperadapters.tasks.targets import Labels, _FreeText, _plain_form
 from hyperadapters.tasks.task import Task
 from hyperadapters.tasks.task_format import TaskFormat
+from hyperadapters.tasks.templates import template_fields
 
 AnswerType = Literal["label", "text"]
 """What the answers of own files are: classes, or any text."""
@@ -38,6 +39,7 @@ def own_task(
     *,
     answers: AnswerType,
     name: str,
+    template: str = "",
     reading: Reading = AS_USUAL,
     split_seed: int = 42,
 ) -> Task:
@@ -48,18 +50,22 @@ def own_task(
             objects), CSV, TSV, TXT (with tabs) or Parquet. Several files have commas between; `data/part-*.jsonl` is
             all files of the pattern; `hf://owner/name/configuration:split` is a data set of the Hub, configuration and
             split as far as it needs them. In place of validation, `10%` is that share of the training rows.
-        fields: the columns of the source text, in order.
+        fields: the columns of the source text, in order; none with a template, which names them.
         answer: the column of the answer.
         answers: what they are: `label` for classes, those that occur in the training rows; `text` for any text.
         name: the task's name in results and in the saved adapter.
+        template: the source text, with a column's name in braces where its text goes: `Question: {question}`; empty:
+            every column after its name.
         reading: how the files are read.
         split_seed: draws the validation rows where `files` has a share of the training rows for them: of each class in
             proportion, and never its last row.
 
     Raises:
         InputError: a file or column is missing, a column is both text and answer, rows are bad, there is only one
-            class, classes look the same, or they are numbers to predict.
+            class, classes look the same, or they are numbers to predict; a template is malformed, or there are both
+            fields and a template.
     """
+    fields, style = _source_form(fields, template)
     if answer in fields:
         raise InputError(
             f"column {answer!r} is both text and answer: leave it out of the text, or name another answer."
@@ -68,11 +74,26 @@ def own_task(
     places, split = _places_and_split(files, split_seed, apart if answers == "label" else "")
     source = _OwnRows(places=places, reading=reading, columns={**{field: field for field in fields}, apart: answer})
     if answers == "text":
-        form = TaskFormat(name, fields, _FreeText())
+        form = TaskFormat(name, fields, _FreeText(), style=style, template=template)
         return Task(form, _TEXT_METRICS, source, split, answer=apart, chosen_by=(exact_match,))
     classes = _classes([(row.values[apart].strip(), row.place) for row in source.rows("train")], files["train"], answer)
-    form = TaskFormat(name, fields, Labels(classes))
+    form = TaskFormat(name, fields, Labels(classes), style=style, template=template)
     return Task(form, (accuracy, macro_f1), source, split, answer=apart, remedy=_REMEDY)
+
+
+def _source_form(fields: tuple[str, ...], template: str) -> tuple[tuple[str, ...], Literal["named", "template"]]:
+    """Return the columns of the source text, and how they become it.
+
+    Raises:
+        InputError: there are both fields and a template or neither, or the template is malformed.
+    """
+    if fields and template:
+        raise InputError(
+            f"columns {', '.join(fields)} and template {template!r}: a template names its columns itself. Give one."
+        )
+    if not fields and not template:
+        raise InputError("name the columns of the source text, or give a template that does.")
+    return (template_fields(template), "template") if template else (fields, "named")
 
 
 def _classes(rows: Sequence[tuple[str, str]], path: str | Path, answer: str) -> tuple[str, ...]:

@@ -146,7 +146,7 @@ def _rows(
     checked = False
     for place, record in records:
         if not checked:
-            _check_columns(source, columns, record)
+            _check_columns(source, columns, record, options=problems.options)
             checked = True
         yield _Record(_cells(record, columns, place, problems), place, record if keep else {})
 
@@ -173,23 +173,28 @@ def _text(value: Any) -> str:
     return str(int(value)) if isinstance(value, bool) else str(value)
 
 
-def _check_columns(source: Path | str, columns: Mapping[str, str | int], record: Mapping[str | int, Any]) -> None:
-    """Raise InputError, with the columns that there are, unless a record has those that are read."""
+def _check_columns(
+    source: Path | str, columns: Mapping[str, str | int], record: Mapping[str | int, Any], *, options: bool = False
+) -> None:
+    """Raise InputError, with the columns that there are, unless a record has those that are read.
+
+    Args:
+        source: where the record is from.
+        columns: the file's column for each of ours.
+        record: the first one.
+        options: name the option that reads a file without a header.
+    """
     missing = [column for column in dict.fromkeys(columns.values()) if column not in record]
     if missing:
         present = few_names(map(str, record), near=str(missing[0]))
-        raise InputError(
-            f"{source} has no column {few_names(map(repr, missing))}. Its columns: {present}."
-            f"{_one_column_hint(str(source), record)}"
-        )
+        hint = _header_hint(str(source), record) if options and str(source).endswith(_DELIMITED) else ""
+        raise InputError(f"{source} has no column {few_names(map(repr, missing))}. Its columns: {present}.{hint}")
 
 
-def _one_column_hint(source: str, record: Mapping[str | int, Any]) -> str:
-    """Return what to do with a file of cells that has a single column; empty for any other."""
-    if len(record) > 1 or not source.endswith(_DELIMITED):
-        return ""
+def _header_hint(source: str, record: Mapping[str | int, Any]) -> str:
+    """Return what to do with a file of cells whose first line names other columns."""
+    hint = " If its first line is a row, name the columns with --columns."
+    if len(record) > 1:
+        return hint
     marks = "commas, semicolons or tabs" if source.endswith(".csv") else "tabs"
-    return (
-        f" That is one column: cells of {Path(source).suffix} files stand between {marks}, and the first line names "
-        "the columns unless --columns does."
-    )
+    return f" That is one column: cells of {Path(source).suffix} files stand between {marks}.{hint}"

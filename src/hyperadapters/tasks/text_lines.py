@@ -50,7 +50,7 @@ class _Problems:
         """Raise InputError with the first ten problems of a file, or of what else holds rows, if there are any."""
         if not self.found:
             return
-        hints = [_DECODE] * self.undecoded + [_SKIP] if self.options else []
+        hints = [_DECODE if self.undecoded else _SKIP] if self.options else []
         raise InputError("\n  ".join([f"{path} has {len(self.found)} bad row(s):", listed(self.found), *hints]))
 
 
