@@ -108,7 +108,7 @@ def _with_places(experiment: "Experiment", adapter: Path, split: str, data: str,
     Raises:
         InputError: a file or folder is not there, or the rows or labels are not those of the training.
     """
-    from hyperadapters.runs import FilesTask, InstructionsTask, changed_data, moved_to
+    from hyperadapters.runs import FilesTask, InstructionsTask, changed_data, moved_to, source_of_split
 
     if data and not Path(data).is_dir():
         raise InputError(f"--data {data}: there is no such folder.")
@@ -123,7 +123,7 @@ def _with_places(experiment: "Experiment", adapter: Path, split: str, data: str,
         others = {name: found for name, found in task.checksums.items() if name != split}
         task = replace(task, **place, checksums=others)
     changed = changed_data(task)
-    wrong = {name: what for name, what in changed.items() if not own or name == split}
+    wrong = {name: what for name, what in changed.items() if not own or name == source_of_split(task, split)}
     if wrong:
         hint = "Put them back, or name the folder that holds them with --data"
         hint += ", or other rows to score with --file." if own else "."

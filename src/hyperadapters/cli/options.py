@@ -54,17 +54,56 @@ class _TaskOptions:
         str,
         typer.Option(
             rich_help_panel=_DATA,
-            help="Your own training rows: JSONL, CSV, TSV or Parquet. Without --text, rows have the column messages, "
-            "or prompt and response.",
+            help="Your own training rows: JSON, CSV, TSV or Parquet; several files with commas, a pattern in quotation "
+            "marks ('data/part-*.jsonl'), or hf://owner/name[/configuration][:split]. Without --text, rows have the "
+            "column messages, or prompt and response.",
         ),
     ] = ""
-    validation: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Your own validation rows.")] = ""
+    validation: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_DATA,
+            help="Your own validation rows; or 10%: that share of the training rows, drawn by the seed, of each class "
+            "in proportion.",
+        ),
+    ] = ""
     test: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Your own test rows, scored once at the end.")] = ""
     text: Annotated[
         str, typer.Option(rich_help_panel=_DATA, help="Columns of the source text, in order: premise,hypothesis.")
     ] = ""
+    template: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_DATA,
+            help="The source text in place of --text, with columns in braces: 'Question: {question}\\nAnswer:'.",
+        ),
+    ] = ""
     label: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Column of the answer, if it is a class.")] = ""
     target: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Column of the answer, if it is free text.")] = ""
+    name: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_DATA, help="The task's name in results and in the adapter; default: of the training file."
+        ),
+    ] = ""
+    columns: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_DATA,
+            help="Columns of CSV, TSV and TXT files without a header line, in order: id,text,label.",
+        ),
+    ] = ""
+    encoding: Annotated[
+        str, typer.Option(rich_help_panel=_DATA, help="How your text files are encoded: utf-8, cp1252, latin-1 …")
+    ] = "utf-8"
+    skip_bad_rows: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad-rows",
+            rich_help_panel=_DATA,
+            help="Leave out rows that lack cells or values, and say how many; without it they are an error.",
+        ),
+    ] = False
 
     @property
     def files(self) -> dict[str, str]:
@@ -74,8 +113,8 @@ class _TaskOptions:
     @property
     def given(self) -> list[str]:
         """The options that name or describe a user's own files, those of them that are given."""
-        values = {**self.files, "text": self.text, "label": self.label, "target": self.target}
-        return [f"--{name}" for name, value in values.items() if value]
+        values = {**vars(self), "encoding": self.encoding != "utf-8", "task": "", "data": ""}
+        return [f"--{name.replace('_', '-')}" for name, value in values.items() if value]
 
 
 _Settings = Annotated[

@@ -8,9 +8,17 @@ from .metrics import Metric as Metric
 from .metrics import bootstrap as bootstrap
 from .own_files import AnswerType as AnswerType
 from .own_files import own_task as own_task
+from .own_places import absolute_place as absolute_place
+from .own_places import check_places as check_places
+from .own_places import files_at as files_at
+from .own_places import is_on_hub as is_on_hub
+from .own_places import moved_places as moved_places
+from .own_places import parts_of as parts_of
+from .own_places import share_of as share_of
 from .readers import iterate_rows as iterate_rows
 from .readers import iterate_tasks as iterate_tasks
 from .readers import iterate_unfolded as iterate_unfolded
+from .reading import Reading as Reading
 from .registry import TASKS as TASKS
 from .registry import task_named as task_named
 from .splits import permutation as permutation
@@ -19,3 +27,4 @@ from .targets import Score as Score
 from .task import Task as Task
 from .task_format import Example as Example
 from .task_format import TaskFormat as TaskFormat
+from .templates import template_fields as template_fields

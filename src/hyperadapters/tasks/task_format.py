@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from hyperadapters._utils import InputError
 from hyperadapters.tasks.conversation import _read_conversation, _Turn
 from hyperadapters.tasks.targets import _TARGETS, _Target
+from hyperadapters.tasks.templates import _fill_template, template_fields
 
 _PUBLISHED = "-published"
 """Ends the name of a variant that is exactly what the papers' code computed, where that is wrong."""
@@ -31,9 +32,9 @@ class Example(NamedTuple):
     """The answer as it was given, where it is a number; the target's text is rounded. Encoders learn it."""
 
 
-_Style = Literal["named", "bare", "conversation"]
-"""Each column after its name; one column's text as it is; or one column's turns, as the tokenizer's chat template has
-them."""
+_Style = Literal["named", "bare", "conversation", "template"]
+"""Each column after its name; one column's text as it is; one column's turns, as the tokenizer's chat template has
+them; or the user's own template, filled in."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class TaskFormat:
     """Columns after whose name no colon stands."""
     style: _Style = "named"
     """How the columns become the source."""
+    template: str = ""
+    """The source with a column's name in braces where its text goes, of the style template; empty for others."""
 
     @property
     def prefix(self) -> str:
@@ -61,6 +64,8 @@ class TaskFormat:
 
     def _named(self, values: Mapping[str, Any], fields: tuple[str, ...]) -> list[str]:
         """Return some columns of a row, each after its name unless the style is bare."""
+        if self.style == "template":
+            return [_fill_template(self.template, values)]
         if self.style == "bare":
             return [values[name].strip() for name in fields]
         return [f"{name}{'' if name in self.without_colon else ':'} {values[name].strip()}" for name in fields]
@@ -68,8 +73,10 @@ class TaskFormat:
     def texts(self, values: Mapping[str, Any], *, prefix: bool = False) -> tuple[str, ...]:
         """Return a row as one text or a pair, without column names (Houlsby et al., arXiv:1902.00751, §3.1).
 
-        Of three or more columns, all but the first stand in the second text, after their names.
+        Of three or more columns, all but the first stand in the second text, after their names. A template is one text.
         """
+        if self.style == "template":
+            return (self.source(values, prefix=prefix),)
         first, *others = self.fields
         start = " ".join([self.prefix, values[first].strip()] if prefix else [values[first].strip()])
         if len(others) == 1:
@@ -101,6 +108,7 @@ class TaskFormat:
             "fields": list(self.fields),
             "without_colon": list(self.without_colon),
             "style": self.style,
+            "template": self.template,
             "target": {"type": target_type, **vars(self.target)},
         }
 
@@ -119,6 +127,9 @@ class TaskFormat:
             style = values["style"]
             if style not in get_args(_Style):
                 raise ValueError(f"style {style!r}")
-            return TaskFormat(str(values["name"]), fields, cls(**arguments), without_colon, style)
+            template = str(values["template"])
+            if (template_fields(template) if style == "template" else fields) != fields:
+                raise ValueError(f"template {template!r}")
+            return TaskFormat(str(values["name"]), fields, cls(**arguments), without_colon, style, template)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"the task in adapter_config.json is damaged: {error!r}.") from error
