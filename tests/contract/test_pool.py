@@ -317,3 +317,43 @@ def test_a_choice_of_a_pool_does_not_outlive_its_context(tiny, batch, tmp_path):
         kept = contextvars.copy_context()
     with pytest.raises(InputError, match="was not told which"):
         kept.run(lambda: tiny(**batch))
+
+
+SIZES = {"mrpc": 2, "rte": 3, "cola": 5}
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "modernbert"])
+@pytest.mark.parametrize("method", ["compacter", "houlsby", "bitfit"])
+def test_adapters_with_different_numbers_of_classes_share_a_batch(family, method, tmp_path):
+    backbone, inputs = FAMILIES[family].make(), FAMILIES[family].batch()
+    inputs = {key: torch.cat([value, value.flip(0)]) for key, value in inputs.items()}
+    folders = {}
+    for name, size in SIZES.items():
+        folders |= {name: save_several(METHODS[method], backbone, tmp_path / name, outputs=size)[name]}
+    rows = ["cola", "mrpc", "rte", "mrpc"]
+    expected = []
+    for number, name in enumerate(rows):
+        delta = load(folders[name], backbone, name="alone")
+        with torch.no_grad():
+            expected.append(backbone(**{key: value[[number]] for key, value in inputs.items()}).logits[0])
+        delta.detach()
+
+    def check(pool):
+        found = logits(pool, rows, inputs)
+        for own, alone, name in zip(found, expected, rows, strict=True):
+            torch.testing.assert_close(own[: SIZES[name]], alone, rtol=1e-4, atol=1e-5)
+            assert (own[SIZES[name] :] == -torch.inf).all()
+        assert found.shape[1] == backbone.config.num_labels == 5
+        pool.detach()
+
+    check(Pool(backbone, folders))
+    pool = Pool(backbone, {"mrpc": folders["mrpc"]}, resident=3, name="growing")
+    logits(pool, "mrpc", inputs)
+    for name in ("rte", "cola"):
+        pool.add(name, folders[name])
+    check(pool)
+    pool = Pool(backbone, folders, resident=2, name="few")
+    for name in ("mrpc", "cola", "rte", "mrpc"):
+        found = logits(pool, name, inputs)
+        assert (found.isfinite().sum(-1) == SIZES[name]).all()
+    assert pool.detach().config.num_labels == 2

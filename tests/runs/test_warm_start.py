@@ -12,6 +12,9 @@ from hyperadapters import METHODS, Experiment, InputError, NamedTask, Training, 
 from hyperadapters.methods.registry import count_parameters
 from hyperadapters.runs.warm_start import _load_warm_start
 from hyperadapters.sweeps.keys import experiment_key
+from hyperadapters.tasks.targets import Labels
+from hyperadapters.tasks.task_format import TaskFormat
+from hyperadapters.training.evaluation import _check_kind
 from hyperadapters.training.trainer import Trainer
 
 TASKS = ("a/rte", "b/cola")
@@ -33,7 +36,8 @@ def saved(folder, method="hyperformer++", tasks=TASKS):
 
 def go_on(start, method="hyperformer++", forms=NEW, backbone=None, outputs=None):
     backbone = backbone or make_tiny()
-    return _load_warm_start(start, backbone, METHODS[method], "next", outputs=outputs, forms=forms)
+    sizes = dict.fromkeys(forms, outputs)
+    return _load_warm_start(start, backbone, METHODS[method], "next", outputs=sizes, forms=forms)
 
 
 def logits(delta, task, batch):
@@ -163,9 +167,32 @@ def test_a_start_that_makes_no_sense_is_refused(tmp_path):
         go_on(start)
 
 
-def test_a_head_of_another_size_is_refused(tmp_path):
-    family = FAMILIES["bert"]
-    attach(family.make(), METHODS["compacter"], outputs=2).save(tmp_path / "two")
-    with pytest.raises(InputError, match=r"toy needs a head of 3 output\(s\), .* has one of 2"):
-        go_on(start_from(tmp_path / "two"), "compacter", backbone=family.make(), outputs=3)
-    assert go_on(start_from(tmp_path / "two"), "compacter", backbone=family.make(), outputs=2).outputs == 2
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_a_task_with_another_number_of_classes_gets_a_new_last_layer_and_the_rest_goes_on(family, tmp_path):
+    family = FAMILIES[family]
+    before = attach(family.make(), METHODS["compacter"], outputs=2, seed=3)
+    before.save(tmp_path / "two")
+    start = start_from(tmp_path / "two")
+    same(before, go_on(start, "compacter", backbone=family.make(), outputs=2), **EXACT)
+    after = go_on(start, "compacter", backbone=family.make(), outputs=3)
+    assert after.outputs == 3
+    kept = [name for name, tensor in before.trained().items() if not {2, 3} & {*tensor.shape[2:3]}]
+    assert len(kept) >= len(before.trained()) - 2
+    for name in kept:
+        assert torch.equal(after.trained()[name], before.trained()[name])
+
+
+def test_a_new_task_of_several_has_a_head_of_its_own_size(tmp_path):
+    family, ids = FAMILIES["bert"], {"input_ids": torch.randint(3, 90, (2, 6))}
+    outputs = {"a/rte": 2, "b/cola": 3}
+    before = attach(family.make(), METHODS["houlsby"], name="mix", tasks=TASKS, outputs=outputs, seed=3)
+    before.save(tmp_path / "mix")
+    start = start_from(tmp_path / "mix", "cola")
+    for size in (3, 5):
+        delta = go_on(start, "houlsby", backbone=family.make(), outputs=size)
+        assert delta.outputs == {**outputs, "toy": size}
+        assert logits(delta, "toy", ids)[:, :size].isfinite().all()
+        for task, own in outputs.items():
+            torch.testing.assert_close(logits(delta, task, ids)[:, :own], logits(before, task, ids)[:, :own])
+    with pytest.raises(InputError, match=r"task a/rte needs a head of 4 output\(s\), the Delta has 2"):
+        _check_kind(delta, replace(toy(), kind="encoder", form=TaskFormat("a/rte", ("x",), Labels(tuple("abcd")))))

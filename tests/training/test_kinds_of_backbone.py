@@ -1,6 +1,7 @@
 """Commands and free text on every kind of backbone."""
 
 import json
+from pathlib import Path
 
 import pytest
 from families import FAMILIES
@@ -60,21 +61,45 @@ def test_a_decoder_answers_in_free_text(folders, tmp_path):
     assert evaluate(delta, data, "validation", Evaluation(decode="generate")).answers == ["a text", "another"]
 
 
-def test_tasks_that_need_heads_of_different_sizes_are_refused_with_one_line_and_nothing_is_left(folders, tmp_path):
+def test_an_adapter_of_another_backbone_is_refused_with_one_line_and_nothing_is_left(folders, tmp_path):
     backbone, _ = load_backbone(folders["encoder"])
     attach(backbone, METHODS["compacter"], outputs=2).save(tmp_path / "two")
-    mixture = ("--task", "demo/sentiment,demo/entailment", "--method", "houlsby", "--backbone", folders["encoder"])
-    started = ("--from", str(tmp_path / "two"), "--task", "demo/entailment")
-    for words, message in {
-        mixture: "these need: demo/sentiment 2, demo/entailment 3",
-        started: "demo/entailment needs a head of 3 output(s), the adapter at",
-        (*started, "--backbone", folders["decoder"]): "was trained on another backbone",
-    }.items():
-        result = CliRunner().invoke(app, ["train", *words, "--output", str(tmp_path / "out")])
-        assert (result.exit_code, result.stdout) == (2, "")
-        assert message in result.stderr
-        assert result.stderr.strip().count("\n") == 0
-        assert not (tmp_path / "out").exists()
+    words = ["--from", str(tmp_path / "two"), "--task", "demo/entailment", "--backbone", folders["decoder"]]
+    result = CliRunner().invoke(app, ["train", *words, "--output", str(tmp_path / "out")])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "was trained on another backbone" in result.stderr
+    assert result.stderr.strip().count("\n") == 0
+    assert not (tmp_path / "out").exists()
+
+
+def test_tasks_with_different_numbers_of_classes_share_an_encoder(folders, tmp_path):
+    """Trained, scored, answered by row, baked, and continued with a task of another number of classes."""
+    short = [word for s in ("training.epochs=1", "text.train_rows=32") for word in ("--set", s)]
+    mix, given = str(tmp_path / "mix"), ["--method", "houlsby", "--backbone", folders["encoder"], *short]
+    result = command("train", "--task", "demo/sentiment,demo/entailment", "--output", mix, *given)
+    assert command("info", mix)["backbone"]["outputs"] == {"demo/sentiment": 2, "demo/entailment": 3}
+    assert command("evaluate", mix)["metrics"] == result["metrics"]["test"]
+    pair = {"premise": "the king slept .", "hypothesis": "a king slept ."}
+    rows = [{"task": "sentiment", "sentence": "a dull film"}, {"task": "entailment", **pair}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command("predict", mix, "--file", str(tmp_path / "rows.jsonl"), "--output", str(tmp_path / "answers.jsonl"))
+    answers = [json.loads(line)["prediction"] for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    for task, texts, answer in zip(
+        ("sentiment", "entailment"), (["a dull film"], [*pair.values()]), answers, strict=True
+    ):
+        assert command("predict", mix, "--task", task, *texts)["predictions"] == [answer]
+        command("bake", mix, "--task", task, "--output", str(tmp_path / task))
+        assert command("predict", str(tmp_path / task), *texts)["predictions"] == [answer]
+    command("predict", str(tmp_path), "--file", str(tmp_path / "rows.jsonl"), "--output", str(tmp_path / "again.jsonl"))
+    assert (tmp_path / "again.jsonl").read_text() == (tmp_path / "answers.jsonl").read_text()
+    for start, outputs in (
+        (mix, {"demo/sentiment": 2, "demo/entailment": 3, "demo/acceptability": 2}),
+        ("entailment", 2),
+    ):
+        place = str(tmp_path / f"next of {Path(start).name}")
+        words = ["--from", str(tmp_path / start), "--task", "demo/acceptability", "--output", place, *short]
+        command("train", *words)
+        assert command("info", place)["backbone"]["outputs"] == outputs
 
 
 def test_free_text_for_an_encoder_is_refused_before_anything_is_written(tmp_path, folders):

@@ -161,9 +161,6 @@ def test_mixtures_that_cannot_be_are_refused():
         Mixture((data[0], data[0]))
     with pytest.raises(InputError, match="toy/turned: no training rows"):
         Mixture((data[0], replace(data[1], splits={**data[1].splits, "train": []})))
-    wide = replace(data[1].form, target=replace(data[1].form.target, texts=("0", "1", "2")))
-    with pytest.raises(InputError, match="these need: toy/straight 2, toy/turned 3"):
-        Mixture(tuple(replace(d, kind="encoder", form=f) for d, f in zip(data, (data[0].form, wide), strict=True)))
     with pytest.raises(InputError, match=r"attach\(\.\.\., tasks=\['toy/straight', 'toy/turned'\]\)"):
         fit(attach(make_tiny(), METHODS["hyperformer"]), mixture(), Training(lr=1e-3), quiet=True)
     delta = attach(make_tiny(), METHODS["hyperformer"], tasks=["a", "b"])

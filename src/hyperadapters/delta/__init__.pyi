@@ -2,6 +2,8 @@
 
 from .adapters_at_sites import AdaptersAtSites as AdaptersAtSites
 from .adapters_at_sites import SiteAdapters as SiteAdapters
+from .added_tasks import renew_head as renew_head
+from .building import Outputs as Outputs
 from .building import build_parts as build_parts
 from .building import check_tasks as check_tasks
 from .by_row import ByRow as ByRow
@@ -31,4 +33,6 @@ from .saving import TENSORS as TENSORS
 from .saving import deciding_digest as deciding_digest
 from .saving import describe_delta as describe_delta
 from .shadowing import shadow as shadow
+from .slots import fit_slot as fit_slot
+from .slots import widen_slots as widen_slots
 from .vocabulary import Vocabulary as Vocabulary

@@ -22,7 +22,7 @@ def _bake(delta: "Delta", task: str, name: str) -> "Delta":
     layout, precision = delta.structure.layout, delta.precision
     with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten below
         plain = type(delta).create(
-            delta.backbone, method, name, outputs=delta.outputs, layout=layout, precision=precision
+            delta.backbone, method, name, outputs=delta.outputs_of(task), layout=layout, precision=precision
         )
     with torch.no_grad():
         for key, tensor in plain.tensors().items():

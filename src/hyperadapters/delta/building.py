@@ -6,13 +6,21 @@ from torch import nn
 
 from hyperadapters._utils import InputError, few_names
 from hyperadapters.backbones import ModelStructure, StorageDtype, precision_of
-from hyperadapters.delta.head import _owned_head
+from hyperadapters.delta.head import _Head
 from hyperadapters.delta.method import Method
 from hyperadapters.delta.part import Part
 
+Outputs = int | Mapping[str, int] | None
+"""The number of outputs of a Delta's own head, or of each task's by its name; None: as the backbone's head has."""
+
 
 def build_parts(
-    backbone: nn.Module, method: Method, structure: ModelStructure, outputs: int | None, tasks: int = 0
+    backbone: nn.Module,
+    method: Method,
+    structure: ModelStructure,
+    outputs: Outputs,
+    tasks: Sequence[str] = (),
+    slots: int = 0,
 ) -> dict[str, Part]:
     """Build the method's parts and, if the backbone has a task head, the Delta's own head.
 
@@ -20,21 +28,44 @@ def build_parts(
         backbone: the model to adapt; it is not changed.
         method: builds the parts.
         structure: of the backbone.
-        outputs: number of logits of the Delta's head; None: a copy of the backbone's head.
-        tasks: number of tasks; 0 counts as one task without a name.
+        outputs: as for `ha.attach`.
+        tasks: names of the tasks; empty for one task without a name.
+        slots: length of the adapter axis of a pool, which has no names there; 0: there is no pool.
 
     Raises:
-        InputError: `outputs` is given, but the backbone has no classification head.
+        InputError: `outputs` is given, but the backbone has no classification head, or is not a size for each task.
     """
     if outputs is not None and not structure.head:
         raise InputError(
             f"outputs={outputs}: {type(backbone).__name__} has no classification head. Leave out `outputs`, or load "
             "the backbone as AutoModelForSequenceClassification."
         )
-    parts = method.build(backbone, structure, max(1, tasks))
+    adapters = slots or max(1, len(tasks))
+    sizes = _head_sizes(outputs, tasks, adapters)
+    parts = method.build(backbone, structure, adapters)
     if structure.head:
-        parts["head"] = _owned_head(backbone, structure, outputs, max(1, tasks))
+        parts["head"] = _Head(backbone, structure, sizes, adapters)
     return parts
+
+
+def _head_sizes(outputs: Outputs, tasks: Sequence[str], adapters: int) -> list[int] | None:
+    """Return the number of outputs of each adapter's head; None where the backbone's is copied.
+
+    Raises:
+        InputError: a size is less than 1, or there is not one for each task.
+    """
+    if outputs is None:
+        return None
+    each = outputs if isinstance(outputs, Mapping) else dict.fromkeys(tasks, outputs)
+    wrong = [] if each.keys() == {*tasks} else [f"the tasks are {few_names(tasks)}"]
+    sizes = [each.get(task, 1) for task in tasks] if isinstance(outputs, Mapping) else [outputs] * adapters
+    wrong += [f"{size} is no number of outputs" for size in dict.fromkeys(sizes) if size < 1]
+    if wrong:
+        raise InputError(
+            f"outputs={outputs}: {'; '.join(wrong)}. Give one number, of classes or 1 for regression, or one for each "
+            "task by its name."
+        )
+    return sizes
 
 
 def _trains_in_place(parts: Mapping[str, Part]) -> bool:

@@ -20,7 +20,7 @@ class ParameterCount:
     total: int
     """Number of parameters of the backbone, without a task head's, tied ones once."""
     bytes: int
-    """Size of the saved tensors, in bytes."""
+    """Size of the saved tensors, in bytes; heads are saved padded to the widest."""
 
     @property
     def percent(self) -> float:
@@ -29,17 +29,18 @@ class ParameterCount:
 
 
 def count_delta(delta: "Delta") -> ParameterCount:
-    """Count the parameters that a Delta trains, and the bytes of its saved tensors.
+    """Count the parameters that a Delta trains, padding of heads left out, and the bytes of its saved tensors.
 
     Args:
         delta: a Delta, in use or at rest.
     """
+    adapter = None if delta.trained_task is None else delta.tasks.index(delta.trained_task)
     totals: dict[str, int] = dict.fromkeys(_PARAMETER_KINDS, 0)
     for name, tensor in delta.trained().items():
         owner, _, key = name.partition(".")
         part = delta.parts[owner]
         assert isinstance(part, Part)
-        totals[part.kind(key)] += tensor.numel()
+        totals[part.kind(key)] += tensor.numel() - part.padding(key, adapter)
     by_kind = {kind: total for kind, total in totals.items() if total}
     size = sum(tensor.numel() * tensor.element_size() for tensor in delta.tensors().values())
     return ParameterCount(by_kind, sum(by_kind.values()), delta.structure.parameters, size)

@@ -22,8 +22,9 @@ from hyperadapters.backbones import (
     read_structure,
     torch_dtype,
 )
+from hyperadapters.delta.added_tasks import _add_task
 from hyperadapters.delta.baking import _bake
-from hyperadapters.delta.building import _in_place_dtype, _trains_in_place, build_parts, check_tasks
+from hyperadapters.delta.building import Outputs, _in_place_dtype, _trains_in_place, build_parts, check_tasks
 from hyperadapters.delta.container import _unregister, at_rest, attached, check_name, register
 from hyperadapters.delta.generation import _Generation
 from hyperadapters.delta.head import _Head
@@ -96,7 +97,7 @@ class Delta(nn.Module):
         method: Method,
         name: str,
         *,
-        outputs: int | None = None,
+        outputs: Outputs = None,
         layout: Layout | None = None,
         tasks: Sequence[str] = (),
         precision: StorageDtype = "fp32",
@@ -121,7 +122,7 @@ class Delta(nn.Module):
         with at_rest(backbone), torch.device("meta" if device.type == "meta" else "cpu"):
             structure = read_structure(backbone, layout)
             method.check(structure)
-            parts = build_parts(backbone, method, structure, outputs, len(tasks))
+            parts = build_parts(backbone, method, structure, outputs, tasks)
         if _trains_in_place(parts):
             precision = _in_place_dtype(backbone, method, precision)
         delta = cls(backbone, method, name, structure, parts, tuple(tasks), precision=precision)
@@ -140,10 +141,30 @@ class Delta(nn.Module):
         return self._rows.slots
 
     @property
-    def outputs(self) -> int | None:
-        """The number of logits of the Delta's own task head; None if the backbone has no such head."""
+    def outputs(self) -> int | dict[str, int] | None:
+        """The number of outputs of the Delta's own head, by task where they differ; None if it has no such head."""
+        head = self._head
+        if head is None:
+            return None
+        alike = self.slots or len({*head.sizes}) == 1
+        return head.outputs if alike else dict(zip(self.tasks, head.sizes, strict=True))
+
+    def outputs_of(self, task: str) -> int | None:
+        """Return the number of outputs of a task's head; None if the backbone has no such head.
+
+        Args:
+            task: one of `tasks`; of a Delta that holds one task without a name, any.
+
+        Raises:
+            InputError: the Delta knows no such task.
+        """
+        outputs = self.outputs
+        return outputs[self.tasks[self._rows.number(task)]] if isinstance(outputs, dict) else outputs
+
+    @property
+    def _head(self) -> _Head | None:
         head = self.parts["head"] if "head" in self.parts else None  # noqa: SIM401
-        return head.outputs if isinstance(head, _Head) else None
+        return head if isinstance(head, _Head) else None
 
     @property
     def in_use(self) -> bool:
@@ -322,7 +343,7 @@ class Delta(nn.Module):
         """
         return _bake(self, task, name)
 
-    def add_task(self, task: str, like: str = "") -> None:
+    def add_task(self, task: str, like: str = "", *, outputs: int | None = None) -> None:
         """Add a task, which starts as a copy of another task's adapter or as the mean of all.
 
         Make the optimizer afterwards, because tensors with an adapter axis are replaced by longer ones.
@@ -330,25 +351,15 @@ class Delta(nn.Module):
         Args:
             task: the new task's name.
             like: the task that it starts from; empty: the mean of all tasks.
+            outputs: the number of outputs of its head; None: as many as the tasks have that it starts from. The last
+                layer starts from those of them with as many; where there are none, it is drawn from torch's global
+                generator.
 
         Raises:
-            InputError: the Delta has the task already, has no task `like`, or was attached with fewer than two tasks.
+            InputError: the Delta has the task already, has no task `like`, or was attached with fewer than two tasks;
+                or the size of its head is not known, or is given where there is no head.
         """
-        if task in self.tasks or not task:
-            raise InputError(
-                f"Delta {self.name!r} cannot add task {task!r}: it holds {self._rows.in_words()}. Give a new name."
-            )
-        if len(self.tasks) < 2:
-            raise InputError(
-                f"Delta {self.name!r} was attached for one task, so it cannot add {task!r}. Attach one with several: "
-                "tasks=[...]."
-            )
-        sources = [self._rows.number(like)] if like else range(len(self.tasks))
-        self._settle()
-        with self.disabled():
-            for _, part in self._named_parts():
-                part.grow(sources)
-            self._rows.tasks = (*self.tasks, task)
+        _add_task(self, task, like, outputs)
 
     def train_only(self, task: str | None) -> None:
         """Train only what one task has for itself, and freeze the rest.

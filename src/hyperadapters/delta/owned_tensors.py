@@ -1,5 +1,6 @@
 """The Delta's own copies of tensors of the backbone: layer norms, the output layer, task heads."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -46,22 +47,23 @@ class OwnedTensors(Part):
         self.owned_kind: ParameterKind = kind
         self.adapters = adapters
         self.tensors = tuple(tensors)
-        groups: dict[tuple[int, ...], list[Tensor]] = {}
-        self.places: list[tuple[str, int]] = []
+        groups: dict[str, list[Tensor]] = {}
         self.theirs: dict[str, list[tuple[nn.Module, str]]] = {}
         """For each parameter, the modules and attributes that it replaces; set by `install`."""
         self._vocabulary = Vocabulary(backbone, (path.rpartition(".")[0] for paths in tensors for path in paths))
-        for paths in tensors:
-            value = values[paths[0]] if values and paths[0] in values else value_at(backbone, paths[0])
+        found = [
+            values[paths[0]] if values and paths[0] in values else value_at(backbone, paths[0]) for paths in tensors
+        ]
+        for paths, value in zip(tensors, found, strict=True):
             if is_quantized(value):
                 raise InputError(
                     f"{paths[0]} is quantised and cannot be trained: leave that module out of quantisation."
                 )
-            group = groups.setdefault(tuple(value.shape), [])
-            name = "weight" if next(iter(groups)) == value.shape else f"weight_{'x'.join(map(str, value.shape))}"
-            self.places.append((name, len(group)))
-            group.append(value)
-        for name, group in zip(dict.fromkeys(name for name, _ in self.places), groups.values(), strict=True):
+        self.places = _places([tuple(value.shape) for value in found])
+        """The parameter that holds each tensor, and its row there."""
+        for (name, _), value in zip(self.places, found, strict=True):
+            groups.setdefault(name, []).append(value)
+        for name, group in groups.items():
             together = torch.stack([value.to(group[0].device) for value in group])
             self.register_parameter(name, nn.Parameter(repeated(together, adapters)))
 
@@ -116,6 +118,21 @@ class OwnedTensors(Part):
         """
         theirs = [owner._parameters[attribute] for owner, attribute in self.theirs.get(name, ())]
         return None if rows.index is not None else _common_dtype(theirs)
+
+
+def _places(shapes: Sequence[tuple[int, ...]]) -> list[tuple[str, int]]:
+    """Return for each tensor the name of the parameter that holds those of its shape, and its row in it.
+
+    Args:
+        shapes: of the tensors, in order.
+    """
+    counts: Counter[tuple[int, ...]] = Counter()
+    places = []
+    for shape in shapes:
+        name = "weight" if shape == shapes[0] else f"weight_{'x'.join(map(str, shape))}"
+        places.append((name, counts[shape]))
+        counts[shape] += 1
+    return places
 
 
 def repeated(tensor: Float[Tensor, "..."], adapters: int) -> Float[Tensor, "adapters ..."]:

@@ -87,6 +87,15 @@ class Part(nn.Module, ABC):
         """Return every tensor of this part by name, trained or fixed."""
         return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
+    def padding(self, tensor: str, adapter: int | None = None) -> int:
+        """Return how many numbers of a tensor no adapter computes with, because others have more there.
+
+        Args:
+            tensor: its name in the part.
+            adapter: count those of this adapter alone; None: of all.
+        """
+        return 0
+
     def baked(self, task: int) -> dict[str, Tensor]:
         """Return the tensors of one adapter, as the same part of the method's `plain` form has them.
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from hyperadapters._utils import InputError, neighbours, settings
 from hyperadapters.backbones import Layout, StorageDtype
-from hyperadapters.delta import Delta, Method, ParameterCount, count_delta
+from hyperadapters.delta import Delta, Method, Outputs, ParameterCount, count_delta
 from hyperadapters.methods.peft import _PREFIX, Peft
 
 _MODULES = [
@@ -69,7 +69,7 @@ def attach(
     method: Method | str,
     name: str = "default",
     *,
-    outputs: int | None = None,
+    outputs: Outputs = None,
     layout: Layout | None = None,
     tasks: Sequence[str] = (),
     precision: StorageDtype = "fp32",
@@ -82,7 +82,8 @@ def attach(
         method: a method, such as `ha.Compacter(n=4)`, or the name of a preset, such as "compacter++" or "peft:lora".
         name: the Delta's name, without dots, unique on this backbone.
         outputs: number of logits of the Delta's own head, for a backbone with a classification head: one per class, or
-            1 for regression. None: the Delta's head starts as a copy of the backbone's.
+            1 for regression; a mapping gives each of the `tasks` a number of its own. Logits are as many as the most,
+            and -inf where a row's task has fewer. None: the Delta's head starts as a copy of the backbone's.
         layout: names the adapter sites by hand, for a backbone in whose modules they are not found.
         tasks: names of the tasks if the Delta holds several, with one adapter each. `Delta.rows` then says which task
             each row of a batch belongs to.
@@ -96,7 +97,7 @@ def attach(
 
     Raises:
         InputError: there is no preset of this name, the method does not fit the backbone, the Delta's name is taken, or
-            the method cannot hold several tasks. The backbone is unchanged then.
+            the method cannot hold several tasks, or `outputs` is not a number for each. The backbone is unchanged then.
     """
     chosen = method_named(method) if isinstance(method, str) else method
     with torch.random.fork_rng(devices=[], enabled=seed is not None):

@@ -1,6 +1,7 @@
 """From an experiment to its objects: the backbone, the rows in tokens, the Delta."""
 
 import gc
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -66,17 +67,24 @@ def attach_for(experiment: Experiment, backbone: nn.Module, data: Data | Mixture
     """
     forms = {task.form.name: _format_to_json(task.form, experiment) for task in tasks_of(data)}
     tasks = list(forms) if isinstance(data, Mixture) else []
-    first = tasks_of(data)[0]
     name = task_name(experiment.task).replace(".", "-")
-    outputs = ENCODINGS[first.kind].outputs(first.form)
+    outputs = {task.form.name: ENCODINGS[task.kind].outputs(task.form) for task in tasks_of(data)}
     precision = experiment.training.adapter_precision
     if experiment.start:
         return _load_warm_start(
             experiment.start, backbone, experiment.method, name, outputs=outputs, forms=forms, precision=precision
         )
-    delta = attach(backbone, experiment.method, name, outputs=outputs, tasks=tasks, precision=precision, seed=None)
-    delta.about = {"forms": forms} if tasks else {"task": forms[first.form.name]}
+    delta = attach(
+        backbone, experiment.method, name, outputs=_together(outputs), tasks=tasks, precision=precision, seed=None
+    )
+    delta.about = {"forms": forms} if tasks else {"task": next(iter(forms.values()))}
     return delta
+
+
+def _together(outputs: Mapping[str, int | None]) -> int | dict[str, int] | None:
+    """Return the sizes of tasks' heads as `attach` takes them: one if all have as many, None if there are none."""
+    sizes = {task: size for task, size in outputs.items() if size is not None}
+    return sizes if len({*sizes.values()}) > 1 else next(iter(sizes.values()), None)
 
 
 def _format_to_json(form: TaskFormat, experiment: Experiment) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from torch import nn
 
 from hyperadapters._utils import InputError, absolute_path, expand_path, file_digest, resolve_task
 from hyperadapters.backbones import Precision
-from hyperadapters.delta import TENSORS, Delta, Method
+from hyperadapters.delta import TENSORS, Delta, Method, renew_head
 from hyperadapters.methods import method_from_json
 from hyperadapters.runs.experiment import WarmStart
 from hyperadapters.storage import load, read_config
@@ -18,7 +18,8 @@ def start_from(folder: str | Path, like: str = "", *, freeze: bool = False) -> W
     """Return the `start` of an experiment that begins with the weights of a saved adapter.
 
     A task that an adapter of several tasks does not know yet is added with an entry of its own (few-shot transfer:
-    HyperFormer, arXiv:2106.04489v1, §3). An adapter of one task is trained further.
+    HyperFormer, arXiv:2106.04489v1, §3). An adapter of one task is trained further. A head of as many outputs goes on
+    from the adapter's; of another number, its last layer starts anew.
 
     Args:
         folder: what `run`, `hyperadapters train` or `Delta.save` wrote.
@@ -50,7 +51,7 @@ def _load_warm_start(
     method: Method,
     name: str,
     *,
-    outputs: int | None,
+    outputs: Mapping[str, int | None],
     forms: Mapping[str, dict[str, Any]],
     precision: Precision = "fp32",
 ) -> Delta:
@@ -61,27 +62,23 @@ def _load_warm_start(
         backbone: the one that the adapter was trained on.
         method: the experiment's, which must be the adapter's.
         name: the Delta's.
-        outputs: the size of the head that the tasks need; None on a backbone without a head of the Delta's own.
+        outputs: the size of the head that each task needs; None on a backbone without a head of the Delta's own.
         forms: the run's tasks, by name, as the saved adapter is to describe them.
         precision: the type to hold the Delta in, whatever it was saved in.
 
     Raises:
-        InputError: the adapter is not there, has changed, is of another method, backbone or size of head, or cannot
-            hold these tasks.
+        InputError: the adapter is not there, has changed, is of another method or backbone, or cannot hold these tasks.
     """
     folder = expand_path(start.adapter)
     config = read_config(folder)
     _check_start(start, config, method, forms)
     delta = load(folder, backbone, name=name, precision=precision)
-    if outputs != delta.outputs:
-        raise InputError(
-            f"{', '.join(forms)} needs a head of {outputs} output(s), the adapter at {folder} has one of "
-            f"{delta.outputs}. Start from one whose tasks have as many classes."
-        )
     known = delta.tasks
     for task in forms:
         if known and task not in known:
-            delta.add_task(task, start.like)
+            delta.add_task(task, start.like, outputs=outputs[task])
+        elif not known and (size := outputs[task]) != delta.outputs and size is not None:
+            renew_head(delta, size)
     if start.freeze:
         delta.train_only(*forms)
     single = next(iter(forms.values()))

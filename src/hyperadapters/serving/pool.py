@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from hyperadapters._utils import InputError, expand_path, few_names, shortened
 from hyperadapters.backbones import device_of
-from hyperadapters.delta import at_rest, check_name, deciding_digest, register
+from hyperadapters.delta import at_rest, check_name, deciding_digest, fit_slot, register, widen_slots
 from hyperadapters.layers import index_of
-from hyperadapters.serving.pool_slots import _adapter_recipe, _empty_slots
+from hyperadapters.serving.pool_slots import _adapter_recipe, _empty_slots, _outputs_of, _slot_shapes
 from hyperadapters.storage import check_backbone, read_adapter, read_config
 
 _FEWEST_SLOTS = 2
@@ -56,10 +56,13 @@ class Pool:
         config = read_config(first)
         self._recipe = _adapter_recipe(config, first)
         with at_rest(backbone):
-            self.delta, self._shapes = _empty_slots(backbone, config, first, resident, name)
+            self.delta, shapes = _empty_slots(backbone, config, first, resident, name)
             self._fingerprint = self.delta.fingerprint()
+        self._shapes = {_outputs_of(config): shapes}
+        """The shapes of an adapter's tensors in its file, by the number of outputs of its head."""
         self._folders: dict[str, Path] = {}
         self._digests: dict[str, str] = {}
+        self._outputs: dict[str, int | None] = {}
         self.resident: OrderedDict[str, int] = OrderedDict()
         """Adapters in memory and their slots, the one used longest ago first."""
         self._free = list(range(resident))
@@ -91,7 +94,8 @@ class Pool:
             folder: where it was saved.
 
         Raises:
-            InputError: the name is taken, or the adapter is damaged or does not fit the others.
+            InputError: the name is taken, the adapter is damaged or does not fit the others, or its head is wider than
+                those of all others and another thread computes with the pool.
         """
         folder = expand_path(folder)
         if name in self._folders:
@@ -103,7 +107,26 @@ class Pool:
             found = "; ".join(f"{key} is {recipe[key]}, not {self._recipe[key]}" for key in differing)
             raise InputError(f"the adapter at {folder} does not fit the pool's others: {found}. Make a pool for each.")
         check_backbone(config, folder, self._fingerprint)
+        self._make_room(folder, _outputs_of(config))
         self._folders[name], self._digests[name] = folder, deciding_digest(config)
+        self._outputs[name] = _outputs_of(config)
+
+    def _make_room(self, folder: Path, outputs: int | None) -> None:
+        """Make the slots' heads at least as wide as an adapter's, and note the shapes of its tensors.
+
+        Args:
+            folder: of the adapter.
+            outputs: the number of outputs of its head; None: it has none.
+
+        Raises:
+            InputError: it is wider than those of all others, and another thread computes with the pool.
+        """
+        if outputs not in self._shapes:
+            self._shapes[outputs] = _slot_shapes(self.delta, folder, outputs)
+        widest = self.delta.outputs
+        if isinstance(widest, int) and outputs is not None and outputs > widest:
+            with self._changing:
+                widen_slots(self.delta, outputs, self.resident.values())
 
     def drop(self, name: str) -> None:
         """Forget an adapter, given by name; its folder stays as it is.
@@ -115,7 +138,7 @@ class Pool:
             self._check_known([name])
             if self._in_use[name]:
                 raise InputError(f"the pool's adapter {name!r} is in use: drop it after the `with pool.rows(...)`.")
-            del self._folders[name], self._digests[name]
+            del self._folders[name], self._digests[name], self._outputs[name]
             self.reading.pop(name, None)
             if name in self.resident:
                 self._free.append(self.resident.pop(name))
@@ -173,7 +196,7 @@ class Pool:
 
     def read(self, name: str) -> dict[str, Tensor]:
         """Read one adapter's tensors from its file, whose header is checked before memory is taken."""
-        return read_adapter(self._folders[name], self._digests[name], self._shapes)
+        return read_adapter(self._folders[name], self._digests[name], self._shapes[self._outputs[name]])
 
     @torch.no_grad()
     def fetch(self, names: Sequence[str]) -> dict[str, int]:
@@ -195,8 +218,9 @@ class Pool:
         tensors = self.delta.tensors()
         for name, own in zip(missing, found, strict=True):
             slot = self.resident[name] = self._free.pop()
+            fitting = fit_slot(self.delta, slot, own, self._outputs[name])
             for key, tensor in tensors.items():
-                tensor[slot].copy_(own[key][0])
+                tensor[slot].copy_(fitting[key][0])
         for name in wanted:
             self.resident.move_to_end(name)
         return {name: self.resident[name] for name in wanted}

@@ -15,7 +15,7 @@ from hyperadapters.storage import outline, read_adapter
 
 
 def _adapter_recipe(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return what all adapters of one pool have in common: method, type, sites named by hand, outputs of the head.
+    """Return what all adapters of one pool have in common: method, type, and sites named by hand.
 
     Args:
         config: the `adapter_config.json` of one of them.
@@ -29,9 +29,8 @@ def _adapter_recipe(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             f"the adapter at {folder} holds {len(config['tasks'])} tasks, which a pool cannot take apart: "
             "`hyperadapters bake` makes one for each."
         )
-    backbone = config["backbone"]
-    alike = {"layout": backbone.get("layout"), "outputs": backbone.get("outputs")}
-    return {"method": config["method"], "precision": config["precision"], **alike}
+    layout = config["backbone"].get("layout")
+    return {"method": config["method"], "precision": config["precision"], "layout": layout}
 
 
 def _empty_slots(
@@ -59,7 +58,7 @@ def _empty_slots(
             "Load each adapter as a Delta, or bake the tasks of one that holds several."
         )
     structure = read_structure(backbone, settings.parse(Layout, layout, "backbone.layout") if layout else None)
-    outputs = recipe["outputs"] if structure.head else None
+    outputs = _outputs_of(config) if structure.head else None
     shapes = outline(backbone, method, name, folder, structure, outputs).tensors()
     read_adapter(folder, deciding_digest(config), shapes)
     delta = outline(backbone, method, name, folder, structure, outputs, slots=slots)
@@ -70,3 +69,23 @@ def _empty_slots(
     except RuntimeError as error:
         size = sum(tensor.nbytes for tensor in delta.tensors().values())
         raise InputError(f"resident={slots} adapters take {size:,} bytes, more than there is: keep fewer.") from error
+
+
+def _slot_shapes(delta: Delta, folder: Path, outputs: int | None) -> dict[str, Tensor]:
+    """Return the shapes of an adapter's tensors in its file.
+
+    Args:
+        delta: of the pool that it is for.
+        folder: of the adapter, for errors.
+        outputs: the number of outputs of its head; None: it has none.
+
+    Raises:
+        InputError: this number is impossible.
+    """
+    return outline(delta.backbone, delta.method, delta.name, folder, delta.structure, outputs).tensors()
+
+
+def _outputs_of(config: Mapping[str, Any]) -> int | None:
+    """Return the number of outputs of an adapter's own head, as its config says; None where it has none."""
+    outputs: int | None = config["backbone"].get("outputs")
+    return outputs

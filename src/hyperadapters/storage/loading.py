@@ -30,6 +30,7 @@ from hyperadapters.delta import (
     TENSORS,
     Delta,
     Method,
+    Outputs,
     at_rest,
     build_parts,
     check_name,
@@ -89,9 +90,11 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 def _wrong_types(backbone: dict[str, Any]) -> list[str]:
     """Return the keys of a config's entry on the backbone that are missing or of a wrong type."""
     wanted = {"name": str, "architecture": dict, "weights": str}
-    optional = {"layout": dict | None, "outputs": int | None}
+    optional = {"layout": dict | None, "outputs": int | dict | None}
     bad = [key for key, kind in wanted.items() if not isinstance(backbone.get(key), kind)]
     bad += [key for key, kind in optional.items() if not isinstance(backbone.get(key), kind)]
+    sizes = backbone.get("outputs")
+    bad += ["outputs"] if isinstance(sizes, dict) and not all(isinstance(size, int) for size in sizes.values()) else []
     bad += [] if _held_in(backbone) else ["precision"]
     return [f"backbone.{key}" for key in bad]
 
@@ -217,7 +220,7 @@ def outline(
     name: str,
     folder: Path,
     structure: ModelStructure,
-    outputs: int | None,
+    outputs: Outputs,
     tasks: tuple[str, ...] = (),
     slots: int = 0,
 ) -> Delta:
@@ -229,7 +232,7 @@ def outline(
         name: the Delta's name.
         folder: of the adapter, for errors.
         structure: of the backbone.
-        outputs: number of logits of the Delta's own head, or None.
+        outputs: as for `ha.attach`.
         tasks: names on the adapter axis.
         slots: length of the adapter axis of a pool, which has no names there.
 
@@ -239,7 +242,7 @@ def outline(
     method.check(structure)
     try:
         with torch.device("meta"):
-            parts = build_parts(backbone, method, structure, outputs, slots or len(tasks))
+            parts = build_parts(backbone, method, structure, outputs, tasks, slots)
     except (RuntimeError, OverflowError, TypeError) as error:
         raise InputError(f"{folder / CONFIG} asks for impossible sizes: {method}. Use an intact copy.") from error
     return Delta(backbone, method, name, structure, parts, tasks, slots)

@@ -69,7 +69,13 @@ class _Decoder(_Encoding):
         return [[*tokens, tokenizer.eos_token_id] for tokens in found]
 
     def losses(
-        self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int, smoothing: float = 0.0
+        self,
+        model: nn.Module,
+        backbone: nn.Module,
+        rows: Sequence[Encoded],
+        pad: int,
+        smoothing: float = 0.0,
+        outputs: Sequence[int] | None = None,
     ) -> Float[Tensor, " rows"]:
         sequences = [[*row.source, *row.target] for row in rows]
         batch = _on_device(_source_batch(sequences, pad), backbone)

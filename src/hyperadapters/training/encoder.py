@@ -60,17 +60,27 @@ class _Encoder(_Encoding):
         return []
 
     def losses(
-        self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int, smoothing: float = 0.0
+        self,
+        model: nn.Module,
+        backbone: nn.Module,
+        rows: Sequence[Encoded],
+        pad: int,
+        smoothing: float = 0.0,
+        outputs: Sequence[int] | None = None,
     ) -> Float[Tensor, " rows"]:
         logits = _precise(model(**_encoder_batch(rows, pad, backbone)).logits)
         targets = [row.target[0] for row in rows if row.target]
         if not targets:  # a process without a row of its own takes part with a loss of zero
-            return 0.0 * logits.sum(-1)
-        if logits.shape[1] == 1:
-            wanted = torch.tensor(targets, device=logits.device, dtype=logits.dtype)
-            return (logits.squeeze(-1) - wanted).square()
-        classes = torch.tensor(targets, device=logits.device, dtype=torch.long)
-        return F.cross_entropy(logits, classes, reduction="none", label_smoothing=smoothing)
+            return 0.0 * logits[:, 0]
+        if outputs is None:
+            return _head_losses(logits, targets, smoothing)
+        losses = logits.new_zeros(len(rows))
+        for size in dict.fromkeys(outputs):
+            own = [i for i, number in enumerate(outputs) if number == size]
+            index = torch.tensor(own, device=logits.device)
+            found = _head_losses(logits[index, :size], [targets[i] for i in own], smoothing)
+            losses = losses.index_copy(0, index, found)
+        return losses
 
     def answer(
         self,
@@ -81,13 +91,32 @@ class _Encoder(_Encoding):
         decoding: Decoding,
     ) -> list[str]:
         logits = backbone(**_encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
-        if logits.shape[1] > 1:
-            return _likeliest(logits, forms)
-        return [_in_range(value, form) for (value,), form in zip(_precise(logits).tolist(), forms, strict=True)]
+        classes = [i for i, form in enumerate(forms) if self.outputs(form) > 1]
+        likeliest = iter(_likeliest(logits[classes], [forms[i] for i in classes]) if classes else ())
+        numbers = _precise(logits[:, 0]).tolist()
+        return [
+            next(likeliest) if self.outputs(form) > 1 else _in_range(value, form)
+            for value, form in zip(numbers, forms, strict=True)
+        ]
 
     def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:
         logits: Tensor = backbone(**_encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
         return logits
+
+
+def _head_losses(logits: Float[Tensor, "rows outputs"], targets: Sequence[float], smoothing: float) -> Tensor:
+    """Return the loss of each row of tasks whose heads have as many outputs: squared error of one, else cross entropy.
+
+    Args:
+        logits: without padding.
+        targets: numbers, or those of classes.
+        smoothing: of the labels.
+    """
+    if logits.shape[1] == 1:
+        wanted = torch.tensor(targets, device=logits.device, dtype=logits.dtype)
+        return (logits.squeeze(-1) - wanted).square()
+    classes = torch.tensor(targets, device=logits.device, dtype=torch.long)
+    return F.cross_entropy(logits, classes, reduction="none", label_smoothing=smoothing)
 
 
 def _encoder_batch(rows: Sequence[Encoded], pad: int, backbone: nn.Module) -> dict[str, Tensor]:

@@ -54,7 +54,13 @@ class _EncoderDecoder(_Encoding):
         return [tokens if end in tokens else [*tokens, end] for tokens in found]
 
     def losses(
-        self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int, smoothing: float = 0.0
+        self,
+        model: nn.Module,
+        backbone: nn.Module,
+        rows: Sequence[Encoded],
+        pad: int,
+        smoothing: float = 0.0,
+        outputs: Sequence[int] | None = None,
     ) -> Float[Tensor, " rows"]:
         batch = _on_device(_collate(rows, pad), backbone)
         labels = batch.pop("labels")

@@ -89,7 +89,13 @@ class _Encoding(ABC):
 
     @abstractmethod
     def losses(
-        self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int, smoothing: float = 0.0
+        self,
+        model: nn.Module,
+        backbone: nn.Module,
+        rows: Sequence[Encoded],
+        pad: int,
+        smoothing: float = 0.0,
+        outputs: Sequence[int] | None = None,
     ) -> Float[Tensor, " rows"]:
         """Return each row's loss, summed over its targets.
 
@@ -99,6 +105,8 @@ class _Encoding(ABC):
             rows: of the batch.
             pad: the token that fills up.
             smoothing: of the labels (`Training.label_smoothing`); numbers have none.
+            outputs: how many outputs the head of each row's task has, where these differ: the logits behind them are
+                padding. None: all have as many. Text has no head and leaves it out.
         """
 
     @abstractmethod

@@ -162,8 +162,9 @@ def _check_kind(delta: Delta, data: Data) -> None:
             "load_data(..., backbone=delta.backbone)."
         )
     outputs = ENCODINGS[kind].outputs(data.form)
-    if outputs != delta.outputs:
+    found = delta.outputs_of(data.form.name)
+    if outputs != found:
         raise InputError(
-            f"task {data.form.name} needs a head of {outputs} output(s), the Delta has {delta.outputs}: "
-            f"attach(..., outputs={outputs})."
+            f"task {data.form.name} needs a head of {outputs} output(s), the Delta has {found}: attach(..., "
+            f"outputs={outputs}), or one number for each task."
         )

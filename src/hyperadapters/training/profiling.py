@@ -15,7 +15,7 @@ from hyperadapters.training.batching import batches_by_length
 from hyperadapters.training.data import Data, Mixture, tasks_of, training_rows
 from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.encodings import ENCODINGS
-from hyperadapters.training.task_adapters import using_tasks
+from hyperadapters.training.task_adapters import _outputs_by_row, using_tasks
 
 _GENERATED_TOKENS = 8
 """Tokens that `measure` generates for every row, whatever the model would answer."""
@@ -97,11 +97,13 @@ def training_step(
     """
     device = device_of(delta.backbone)
     names, targets = [row.task for row in rows], sum(len(row.target) for row in rows)
+    outputs = _outputs_by_row(delta, names)
     optimizer = torch.optim.AdamW(delta.trained().values(), lr=0.0, weight_decay=0.0)
 
     def loss() -> Tensor:
         with using_tasks(delta, names), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            return ENCODINGS[delta.structure.kind].losses(delta.backbone, delta.backbone, rows, pad).sum() / targets
+            losses = ENCODINGS[delta.structure.kind].losses(delta.backbone, delta.backbone, rows, pad, outputs=outputs)
+            return losses.sum() / targets
 
     def step() -> None:
         loss().backward()  # type: ignore[no-untyped-call]

@@ -21,3 +21,19 @@ def using_tasks(delta: Delta, tasks: str | Sequence[str]) -> AbstractContextMana
         InputError: on entering, if the Delta holds tasks and not these.
     """
     return delta.rows(tasks) if delta.tasks else nullcontext(delta.backbone)
+
+
+def _outputs_by_row(delta: Delta, tasks: Sequence[str]) -> list[int] | None:
+    """Return how many outputs the head of each row's task has; None where all of the Delta's heads have as many.
+
+    Args:
+        delta: with a head of its own or without.
+        tasks: the task of each row.
+
+    Raises:
+        InputError: the Delta does not hold these tasks.
+    """
+    if not isinstance(delta.outputs, dict):
+        return None
+    sizes = {task: delta.outputs_of(task) for task in dict.fromkeys(tasks)}
+    return [size for task in tasks if (size := sizes[task]) is not None]

@@ -52,7 +52,7 @@ from hyperadapters.training.interruption import stop_at_step_end
 from hyperadapters.training.prepared_backbone import training_backbone
 from hyperadapters.training.schedule import Schedule
 from hyperadapters.training.standing import Standing
-from hyperadapters.training.task_adapters import using_tasks
+from hyperadapters.training.task_adapters import _outputs_by_row, using_tasks
 from hyperadapters.training.tracking import _log_evaluation
 from hyperadapters.training.training_batches import _TrainingBatches
 
@@ -253,11 +253,13 @@ class Trainer:
 
     def losses(self, rows: list[Encoded]) -> Float[Tensor, " rows"]:
         """Return each row's loss, summed over its targets."""
+        tasks, smoothing = [row.task for row in rows], self.training.label_smoothing
         with (
-            using_tasks(self.delta, [row.task for row in rows]),
+            using_tasks(self.delta, tasks),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"),
         ):
-            return self.encoding.losses(self._model, self.delta.backbone, rows, self.pad, self.training.label_smoothing)
+            outputs = _outputs_by_row(self.delta, tasks)
+            return self.encoding.losses(self._model, self.delta.backbone, rows, self.pad, smoothing, outputs)
 
     def update(self, rows: list[Encoded], loss: float) -> None:
         """Clip the gradients of a batch with this mean loss, and take the optimizer's step.
