@@ -81,6 +81,8 @@ def sweep(
     """
     if not file.is_file():
         raise InputError(f"{file} does not exist. A sweep is a Python file with a function experiments().")
+    if data and not Path(data).is_dir():
+        raise InputError(f"--data {data}: there is no such folder.")
     wanted, kept = _changed_settings(changes), _split_settings(only, "--only", "method=compacter")
     carried_out = _choose_executor(executor)
     from hyperadapters.sweeps import change_all, describe_sweep, forecast, keep_matching, load_experiments

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, absolute_path, file_digest, listed
+from hyperadapters._utils import InputError, UnavailableError, absolute_path, file_digest, listed
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.task_choice import (
     FilesTask,
@@ -38,7 +38,7 @@ def with_checksums(experiment: Experiment) -> Experiment:
     """
     task = _absolute_paths(experiment.task)
     if changed := changed_data(task):
-        raise InputError(_refusal(changed.values()))
+        raise _refusal(task, changed.values())
     return replace(experiment, task=replace(task, checksums={**task.checksums, **_file_checksums(task)}))
 
 
@@ -56,7 +56,7 @@ def _check_data(experiment: Experiment, data: Data | Mixture) -> None:
         data: what was read; the files are looked at afterwards, so one that changes meanwhile is seen.
     """
     if changed := changed_data(experiment.task, data):
-        raise InputError(_refusal(changed.values()))
+        raise _refusal(experiment.task, changed.values())
 
 
 def changed_data(task: TaskChoice, data: Data | Mixture | None = None) -> dict[str, str]:
@@ -194,8 +194,10 @@ def _digest_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _refusal(changed: Iterable[str]) -> str:
-    return (
+def _refusal(task: TaskChoice, changed: Iterable[str]) -> InputError:
+    """Return an error that says what has changed; files that are not there may be back at a later try."""
+    missing = any(not path.is_file() for paths in _paths(task).values() for path in paths)
+    return (UnavailableError if missing else InputError)(
         "the data are not those that this run is of:\n  "
         + listed([*changed])
         + "\n  Put them back, or leave out the task's checksums to make a run of the data as they are."

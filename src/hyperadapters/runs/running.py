@@ -25,6 +25,7 @@ from hyperadapters.runs.data_checksums import differing_checksums, identity_of, 
 from hyperadapters.runs.experiment import EXPERIMENT, Experiment
 from hyperadapters.runs.finishing import finish_run
 from hyperadapters.runs.result import RESULT, Result, read_result
+from hyperadapters.runs.sources import check_sources
 from hyperadapters.training import (
     Data,
     Evaluation,
@@ -77,6 +78,7 @@ def run(
         _check_same_experiment(output, experiment)
         if (output / RESULT).exists():
             return read_result(output)
+    check_sources([experiment])
     experiment, data, delta = _prepare(experiment)
     with (
         _locked_run_folder(output, experiment, resume=resume) if main else nullcontext(),

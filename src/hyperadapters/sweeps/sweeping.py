@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.live import Live
 
 from hyperadapters._utils import console, expand_path, make_output
-from hyperadapters.runs import RESULT, Experiment, Result, read_result
+from hyperadapters.runs import RESULT, Experiment, Result, check_sources, read_result
 from hyperadapters.sweeps.executors import Executor
 from hyperadapters.sweeps.in_turn import _check_methods
 from hyperadapters.sweeps.jobs import _Job, _past_failures, _Report, _settled
@@ -47,7 +47,7 @@ def sweep(
 
     A sweep or its processes may be killed at any moment; started again, unfinished runs go on from their checkpoints.
     Several sweeps may share a folder. A run that fails is retried once; after that `folder/<key>.failed.json` says why,
-    and later sweeps pass it over.
+    and later sweeps pass it over. A run whose backbone or data cannot be read meanwhile fails for this sweep alone.
 
     Args:
         experiments: in the order to run them; equal ones are run once.
@@ -61,21 +61,22 @@ def sweep(
         quiet: show nothing.
 
     Raises:
-        InputError: a method does not fit its backbone, a tracker is not installed, or the folder cannot be written;
-            nothing has run then.
+        InputError: a backbone, a folder or a file is not there, or the Hub does not answer; a method does not fit its
+            backbone; a tracker is not installed; or the folder cannot be written. Nothing has run then.
     """
     folder = expand_path(folder)
     planned = _keyed(experiments)
     check_trackers(track)
+    jobs = [_Job(name, e.to_json(), str(folder), keep, track) for name, e in planned.items()]
+    check_sources(planned[job.key] for job in jobs if (retry and _past_failures(job)) or not _settled(job))
     _check_methods(planned.values())
     make_output(folder)
-    jobs = [_Job(name, e.to_json(), str(folder), keep, track) for name, e in planned.items()]
     if retry:
         for job in jobs:
             job.failure_file.unlink(missing_ok=True)
     todo = [job for job in jobs if not (job.place / RESULT).exists()]
     progress = _Progress(len(jobs), done=len(jobs) - len(todo))
-    busy = []
+    busy, failed = [], dict[str, str]()
     for turn in _split_turns(todo, planned, pack) if pack and not track else [todo]:
         reports = _carry_out(turn, executor or local_executor(1), progress)
         with _live_progress(progress, quiet=quiet), contextlib.closing(reports):
@@ -83,11 +84,14 @@ def sweep(
                 progress.ended(report)
                 if report.outcome == "busy":
                     busy.append(report.key)
+                elif report.outcome == "failed":
+                    failed[report.key] = report.reason
                 if not quiet:
                     _print_report(report, progress)
     over = [ended for job in jobs if (ended := _settled(job))]
     results = {ended.key: read_result(folder / ended.key) for ended in over if ended.outcome == "done"}
-    failed = {ended.key: ended.reason for ended in over if ended.outcome == "failed"}
+    failed = {key: why for key, why in failed.items() if key not in results}  # with those that are no job's fault
+    failed |= {ended.key: ended.reason for ended in over if ended.outcome == "failed"}
     return SweepResult(results, failed, tuple(busy))
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, listed
+from hyperadapters._utils import InputError, UnavailableError, listed
 
 _LONGEST_CELL = 2**31 - 1
 """Characters of a cell of CSV, the most that Python's reader takes everywhere."""
@@ -42,7 +42,7 @@ class _Problems:
 def _existing(path: Path) -> Path:
     """Return a file's path; raise InputError if there is no such file."""
     if not path.is_file():
-        raise InputError(f"{path} does not exist (looked in {path.parent.resolve()}).")
+        raise UnavailableError(f"{path} does not exist (looked in {path.parent.resolve()}).")
     return path
 
 
