@@ -34,7 +34,7 @@ def test_a_cached_backbone_is_loaded_while_the_hub_does_not_answer(tmp_path):
     code = "import hyperadapters as ha; print(ha.load_backbone('some/t5')[0].config.model_type)"
     places = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_CACHE": str(tmp_path)}
     found = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **places}, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", code], env={**os.environ, **places}, capture_output=True, text=True, check=False
     )
     assert found.stdout.strip() == "t5", found.stderr
     assert "Retrying" not in found.stderr

@@ -70,7 +70,18 @@ def test_a_finished_run_is_not_run_again(trained, files):
     again = works(*words, "--resume")
     assert one_json(again)["seconds"] == one_json(result)["seconds"]
     assert "is not empty" in refuses(*words)
-    assert "another experiment" in refuses(*words, "--resume", "--set", "training.lr=1")
+    refusal = refuses(*words, "--resume", "--set", "training.lr=1")
+    assert "another experiment: training.lr: 0.01 there, 1.0 now Give the settings of that run" in refusal
+    other = refuses(*words, "--resume", "--method", "houlsby", "--lr", "1e-2", "--set", "text.source_length=9")
+    assert "experiment: method.type: Compacter there, Adapter now text.source_length: 128 there, 9 now Give" in other
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_a_run_that_is_not_there_is_not_resumed(command, tmp_path):
+    place = tmp_path / "slip"
+    assert f"{place} is not there. Name the folder" in refuses(command, "--output", place, "--resume")
+    place.mkdir()
+    assert f"{place} is empty. Name the folder" in refuses(command, "--output", place, "--resume")
 
 
 def test_evaluate_scores_as_training_did(trained):

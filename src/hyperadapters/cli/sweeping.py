@@ -138,9 +138,10 @@ def report(
         raise InputError(
             f"{results} does not exist. Name a folder with runs, such as the --output of a sweep, or a .jsonl file."
         )
-    from hyperadapters.reports import read_results, versions_differ, write_report
+    from hyperadapters.reports import read_embeddings, read_results, versions_differ, write_report
 
     found, wrong = read_results(results)
+    wrong = [*wrong, *read_embeddings(found)[1]]
     for problem in [*(f"left out: {text}" for text in wrong), *versions_differ(list(found.values()))]:
         console.print(problem, soft_wrap=True)
     paths = write_report(found, output, wrong)

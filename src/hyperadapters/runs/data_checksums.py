@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, UnavailableError, absolute_path, file_digest, listed
+from hyperadapters._utils import InputError, UnavailableError, absolute_path, file_digest, listed, shortened
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.task_choice import (
     FilesTask,
@@ -111,6 +111,33 @@ def identity_of(experiment: Experiment) -> dict[str, Any]:
             values["task"].pop(split)
         values["task"]["files"] = {name: found for name, found in checksums.items() if name != LABELS}
     return values
+
+
+def _differing_settings(then: Mapping[str, Any], now: Mapping[str, Any], section: str = "") -> list[str]:
+    """Return, in words, which settings of two experiments differ, each by its path, such as training.lr.
+
+    Of two methods or tasks of different types, the types are named, not their settings.
+
+    Args:
+        then: `identity_of` the one, or a part of it.
+        now: the same of the other.
+        section: where the part stands, with a point behind; empty for the whole.
+    """
+    found = []
+    for key in [key for key in {**then, **now} if then.get(key) != now.get(key)]:
+        old, new = then.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            if old.get("type") != new.get("type"):
+                old, new = {"type": old.get("type")}, {"type": new.get("type")}
+            found += _differing_settings(old, new, f"{section}{key}.")
+        else:
+            found.append(f"{section}{key}: {_as_setting(old)} there, {_as_setting(new)} now")
+    return found
+
+
+def _as_setting(value: Any) -> str:
+    """Return a setting as `--set` takes it; of several in one, the beginning."""
+    return shortened(value if isinstance(value, str) and value else json.dumps(value))
 
 
 def _absolute_paths(task: TaskChoice) -> TaskChoice:
