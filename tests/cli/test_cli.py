@@ -70,7 +70,18 @@ def test_a_finished_run_is_not_run_again(trained, files):
     again = works(*words, "--resume")
     assert one_json(again)["seconds"] == one_json(result)["seconds"]
     assert "is not empty" in refuses(*words)
-    assert "another experiment" in refuses(*words, "--resume", "--set", "training.lr=1")
+    refusal = refuses(*words, "--resume", "--set", "training.lr=1")
+    assert "another experiment: training.lr: 0.01 there, 1.0 now Give the settings of that run" in refusal
+    other = refuses(*words, "--resume", "--method", "houlsby", "--lr", "1e-2", "--set", "text.source_length=9")
+    assert "experiment: method.type: Compacter there, Adapter now text.source_length: 128 there, 9 now Give" in other
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_a_run_that_is_not_there_is_not_resumed(command, tmp_path):
+    place = tmp_path / "slip"
+    assert f"{place} is not there. Name the folder" in refuses(command, "--output", place, "--resume")
+    place.mkdir()
+    assert f"{place} is empty. Name the folder" in refuses(command, "--output", place, "--resume")
 
 
 def test_evaluate_scores_as_training_did(trained):
@@ -110,7 +121,7 @@ def test_evaluate_scores_the_files_of_the_training_from_any_folder(moving, tmp_p
     assert "--data" in refused
     assert "--file" in refused
     other = one_json(works("evaluate", "../one/out", "--file", "test.jsonl", "--json"))
-    assert (other["rows"], other["task"]) == (3, here["task"])
+    assert (other["rows"], other["task"], other["file"], other["split"]) == (3, here["task"], "test.jsonl", None)
 
 
 def test_evaluate_tells_what_changed_since_the_training(moving, monkeypatch):
@@ -121,8 +132,40 @@ def test_evaluate_tells_what_changed_since_the_training(moving, monkeypatch):
     assert "validation: " in refuses("evaluate", "out", "--split", "validation")
     assert "changed since the training, and not scored: validation: " in works("evaluate", "out").stderr
     write(place / "train.jsonl", [{"t": "other", "y": w} for w in ("good", "bad", "fine")])
-    assert "labels: they are others now" in refuses("evaluate", "out", "--file", "train.jsonl")
+    assert "train.jsonl:3: label 'fine'" in refuses("evaluate", "out", "--file", "train.jsonl")
     assert "does not exist" in refuses("evaluate", "out", "--file", "absent.jsonl")
+
+
+def test_evaluate_scores_any_labelled_file_with_the_adapter_alone(moving, tmp_path, monkeypatch):
+    place, words = moving
+    monkeypatch.chdir(place)
+    works(*words)
+    here = one_json(works("evaluate", "out", "--json"))
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copy(place / "out" / name, alone)
+    shutil.move(place / "test.jsonl", alone)
+    monkeypatch.chdir(alone)
+    assert "give rows to score with --file" in refuses("evaluate", ".")
+    assert one_json(works("evaluate", ".", "--file", "test.jsonl", "--json"))["metrics"] == here["metrics"]
+    text = (alone / "test.jsonl").read_text()
+    (alone / "other.jsonl").write_text(text.replace('"y"', '"verdict"'))
+    refused = refuses("evaluate", ".", "--file", "other.jsonl")
+    assert "has no column 'y'; one needs t, y. Its columns: t, verdict. Name the column of the answers" in refused
+    assert "other.jsonl, 12 rows" in works("evaluate", ".", "--file", "other.jsonl", "--label", "verdict").stdout
+    assert "leave out --split and --data" in refuses(
+        "evaluate", ".", "--file", "other.jsonl", "--split", "test", "--data", "."
+    )
+    assert "--label goes with --file" in refuses("evaluate", ".", "--label", "y")
+
+
+def test_evaluate_says_which_split_it_scores_where_there_is_no_test(files, tmp_path):
+    works("train", *own(files), "--output", tmp_path / "a", *QUICK[:2])
+    found = works("evaluate", tmp_path / "a")
+    assert "there is no test split: validation is scored" in found.stderr
+    assert "validation split, 24 rows" in found.stdout
+    assert "no test split" in refuses("evaluate", tmp_path / "a", "--split", "test")
 
 
 def test_evaluate_finds_files_that_were_moved(moving, tmp_path, monkeypatch):

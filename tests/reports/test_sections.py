@@ -49,3 +49,9 @@ def test_task_embeddings_are_drawn_from_the_adapter_beside_the_result(tiny, tmp_
     assert list(figure.series) == ["rte", "sst2", "wic"]
     plain = {tmp_path / "none": result("hyperformer++", ",".join(names), metrics)}
     assert "Task embeddings" not in [section.title for section in report(plain)]
+    (tmp_path / "adapter_config.json").write_text("{}")
+    *_, last = report({tmp_path: result("hyperformer++", ",".join(names), metrics)})
+    assert last.title == "What to know of these results"
+    assert any(
+        note.startswith(f"Left out: the task embeddings beside {tmp_path / 'result.json'}: ") for note in last.notes
+    )

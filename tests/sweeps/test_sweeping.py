@@ -16,7 +16,7 @@ import pytest
 from filelock import FileLock, Timeout
 from sweep_runs import experiment, here, program, rows, unused
 
-from hyperadapters import METHODS, InputError, Text
+from hyperadapters import METHODS, InputError, NamedTask, Text
 from hyperadapters._utils import write_json
 from hyperadapters.runs.data_checksums import with_checksums
 from hyperadapters.runs.result import RESULT
@@ -115,6 +115,35 @@ def test_a_method_that_does_not_fit_is_refused_before_anything_runs(tmp_path):
     with pytest.raises(InputError, match="n must divide|n=7"):
         sweep([experiment(tmp_path), wrong], tmp_path / "out", executor=unused, quiet=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_not_there_is_found_before_anything_runs_all_of_it_and_once(tmp_path):
+    run, out = experiment(tmp_path), tmp_path / "out"
+    gone = replace(run.task, validation=str(tmp_path / "gone.jsonl"))
+    named = [NamedTask(name=name, data=str(tmp_path / "nowhere")) for name in ("glue/rte", "glue/mrpc")]
+    wrong = [replace(run, task=gone), *(replace(run, task=task) for task in named), replace(run, backbone="embeded")]
+    with pytest.raises(InputError) as caught:
+        sweep([run, *wrong, *wrong], out, executor=unused, quiet=True)
+    assert str(caught.value).splitlines() == [
+        "backbone 'embeded': there is no such folder, and no model of the Hub has that name. Did you mean embedded?",
+        f"  data {tmp_path / 'nowhere'}: there is no such folder, for glue/mrpc, glue/rte.",
+        f"  {tmp_path / 'gone.jsonl'} does not exist (looked in {Path.cwd()}).",
+    ]
+    assert not out.exists()
+
+
+def test_data_that_go_missing_during_a_sweep_are_no_failure_that_stays(tmp_path):
+    run, out = experiment(tmp_path), tmp_path / "out"
+
+    def loses_a_file(jobs, progress):
+        Path(run.task.train).unlink()
+        yield from here(jobs, progress)
+
+    swept = sweep([run], out, executor=loses_a_file, quiet=True)
+    assert "is not there" in swept.failed[experiment_key(with_checksums(replace(run, task=rows(tmp_path))))]
+    assert not list(out.glob("*.failed.json"))
+    again = sweep([run], out, executor=here, quiet=True)
+    assert (len(again.results), again.failed) == (1, {})
 
 
 def test_a_damaged_result_is_a_failure_that_says_so_and_holds_up_no_other(tmp_path):

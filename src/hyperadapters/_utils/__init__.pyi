@@ -5,6 +5,7 @@ from .errors import CannotWriteError as CannotWriteError
 from .errors import InputError as InputError
 from .errors import Interrupted as Interrupted
 from .errors import NonFiniteLossError as NonFiniteLossError
+from .errors import UnavailableError as UnavailableError
 from .errors import listed as listed
 from .files import file_digest as file_digest
 from .files import is_stream as is_stream
@@ -12,6 +13,7 @@ from .files import open_output as open_output
 from .files import write_bytes as write_bytes
 from .files import write_text as write_text
 from .formatting import human_bytes as human_bytes
+from .hub import ask_hub as ask_hub
 from .json_files import LARGEST_JSON as LARGEST_JSON
 from .json_files import check_json as check_json
 from .json_files import json_digest as json_digest

@@ -8,6 +8,10 @@ class InputError(ValueError):
     """
 
 
+class UnavailableError(InputError):
+    """A backbone or data cannot be read now: a folder is not there, or the Hub does not answer. A later try may do."""
+
+
 class CannotWriteError(InputError):
     """A file cannot be written: the disk is full or there is no permission. What was there before still is."""
 

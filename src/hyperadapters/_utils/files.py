@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from filelock import Timeout
 
-from hyperadapters._utils.errors import CannotWriteError, InputError
+from hyperadapters._utils.errors import CannotWriteError, UnavailableError
 from hyperadapters._utils.paths import follow_links
 
 UNFINISHED = ".tmp"
@@ -130,9 +130,9 @@ def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal.
 
     Raises:
-        InputError: there is no such file.
+        UnavailableError: there is no such file.
     """
     if not path.is_file():
-        raise InputError(f"{path} does not exist.")
+        raise UnavailableError(f"{path} does not exist.")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

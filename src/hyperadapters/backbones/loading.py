@@ -1,9 +1,7 @@
 """Loading a pretrained backbone and its tokenizer."""
 
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +21,7 @@ from transformers.utils import logging
 from hyperadapters._utils import InputError, process_state
 from hyperadapters.backbones.dtypes import StorageDtype, torch_dtype
 from hyperadapters.backbones.kinds import BackboneKind, kind_of
-from hyperadapters.backbones.locations import EMBEDDED, resolve_location
+from hyperadapters.backbones.locations import EMBEDDED, _not_found, find_backbone
 from hyperadapters.backbones.optimized_attention import combine_masks
 from hyperadapters.backbones.optimized_dropout import set_fast_dropout
 from hyperadapters.backbones.weights import _head_parameters
@@ -31,25 +29,21 @@ from hyperadapters.backbones.weights import _head_parameters
 
 def _loading_error(name: str, error: Exception) -> InputError:
     """Return a loading error of transformers as one that says what was looked for, and where."""
-    cache = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")) / "hub"
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return InputError(
-        f"backbone {name!r} could not be loaded. Looked for a folder {str(Path(name).absolute())!r}, then for that "
-        f"name in the local Hub cache ({cache}) and on the Hugging Face Hub. ({reason[:200]}) "
-        f"Give a folder saved by save_pretrained, connect to the network, or use {EMBEDDED!r}."
-    )
+    text = str(error).strip()
+    return _not_found(name, text.splitlines()[0] if text else type(error).__name__)
 
 
-def _load_config(name: str) -> PretrainedConfig:
+def _load_config(name: str, source: str = "") -> PretrainedConfig:
     """Load the configuration of a backbone.
 
     Args:
         name: a folder, the path of a config.json, or a name on the Hub.
+        source: what to load it from, if `find_backbone` has found that.
 
     Raises:
         InputError: there is no configuration; the error says where it was looked for.
     """
-    source = resolve_location(name)
+    source = source or find_backbone(name)
     try:
         return AutoConfig.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, json.JSONDecodeError) as error:
@@ -119,8 +113,8 @@ def load_backbone(
     Raises:
         InputError: the backbone is not found, lacks weights or has none in safetensors, or is no model of text.
     """
-    source, dtype = resolve_location(name), torch_dtype(precision)
-    config = _load_config(name)
+    source, dtype = find_backbone(name), torch_dtype(precision)
+    config = _load_config(name, source)
     try:
         spread = {"device_map": device_map, "offload_folder": offload_folder} if device_map else {}
         backbone = _load_model(name, source, config, dtype, spread)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from hyperadapters._utils import InputError, console
 from hyperadapters.cli.base import _command, _print_json, _quiet_libraries, _show
+from hyperadapters.cli.file_scoring import _score_file
 from hyperadapters.cli.options import _AdapterFolder, _Json, _OneOfTasks, _OtherBackbone
 
 if TYPE_CHECKING:
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 @_command("Use a saved adapter")
 def evaluate(
     adapter: _AdapterFolder,
-    split: Annotated[str, typer.Option(help="Which rows to score: train, validation or test.")] = "test",
+    split: Annotated[
+        str,
+        typer.Option(
+            help="Which rows to score: train, validation or test; default: test or, where there is none, validation."
+        ),
+    ] = "",
     decode: Annotated[
         str,
         typer.Option(
@@ -34,28 +40,38 @@ def evaluate(
     ] = "",
     file: Annotated[
         str,
-        typer.Option(help="Other rows to score in place of the split's: a file with the same columns as your own."),
+        typer.Option(help="Score the rows of this file instead: any with the task's columns and answers."),
+    ] = "",
+    label: Annotated[
+        str, typer.Option(help="With --file: the column of the answers, if it is called otherwise than in training.")
     ] = "",
     task: _OneOfTasks = "",
     backbone: _OtherBackbone = "",
     json_output: _Json = False,
 ) -> None:
-    """Score a saved adapter again, on the tasks it was trained on or on one of those that it holds.
+    """Score a saved adapter again, on the tasks it was trained on or on one of those that it holds; or on a new file.
 
-    The files are those of the training: where their checksums differ, nothing is scored.
+    The files are those of the training: where their checksums differ, nothing is scored. A file of --file may be any;
+    the adapter's folder alone is needed for it.
 
     Examples:
     - `hyperadapters evaluate out/mix`
     - `hyperadapters evaluate out/mix --task mrpc --split validation`
-    - `hyperadapters evaluate out/adapter --file new.jsonl`
+    - `hyperadapters evaluate out/adapter --file new.jsonl --label verdict`
     """
     from hyperadapters._utils import settings
     from hyperadapters.storage import backbone_of, load, read_config
 
+    _check_evaluate(split, data, file, label)
     config = read_config(adapter)
-    experiment = _experiment_to_score(adapter, config, split, task)
+    if file:
+        name, found, count = _score_file(adapter, config, file, label, task, decode, backbone)
+        _show_scores(found, name, "", file, count, json_output)
+        return
+    experiment = _experiment_to_score(adapter, config, task)
     how = settings.updated(experiment.evaluation, {"decode": decode} if decode else {}, "evaluation")
-    experiment = _with_places(experiment, adapter, split, data, file)
+    scored = split or ("test" if getattr(experiment.task, "test", True) else "validation")
+    experiment = _with_places(experiment, adapter, scored, data)
     from hyperadapters.runs import load_task, task_name
     from hyperadapters.training import evaluate as score
     from hyperadapters.training import tasks_of
@@ -64,30 +80,47 @@ def evaluate(
     model, tokenizer = backbone_of(config, backbone)
     delta = load(adapter, model)
     rows = load_task(experiment, tokenizer, model)
-    found = score(delta, rows, split, how, quiet=False)
-    count = sum(len(part.splits.get(split, [])) for part in tasks_of(rows))
-    _show_scores(found, task_name(experiment.task), split, count, json_output)
+    if not split and scored != "test":
+        console.print("there is no test split: validation is scored")
+    found = score(delta, rows, scored, how, quiet=False)
+    count = sum(len(part.splits.get(scored, [])) for part in tasks_of(rows))
+    _show_scores(found, task_name(experiment.task), scored, "", count, json_output)
 
 
-def _experiment_to_score(adapter: Path, config: Mapping[str, Any], split: str, task: str) -> "Experiment":
+def _check_evaluate(split: str, data: str, file: str, label: str) -> None:
+    """Raise InputError if the options of `evaluate` do not go together, or name what is not there."""
+    if split not in ("", "train", "validation", "test"):
+        raise InputError(f"--split {split}: one of train, validation, test.")
+    if data and not Path(data).is_dir():
+        raise InputError(f"--data {data}: there is no such folder.")
+    both = [f"--{name}" for name, value in {"split": split, "data": data}.items() if value and file]
+    if both:
+        raise InputError(f"--file names the rows to score: leave out {' and '.join(both)}.")
+    if label and not file:
+        raise InputError("--label goes with --file.")
+    if file and not Path(file).is_file():
+        raise InputError(f"--file {file} does not exist (looked in {Path.cwd()}).")
+
+
+def _experiment_to_score(adapter: Path, config: Mapping[str, Any], task: str) -> "Experiment":
     """Return the experiment of the run that trained an adapter, or what it says of one of the adapter's tasks.
 
     Args:
         adapter: the adapter's folder.
         config: its `adapter_config.json`.
-        split: which rows are to be scored.
         task: which task; empty: all.
 
     Raises:
-        InputError: there is no such split or task, or no run trained the adapter.
+        InputError: there is no such task, or no run trained the adapter.
     """
     from hyperadapters._utils import read_json, resolve_task
     from hyperadapters.runs import EXPERIMENT, Experiment, narrow_to_task, task_name
 
-    if split not in ("train", "validation", "test"):
-        raise InputError(f"--split {split}: one of train, validation, test.")
     if not (adapter / EXPERIMENT).is_file():
-        raise InputError(f"{adapter} has no {EXPERIMENT}: name the folder that `hyperadapters train` wrote.")
+        raise InputError(
+            f"{adapter} has no {EXPERIMENT}, so which rows it was trained on is not known. Name the folder that "
+            "`hyperadapters train` wrote, or give rows to score with --file."
+        )
     experiment = Experiment.from_json(read_json(adapter / EXPERIMENT))
     if not task:
         return experiment
@@ -95,7 +128,7 @@ def _experiment_to_score(adapter: Path, config: Mapping[str, Any], split: str, t
     return narrow_to_task(experiment, resolve_task(task, known, f"the adapter at {adapter}"), experiment.method)
 
 
-def _with_places(experiment: "Experiment", adapter: Path, split: str, data: str, file: str) -> "Experiment":
+def _with_places(experiment: "Experiment", adapter: Path, split: str, data: str) -> "Experiment":
     """Return an experiment whose files lie where the options say, and are those that the adapter was trained on.
 
     Args:
@@ -103,25 +136,14 @@ def _with_places(experiment: "Experiment", adapter: Path, split: str, data: str,
         adapter: the adapter's folder, for errors.
         split: which rows are to be scored.
         data: the folder of the files; empty: where they were.
-        file: other rows in place of the split's; empty: none.
 
     Raises:
         InputError: a file or folder is not there, or the rows or labels are not those of the training.
     """
     from hyperadapters.runs import FilesTask, InstructionsTask, changed_data, moved_to, source_of_split
 
-    if data and not Path(data).is_dir():
-        raise InputError(f"--data {data}: there is no such folder.")
     task = moved_to(experiment.task, data) if data else experiment.task
     own = isinstance(task, FilesTask | InstructionsTask)
-    if file:
-        if not isinstance(task, FilesTask | InstructionsTask):
-            raise InputError(f"--file is for adapters of own files; {adapter} was trained on tasks of the package.")
-        if not Path(file).is_file():
-            raise InputError(f"--file {file} does not exist (looked in {Path.cwd()}).")
-        place: dict[str, Any] = {split: str(Path(file).absolute())}
-        others = {name: found for name, found in task.checksums.items() if name != split}
-        task = replace(task, **place, checksums=others)
     changed = changed_data(task)
     wrong = {name: what for name, what in changed.items() if not own or name == source_of_split(task, split)}
     if wrong:
@@ -134,19 +156,21 @@ def _with_places(experiment: "Experiment", adapter: Path, split: str, data: str,
     return replace(experiment, task=replace(task, checksums=kept))
 
 
-def _show_scores(found: "Scores", task: str, split: str, rows: int, json_output: bool) -> None:
+def _show_scores(found: "Scores", task: str, split: str, file: str, rows: int, json_output: bool) -> None:
     """Print how an adapter scored.
 
     Args:
         found: its scores.
         task: the task's name.
-        split: which rows were scored.
+        split: which rows were scored; empty: those of a file.
+        file: its path.
         rows: how many there were.
         json_output: as JSON.
     """
     value = {
         "task": task,
-        "split": split,
+        "split": split or None,
+        "file": file or None,
         "metrics": found.metrics,
         "average": found.mean,
         "invalid": found.invalid,
@@ -159,7 +183,7 @@ def _show_scores(found: "Scores", task: str, split: str, rows: int, json_output:
     table.add_column("value", justify="right")
     for what, number in {**found.metrics, "average": found.mean, "invalid answers": found.invalid}.items():
         table.add_row(what, f"{100 * number:.2f}")
-    _show(value, json_output, f"{task}, {split} split, {rows} rows, {found.decode}", table)
+    _show(value, json_output, f"{task}, {file or f'{split} split'}, {rows} rows, {found.decode}", table)
 
 
 @_command("Use a saved adapter")

@@ -22,7 +22,7 @@ _Track = Annotated[
     str, typer.Option(help="Log the training to tensorboard, wandb, mlflow or trackio; several with commas.")
 ]
 
-_Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")]
+_Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder, which must be there.")]
 
 _AdapterFolder = Annotated[Path, typer.Argument(help="Folder of a saved adapter.", show_default=False)]
 

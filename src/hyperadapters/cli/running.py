@@ -130,6 +130,7 @@ def compare(
     names = list(METHODS) if methods == "all" else _split_names(methods)
     if len(set(names)) != len(names) or not names:
         raise InputError(f"--methods {methods}: name each method once, such as full,houlsby,compacter++.")
+    _check_resumable(output, resume)
     chosen = _choose_task(task, _changed_settings(training))
     own = {name: replace(training, settings=_choose_for_method(training.settings, name, names)) for name in names}
     plans = {
@@ -189,3 +190,14 @@ def _check_output(output: Path, resume: bool) -> None:
     from hyperadapters.runs import EXPERIMENT
 
     check_output(output, resume=resume, marker=EXPERIMENT)
+    _check_resumable(output, resume)
+
+
+def _check_resumable(output: Path, resume: bool) -> None:
+    """Raise InputError if a run is to be continued, and its folder is not there or empty."""
+    if resume and not (output.is_dir() and any(output.iterdir())):
+        what = "is empty" if output.is_dir() else "is not there"
+        raise InputError(
+            f"--resume continues the run in --output, but {output} {what}. Name the folder of that run, or leave out "
+            "--resume to begin one."
+        )

@@ -89,6 +89,8 @@ def sweep(
     """
     if not file.is_file():
         raise InputError(f"{file} does not exist. A sweep is a Python file with a function experiments().")
+    if data and not Path(data).is_dir():
+        raise InputError(f"--data {data}: there is no such folder.")
     wanted, kept = _changed_settings(changes), _split_settings(only, "--only", "method=compacter")
     carried_out = _choose_executor(executor)
     from hyperadapters.sweeps import change_all, describe_sweep, forecast, keep_matching, load_experiments, race
@@ -171,9 +173,10 @@ def report(
         raise InputError(
             f"{results} does not exist. Name a folder with runs, such as the --output of a sweep, or a .jsonl file."
         )
-    from hyperadapters.reports import read_results, versions_differ, write_report
+    from hyperadapters.reports import read_embeddings, read_results, versions_differ, write_report
 
     found, wrong = read_results(results)
+    wrong = [*wrong, *read_embeddings(found)[1]]
     for problem in [*(f"left out: {text}" for text in wrong), *versions_differ(list(found.values()))]:
         console.print(problem, soft_wrap=True)
     paths = write_report(found, output, wrong)

@@ -8,6 +8,7 @@ from .drawing import render_figure as render_figure
 from .markdown import markdown_section as markdown_section
 from .markdown import markdown_table as markdown_table
 from .notes import versions_differ as versions_differ
+from .reading import read_embeddings as read_embeddings
 from .reading import read_results as read_results
 from .writing import report as report
 from .writing import write_report as write_report

@@ -2,17 +2,21 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hyperadapters._utils import LARGEST_JSON, InputError, expand_path, find_files, json_object
 from hyperadapters.methods import method_from_json
 from hyperadapters.reports.estimates import _column_of, _scores_by_column
 from hyperadapters.reports.facts import _task_names
 from hyperadapters.runs import RESULT, Result, read_result, result_from_json
+from hyperadapters.storage import task_embeddings
 from hyperadapters.sweeps import distinguish_tasks
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def read_results(place: str | Path) -> tuple[dict[Path, Result], list[str]]:
@@ -45,6 +49,24 @@ def read_results(place: str | Path) -> tuple[dict[Path, Result], list[str]]:
         why = f": {problems[0]}" if problems else ". `hyperadapters sweep` and `train` write them."
         raise InputError(f"{place} holds no {RESULT} of a run that can be read, at any depth{why}")
     return dict(zip(results, distinguish_tasks(list(results.values())), strict=True)), problems
+
+
+def read_embeddings(results: Mapping[Path, Result]) -> tuple[dict[Path, dict[str, "Tensor"]], list[str]]:
+    """Read the task embeddings of every hypernetwork whose adapter lies beside its result.
+
+    Args:
+        results: by the folder that holds each.
+
+    Returns:
+        By folder, tensors by the task's name; and, in words, which adapters are damaged and left out.
+    """
+    found, problems = {}, []
+    for folder in results:
+        try:
+            found[folder] = task_embeddings(folder)
+        except InputError as error:
+            problems.append(f"the task embeddings beside {folder / RESULT}: {' '.join(str(error).split())}")
+    return found, problems
 
 
 def _in_folder(folder: Path) -> Iterator[tuple[Path, Callable[[], Result]]]:

@@ -10,6 +10,7 @@ from hyperadapters.reports.html import _html_page
 from hyperadapters.reports.latex import _latex_document
 from hyperadapters.reports.markdown import _markdown_document
 from hyperadapters.reports.notes import versions_differ
+from hyperadapters.reports.reading import read_embeddings
 from hyperadapters.reports.sections.costs import _cost_sections
 from hyperadapters.reports.sections.embeddings import _embedding_sections
 from hyperadapters.reports.sections.learning_curves import _learning_curve_sections
@@ -30,12 +31,13 @@ def report(results: Mapping[Path, Result], problems: Sequence[str] = ()) -> list
     """
     runs = list(results.values())
     tables = _score_tables(runs)
-    notes = [*versions_differ(runs), *(f"Left out: {problem}" for problem in problems)]
+    embeddings, damaged = read_embeddings(results)
+    notes = [*versions_differ(runs), *(f"Left out: {problem}" for problem in dict.fromkeys([*problems, *damaged]))]
     sections = [
         *map(_score_section, tables),
         *_low_resource_sections(runs),
         *(section for table in tables for section in _cost_sections(table)),
-        *_embedding_sections(results),
+        *_embedding_sections(results, embeddings),
         *(section for table in tables for section in _learning_curve_sections(table)),
         *([Section("What to know of these results", notes=notes)] if notes else []),
     ]

@@ -30,6 +30,7 @@ from .result import Result as Result
 from .result import read_result as read_result
 from .result import result_from_json as result_from_json
 from .running import run as run
+from .sources import check_sources as check_sources
 from .task_choice import TASK_CHOICES as TASK_CHOICES
 from .task_choice import FilesTask as FilesTask
 from .task_choice import InstructionsTask as InstructionsTask

@@ -92,6 +92,7 @@ def _format_to_json(form: TaskFormat, experiment: Experiment) -> dict[str, Any]:
     text, evaluation = experiment.text, experiment.evaluation
     return {
         **form.to_json(),
+        "answer": getattr(experiment.task, "answer", "label"),
         "source_length": text.source_length,
         "target_length": text.target_length,
         "prefix": text.prefix,

@@ -7,7 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, absolute_path, expand_path, file_digest, listed
+from hyperadapters._utils import (
+    InputError,
+    UnavailableError,
+    absolute_path,
+    expand_path,
+    file_digest,
+    listed,
+    shortened,
+)
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.task_choice import (
     FilesTask,
@@ -38,7 +46,7 @@ def with_checksums(experiment: Experiment) -> Experiment:
     """
     task = _absolute_paths(experiment.task)
     if changed := changed_data(task):
-        raise InputError(_refusal(changed.values()))
+        raise _refusal(task, changed.values())
     return replace(experiment, task=replace(task, checksums={**task.checksums, **_file_checksums(task)}))
 
 
@@ -56,7 +64,7 @@ def _check_data(experiment: Experiment, data: Data | Mixture) -> None:
         data: what was read; the files are looked at afterwards, so one that changes meanwhile is seen.
     """
     if changed := changed_data(experiment.task, data):
-        raise InputError(_refusal(changed.values()))
+        raise _refusal(experiment.task, changed.values())
 
 
 def changed_data(task: TaskChoice, data: Data | Mixture | None = None) -> dict[str, str]:
@@ -118,6 +126,33 @@ def identity_of(experiment: Experiment) -> dict[str, Any]:
             values["task"].pop(split)
         values["task"]["files"] = files
     return values
+
+
+def _differing_settings(then: Mapping[str, Any], now: Mapping[str, Any], section: str = "") -> list[str]:
+    """Return, in words, which settings of two experiments differ, each by its path, such as training.lr.
+
+    Of two methods or tasks of different types, the types are named, not their settings.
+
+    Args:
+        then: `identity_of` the one, or a part of it.
+        now: the same of the other.
+        section: where the part stands, with a point behind; empty for the whole.
+    """
+    found = []
+    for key in [key for key in {**then, **now} if then.get(key) != now.get(key)]:
+        old, new = then.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            if old.get("type") != new.get("type"):
+                old, new = {"type": old.get("type")}, {"type": new.get("type")}
+            found += _differing_settings(old, new, f"{section}{key}.")
+        else:
+            found.append(f"{section}{key}: {_as_setting(old)} there, {_as_setting(new)} now")
+    return found
+
+
+def _as_setting(value: Any) -> str:
+    """Return a setting as `--set` takes it; of several in one, the beginning."""
+    return shortened(value if isinstance(value, str) and value else json.dumps(value))
 
 
 def _absolute_paths(task: TaskChoice) -> TaskChoice:
@@ -207,8 +242,10 @@ def _digest_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _refusal(changed: Iterable[str]) -> str:
-    return (
+def _refusal(task: TaskChoice, changed: Iterable[str]) -> InputError:
+    """Return an error that says what has changed; files that are not there may be back at a later try."""
+    missing = any(not path.is_file() for paths in _paths(task).values() for path in paths)
+    return (UnavailableError if missing else InputError)(
         "the data are not those that this run is of:\n  "
         + listed([*changed])
         + "\n  Put them back, or leave out the task's checksums to make a run of the data as they are."

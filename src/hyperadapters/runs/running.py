@@ -21,10 +21,17 @@ from hyperadapters._utils import (
 )
 from hyperadapters.delta import Delta
 from hyperadapters.runs.building import attach_for, backbone_for, load_task
-from hyperadapters.runs.data_checksums import differing_checksums, identity_of, with_checksums, with_labels
+from hyperadapters.runs.data_checksums import (
+    _differing_settings,
+    differing_checksums,
+    identity_of,
+    with_checksums,
+    with_labels,
+)
 from hyperadapters.runs.experiment import EXPERIMENT, Experiment
 from hyperadapters.runs.finishing import finish_run
 from hyperadapters.runs.result import RESULT, Result, read_result
+from hyperadapters.runs.sources import check_sources
 from hyperadapters.training import (
     Data,
     Evaluation,
@@ -57,7 +64,8 @@ def run(
         experiment: backbone, method, task and every setting.
         output: a new or empty folder; to resume, the one of the run that was interrupted.
         resume: go on from the checkpoint in the folder, to the same adapter bit for bit; the result of a finished run
-            is returned at once. Without a run in the folder, one begins.
+            is returned at once. Without a run in the folder, one begins: a script that is started again does not
+            have to know. (The command line refuses: there a folder that is not there is a slip.)
         track: trackers that follow the training: names (tensorboard, wandb, mlflow, trackio) or Accelerate's objects.
         quiet: show no progress.
 
@@ -77,6 +85,7 @@ def run(
         _check_same_experiment(output, experiment)
         if (output / RESULT).exists():
             return read_result(output)
+    check_sources([experiment])
     experiment, data, delta = _prepare(experiment)
     with (
         _locked_run_folder(output, experiment, resume=resume) if main else nullcontext(),
@@ -112,22 +121,17 @@ def _prepare(experiment: Experiment) -> tuple[Experiment, Data | Mixture, Delta]
 
 
 def _check_same_experiment(output: Path, experiment: Experiment) -> None:
-    """Raise InputError, naming each section that differs, unless the folder holds a run of this experiment.
+    """Raise InputError, naming each setting that differs, unless the folder holds a run of this experiment.
 
     The data may have been moved; their checksums tell whether they are the same.
     """
     known = Experiment.from_json(read_json(output / EXPERIMENT))
-    there, here = identity_of(known), identity_of(experiment)
     changed = differing_checksums(known.task.checksums, experiment.task.checksums)
     if changed:
         raise InputError(f"{output} holds a run of other data:\n  " + listed(changed))
-    differing = [
-        f"{section}: {there.get(section)} there, {here.get(section)} now"
-        for section in {**here, **there}
-        if there.get(section) != here.get(section)
-    ]
-    if differing:
-        raise InputError(f"{output} holds a run of another experiment:\n  " + listed(differing))
+    if differing := _differing_settings(identity_of(known), identity_of(experiment)):
+        hint = "Give the settings of that run, or another --output."
+        raise InputError(f"{output} holds a run of another experiment:\n  {listed([*differing, hint], most=30)}")
 
 
 @contextmanager

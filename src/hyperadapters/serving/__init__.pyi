@@ -5,3 +5,5 @@ from .prediction_file import as_json as as_json
 from .prediction_file import check_prediction_file as check_prediction_file
 from .prediction_file import write_predictions as write_predictions
 from .predictor import Predictor as Predictor
+from .saved_tasks import answer_column as answer_column
+from .saved_tasks import saved_task as saved_task

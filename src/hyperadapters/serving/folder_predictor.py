@@ -18,7 +18,7 @@ from hyperadapters.serving.pool import _FEWEST_SLOTS, Pool
 from hyperadapters.serving.pool_slots import _adapter_recipe
 from hyperadapters.serving.prediction_file import _answered_row, _check_unanswered
 from hyperadapters.serving.predictor import _ROWS_AT_ONCE, Predictor, load_predictor
-from hyperadapters.serving.saved_tasks import _find_tasks, _saved_task
+from hyperadapters.serving.saved_tasks import _find_tasks, saved_task
 from hyperadapters.serving.task_batches import _Batch, _plan_batches, _ServedTask
 from hyperadapters.storage import backbone_of, load, read_config
 from hyperadapters.tasks import iterate_tasks
@@ -107,7 +107,7 @@ class _FolderPredictor:
             full = resolve_task(name, self._known, f"the folder {self.folder}")
             place = self._known[full]
             config = read_config(place.folder)
-            form, text, evaluation = _saved_task(config, place.folder, place.inner)
+            form, text, evaluation = saved_task(config, place.folder, place.inner)
             if form.style == "conversation":
                 raise InputError(f"{full} answers conversations, one adapter at a time: name it with --task.")
             pooled = not config["tasks"] and method_from_json(config["method"]).separable

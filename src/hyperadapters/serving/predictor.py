@@ -9,7 +9,7 @@ from typing import Any
 from hyperadapters._utils import InputError, expand_path
 from hyperadapters.delta import Delta
 from hyperadapters.serving.prediction_file import _answered_row, _check_unanswered
-from hyperadapters.serving.saved_tasks import _saved_task
+from hyperadapters.serving.saved_tasks import saved_task
 from hyperadapters.storage import backbone_of, load, read_config
 from hyperadapters.tasks import Example, TaskFormat, iterate_rows, iterate_unfolded, row_to_answer
 from hyperadapters.training import Evaluation, Text, answer_rows, encode
@@ -110,6 +110,6 @@ def load_predictor(
     """
     folder = expand_path(folder)
     config = read_config(folder)
-    form, text, saved = _saved_task(config, folder, task)
+    form, text, saved = saved_task(config, folder, task)
     model, tokenizer = backbone_of(config, backbone)
     return Predictor(load(folder, model), tokenizer, form, text, evaluation or saved)

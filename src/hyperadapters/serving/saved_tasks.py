@@ -41,7 +41,7 @@ def _find_tasks(folder: Path) -> dict[str, _AdapterPlace]:
     return found
 
 
-def _saved_task(config: Mapping[str, Any], folder: Path, name: str = "") -> tuple[TaskFormat, Text, Evaluation]:
+def saved_task(config: Mapping[str, Any], folder: Path, name: str = "") -> tuple[TaskFormat, Text, Evaluation]:
     """Return the form of the task that an adapter was trained on, its lengths, and how it was answered.
 
     Args:
@@ -65,6 +65,23 @@ def _saved_task(config: Mapping[str, Any], folder: Path, name: str = "") -> tupl
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the task in {folder}/{CONFIG} is damaged: {error!r}.") from error
     return TaskFormat.from_json(task), text, settings.updated(Evaluation(), answered, f"{folder}/{CONFIG}: task")
+
+
+def answer_column(config: Mapping[str, Any], folder: Path, name: str = "") -> str:
+    """Return the column that held the answers in training; `label` or, of prompts, `response` where none is known.
+
+    Args:
+        config: the adapter's `adapter_config.json`.
+        folder: where the adapter lies, for errors.
+        name: which task, as for `saved_task`.
+
+    Raises:
+        InputError: as for `saved_task`.
+    """
+    form, *_ = saved_task(config, folder, name)
+    if form.style == "bare":
+        return "response"
+    return str(_described_task(config, folder, name).get("answer", "label"))
 
 
 def _described_task(config: Mapping[str, Any], folder: Path, name: str) -> Any:

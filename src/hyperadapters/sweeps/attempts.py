@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from hyperadapters._utils import CannotWriteError, InputError
+from hyperadapters._utils import CannotWriteError, InputError, UnavailableError
 from hyperadapters.runs import EXPERIMENT, RESULT, Experiment, run, train_until
 from hyperadapters.sweeps.jobs import (
     _DiedError,
@@ -35,7 +35,8 @@ def _attempt(job: _Job) -> _Report:
 
     def until_it_ends(job: _Job) -> _Report:
         while not (report := _settled(job)):
-            _try_once(job)
+            if report := _try_once(job):
+                return report
         return report
 
     try:
@@ -106,13 +107,17 @@ def _take_lock(job: _Job, locks: contextlib.ExitStack) -> bool:
     return False
 
 
-def _try_once(job: _Job) -> None:
-    """Run the experiment, or go on with it; record a failure and remove what it left."""
+def _try_once(job: _Job) -> _Report | None:
+    """Run the experiment, or go on with it; record a failure and remove what it left.
+
+    Returns:
+        A report of what is not recorded, since a later sweep may do better: a backbone or data that cannot be read.
+    """
     try:
         experiment = Experiment.from_json(job.experiment)
         _discard_unbegun(job)
         if job.until and train_until(experiment, job.place, job.until):
-            return
+            return None
         begun = (job.place / EXPERIMENT).exists()
         run(experiment, job.place, resume=begun, track=job.track, quiet=True)
         if not job.keep:
@@ -122,12 +127,15 @@ def _try_once(job: _Job) -> None:
             raise  # nor could what became of it be written
         _record_failure(job, f"{type(error).__name__}: {error}")
         _discard(job.place)  # something stood where a file belongs
+    except UnavailableError as error:
+        return _Report(job.key, "failed", str(error))
     except InputError as error:  # a wrong setting or a diverging loss would fail again
         _record_failure(job, str(error), final=True)
     except Exception as error:
         _free_device_memory()
         _record_failure(job, f"{type(error).__name__}: {error}")
         _discard(job.place)
+    return None
 
 
 def _free_device_memory() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from hyperadapters._utils import check_output, console, expand_path, make_output, write_json
 from hyperadapters.delta import method_to_json
 from hyperadapters.methods import count_parameters
-from hyperadapters.runs import EXPERIMENT, RESULT, Experiment, MixtureTask, Result, run
+from hyperadapters.runs import EXPERIMENT, RESULT, Experiment, MixtureTask, Result, check_sources, run
 from hyperadapters.training import check_trackers
 
 _SWEEP = "sweep.json"
@@ -37,6 +37,7 @@ def run_in_turn(
     folder = expand_path(folder)
     check_output(folder, resume=resume, marker=_SWEEP)
     check_trackers(track)
+    check_sources(experiment for name, experiment in experiments.items() if not (folder / name / RESULT).exists())
     _check_methods(experiments.values())
     make_output(folder)
     write_json(folder / _SWEEP, {name: experiment.to_json() for name, experiment in experiments.items()})

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from hyperadapters._utils import InputError, console, expand_path, write_json
 from hyperadapters.runs import Experiment, identity_of, read_result, standing_of
@@ -91,9 +92,8 @@ def race(
     Raises:
         InputError: what `sweep` raises; or every run of a race failed.
     """
-    plan = _Plan(experiments, expand_path(folder), executor=executor, pack=pack, keep=keep, quiet=quiet)
-    if retry:
-        plan.forget_failures()
+    how: dict[str, Any] = {"executor": executor, "pack": pack, "keep": keep, "retry": retry, "quiet": quiet}
+    plan = _Plan(experiments, expand_path(folder), **how)
     races = [_Running(plan, found, over) for found in _groups(plan.planned, over).values()]
     for share in sorted({share for one in races for share in one.shares}):
         at_stop = [one for one in races if share in one.shares]

@@ -15,9 +15,9 @@ from hyperadapters._utils import expand_path
 from hyperadapters.backbones import (
     EMBEDDED,
     default_device,
+    find_backbone,
     kind_of,
     meta_backbone,
-    resolve_location,
 )
 from hyperadapters.runs import Experiment, MixtureTask, attach_for, backbone_for, task_definitions
 from hyperadapters.training import (
@@ -56,7 +56,7 @@ class _Sample:
         limits, most = (text.train_rows, text.evaluation_rows), (_SAMPLE, _ANSWERED)
         train, others = (few if limit is None else min(limit, few) for limit, few in zip(limits, most, strict=True))
         text = replace(text, train_rows=train, evaluation_rows=others)
-        tokenizer = AutoTokenizer.from_pretrained(resolve_location(place), trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(find_backbone(place), trust_remote_code=False)
         outline = meta_backbone(place)
         found = tuple(load_data(task, tokenizer, folder, text, backbone=outline, at_most=True) for task in tasks)
         self.data: Data | Mixture = Mixture(found) if isinstance(experiment.task, MixtureTask) else found[0]

@@ -5,11 +5,12 @@ import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.live import Live
 
 from hyperadapters._utils import console, expand_path, make_output
-from hyperadapters.runs import RESULT, Experiment, Result, read_result
+from hyperadapters.runs import RESULT, Experiment, Result, check_sources, read_result
 from hyperadapters.sweeps.executors import Executor
 from hyperadapters.sweeps.in_turn import _check_methods
 from hyperadapters.sweeps.jobs import _Job, _past_failures, _Report, _settled
@@ -47,7 +48,7 @@ def sweep(
 
     A sweep or its processes may be killed at any moment; started again, unfinished runs go on from their checkpoints.
     Several sweeps may share a folder. A run that fails is retried once; after that `folder/<key>.failed.json` says why,
-    and later sweeps pass it over.
+    and later sweeps pass it over. A run whose backbone or data cannot be read meanwhile fails for this sweep alone.
 
     Args:
         experiments: in the order to run them; equal ones are run once.
@@ -61,14 +62,12 @@ def sweep(
         quiet: show nothing.
 
     Raises:
-        InputError: a method does not fit its backbone, a tracker is not installed, or the folder cannot be written;
-            nothing has run then.
+        InputError: a backbone, a folder or a file is not there, or the Hub does not answer; a method does not fit its
+            backbone; a tracker is not installed; or the folder cannot be written. Nothing has run then.
     """
     check_trackers(track)
-    plan = _Plan(experiments, expand_path(folder), executor=executor, pack=pack, keep=keep, track=track, quiet=quiet)
-    if retry:
-        plan.forget_failures()
-    return plan.run()
+    how: dict[str, Any] = {"executor": executor, "pack": pack, "keep": keep, "retry": retry, "track": track}
+    return _Plan(experiments, expand_path(folder), **how, quiet=quiet).run()
 
 
 class _Plan:
@@ -82,18 +81,18 @@ class _Plan:
         executor: Executor | None,
         pack: int,
         keep: bool,
+        retry: bool,
         track: Sequence[str] = (),
         quiet: bool,
     ) -> None:
         self.folder, self.planned, self.quiet = folder, _keyed(experiments), quiet
+        self._jobs = [_Job(name, e.to_json(), str(folder), keep, track) for name, e in self.planned.items()]
+        todo = [job for job in self._jobs if (retry and _past_failures(job)) or not _settled(job)]
+        check_sources(self.planned[job.key] for job in todo)
         _check_methods(self.planned.values())
         make_output(folder)
         self._executor, self._pack = executor or local_executor(1), 0 if track else pack
-        self._jobs = [_Job(name, e.to_json(), str(folder), keep, track) for name, e in self.planned.items()]
-
-    def forget_failures(self) -> None:
-        """Let runs that failed for good be tried again."""
-        for job in self._jobs:
+        for job in self._jobs if retry else ():
             job.failure_file.unlink(missing_ok=True)
 
     def has_result(self, key: str) -> bool:
@@ -110,7 +109,7 @@ class _Plan:
         jobs = [replace(job, until=until) for job in self._jobs if keys is None or job.key in keys]
         todo = [job for job in jobs if not self.has_result(job.key)]
         progress = _Progress(len(jobs), done=len(jobs) - len(todo))
-        busy = []
+        busy, failed = [], dict[str, str]()
         for turn in _split_turns(todo, self.planned, self._pack) if self._pack else [todo]:
             reports = _carry_out(turn, self._executor, progress)
             with _live_progress(progress, quiet=self.quiet), contextlib.closing(reports):
@@ -118,10 +117,12 @@ class _Plan:
                     progress.ended(report)
                     if report.outcome == "busy":
                         busy.append(report.key)
+                    elif report.outcome == "failed":
+                        failed[report.key] = report.reason
                     if not self.quiet and report.outcome != "paused":
                         _print_report(report, progress)
         done = [job.key for job in jobs if self.has_result(job.key)]
-        failed = self.failures([job.key for job in jobs])
+        failed |= self.failures([job.key for job in jobs])
         results = {key: read_result(self.folder / key) for key in done if key not in failed}
         return SweepResult(results, failed, tuple(busy))
 

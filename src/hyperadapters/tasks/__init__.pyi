@@ -2,6 +2,7 @@
 
 from .conversation import row_to_answer as row_to_answer
 from .instructions import instruction_task as instruction_task
+from .labelled_file import labelled_task as labelled_task
 from .metrics import INVALID as INVALID
 from .metrics import SIGNED as SIGNED
 from .metrics import Metric as Metric

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, UnavailableError
 from hyperadapters.tasks.delimited_files import _delimited
 from hyperadapters.tasks.reading import AS_USUAL, Reading
 from hyperadapters.tasks.text_lines import _lines, _Problems
@@ -20,7 +20,7 @@ _FORMATS = (".jsonl", ".jsonl.gz", ".json", *_DELIMITED, ".parquet")
 def _existing(path: Path) -> Path:
     """Return a file's path; raise InputError if there is no such file."""
     if not path.is_file():
-        raise InputError(f"{path} does not exist (looked in {path.parent.resolve()}).")
+        raise UnavailableError(f"{path} does not exist (looked in {path.parent.resolve()}).")
     return path
 
 

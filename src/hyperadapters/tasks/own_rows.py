@@ -50,17 +50,17 @@ class _OwnRows(_Source):
             _say_once(f"{place}: left out {len(problems.found)} bad row(s):\n  {listed(problems.found)}")
         return rows if self.unfold else [row for row in rows if len(row.values) == len(self.columns)]
 
-    def first_columns(self) -> list[str]:
-        """Return the columns of the first training row; none where there is no row.
+    def first_columns(self, split: str = "train") -> list[str]:
+        """Return the columns of the first row of a split; none where there is no row.
 
         Raises:
             InputError: no such file, or its first line is bad.
         """
         problems = _Problems(options=True)
-        _, records = next(_sources(self.places["train"], "train", problems, self.reading))
+        _, records = next(_sources(self.places[split], split, problems, self.reading))
         _, record = next(iter(records), ("", dict[str, Any]()))
         if not record:
-            problems.raise_any(str(self.places["train"]))
+            problems.raise_any(str(self.places[split]))
         return [str(column) for column in record]
 
 

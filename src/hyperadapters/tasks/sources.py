@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, UnavailableError, ask_hub
 from hyperadapters.tasks.readers import _read_rows, _read_unfolded, _Record, _Unfold
 from hyperadapters.tasks.splits import _Splits
 from hyperadapters.tasks.task import _Source
@@ -28,17 +28,16 @@ class _Hub:
         """Read rows through `datasets`: downloaded, from its cache, or from a folder with the Hub's Parquet files."""
         import datasets  # noqa: PLC0415 (only where a Hub data set is asked for)
 
+        if copy is None:
+            self.check()
         try:
             if copy:
                 found = datasets.load_dataset("parquet", data_files=self.parquet_files(copy))
             else:
                 found = datasets.load_dataset(self.repository, self.configuration)
         except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"data set {self.repository} ({self.configuration}) could not be read from "
-                f"{copy or 'the Hugging Face Hub or its local cache'}: {str(error).splitlines()[0]}. "
-                "Connect to the network, or give --data a folder with the official files."
-            ) from error
+            place = str(copy or "the Hugging Face Hub or its local cache")
+            raise self._unreadable(place, str(error).splitlines()[0]) from error
         return {
             ours: [
                 _Record(values, f"{theirs}:{number}")
@@ -47,6 +46,28 @@ class _Hub:
             ]
             for ours, theirs in self.splits.items()
         }
+
+    def check(self) -> None:
+        """Raise UnavailableError unless the Hub has the data set, or an earlier run has left it in the local cache."""
+        answer = ask_hub(self.repository, "README.md", kind="dataset")
+        if answer.state != "found" and not self._is_cached():
+            raise self._unreadable("the Hugging Face Hub or its local cache", answer.reason)
+
+    def _is_cached(self) -> bool:
+        """Return whether `datasets` has some of the data set in its cache."""
+        from datasets.load import CachedDatasetModuleFactory  # noqa: PLC0415 (slow to import)
+
+        try:
+            CachedDatasetModuleFactory(self.repository).get_module()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _unreadable(self, place: str, reason: str) -> UnavailableError:
+        return UnavailableError(
+            f"data set {self.repository} ({self.configuration}) could not be read from {place}: {reason}. "
+            "Connect to the network, or give --data a folder with the official files."
+        )
 
     def _rows(self, record: Mapping[str, Any], columns: Mapping[str, str | int]) -> list[dict[str, str]]:
         """Return the rows of one record."""
@@ -71,7 +92,7 @@ class _Hub:
         files = {split: sorted(map(str, folder.glob(f"{split}-*.parquet"))) for split in self.splits.values()}
         missing = [f"{split}-*.parquet" for split, found in files.items() if not found]
         if missing:
-            raise InputError(f"{folder.resolve()} lacks {', '.join(missing)} of {self.repository}.")
+            raise UnavailableError(f"{folder.resolve()} lacks {', '.join(missing)} of {self.repository}.")
         return files
 
 
@@ -98,13 +119,24 @@ class _Official(_Source):
     def read(self, data: Path | None) -> _Splits:
         if data is None:
             if self.hub is None:
-                raise InputError(f"these rows are in no data set of the Hub: give --data a folder with {self.folder}.")
+                raise self._nowhere()
             return self.hub.read(self.columns)
         copy = self.hub.copy_in(data) if self.hub else None
         if self.hub and copy:
             return self.hub.read(self.columns, copy)
         folder = self._find(data)
         return {split: self._read_file(folder / name) for split, name in self.files.items()}
+
+    def check(self, data: Path | None) -> None:
+        if data is None and self.hub:
+            self.hub.check()
+        elif data is None:
+            raise self._nowhere()
+        else:
+            self.paths(data)
+
+    def _nowhere(self) -> InputError:
+        return InputError(f"these rows are in no data set of the Hub: give --data a folder with {self.folder}.")
 
     def paths(self, data: Path | None) -> dict[str, list[Path]]:
         if data is None:
@@ -127,7 +159,7 @@ class _Official(_Source):
                 return folder
         nearest = next((folder for folder in folders if folder.is_dir()), data)
         missing = [name for name in self.files.values() if not (nearest / name).is_file()]
-        raise InputError(
+        raise UnavailableError(
             f"{nearest.resolve()} lacks {', '.join(missing)}. Expected the official {self.folder} folder "
             f"({', '.join(self.files.values())}), or a folder that holds it."
         )

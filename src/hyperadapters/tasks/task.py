@@ -28,6 +28,14 @@ class _Source(ABC):
             data: folder of the official files; None: the Hugging Face Hub, or what needs no files.
         """
 
+    def check(self, data: Path | None) -> None:
+        """Raise InputError unless the rows are there to be read, as far as seconds tell; nothing is read.
+
+        Args:
+            data: as for `read`.
+        """
+        self.paths(data)
+
     def paths(self, data: Path | None) -> dict[str, list[Path]]:
         """Return the official files in a folder, by the official name of their split; none where there are none.
 
@@ -83,6 +91,18 @@ class Task:
     def has_files(self) -> bool:
         """Whether a folder of files can be given for the rows, rather than the package making them."""
         return self.source.has_files
+
+    def check_source(self, data: Path | None) -> None:
+        """Raise UnavailableError unless the rows are there to be read, as far as seconds tell; nothing is read.
+
+        Args:
+            data: folder of the official files; None: the Hugging Face Hub, which is asked for the data set.
+
+        Raises:
+            UnavailableError: files are missing, or the Hub does not answer and the data set is in no cache.
+            InputError: the rows are in no data set of the Hub, and there is no folder.
+        """
+        self.source.check(data)
 
     def examples(self, data: Path | None, *, prefix: bool = False) -> dict[str, list[Example]]:
         """Read the task's rows, by split: train, validation and perhaps test.

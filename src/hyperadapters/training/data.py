@@ -178,7 +178,7 @@ def _limit_rows(
     """Return a task's rows by split, as many as `text` asks for.
 
     Args:
-        examples: all rows by split.
+        examples: all rows by split; of a file that is only scored, there are none to train on.
         text: `train_rows` and `evaluation_rows` are used.
         task: the task's name, for errors.
         seed: draws the training rows.
@@ -187,8 +187,8 @@ def _limit_rows(
     Raises:
         InputError: fewer than one row is asked for, or, unless `at_most`, more than there are to train on.
     """
-    train, others = examples["train"], {split: rows for split, rows in examples.items() if split != "train"}
-    if text.train_rows is not None:
+    train, others = examples.get("train"), {split: rows for split, rows in examples.items() if split != "train"}
+    if train is not None and text.train_rows is not None:
         if text.train_rows < 1 or not (at_most or text.train_rows <= len(train)):
             raise InputError(
                 f"text.train_rows={text.train_rows}: {task} has {len(train)} training rows; take 1 to {len(train)}."
@@ -198,7 +198,7 @@ def _limit_rows(
         if text.evaluation_rows < 1:
             raise InputError(f"text.evaluation_rows={text.evaluation_rows}: must be 1 or more.")
         others = {split: draw_rows(rows, text.evaluation_rows, 0) for split, rows in others.items()}
-    return {"train": train, **others}
+    return others if train is None else {"train": train, **others}
 
 
 def draw_rows(rows: Sequence[Example], count: int, seed: int) -> list[Example]:

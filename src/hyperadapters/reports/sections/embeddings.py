@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,15 +10,24 @@ from hyperadapters.methods import method_from_json
 from hyperadapters.reports.document import Section
 from hyperadapters.reports.figures import _Figure, _Mark
 from hyperadapters.runs import Result, label_of
-from hyperadapters.storage import task_embeddings
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def _embedding_sections(results: Mapping[Path, Result]) -> list[Section]:
-    """Return a figure for each hypernetwork of three tasks or more whose adapter lies beside its result."""
+def _embedding_sections(
+    results: Mapping[Path, Result], embeddings_of: Mapping[Path, Mapping[str, "Tensor"]]
+) -> list[Section]:
+    """Return a figure for each hypernetwork of three tasks or more.
+
+    Args:
+        results: by the folder that holds each.
+        embeddings_of: what `read_embeddings` read there.
+    """
     figures: list[_Figure] = []
-    for folder, result in results.items():
-        embeddings = task_embeddings(folder)
+    for folder, embeddings in embeddings_of.items():
         if len(embeddings) > 2:
+            result = results[folder]
             title = _embedding_title(result, len(embeddings))
             title += "" if all(title != figure.title for figure in figures) else f", {folder.name}"
             figures.append(_embedding_figure(title, embeddings))

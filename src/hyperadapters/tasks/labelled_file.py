@@ -1,0 +1,59 @@
+"""The task of one labelled file: rows to score a trained adapter on, wherever its training data are."""
+
+from pathlib import Path
+
+from hyperadapters._utils import InputError, few_names
+from hyperadapters.tasks.conversation import _rows_to_learn
+from hyperadapters.tasks.metrics import _TEXT_METRICS, Metric, accuracy, macro_f1, pearson, spearman
+from hyperadapters.tasks.own_rows import _OwnRows
+from hyperadapters.tasks.splits import _as_given
+from hyperadapters.tasks.targets import Labels, Score
+from hyperadapters.tasks.task import Task, _target_value
+from hyperadapters.tasks.task_format import TaskFormat
+
+
+def labelled_task(form: TaskFormat, path: Path, answer: str, known: Task | None = None) -> Task:
+    """Return a task whose test split is a labelled file, with the metrics of the task that an adapter was trained on.
+
+    Args:
+        form: what the adapter says of its task (`adapter_config.json`).
+        path: JSONL, CSV, TSV or Parquet with the columns of the form, and the answers; of conversations, `messages`.
+        answer: the column of the answers; conversations hold them in their turns.
+        known: the package's task of that name, whose metrics are taken; None: there is none.
+
+    Raises:
+        InputError: there is no such file, it lacks a column, or the task is scored by more than text and answer.
+    """
+    if known and known.reference is not _target_value:
+        raise InputError(
+            f"{form.name} is scored by more than each row's text and answer: give its official files with --data in "
+            "place of --file."
+        )
+    metrics = known.metrics if known else _metrics_of(form)
+    if form.style == "conversation":
+        conversations = _OwnRows(places={"test": path}, unfold=_rows_to_learn)
+        return Task(form, metrics, conversations, _as_given)
+    _check_columns(path, form, answer)
+    apart = f"answer to {', '.join(form.fields)}"  # longer than any of them: a text column may be called `label`
+    source = _OwnRows(places={"test": path}, columns={**{field: field for field in form.fields}, apart: answer})
+    return Task(form, metrics, source, _as_given, answer=apart)
+
+
+def _metrics_of(form: TaskFormat) -> tuple[Metric, ...]:
+    """Return the metrics of answers of one kind, as own files have them."""
+    if isinstance(form.target, Labels):
+        return (accuracy, macro_f1)
+    return (pearson, spearman) if isinstance(form.target, Score) else _TEXT_METRICS
+
+
+def _check_columns(path: Path, form: TaskFormat, answer: str) -> None:
+    """Raise InputError unless a file that has rows has the columns of the text and of the answers."""
+    columns = _OwnRows(places={"test": path}).first_columns("test")
+    wanted = dict.fromkeys([*form.fields, answer])
+    missing = [column for column in wanted if column not in columns]
+    if columns and missing:
+        hint = f" Name the column of the answers with --label, if it is not {answer!r}." if answer in missing else ""
+        raise InputError(
+            f"{path} has no column {few_names(map(repr, missing))}; {form.name} needs {few_names(wanted)}. "
+            f"Its columns: {few_names(sorted(columns))}.{hint}"
+        )

@@ -1,0 +1,40 @@
+"""Where a backbone is: known in seconds, from the local cache where the Hub does not answer."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from hyperadapters import InputError, load_backbone
+from hyperadapters.backbones.locations import find_backbone
+
+
+@pytest.mark.parametrize("name", ["embeded", "Embedded", "Embedding"])
+def test_a_slip_of_embedded_is_named_and_not_looked_for_on_the_hub(name):
+    with pytest.raises(InputError, match="Did you mean embedded"):
+        find_backbone(name)
+
+
+def test_a_folder_may_be_called_nearly_embedded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "embeded").mkdir()
+    (tmp_path / "embeded" / "config.json").write_text("{}")
+    assert find_backbone("embeded") == "embeded"
+
+
+def test_a_cached_backbone_is_loaded_while_the_hub_does_not_answer(tmp_path):
+    """As from the Hub: a snapshot in the cache, and a closed port in place of the Hub; each try would take seconds."""
+    snapshot = tmp_path / "models--some--t5" / "snapshots" / ("0" * 40)
+    backbone, tokenizer = load_backbone()
+    backbone.save_pretrained(snapshot)
+    tokenizer.save_pretrained(snapshot)
+    (tmp_path / "models--some--t5" / "refs").mkdir()
+    (tmp_path / "models--some--t5" / "refs" / "main").write_text("0" * 40)
+    code = "import hyperadapters as ha; print(ha.load_backbone('some/t5')[0].config.model_type)"
+    places = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_CACHE": str(tmp_path)}
+    found = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **places}, capture_output=True, text=True, check=False
+    )
+    assert found.stdout.strip() == "t5", found.stderr
+    assert "Retrying" not in found.stderr
