@@ -88,9 +88,7 @@ def _changed_settings(options: _TrainingOptions | _SweepOptions) -> dict[str, st
         raise InputError(f"{'; '.join(twice)}: two values for one setting. Give one of them.")
     if {"epochs", "steps"} <= set(given):
         raise InputError(f"--epochs {given['epochs']} and --steps {given['steps']}: give one of them.")
-    whole = (
-        {"training.steps": "null", "training.min_steps": "1"} if "epochs" in given else {}
-    )  # of a file or of an experiment of a sweep
+    whole = {"training.steps": "null"} if "epochs" in given else {}  # of a file or of an experiment of a sweep
     return {**whole, **changes, **{_PATHS[name]: str(value) for name, value in given.items()}}
 
 
@@ -197,6 +195,8 @@ def _plan_experiment(
     from hyperadapters.runs import Experiment, apply_changes, text_for, training_for
     from hyperadapters.training import Training
 
+    if "training.epochs" in changes:  # whoever says how many passes wants no more of them
+        changes = {"training.min_steps": "1", **changes}
     rate = method.suggested_rate(*kind_and_width(backbone))
     training = Training(lr=rate, **training_for(task), **_stored_types(start))
     text = text_for(task)
