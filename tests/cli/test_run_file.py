@@ -5,6 +5,8 @@ import json
 import pytest
 from command_line import one_json, refuses, works
 
+from hyperadapters.cli.run_file import _with_defaults
+
 FEW = ("--max-train", "8", "--batch-size", "4", "--set", "text.evaluation_rows=8")
 
 SAME = ("experiment", "metrics", "averages", "intervals", "steps", "best_step", "history", "tokens", "trained")
@@ -98,6 +100,15 @@ def test_a_file_continues_from_a_trained_adapter(tmp_path):
     assert found["start"]["adapter"] == str(tmp_path / "a")
     again = trained(write(tmp_path / "again.json", json.dumps(found)))
     assert again == found
+
+
+def test_a_file_of_own_files_has_defaults_in_parts_and_the_runs_seed_for_its_split():
+    task = {"type": "files", "train": "a.csv", "validation": "10%", "reading": {"encoding": "cp1252"}}
+    found = _with_defaults(task, 7)
+    assert found["reading"] == {"columns": [], "encoding": "cp1252", "skip_bad_rows": False}
+    assert found["split_seed"] == 7
+    assert _with_defaults({**task, "split_seed": 3}, 7)["split_seed"] == 3
+    assert _with_defaults({**task, "validation": "b.csv"}, 7)["split_seed"] == 42
 
 
 WRONG = [

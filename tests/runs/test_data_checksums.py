@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +19,13 @@ from hyperadapters.runs.data_checksums import (
     changed_data,
     identity_of,
     moved_to,
+    source_of_split,
     with_checksums,
     with_labels,
 )
 from hyperadapters.runs.experiment import EXPERIMENT, Experiment
 from hyperadapters.runs.result import read_result
+from hyperadapters.runs.task_choice import task_name
 from hyperadapters.storage.loading import read_config
 from hyperadapters.sweeps.keys import _keyed, experiment_key
 from hyperadapters.training.trainer import Trainer
@@ -140,6 +143,58 @@ def test_a_key_is_of_what_files_hold_wherever_they_lie(small, tmp_path):
     changed(small.task.validation)
     assert experiment_key(small) != first
     assert identity_of(small)["task"]["train"] == small.task.train
+
+
+def test_a_share_of_the_rows_stays_in_the_identity_and_is_of_the_training_file(small, tmp_path):
+    task = replace(small.task, validation="25%")
+    shared = with_checksums(replace(small, task=task))
+    assert set(shared.task.checksums) == {"train"}
+    assert shared.task.validation == identity_of(shared)["task"]["validation"] == "25%"
+    assert experiment_key(shared) != experiment_key(replace(shared, task=replace(shared.task, split_seed=1)))
+    assert (source_of_split(task, "validation"), source_of_split(small.task, "validation")) == ("train", "validation")
+    backbone, tokenizer = load_backbone()
+    seeds = [replace(shared, training=replace(small.training, seed=seed)) for seed in (1, 2)]
+    data = [load_task(experiment, tokenizer, backbone) for experiment in seeds]
+    assert data[0].splits == data[1].splits
+    assert len(data[0].splits["validation"]) == 6
+
+
+def test_a_pattern_has_one_checksum_of_all_its_files(small, tmp_path):
+    shutil.copy(small.task.train, tmp_path / "part-1.jsonl")
+    pattern = replace(small, task=replace(small.task, train=f"{tmp_path}/part-*.jsonl"))
+    known = with_checksums(pattern)
+    shutil.copy(small.task.validation, tmp_path / "part-2.jsonl")
+    assert list(changed_data(known.task)) == ["train"]
+
+
+def test_rows_of_the_hub_have_no_checksums_and_are_told_by_their_place(small):
+    task = replace(small.task, train="hf://owner/films", validation="10%")
+    experiment = with_checksums(replace(small, task=task))
+    assert experiment.task == task
+    labelled = replace(experiment, task=replace(task, checksums={"labels": "0"}))
+    assert identity_of(labelled) == identity_of(experiment)
+
+
+@pytest.mark.parametrize(
+    ("places", "name"),
+    [
+        ({"train": "a/reviews.jsonl.gz"}, "reviews"),
+        ({"train": "a/train.csv"}, "a"),
+        ({"train": "a/part-*.jsonl"}, "part"),
+        ({"train": "a/*.jsonl"}, "a"),
+        ({"train": "a/x.jsonl,a/y.jsonl"}, "x"),
+        ({"train": "hf://owner/films/plain:train"}, "films"),
+        ({"train": "x.jsonl", "name": "mine/films"}, "mine/films"),
+    ],
+)
+def test_own_files_are_called_by_their_name_or_the_training_files(places, name, small):
+    assert task_name(replace(small.task, **places)) == name
+
+
+@pytest.mark.parametrize("name", ["a b", "a,b", "a+b", "/a", "a/", ".a", "glue/rte"])
+def test_a_name_that_would_be_taken_for_others_is_refused(name, small):
+    with pytest.raises(InputError, match=f"name {re.escape(repr(name))}: "):
+        replace(small.task, name=name)
 
 
 def glue(folder, rows=12):
