@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from hyperadapters._utils import InputError, console
+from hyperadapters._utils import InputError, console, shown_metric
 from hyperadapters.cli.base import _command, _print_json, _quiet_libraries, _show
 from hyperadapters.cli.options import _AdapterFolder, _Json, _OneOfTasks, _OtherBackbone
 
@@ -157,7 +157,9 @@ def _show_scores(found: "Scores", task: str, split: str, rows: int, json_output:
     table = Table()
     table.add_column("metric", no_wrap=True)
     table.add_column("value", justify="right")
-    for what, number in {**found.metrics, "average": found.mean, "invalid answers": found.invalid}.items():
+    for name, number in found.metrics.items():
+        table.add_row(name, shown_metric(name, number))
+    for what, number in {"average": found.mean, "invalid answers": found.invalid}.items():
         table.add_row(what, f"{100 * number:.2f}")
     _show(value, json_output, f"{task}, {split} split, {rows} rows, {found.decode}", table)
 
@@ -321,7 +323,7 @@ def info(adapter: _AdapterFolder, json_output: _Json = False) -> None:
         **{f"  {key}": str(value) for key, value in method.items()},
         "task": task_in_words(config),
         **{
-            f"{split} scores": ", ".join(f"{k} {100 * v:.2f}" for k, v in found.items())
+            f"{split} scores": ", ".join(f"{name} {shown_metric(name, value)}" for name, value in found.items())
             for split, found in config.get("scores", {}).items()
         },
         "trained parameters": f"{config.get('trained', 0):,}",

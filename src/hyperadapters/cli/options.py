@@ -65,6 +65,7 @@ class _TaskOptions:
     ] = ""
     label: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Column of the answer, if it is a class.")] = ""
     target: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Column of the answer, if it is free text.")] = ""
+    score: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Column of the answer, if it is a number.")] = ""
 
     @property
     def files(self) -> dict[str, str]:
@@ -72,9 +73,14 @@ class _TaskOptions:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     @property
+    def answers(self) -> dict[str, str]:
+        """The column of the answer by the option that may name it; empty texts where it does not."""
+        return {"label": self.label, "target": self.target, "score": self.score}
+
+    @property
     def given(self) -> list[str]:
         """The options that name or describe a user's own files, those of them that are given."""
-        values = {**self.files, "text": self.text, "label": self.label, "target": self.target}
+        values = {**self.files, "text": self.text, **self.answers}
         return [f"--{name}" for name, value in values.items() if value]
 
 

@@ -9,6 +9,11 @@ from hyperadapters.cli.options import _TaskOptions
 
 if TYPE_CHECKING:
     from hyperadapters.runs import TaskChoice
+    from hyperadapters.tasks import AnswerType
+
+
+_ANSWERS: "dict[str, AnswerType]" = {"label": "label", "target": "text", "score": "score"}
+"""What the answers are, by the option that names their column."""
 
 
 def _split_names(text: str) -> list[str]:
@@ -47,15 +52,16 @@ def _choose_files(options: _TaskOptions) -> "TaskChoice":
     """
     from hyperadapters.runs import FilesTask, InstructionsTask
 
-    columns = bool(options.text or options.label or options.target)
+    named = {option: column for option, column in options.answers.items() if column}
+    columns = bool(options.text or named)
     missing = [f"--{name}" for name in ("train", "validation") if not options.files[name]]
     if missing or columns:
         missing += [] if options.text else ["--text"]
-        missing += [] if options.label or options.target else ["--label (or --target)"]
+        missing += [] if named else ["--label (or --target, --score)"]
     if missing:
         raise InputError(f"your own files need {', '.join(missing)} too.")
-    if options.label and options.target:
-        raise InputError("--label is for classes, --target for free text: give one of them.")
+    if len(named) > 1:
+        raise InputError("--label is for classes, --target for free text, --score for numbers: give one of them.")
     _check_files(options.files.values())
     files: dict[str, Any] = options.files
     if not columns:
@@ -63,8 +69,8 @@ def _choose_files(options: _TaskOptions) -> "TaskChoice":
     return FilesTask(
         **files,
         text=tuple(_split_names(options.text)),
-        answer=options.label or options.target,
-        answers="label" if options.label else "text",
+        answer=next(iter(named.values())),
+        answers=_ANSWERS[next(iter(named))],
     )
 
 

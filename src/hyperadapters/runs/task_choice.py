@@ -41,7 +41,7 @@ class FilesTask(_Checked):
     answer: str
     """The column of the answer."""
     answers: AnswerType
-    """What the answers are: classes (`label`), or free text."""
+    """What the answers are: classes (`label`), free text (`text`) or numbers (`score`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,6 @@
 from .conversation import row_to_answer as row_to_answer
 from .instructions import instruction_task as instruction_task
 from .metrics import INVALID as INVALID
-from .metrics import SIGNED as SIGNED
 from .metrics import Metric as Metric
 from .metrics import bootstrap as bootstrap
 from .own_files import AnswerType as AnswerType
@@ -15,6 +14,7 @@ from .registry import TASKS as TASKS
 from .registry import task_named as task_named
 from .splits import permutation as permutation
 from .targets import Labels as Labels
+from .targets import Numeric as Numeric
 from .targets import Score as Score
 from .task import Task as Task
 from .task_format import Example as Example

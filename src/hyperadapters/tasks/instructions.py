@@ -50,5 +50,5 @@ def instruction_task(files: Mapping[str, Path], *, name: str) -> Task:
         return Task(form, _TEXT_METRICS, source, _as_given, chosen_by=(exact_match,))
     raise InputError(
         f"{files['train']} has neither messages nor prompt and response; its columns: "
-        f"{few_names(sorted(columns))}. For other columns give --text and --label (or --target)."
+        f"{few_names(sorted(columns))}. For other columns give --text and --label (or --target, --score)."
     )

@@ -2,21 +2,21 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from hyperadapters._utils import InputError, expand_path, few_names, listed
-from hyperadapters.tasks.metrics import _TEXT_METRICS, accuracy, exact_match, macro_f1
-from hyperadapters.tasks.readers import _read_rows
+from hyperadapters._utils import InputError, expand_path, few_names, listed, shortened
+from hyperadapters.tasks.metrics import _NUMBER_METRICS, _TEXT_METRICS, accuracy, exact_match, macro_f1
+from hyperadapters.tasks.readers import _read_rows, _Record
 from hyperadapters.tasks.sources import _OwnFiles
 from hyperadapters.tasks.splits import _as_given
-from hyperadapters.tasks.targets import Labels, _FreeText, _plain_form
+from hyperadapters.tasks.targets import Labels, Number, _FreeText, _plain_form
 from hyperadapters.tasks.task import Task
 from hyperadapters.tasks.task_format import TaskFormat
 
-AnswerType = Literal["label", "text"]
-"""What the answers of own files are: classes, or any text."""
+AnswerType = Literal["label", "text", "score"]
+"""What the answers of own files are: classes, any text, or numbers."""
 
 _FEW_CLASSES = 10
 """So many numbers may be classes, whatever they are: ratings from 0.5 to 5 in halves."""
@@ -35,12 +35,13 @@ def own_task(files: dict[str, Path], fields: tuple[str, ...], answer: str, *, an
         files: the file of train, of validation and perhaps of test: JSONL (plain or .gz), CSV, TSV or Parquet.
         fields: the columns of the source text, in order.
         answer: the column of the answer.
-        answers: what they are: `label` for classes, those that occur in the training rows; `text` for any text.
+        answers: what they are: `label` for classes, those that occur in the training rows; `text` for any text;
+            `score` for numbers, which an encoder learns by regression and the other backbones as rounded text.
         name: the task's name in results and in the saved adapter.
 
     Raises:
         InputError: a file or column is missing, a column is both text and answer, rows are bad, there is only one
-            class, classes look the same, or they are numbers to predict.
+            class or number, classes look the same or are numbers to predict, or a number is none.
     """
     files = {split: expand_path(path) for split, path in files.items()}
     if answer in fields:
@@ -52,6 +53,9 @@ def own_task(files: dict[str, Path], fields: tuple[str, ...], answer: str, *, an
     if answers == "text":
         form = TaskFormat(name, fields, _FreeText())
         return Task(form, _TEXT_METRICS, source, _as_given, answer=apart, chosen_by=(exact_match,))
+    if answers == "score":
+        form = TaskFormat(name, fields, _number_format(files["train"], answer))
+        return Task(form, _NUMBER_METRICS, source, _as_given, reference=_exact_number(apart), answer=apart)
     classes = _classes(files["train"], answer)
     form = TaskFormat(name, fields, Labels(classes))
     return Task(form, (accuracy, macro_f1), source, _as_given, answer=apart)
@@ -80,12 +84,50 @@ def _classes(path: Path, answer: str) -> tuple[str, ...]:
     if _are_measurements([*places], len(rows)):
         raise InputError(
             f"{path}: column {answer!r} holds {len(places):,} different numbers in {len(rows):,} rows "
-            f"({few_names(places)}): each would become a class of its own. To predict a number, use --target instead "
-            "of --label (answers='text'): it is then generated as text. In Python, a task whose target is "
-            "hyperadapters.tasks.Score(low, high, step) learns it as a score. If the numbers do name classes, write a "
-            "word before them."
+            f"({few_names(places)}): each would become a class of its own. To predict numbers, use --score instead of "
+            "--label (answers='score'). If the numbers do name classes, write a word before them."
         )
     return tuple(sorted(places))
+
+
+def _number_format(path: Path, answer: str) -> Number:
+    """Return the form of numbers like those of a training file.
+
+    Args:
+        path: the file.
+        answer: the column that holds each row's number.
+
+    Raises:
+        InputError: some are no numbers (the first ten, with file and line), or all are the same.
+    """
+    any_number = Number(mean=0.0, deviation=1.0, step=1.0)
+    rows = [(row.values[answer], row.place) for row in _read_rows(path, {answer: answer})]
+    bad = [f"{place}: {shortened(text)!r}" for text, place in rows if any_number.decode(text) is None]
+    if bad:
+        raise InputError(
+            f"{path}: column {answer!r} holds {len(bad):,} answer(s) that are no finite number. Correct them, or leave "
+            f"these rows out; for classes use --label, for text --target:\n  {listed(bad)}"
+        )
+    numbers = [float(text) for text, _ in rows]
+    if len(set(numbers)) < 2:
+        held = f"holds the number {numbers[0]:g} alone" if numbers else "has no rows"
+        raise InputError(f"{path}: column {answer!r} {held}: to learn numbers takes two different ones at least.")
+    try:
+        return Number.of(numbers)
+    except (ValueError, OverflowError) as error:
+        raise InputError(
+            f"{path}: column {answer!r} holds numbers from {min(numbers):g} to {max(numbers):g}, whose standard "
+            "deviation is not finite or 0 in double precision: write them in another unit."
+        ) from error
+
+
+def _exact_number(answer: str) -> Callable[[Any, _Record], float]:
+    """Return what a number is compared with: the row's own, not the rounded one that its target text states.
+
+    Args:
+        answer: the name of the answer among a row's values.
+    """
+    return lambda _, row: float(row.values[answer])
 
 
 def _check_alike(path: Path, answer: str, places: dict[str, str]) -> None:

@@ -1,9 +1,14 @@
 """The answers of a task: classes, numbers or any text."""
 
+import math
 import unicodedata
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
+
+import numpy as np
 
 from hyperadapters._utils import few_names, neighbours
 
@@ -69,8 +74,20 @@ class Labels(_Target):
         return (*self.names, *self.texts)
 
 
+class Numeric(_Target):
+    """Numbers, which encoders learn by regression; metrics see the number, or None for an invalid answer."""
+
+    @abstractmethod
+    def to_output(self, value: float) -> float:
+        """Return the output that a regression head learns for a number."""
+
+    @abstractmethod
+    def from_output(self, output: float) -> str:
+        """Return the answer of a regression head with this output."""
+
+
 @dataclass(frozen=True)
-class Score(_Target):
+class Score(Numeric):
     """A number from `low` to `high`, rounded to a step and written as text, as T5 does for STS-B (arXiv:1910.10683).
 
     Metrics see the number, or None for an invalid answer.
@@ -98,6 +115,72 @@ class Score(_Target):
     def expected(self) -> str:
         return f"a number from {self.low} to {self.high}"
 
+    def to_output(self, value: float) -> float:
+        return value
+
+    def from_output(self, output: float) -> str:
+        return f"{min(max(output, self.low), self.high):.6g}"
+
+
+@dataclass(frozen=True)
+class Number(Numeric):
+    """Any number. Encoders learn it standardised; as text it is rounded to a step, as T5 does with STS-B.
+
+    Answers have no limits: a new row's number may lie outside those of the training rows.
+    """
+
+    mean: float
+    """Of the training rows."""
+    deviation: float
+    """The standard deviation of the training rows; more than 0."""
+    step: float
+    """1, 2 or 5 times a power of ten."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError unless deviation and step are finite and more than 0."""
+        if not (math.isfinite(self.mean) and 0 < self.deviation < math.inf and 0 < self.step < math.inf):
+            raise ValueError(f"mean {self.mean}, deviation {self.deviation}, step {self.step}")
+
+    @staticmethod
+    def of(values: Sequence[float]) -> "Number":
+        """Return the form of numbers like these.
+
+        The step is a seventh of the standard deviation at most, as STS-B's 0.2 is; that of whole numbers is 1 at least.
+
+        Args:
+            values: of the training rows, two different ones at least.
+        """
+        deviation = float(np.std(values))
+        exponent, part = divmod(math.log10(deviation / 7), 1)
+        digit = max(digit for digit in (1, 2, 5) if math.log10(digit) <= part)
+        step = float(f"{digit}e{exponent:.0f}")
+        whole = all(value.is_integer() for value in values)
+        return Number(float(np.mean(values)), deviation, max(step, 1.0) if whole else step)
+
+    def encode(self, raw: str) -> str | None:
+        value = self.decode(raw)
+        if value is None:
+            return None
+        rounded = round(Fraction(value) / Fraction(str(self.step))) * Fraction(str(self.step))
+        return f"{float(rounded):.{max(0, -math.floor(math.log10(self.step)))}f}"
+
+    def decode(self, text: str) -> float | None:
+        try:
+            value = float(text)
+        except ValueError:
+            return None
+        return value if math.isfinite(value) else None
+
+    def expected(self) -> str:
+        return "a number"
+
+    def to_output(self, value: float) -> float:
+        return (value - self.mean) / self.deviation
+
+    def from_output(self, output: float) -> str:
+        places = 5 - math.floor(math.log10(self.deviation))
+        return f"{round(self.mean + output * self.deviation, places) + 0.0:.15g}"
+
 
 @dataclass(frozen=True)
 class _FreeText(_Target):
@@ -113,5 +196,10 @@ class _FreeText(_Target):
         return "a text"
 
 
-_TARGETS: dict[str, type[_Target]] = {"labels": Labels, "score": Score, "text": _FreeText}
+_TARGETS: dict[str, type[_Target]] = {
+    "labels": Labels,
+    "score": Score,
+    "number": Number,
+    "text": _FreeText,
+}
 """By the type that stands in an adapter's file."""

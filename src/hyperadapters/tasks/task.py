@@ -10,7 +10,7 @@ from hyperadapters._utils import InputError, listed, shortened
 from hyperadapters.tasks.metrics import Metric
 from hyperadapters.tasks.readers import _Record
 from hyperadapters.tasks.splits import _Split, _Splits
-from hyperadapters.tasks.targets import Score
+from hyperadapters.tasks.targets import Numeric
 from hyperadapters.tasks.task_format import Example, TaskFormat
 
 
@@ -108,7 +108,7 @@ class Task:
             raise InputError(
                 f"task {self.form.name}: {len(bad)} label(s) are not {target.expected()}:\n  {listed(bad)}"
             )
-        numbers = [target.decode(answer) if isinstance(target, Score) else None for answer in answers]
+        numbers = [target.decode(answer) if isinstance(target, Numeric) else None for answer in answers]
         return [
             self.form.example(
                 row.values, text or "", self.reference(target.decode(text or ""), row), prefix=prefix

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
-from hyperadapters.tasks import Example, Labels, Score, TaskFormat
+from hyperadapters.tasks import Example, Labels, Numeric, TaskFormat
 from hyperadapters.training.encoded import Encoded, _count_longer, _Cut
 from hyperadapters.training.encoding import Decoding, _Encoding
 from hyperadapters.training.label_strings import _likeliest
@@ -29,7 +29,7 @@ class _Encoder(_Encoding):
         """
         if isinstance(form.target, Labels):
             return len(form.target.texts)
-        if isinstance(form.target, Score):
+        if isinstance(form.target, Numeric):
             return 1
         raise InputError(
             f"task {form.name}: the answers are {form.target.expected()}, but an encoder answers with classes or "
@@ -52,7 +52,7 @@ class _Encoder(_Encoding):
             found = tokenizer(*texts, verbose=False, truncation=True, max_length=source_length)
         segments = getattr(found, "token_type_ids", None) or [()] * len(rows)
         return [
-            Encoded(source, [form.target.decode(row.target) if row.number is None else row.number], segments=ids)
+            Encoded(source, [_learned_answer(row, form)], segments=ids)
             for source, ids, row in zip(found.input_ids, segments, rows, strict=True)
         ], cut
 
@@ -83,7 +83,7 @@ class _Encoder(_Encoding):
         logits = backbone(**_encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
         if logits.shape[1] > 1:
             return _likeliest(logits, forms)
-        return [_in_range(value, form) for (value,), form in zip(_precise(logits).tolist(), forms, strict=True)]
+        return [_from_output(value, form) for (value,), form in zip(_precise(logits).tolist(), forms, strict=True)]
 
     def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:
         logits: Tensor = backbone(**_encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
@@ -98,9 +98,16 @@ def _encoder_batch(rows: Sequence[Encoded], pad: int, backbone: nn.Module) -> di
     return _on_device(batch, backbone)
 
 
-def _in_range(value: float, form: TaskFormat) -> str:
-    """Return a number as an answer: within the limits of the task's scores, or the only label where there is one."""
+def _learned_answer(row: Example, form: TaskFormat) -> Any:
+    """Return what the head learns for a row: the number of its class, or its number as the target learns numbers."""
+    if isinstance(form.target, Numeric) and row.number is not None:
+        return form.target.to_output(row.number)
+    return form.target.decode(row.target)
+
+
+def _from_output(value: float, form: TaskFormat) -> str:
+    """Return the answer of a head with one output: a number, or the only label where there is one."""
     if isinstance(form.target, Labels):
         return form.target.texts[0]
-    assert isinstance(form.target, Score)
-    return f"{min(max(value, form.target.low), form.target.high):.6g}"
+    assert isinstance(form.target, Numeric)
+    return form.target.from_output(value)

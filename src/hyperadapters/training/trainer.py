@@ -29,6 +29,7 @@ from hyperadapters._utils import (
     copy_tensors,
     expand_path,
     read_tensors,
+    shown_metric,
 )
 from hyperadapters.backbones import CompiledModel, device_of
 from hyperadapters.delta import TENSORS, Delta
@@ -300,7 +301,7 @@ class Trainer:
 
     def _show(self, loss: float, scores: Scores) -> None:
         state, training = self.state, self.training
-        metrics = "  ".join(f"{name} {100 * value:.2f}" for name, value in scores.metrics.items())
+        metrics = "  ".join(f"{name} {shown_metric(name, value)}" for name, value in scores.metrics.items())
         mark = "  best" if state.best_step == state.step else ""
         epoch, step = f"epoch {state.epoch + 1}/{training.epochs}", f"step {state.step}/{self.schedule.total}"
         console.print(f"{step if training.steps else epoch}  loss {loss:.4f}  validation {metrics}{mark}")
