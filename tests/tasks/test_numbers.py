@@ -6,7 +6,7 @@ from tiny_encoders import rows_in
 from hyperadapters import InputError
 from hyperadapters.tasks.metrics import rmse
 from hyperadapters.tasks.own_files import own_task
-from hyperadapters.tasks.targets import Number
+from hyperadapters.tasks.targets import _Number
 from hyperadapters.tasks.task_format import TaskFormat
 
 
@@ -31,14 +31,14 @@ def task_of(folder, *numbers, validation=()):
     ids=["as STS-B", "ratings", "prices", "small", "no negative zero"],
 )
 def test_as_text_numbers_are_rounded_to_a_seventh_of_their_deviation(numbers, step, written):
-    target = Number.of([float(number) for number in numbers])
+    target = _Number.of([float(number) for number in numbers])
     assert target.step == step
     assert [target.encode(str(number)) for number in numbers] == written
 
 
 def test_what_a_head_learns_is_standardised_and_read_back_in_the_users_unit():
     numbers = [120_000.0, 480_000.0, 1_250_000.0]
-    target = Number.of(numbers)
+    target = _Number.of(numbers)
     outputs = [target.to_output(number) for number in numbers]
     assert sum(outputs) == pytest.approx(0.0, abs=1e-12)
     assert sum(output**2 for output in outputs) / 3 == pytest.approx(1.0)

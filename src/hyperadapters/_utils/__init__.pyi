@@ -21,7 +21,6 @@ from .json_files import read_unchecked_json as read_unchecked_json
 from .json_files import write_json as write_json
 from .memory import PeakMemory as PeakMemory
 from .memory import saved_tensors as saved_tensors
-from .metric_scales import MetricScale as MetricScale
 from .metric_scales import mean_score as mean_score
 from .metric_scales import metric_scale as metric_scale
 from .metric_scales import shown_metric as shown_metric

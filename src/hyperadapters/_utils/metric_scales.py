@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class MetricScale:
+class _MetricScale:
     """What the numbers of a metric mean."""
 
     low: float = 0.0
@@ -41,17 +41,17 @@ _SHARES = (
 )
 
 _SCALES = {
-    **dict.fromkeys(_SHARES, MetricScale()),
-    **dict.fromkeys(("matthews", "pearson", "spearman"), MetricScale(low=-1.0)),
-    "rmse": MetricScale(high=math.inf, share=False, lower_is_better=True),
+    **dict.fromkeys(_SHARES, _MetricScale()),
+    **dict.fromkeys(("matthews", "pearson", "spearman"), _MetricScale(low=-1.0)),
+    "rmse": _MetricScale(high=math.inf, share=False, lower_is_better=True),
 }
 """The scale of each metric of the package, by its name."""
 
-_OWN = MetricScale(-math.inf, math.inf, share=False)
+_OWN = _MetricScale(-math.inf, math.inf, share=False)
 """The scale of a metric that is not the package's, of which nothing is known but that higher is better."""
 
 
-def metric_scale(name: str) -> MetricScale:
+def metric_scale(name: str) -> _MetricScale:
     """Return what the numbers of a metric mean.
 
     Args:

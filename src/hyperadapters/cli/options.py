@@ -126,6 +126,13 @@ class _TrainingOptions:
     seed: Annotated[
         int | None, typer.Option(rich_help_panel=_TRAINING, help="Seed of initialisation, order and dropout.")
     ] = None
+    class_weights: Annotated[
+        Literal["none", "balanced"] | None,
+        typer.Option(
+            rich_help_panel=_TRAINING,
+            help="balanced: rare classes count as much as frequent ones; default: every row counts alike.",
+        ),
+    ] = None
     settings: _Settings = field(default_factory=list)
 
 

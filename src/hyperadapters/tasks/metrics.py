@@ -1,6 +1,6 @@
 """The tasks' metrics, from answers as class numbers, as numbers or as text.
 
-All but the root mean squared error lie in [0, 1] or [-1, 1], and higher is better (`MetricScale`).
+All but the root mean squared error lie in [0, 1] or [-1, 1], and higher is better (`metric_scale`).
 
 Invalid answers follow Compacter's evaluation (arXiv:2106.04647v2, §4.2 and published code): wrong for accuracy,
 the other class for F1, a class of their own for Matthews' correlation, the worst score for a correlation.
@@ -21,7 +21,7 @@ INVALID = -1
 
 Metric = Callable[[Sequence[Any], Sequence[Any]], float]
 """Computes a score from predictions and references. Its name is the column in tables, and tells which direction is
-better (`MetricScale`): higher, but for errors."""
+better (`metric_scale`): higher, but for errors."""
 
 
 def accuracy(predictions: Sequence[int], references: Sequence[int]) -> float:

@@ -11,7 +11,7 @@ from hyperadapters.tasks.metrics import _NUMBER_METRICS, _TEXT_METRICS, accuracy
 from hyperadapters.tasks.readers import _read_rows, _Record
 from hyperadapters.tasks.sources import _OwnFiles
 from hyperadapters.tasks.splits import _as_given
-from hyperadapters.tasks.targets import Labels, Number, _FreeText, _plain_form
+from hyperadapters.tasks.targets import Labels, _Number, _FreeText, _plain_form
 from hyperadapters.tasks.task import Task
 from hyperadapters.tasks.task_format import TaskFormat
 
@@ -90,7 +90,7 @@ def _classes(path: Path, answer: str) -> tuple[str, ...]:
     return tuple(sorted(places))
 
 
-def _number_format(path: Path, answer: str) -> Number:
+def _number_format(path: Path, answer: str) -> _Number:
     """Return the form of numbers like those of a training file.
 
     Args:
@@ -100,7 +100,7 @@ def _number_format(path: Path, answer: str) -> Number:
     Raises:
         InputError: some are no numbers (the first ten, with file and line), or all are the same.
     """
-    any_number = Number(mean=0.0, deviation=1.0, step=1.0)
+    any_number = _Number(mean=0.0, deviation=1.0, step=1.0)
     rows = [(row.values[answer], row.place) for row in _read_rows(path, {answer: answer})]
     bad = [f"{place}: {shortened(text)!r}" for text, place in rows if any_number.decode(text) is None]
     if bad:
@@ -113,7 +113,7 @@ def _number_format(path: Path, answer: str) -> Number:
         held = f"holds the number {numbers[0]:g} alone" if numbers else "has no rows"
         raise InputError(f"{path}: column {answer!r} {held}: to learn numbers takes two different ones at least.")
     try:
-        return Number.of(numbers)
+        return _Number.of(numbers)
     except (ValueError, OverflowError) as error:
         raise InputError(
             f"{path}: column {answer!r} holds numbers from {min(numbers):g} to {max(numbers):g}, whose standard "

@@ -123,7 +123,7 @@ class Score(Numeric):
 
 
 @dataclass(frozen=True)
-class Number(Numeric):
+class _Number(Numeric):
     """Any number. Encoders learn it standardised; as text it is rounded to a step, as T5 does with STS-B.
 
     Answers have no limits: a new row's number may lie outside those of the training rows.
@@ -142,7 +142,7 @@ class Number(Numeric):
             raise ValueError(f"mean {self.mean}, deviation {self.deviation}, step {self.step}")
 
     @staticmethod
-    def of(values: Sequence[float]) -> "Number":
+    def of(values: Sequence[float]) -> "_Number":
         """Return the form of numbers like these.
 
         The step is a seventh of the standard deviation at most, as STS-B's 0.2 is; that of whole numbers is 1 at least.
@@ -155,7 +155,7 @@ class Number(Numeric):
         digit = max(digit for digit in (1, 2, 5) if math.log10(digit) <= part)
         step = float(f"{digit}e{exponent:.0f}")
         whole = all(value.is_integer() for value in values)
-        return Number(float(np.mean(values)), deviation, max(step, 1.0) if whole else step)
+        return _Number(float(np.mean(values)), deviation, max(step, 1.0) if whole else step)
 
     def encode(self, raw: str) -> str | None:
         value = self.decode(raw)
@@ -199,7 +199,7 @@ class _FreeText(_Target):
 _TARGETS: dict[str, type[_Target]] = {
     "labels": Labels,
     "score": Score,
-    "number": Number,
+    "number": _Number,
     "text": _FreeText,
 }
 """By the type that stands in an adapter's file."""

@@ -43,6 +43,7 @@ from hyperadapters.training.checkpoint import (
     _TrainingState,
     _write_checkpoint,
 )
+from hyperadapters.training.class_weights import weight_losses
 from hyperadapters.training.compile_policy import _buckets_worth_compiling, _compiled_model, _may_compile
 from hyperadapters.training.config import Evaluation, Training
 from hyperadapters.training.data import Data, Mixture, tasks_of
@@ -217,12 +218,14 @@ class Trainer:
         return total
 
     def losses(self, rows: list[Encoded]) -> Float[Tensor, " rows"]:
-        """Return each row's loss, summed over its targets."""
+        """Return each row's loss, summed over its targets and times its weight."""
         with (
             using_tasks(self.delta, [row.task for row in rows]),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"),
         ):
-            return self.encoding.losses(self._model, self.delta.backbone, rows, self.pad, self.training.label_smoothing)
+            smoothing = self.training.label_smoothing
+            found = self.encoding.losses(self._model, self.delta.backbone, rows, self.pad, smoothing)
+        return weight_losses(found, rows)
 
     def update(self, rows: list[Encoded], loss: float) -> None:
         """Clip the gradients of a batch with this mean loss, and take the optimizer's step.
