@@ -11,7 +11,7 @@ from hyperadapters.tasks.metrics import _NUMBER_METRICS, _TEXT_METRICS, accuracy
 from hyperadapters.tasks.readers import _read_rows, _Record
 from hyperadapters.tasks.sources import _OwnFiles
 from hyperadapters.tasks.splits import _as_given
-from hyperadapters.tasks.targets import Labels, _Number, _FreeText, _plain_form
+from hyperadapters.tasks.targets import Labels, _FreeText, _Number, _plain_form
 from hyperadapters.tasks.task import Task
 from hyperadapters.tasks.task_format import TaskFormat
 
