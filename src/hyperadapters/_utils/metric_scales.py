@@ -38,6 +38,7 @@ _SHARES = (
     "token_f1",
     "answer_f1",
     "question_exact_match",
+    "subset_accuracy",
 )
 
 _SCALES = {

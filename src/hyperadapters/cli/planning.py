@@ -108,8 +108,13 @@ def _choose_for_method(settings: list[str], method: str, methods: list[str]) -> 
     return [item for section, item in sections if section not in methods] + mine
 
 
-def _choose_task(options: _TaskOptions, file: _RunFile | None = None) -> "TaskChoice":
+def _choose_task(options: _TaskOptions, settings: Mapping[str, str], file: _RunFile | None = None) -> "TaskChoice":
     """Return what the options, or else the file, say to train on: a task, several, or a user's own files.
+
+    Args:
+        options: of the command line.
+        settings: the settings that options and file change, by path: their seed draws a share of validation rows.
+        file: what `--config` names.
 
     Raises:
         InputError: there is no such task, file or folder, or the options do not go together.
@@ -119,10 +124,16 @@ def _choose_task(options: _TaskOptions, file: _RunFile | None = None) -> "TaskCh
             f"--task names a task of the package, {options.given[0]} files of your own: give one or the other."
         )
     if options.given:
-        return _choose_files(options)
+        return _choose_files(options, _split_seed(settings))
     if file and file.task is not None and not options.task:
-        return file.task_choice(options.data)
+        return file.task_choice(options.data, _split_seed(settings))
     return _choose_named(options.task or "demo/paraphrase", options.data)
+
+
+def _split_seed(settings: Mapping[str, str]) -> int:
+    """Return the seed of a run, for the validation rows; the usual one where it is none: `Training` says so."""
+    seed = settings.get("training.seed", "")
+    return int(seed) if seed.isdecimal() and int(seed) < 2**63 else 42
 
 
 def _choose_start(options: _StartOptions, named: bool, file: _RunFile | None = None) -> "WarmStart | None":

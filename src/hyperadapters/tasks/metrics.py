@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from hyperadapters.tasks import label_set_metrics
+
 INVALID = -1
 """The class number of an answer that is none of the labels."""
 
@@ -189,6 +191,8 @@ def bootstrap(metric: Metric, predictions: Sequence[Any], references: Sequence[A
     """
     if metric is macro_f1:  # a resample may lack a class that the whole has
         metric = partial(macro_f1, labels=_distinct_classes(predictions, references))
+    if metric is label_set_metrics.macro_f1:
+        metric = partial(metric, labels=label_set_metrics._distinct_labels(predictions, references))
     units: dict[Any, list[int]] = defaultdict(list)
     for row, reference in enumerate(references):
         units[reference[1] if metric in _OVER_QUESTIONS else row].append(row)

@@ -3,10 +3,10 @@
 import math
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -25,8 +25,11 @@ class _Target(ABC):
     """The answers of a task: how they are written and read back. Concrete targets are frozen dataclasses."""
 
     @abstractmethod
-    def encode(self, raw: str) -> str | None:
-        """Return the target text of a raw answer, or None if it is not a valid one."""
+    def encode(self, raw: Any) -> str | None:
+        """Return the target text of a raw answer, or None if it is not a valid one.
+
+        A raw answer is a text; of tasks whose answers are lists, a tuple of texts.
+        """
 
     @abstractmethod
     def decode(self, text: str) -> Any:
@@ -36,9 +39,13 @@ class _Target(ABC):
     def expected(self) -> str:
         """Return, in words, what a valid raw answer is."""
 
-    def hint(self, raw: str) -> str:
+    def hint(self, raw: Any) -> str:
         """Return, in words, which valid answer an invalid one resembles; empty where there is nothing to say."""
         return ""
+
+    def present(self, text: str) -> Any:
+        """Return the text of an answer as a value of JSON, as users get it."""
+        return text
 
 
 @dataclass(frozen=True)
@@ -74,12 +81,58 @@ class Labels(_Target):
         return (*self.names, *self.texts)
 
 
+@dataclass(frozen=True)
+class LabelSet(_Target):
+    """Any number of labels out of a closed set, or none; metrics see their numbers, and -1 for an invalid one.
+
+    As text they are sorted and joined.
+    """
+
+    SEPARATOR: ClassVar[str] = "; "
+    """Stands between the labels of a row."""
+
+    texts: tuple[str, ...]
+    """The text of each label."""
+
+    def encode(self, raw: Sequence[str]) -> str | None:
+        return None if self._unknown(raw) else self.joined(raw)
+
+    def joined(self, labels: Iterable[str]) -> str:
+        """Return the text of an answer with these labels."""
+        return self.SEPARATOR.join(sorted({*labels}))
+
+    def decode(self, text: str) -> tuple[int, ...]:
+        numbers = {label: number for number, label in enumerate(self.texts)}
+        return tuple(sorted({numbers.get(part, -1) for part in self._parts(text)}))
+
+    def expected(self) -> str:
+        return f"lists of {few_names(self.texts)}"
+
+    def hint(self, raw: Sequence[str]) -> str:
+        unknown = self._unknown(raw)
+        return f" (no label: {few_names(map(repr, unknown))}; {neighbours(unknown[0], self.texts)})"
+
+    def present(self, text: str) -> list[str]:
+        return self._parts(text)
+
+    def _parts(self, text: str) -> list[str]:
+        mark = self.SEPARATOR.strip()
+        return [part.strip() for part in text.split(mark) if part.strip()]
+
+    def _unknown(self, raw: Sequence[str]) -> list[str]:
+        return [label for label in dict.fromkeys(raw) if label not in self.texts]
+
+
 class Numeric(_Target):
     """Numbers, which encoders learn by regression; metrics see the number, or None for an invalid answer."""
 
     @abstractmethod
     def to_output(self, value: float) -> float:
         """Return the output that a regression head learns for a number."""
+
+    def present(self, text: str) -> Any:
+        value = self.decode(text)
+        return text if value is None else value
 
     @abstractmethod
     def from_output(self, output: float) -> str:
@@ -198,6 +251,7 @@ class _FreeText(_Target):
 
 _TARGETS: dict[str, type[_Target]] = {
     "labels": Labels,
+    "label_set": LabelSet,
     "score": Score,
     "number": _Number,
     "text": _FreeText,

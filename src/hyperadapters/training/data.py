@@ -9,7 +9,7 @@ from torch import nn
 
 from hyperadapters._utils import InputError, expand_path, few_names
 from hyperadapters.backbones import BackboneKind, kind_of
-from hyperadapters.tasks import Example, Labels, Metric, Task, TaskFormat, permutation, task_named
+from hyperadapters.tasks import Example, Metric, Task, TaskFormat, permutation, task_named
 from hyperadapters.training.encoded import Encoded, _Cut
 from hyperadapters.training.encodings import ENCODINGS
 from hyperadapters.training.label_checks import _check_labels, _count_unwritable
@@ -83,7 +83,7 @@ class Mixture:
         empty = [data.form.name for data in self.tasks if not data.splits["train"]]
         if empty:
             raise InputError(f"{few_names(empty)}: no training rows.")
-        heads = {data.form.name: _count_classes(data.form) for data in self.tasks if data.kind == "encoder"}
+        heads = {data.form.name: ENCODINGS[data.kind].outputs(data.form) for data in self.tasks if data.kind == "encoder"}
         if len(set(heads.values())) > 1:
             found = few_names(f"{name} {count}" for name, count in heads.items())
             raise InputError(f"the heads of one Delta have the same size for every task; these need: {found}.")
@@ -97,11 +97,6 @@ def tasks_of(data: Data | Mixture) -> tuple[Data, ...]:
 def training_rows(data: Data | Mixture) -> list[Encoded]:
     """Return the training rows of all tasks, one task after the other, each with the name of its task."""
     return [row._replace(task=task.form.name) for task in tasks_of(data) for row in task.splits["train"]]
-
-
-def _count_classes(form: TaskFormat) -> int:
-    """Return how many classes the answers have; 1 where they are numbers."""
-    return len(form.target.texts) if isinstance(form.target, Labels) else 1
 
 
 def load_data(

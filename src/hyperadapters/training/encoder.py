@@ -9,10 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
-from hyperadapters.tasks import Example, Labels, Numeric, TaskFormat
+from hyperadapters.tasks import Example, Labels, LabelSet, Numeric, TaskFormat
 from hyperadapters.training.encoded import Encoded, _count_longer, _Cut
 from hyperadapters.training.encoding import Decoding, _Encoding
-from hyperadapters.training.label_strings import _likeliest
 from hyperadapters.training.tensors import _on_device, _pad_sequences, _precise, _source_batch
 
 
@@ -22,18 +21,18 @@ class _Encoder(_Encoding):
     name = "encoder"
 
     def outputs(self, form: TaskFormat) -> int:
-        """Return one for each class, or one for a number.
+        """Return one for each class or label, or one for a number.
 
         Raises:
-            InputError: the answers are neither classes nor numbers.
+            InputError: the answers are neither of them.
         """
-        if isinstance(form.target, Labels):
+        if isinstance(form.target, Labels | LabelSet):
             return len(form.target.texts)
         if isinstance(form.target, Numeric):
             return 1
         raise InputError(
-            f"task {form.name}: the answers are {form.target.expected()}, but an encoder answers with classes or "
-            "numbers. Use an encoder-decoder or a decoder as backbone."
+            f"task {form.name}: the answers are {form.target.expected()}, but an encoder answers with classes, "
+            "labels or numbers. Use an encoder-decoder or a decoder as backbone."
         )
 
     def mode(self, form: TaskFormat, wanted: str) -> str:
@@ -52,7 +51,7 @@ class _Encoder(_Encoding):
             found = tokenizer(*texts, verbose=False, truncation=True, max_length=source_length)
         segments = getattr(found, "token_type_ids", None) or [()] * len(rows)
         return [
-            Encoded(source, [_learned_answer(row, form)], segments=ids)
+            Encoded(source, _learned_answer(row, form), segments=ids)
             for source, ids, row in zip(found.input_ids, segments, rows, strict=True)
         ], cut
 
@@ -63,14 +62,16 @@ class _Encoder(_Encoding):
         self, model: nn.Module, backbone: nn.Module, rows: Sequence[Encoded], pad: int, smoothing: float = 0.0
     ) -> Float[Tensor, " rows"]:
         logits = _precise(model(**_encoder_batch(rows, pad, backbone)).logits)
-        targets = [row.target[0] for row in rows if row.target]
-        if not targets:  # a process without a row of its own takes part with a loss of zero
+        if not any(row.target for row in rows):  # a process without a row of its own: it takes part with a loss of zero
             return 0.0 * logits.sum(-1)
-        if logits.shape[1] == 1:
-            wanted = torch.tensor(targets, device=logits.device, dtype=logits.dtype)
-            return (logits.squeeze(-1) - wanted).square()
-        classes = torch.tensor(targets, device=logits.device, dtype=torch.long)
-        return F.cross_entropy(logits, classes, reduction="none", label_smoothing=smoothing)
+        one = [i for i, row in enumerate(rows) if len(row.target) == 1]
+        several = [i for i, row in enumerate(rows) if len(row.target) > 1]
+        found = logits.new_zeros(len(rows))
+        if one:
+            found[one] = _one_answer_losses(logits[one], [rows[i].target[0] for i in one], smoothing)
+        if several:
+            found[several] = _label_set_losses(logits[several], [rows[i].target for i in several])
+        return found
 
     def answer(
         self,
@@ -81,9 +82,7 @@ class _Encoder(_Encoding):
         decoding: Decoding,
     ) -> list[str]:
         logits = backbone(**_encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
-        if logits.shape[1] > 1:
-            return _likeliest(logits, forms)
-        return [_from_output(value, form) for (value,), form in zip(_precise(logits).tolist(), forms, strict=True)]
+        return [_read_answer(row, form) for row, form in zip(_precise(logits), forms, strict=True)]
 
     def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:
         logits: Tensor = backbone(**_encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
@@ -98,16 +97,45 @@ def _encoder_batch(rows: Sequence[Encoded], pad: int, backbone: nn.Module) -> di
     return _on_device(batch, backbone)
 
 
-def _learned_answer(row: Example, form: TaskFormat) -> Any:
-    """Return what the head learns for a row: the number of its class, or its number as the target learns numbers."""
+def _learned_answer(row: Example, form: TaskFormat) -> list[Any]:
+    """Return what the head learns for a row.
+
+    That is the number of its class; its number as the target learns numbers; or for every label 1 if the row has it,
+    else 0.
+    """
+    if isinstance(form.target, LabelSet):
+        own = {*form.target.decode(row.target)}
+        return [float(number in own) for number in range(len(form.target.texts))]
     if isinstance(form.target, Numeric) and row.number is not None:
-        return form.target.to_output(row.number)
-    return form.target.decode(row.target)
+        return [form.target.to_output(row.number)]
+    return [form.target.decode(row.target)]
 
 
-def _from_output(value: float, form: TaskFormat) -> str:
-    """Return the answer of a head with one output: a number, or the only label where there is one."""
-    if isinstance(form.target, Labels):
-        return form.target.texts[0]
-    assert isinstance(form.target, Numeric)
-    return form.target.from_output(value)
+def _one_answer_losses(
+    logits: Float[Tensor, "rows outputs"], targets: Sequence[float], smoothing: float
+) -> Float[Tensor, " rows"]:
+    """Return the cross entropy of rows with one class each, or of a head with one output the squared error."""
+    if logits.shape[1] == 1:
+        wanted = torch.tensor(targets, device=logits.device, dtype=logits.dtype)
+        return (logits.squeeze(-1) - wanted).square()
+    classes = torch.tensor(targets, device=logits.device, dtype=torch.long)
+    return F.cross_entropy(logits, classes, reduction="none", label_smoothing=smoothing)
+
+
+def _label_set_losses(
+    logits: Float[Tensor, "rows outputs"], targets: Sequence[Sequence[float]]
+) -> Float[Tensor, " rows"]:
+    """Return the binary cross entropy of each row, summed over all labels."""
+    wanted = torch.tensor(targets, device=logits.device, dtype=logits.dtype)
+    return F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").sum(-1)
+
+
+def _read_answer(outputs: Float[Tensor, " outputs"], form: TaskFormat) -> str:
+    """Return the answer of a head: the likeliest class, the labels of probability 1/2 or more, or a number."""
+    target = form.target
+    if isinstance(target, Labels):
+        return target.texts[int(outputs[: len(target.texts)].argmax())]
+    if isinstance(target, LabelSet):
+        return target.joined(label for label, output in zip(target.texts, outputs.tolist(), strict=False) if output >= 0)
+    assert isinstance(target, Numeric)
+    return target.from_output(float(outputs[0]))

@@ -147,12 +147,17 @@ def score_answers(data: Data, split: str, answers: list[str], evaluation: Evalua
     predictions = [data.form.target.decode(text) for text in answers]
     return Scores(
         metrics={metric.__name__: metric(predictions, data.references[split]) for metric in data.metrics},
-        invalid=sum(p is None or p == INVALID for p in predictions) / len(predictions),
+        invalid=sum(map(_is_invalid, predictions)) / len(predictions),
         decode=ENCODINGS[data.kind].mode(data.form, evaluation.decode),
         seconds=seconds,
         answers=answers,
         chosen_by=tuple(metric.__name__ for metric in data.chosen_by),
     )
+
+
+def _is_invalid(prediction: Any) -> bool:
+    """Return whether an answer, or one of the labels that it lists, is none of the task's."""
+    return prediction is None or prediction == INVALID or (isinstance(prediction, tuple) and INVALID in prediction)
 
 
 def _check_kind(delta: Delta, data: Data) -> None:
