@@ -55,6 +55,7 @@ from .sweeps.sweeping import SweepResult as SweepResult
 from .sweeps.sweeping import sweep as sweep
 from .tasks.instructions import instruction_task as instruction_task
 from .tasks.own_files import own_task as own_task
+from .tasks.reading import Reading as Reading
 from .tasks.registry import TASKS as TASKS
 from .training.config import Evaluation as Evaluation
 from .training.config import Training as Training

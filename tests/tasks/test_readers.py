@@ -180,7 +180,7 @@ def test_a_gzip_file_with_a_flipped_bit_is_refused_or_says_the_same(tmp_path):
 
 
 def test_a_line_of_gigabytes_in_a_small_archive_is_refused_before_it_is_held(tmp_path, monkeypatch):
-    monkeypatch.setattr("hyperadapters.tasks.file_formats._LONGEST_LINE", 1000)
+    monkeypatch.setattr("hyperadapters.tasks.text_lines._LONGEST_LINE", 1000)
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"text": "' + b"x" * 2000 + b'", "label": 1}\n'))
     with pytest.raises(InputError, match="a.jsonl.gz:1 has more than 1,000 bytes, which is no row"):
         _read_rows(tmp_path / "a.jsonl.gz", COLUMNS)

@@ -54,17 +54,69 @@ class _TaskOptions:
         str,
         typer.Option(
             rich_help_panel=_DATA,
-            help="Your own training rows: JSONL, CSV, TSV or Parquet. Without --text, rows have the column messages, "
-            "or prompt and response.",
+            help="Your own training rows: JSON, CSV, TSV or Parquet; several files with commas, a pattern in quotation "
+            "marks ('data/part-*.jsonl'), or hf://owner/name[/configuration][:split]. Without --text, rows have the "
+            "column messages, or prompt and response.",
         ),
     ] = ""
-    validation: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Your own validation rows.")] = ""
+    validation: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_DATA,
+            help="Your own validation rows; or 10%: that share of the training rows, drawn by the seed, of each class "
+            "in proportion.",
+        ),
+    ] = ""
     test: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Your own test rows, scored once at the end.")] = ""
     text: Annotated[
         str, typer.Option(rich_help_panel=_DATA, help="Columns of the source text, in order: premise,hypothesis.")
     ] = ""
-    label: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Column of the answer, if it is a class.")] = ""
+    label: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_DATA, help="Column of the answer, if it is a class or a list of labels (see --separator)."
+        ),
+    ] = ""
+    labels: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_DATA,
+            help="With --label: a file with all classes, one a line, for those that the training rows lack.",
+        ),
+    ] = ""
+    separator: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_DATA,
+            help="With --label: what stands between the labels of a row, such as ';'. Rows with JSON lists need none.",
+        ),
+    ] = ""
     target: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Column of the answer, if it is free text.")] = ""
+    score: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Column of the answer, if it is a number.")] = ""
+    name: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_DATA, help="The task's name in results and in the adapter; default: of the training file."
+        ),
+    ] = ""
+    columns: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_DATA,
+            help="Columns of CSV, TSV and TXT files without a header line, in order: id,text,label.",
+        ),
+    ] = ""
+    encoding: Annotated[
+        str, typer.Option(rich_help_panel=_DATA, help="How your text files are encoded: utf-8, cp1252, latin-1 …")
+    ] = "utf-8"
+    skip_bad_rows: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad-rows",
+            rich_help_panel=_DATA,
+            help="Leave out rows that lack cells or values, and say how many; without it they are an error.",
+        ),
+    ] = False
 
     @property
     def files(self) -> dict[str, str]:
@@ -72,10 +124,15 @@ class _TaskOptions:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     @property
+    def answers(self) -> dict[str, str]:
+        """The column of the answer by the option that may name it; empty texts where it does not."""
+        return {"label": self.label, "target": self.target, "score": self.score}
+
+    @property
     def given(self) -> list[str]:
         """The options that name or describe a user's own files, those of them that are given."""
-        values = {**self.files, "text": self.text, "label": self.label, "target": self.target}
-        return [f"--{name}" for name, value in values.items() if value]
+        values = {**vars(self), "encoding": self.encoding != "utf-8", "task": "", "data": ""}
+        return [f"--{name.replace('_', '-')}" for name, value in values.items() if value]
 
 
 _Settings = Annotated[
@@ -119,6 +176,13 @@ class _TrainingOptions:
     max_train: _MaxTrain = None
     seed: Annotated[
         int | None, typer.Option(rich_help_panel=_TRAINING, help="Seed of initialisation, order and dropout.")
+    ] = None
+    class_weights: Annotated[
+        Literal["none", "balanced"] | None,
+        typer.Option(
+            rich_help_panel=_TRAINING,
+            help="balanced: rare classes count as much as frequent ones; default: every row counts alike.",
+        ),
     ] = None
     settings: _Settings = field(default_factory=list)
 

@@ -25,6 +25,7 @@ _PATHS = {
     "batch_size": "training.batch_size",
     "max_train": "text.train_rows",
     "seed": "training.seed",
+    "class_weights": "training.class_weights",
 }
 """The setting that each option of its own changes."""
 
@@ -82,7 +83,7 @@ def _changed_settings(options: _TrainingOptions | _SweepOptions) -> dict[str, st
     twice = [
         f"--{name.replace('_', '-')} {value} and --set {_PATHS[name]}={changes[_PATHS[name]]}"
         for name, value in given.items()
-        if _PATHS[name] in changes and not _is_number(changes[_PATHS[name]], value)
+        if _PATHS[name] in changes and not _is_same(changes[_PATHS[name]], value)
     ]
     if twice:
         raise InputError(f"{'; '.join(twice)}: two values for one setting. Give one of them.")
@@ -92,12 +93,12 @@ def _changed_settings(options: _TrainingOptions | _SweepOptions) -> dict[str, st
     return {**whole, **changes, **{_PATHS[name]: str(value) for name, value in given.items()}}
 
 
-def _is_number(text: str, value: float) -> bool:
-    """Return whether a text is this number, however it is written."""
+def _is_same(text: str, value: float | str) -> bool:
+    """Return whether a text is this value; a number may be written otherwise."""
     try:
-        return float(text) == value
+        return float(text) == float(value)
     except ValueError:
-        return False
+        return text == value
 
 
 def _choose_for_method(settings: list[str], method: str, methods: list[str]) -> list[str]:
@@ -107,8 +108,13 @@ def _choose_for_method(settings: list[str], method: str, methods: list[str]) -> 
     return [item for section, item in sections if section not in methods] + mine
 
 
-def _choose_task(options: _TaskOptions, file: _RunFile | None = None) -> "TaskChoice":
+def _choose_task(options: _TaskOptions, settings: Mapping[str, str], file: _RunFile | None = None) -> "TaskChoice":
     """Return what the options, or else the file, say to train on: a task, several, or a user's own files.
+
+    Args:
+        options: of the command line.
+        settings: the settings that options and file change, by path: their seed draws a share of validation rows.
+        file: what `--config` names.
 
     Raises:
         InputError: there is no such task, file or folder, or the options do not go together.
@@ -118,10 +124,16 @@ def _choose_task(options: _TaskOptions, file: _RunFile | None = None) -> "TaskCh
             f"--task names a task of the package, {options.given[0]} files of your own: give one or the other."
         )
     if options.given:
-        return _choose_files(options)
+        return _choose_files(options, _split_seed(settings))
     if file and file.task is not None and not options.task:
-        return file.task_choice(options.data)
+        return file.task_choice(options.data, _split_seed(settings))
     return _choose_named(options.task or "demo/paraphrase", options.data)
+
+
+def _split_seed(settings: Mapping[str, str]) -> int:
+    """Return the seed of a run, for the validation rows; the usual one where it is none: `Training` says so."""
+    seed = settings.get("training.seed", "")
+    return int(seed) if seed.isdecimal() and int(seed) < 2**63 else 42
 
 
 def _choose_start(options: _StartOptions, named: bool, file: _RunFile | None = None) -> "WarmStart | None":

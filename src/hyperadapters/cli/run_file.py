@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperadapters._utils import InputError
-from hyperadapters.cli.task_options import _check_files, _choose_named
+from hyperadapters.cli.task_options import _choose_named
 
 if TYPE_CHECKING:
     from hyperadapters.delta import Method
@@ -57,27 +57,30 @@ class _RunFile:
         known = method_to_json(preset)
         return method_from_json({**known, **{key: value for key, value in self.method.items() if key in known}})
 
-    def task_choice(self, data: str) -> "TaskChoice":
+    def task_choice(self, data: str, seed: int) -> "TaskChoice":
         """Return what the file says to train on.
 
         Args:
             data: the folder with the official files, where the command line gives one.
+            seed: draws the validation rows where they are a share of the training rows, unless the file says
+                `split_seed`.
 
         Raises:
             InputError: there is no such task or type of task, or fields are missing or wrong.
         """
         from hyperadapters.runs import MixtureTask, NamedTask
+        from hyperadapters.tasks import check_places
 
         if not isinstance(self.task, Mapping):
             names = self.task if isinstance(self.task, list) else [self.task]
             return _choose_named(",".join(map(str, names)), data)
-        task = self.experiment_with(task=_with_defaults(self.task)).task
+        task = self.experiment_with(task=_with_defaults(self.task, seed)).task
         if isinstance(task, NamedTask | MixtureTask):
             _choose_named(",".join(task.names if isinstance(task, MixtureTask) else (task.name,)), data or task.data)
             return replace(task, data=data or task.data)
         if data:
             raise InputError(f"--data {data} is for tasks of the package; the file's task is of your own files.")
-        _check_files((task.train, task.validation, task.test))
+        check_places((task.train, task.validation, task.test))
         return task
 
     def warm_start(self) -> "WarmStart | None":
@@ -111,15 +114,29 @@ class _RunFile:
         return Experiment.from_json({**some.to_json(), **parts})
 
 
-def _with_defaults(task: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the JSON of a task with the fields that it leaves out and that have a default."""
+def _with_defaults(task: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Return the JSON of a task with the fields that it leaves out and that have a default.
+
+    Args:
+        task: as the file has it.
+        seed: the default of `split_seed`, where a share of the training rows validates.
+    """
+    from hyperadapters._utils import settings
     from hyperadapters.runs import TASK_CHOICES
+    from hyperadapters.tasks import Reading, share_of
 
     cls = TASK_CHOICES.get(str(task.get("type")))
     known = fields(cls) if cls else ()
     plain = {f.name: f.default for f in known if f.default is not MISSING}
     made = {f.name: f.default_factory() for f in known if f.default_factory is not MISSING}
-    return {**plain, **made, **task}
+    found = {**plain, **made, **task}
+    if isinstance(found.get("reading"), Reading):
+        found["reading"] = settings.dump(found["reading"])
+    elif isinstance(found.get("reading"), Mapping):
+        found["reading"] = {**settings.dump(Reading()), **found["reading"]}
+    if "split_seed" in plain and "split_seed" not in task and share_of(str(task.get("validation", ""))):
+        found["split_seed"] = seed
+    return found
 
 
 def _read_run_file(path: Path) -> _RunFile:

@@ -110,7 +110,7 @@ def compare(
     names = list(METHODS) if methods == "all" else _split_names(methods)
     if len(set(names)) != len(names) or not names:
         raise InputError(f"--methods {methods}: name each method once, such as full,houlsby,compacter++.")
-    chosen = _choose_task(task)
+    chosen = _choose_task(task, _changed_settings(training))
     own = {name: replace(training, settings=_choose_for_method(training.settings, name, names)) for name in names}
     plans = {
         name: _plan_experiment(method_named(name), chosen, backbone, _changed_settings(own[name])) for name in names
@@ -147,14 +147,14 @@ def _plan_run(
     named = bool(task.task or task.train or file.task is not None)
     begun = problems.unless_wrong(lambda: _choose_start(start, named, file))
     found = problems.unless_wrong(lambda: _choose_method(context, method, backbone, begun, file))
-    chosen = problems.unless_wrong(lambda: _choose_task(task, file))
     changed = problems.unless_wrong(lambda: _changed_settings(training)) or {}
+    chosen = problems.unless_wrong(lambda: _choose_task(task, {**file.settings, **changed}, file))
     own_method = _was_given(context, "method") or found is None
     kept = {k: v for k, v in file.settings.items() if not (own_method and k.startswith("method."))}
     if not found:  # what is left can be checked with any method
         changed = {k: v for k, v in changed.items() if not k.startswith("method.")}
     used, place = found or (method_named("compacter++"), "embedded")
-    plan = (used, chosen or _choose_task(_TaskOptions()), place, {**kept, **changed}, begun)
+    plan = (used, chosen or _choose_task(_TaskOptions(), {}), place, {**kept, **changed}, begun)
     experiment = problems.unless_wrong(lambda: _plan_experiment(*plan))
     problems.raise_any()
     assert experiment is not None

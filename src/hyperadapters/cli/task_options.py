@@ -1,6 +1,5 @@
 """What to train on, from options: tasks of the package, or a user's own files."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +8,11 @@ from hyperadapters.cli.options import _TaskOptions
 
 if TYPE_CHECKING:
     from hyperadapters.runs import TaskChoice
+    from hyperadapters.tasks import AnswerType, Reading
+
+
+_ANSWERS: "dict[str, AnswerType]" = {"label": "label", "target": "text", "score": "score"}
+"""What the answers are, by the option that names their column."""
 
 
 def _split_names(text: str) -> list[str]:
@@ -24,53 +28,84 @@ def _choose_named(task: str, data: str) -> "TaskChoice":
         data: the folder with the official files; may be empty.
 
     Raises:
-        InputError: there is no such task or folder, or a task stands there twice.
+        InputError: there is no such task or folder, a folder is given and the tasks have no files, or a task stands
+            there twice.
     """
-    from hyperadapters.runs import MixtureTask, NamedTask
-    from hyperadapters.tasks import task_named
+    from hyperadapters.runs import MixtureTask, NamedTask, task_definitions
 
     names = tuple(_split_names(task))
-    for name in names:
-        task_named(name)
     if not names or len(set(names)) < len(names):
         raise InputError(f"--task {task}: name each task once, such as demo/paraphrase,demo/sentiment.")
     if data and not Path(data).is_dir():
         raise InputError(f"--data {data}: there is no such folder.")
-    return MixtureTask(names=names, data=data) if len(names) > 1 else NamedTask(name=names[0], data=data)
+    choice = MixtureTask(names=names, data=data) if len(names) > 1 else NamedTask(name=names[0], data=data)
+    task_definitions(choice)
+    return choice
 
 
-def _choose_files(options: _TaskOptions) -> "TaskChoice":
+def _choose_files(options: _TaskOptions, seed: int) -> "TaskChoice":
     """Return a user's own files as the options describe them.
+
+    Args:
+        options: of the command line.
+        seed: draws the validation rows where they are a share of the training rows.
 
     Raises:
         InputError: options or files are missing, or do not go together.
     """
     from hyperadapters.runs import FilesTask, InstructionsTask
+    from hyperadapters.tasks import Reading, check_places, share_of
 
-    columns = bool(options.text or options.label or options.target)
+    named = {option: column for option, column in options.answers.items() if column}
+    columns = bool(options.text or named or options.labels or options.separator)
     missing = [f"--{name}" for name in ("train", "validation") if not options.files[name]]
     if missing or columns:
         missing += [] if options.text else ["--text"]
-        missing += [] if options.label or options.target else ["--label (or --target)"]
+        missing += [] if named else ["--label (or --target, --score)"]
     if missing:
         raise InputError(f"your own files need {', '.join(missing)} too.")
-    if options.label and options.target:
-        raise InputError("--label is for classes, --target for free text: give one of them.")
-    _check_files(options.files.values())
-    files: dict[str, Any] = options.files
+    if len(named) > 1:
+        raise InputError("--label is for classes, --target for free text, --score for numbers: give one of them.")
+    for option, value in {"--labels": options.labels, "--separator": options.separator}.items():
+        if value and not options.label:
+            raise InputError(f"{option} {value} goes with --label, the column of the classes.")
+    if options.data:
+        raise InputError(f"--data {options.data} is for tasks of the package; --train names files of your own.")
+    check_places(options.files.values())
+    reading = Reading(
+        columns=tuple(_split_names(options.columns)),
+        encoding=options.encoding,
+        skip_bad_rows=options.skip_bad_rows,
+    )
+    common: dict[str, Any] = {**options.files, "name": options.name, "reading": reading}
+    if share_of(options.validation):
+        common["split_seed"] = seed
     if not columns:
-        return InstructionsTask(**files)
+        return InstructionsTask(**common)
     return FilesTask(
-        **files,
+        **common,
         text=tuple(_split_names(options.text)),
-        answer=options.label or options.target,
-        answers="label" if options.label else "text",
+        **_describe_answer(options, named, reading),
     )
 
 
-def _check_files(paths: Iterable[str]) -> None:
-    """Raise InputError unless files are there; empty paths name none."""
-    absent = [path for path in paths if path and not Path(path).is_file()]
-    if absent:
-        found = "does not exist" if len(absent) == 1 else "do not exist"
-        raise InputError(f"{', '.join(absent)} {found} (looked in {Path.cwd()}).")
+def _describe_answer(options: _TaskOptions, named: dict[str, str], reading: "Reading") -> dict[str, Any]:
+    """Return what the options say of the answers, as arguments of `FilesTask`.
+
+    Args:
+        options: of the command line.
+        named: the one option that names the column of the answer, and the column.
+        reading: how the files are read.
+
+    Raises:
+        InputError: there is no such file of labels, or it names none.
+    """
+    from hyperadapters.tasks import holds_lists, read_labels
+
+    ((option, column),) = named.items()
+    several = option == "label" and (options.separator or holds_lists(options.files, column, reading))
+    classes = read_labels(options.labels) if options.labels else ()
+    if options.labels and not classes:
+        raise InputError(f"--labels {options.labels} is empty: name every class, one a line.")
+    answers = "labels" if several else _ANSWERS[option]
+    return {"answer": column, "answers": answers, "classes": classes, "separator": options.separator}

@@ -8,6 +8,7 @@ from .data_checksums import changed_data as changed_data
 from .data_checksums import differing_checksums as differing_checksums
 from .data_checksums import identity_of as identity_of
 from .data_checksums import moved_to as moved_to
+from .data_checksums import source_of_split as source_of_split
 from .data_checksums import with_checksums as with_checksums
 from .data_checksums import with_labels as with_labels
 from .display_names import SIZES as SIZES

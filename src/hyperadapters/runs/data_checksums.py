@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, absolute_path, file_digest, listed
+from hyperadapters._utils import InputError, absolute_path, expand_path, file_digest, listed
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.task_choice import (
     FilesTask,
@@ -16,9 +15,10 @@ from hyperadapters.runs.task_choice import (
     MixtureTask,
     NamedTask,
     TaskChoice,
-    _own_files,
+    _places,
     task_definitions,
 )
+from hyperadapters.tasks import absolute_place, files_at, moved_places, parts_of, share_of
 from hyperadapters.training import Data, Mixture, tasks_of
 
 LABELS = "labels"
@@ -84,6 +84,13 @@ def changed_data(task: TaskChoice, data: Data | Mixture | None = None) -> dict[s
     return changed
 
 
+def source_of_split(task: TaskChoice, split: str) -> str:
+    """Return the name of the checksum of the files that hold a split's rows: train, where validation is a share."""
+    if split == "validation" and isinstance(task, FilesTask | InstructionsTask) and share_of(task.validation):
+        return "train"
+    return split
+
+
 def differing_checksums(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Return, in words, which checksums of two tasks differ, of those that both have."""
     return [
@@ -106,10 +113,10 @@ def identity_of(experiment: Experiment) -> dict[str, Any]:
         values["start"].pop("adapter")
     if isinstance(task, NamedTask | MixtureTask):
         values["task"].pop("data")
-    elif checksums:
-        for split in ("train", "validation", "test"):
+    elif files := {name: found for name, found in checksums.items() if name != LABELS}:
+        for split in files:
             values["task"].pop(split)
-        values["task"]["files"] = {name: found for name, found in checksums.items() if name != LABELS}
+        values["task"]["files"] = files
     return values
 
 
@@ -117,7 +124,7 @@ def _absolute_paths(task: TaskChoice) -> TaskChoice:
     """Return a task whose files have paths from the root."""
     if isinstance(task, NamedTask | MixtureTask):
         return replace(task, data=str(absolute_path(task.data))) if task.data else task
-    places: dict[str, Any] = {split: str(absolute_path(path)) for split, path in _own_files(task).items()}
+    places: dict[str, Any] = {split: absolute_place(place) for split, place in _places(task).items()}
     return replace(task, **places)
 
 
@@ -131,9 +138,7 @@ def moved_to(task: TaskChoice, folder: str | Path) -> TaskChoice:
     place = absolute_path(folder)
     if isinstance(task, NamedTask | MixtureTask):
         return replace(task, data=str(place))
-    paths = _own_files(task)
-    common = os.path.commonpath([path.parent for path in paths.values()])
-    places: dict[str, Any] = {split: str(place / path.relative_to(common)) for split, path in paths.items()}
+    places: dict[str, Any] = moved_places(_places(task), place)
     return replace(task, **places)
 
 
@@ -157,13 +162,21 @@ def _paths(task: TaskChoice) -> dict[str, list[Path]]:
         InputError: official files are missing.
     """
     if isinstance(task, FilesTask | InstructionsTask):
-        return {split: [path] for split, path in _own_files(task).items()}
+        return {split: _files_of(place) for split, place in _places(task).items() if parts_of(place)}
     definitions, folder = task_definitions(task)
     return {
         f"{_prefix(task, definition.form.name)}{split}": paths
         for definition in definitions
         for split, paths in definition.paths(folder).items()
     }
+
+
+def _files_of(place: str) -> list[Path]:
+    """Return the files of a place; what it names, where there are none."""
+    try:
+        return files_at(place)
+    except InputError:
+        return [expand_path(part) for part in parts_of(place)]
 
 
 def _prefix(task: TaskChoice, name: str) -> str:

@@ -1,42 +1,20 @@
-"""Records of JSONL, CSV, TSV and Parquet files, as they stand there."""
+"""Records of JSON, CSV, TSV and Parquet files, as they stand there."""
 
-import csv
-import gzip
+import codecs
 import json
-import zlib
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, listed
+from hyperadapters._utils import InputError
+from hyperadapters.tasks.delimited_files import _delimited
+from hyperadapters.tasks.reading import AS_USUAL, Reading
+from hyperadapters.tasks.text_lines import _lines, _Problems
 
-_LONGEST_CELL = 2**31 - 1
-"""Characters of a cell of CSV, the most that Python's reader takes everywhere."""
+_DELIMITED = (".csv", ".tsv", ".txt")
+"""Files of cells; those of .txt stand between tabs, as in .tsv."""
 
-_LONGEST_LINE = 2**26
-"""Bytes; a longer line is no row, and a small .gz file may hold lines of many gigabytes."""
-
-_BYTE_ORDER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
-"""How files begin that some programs write as "Unicode text"; UTF-32's begins like UTF-16's."""
-
-_FORMATS = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
-
-
-class _Problems:
-    """What is wrong with a file, collected to be raised all at once."""
-
-    def __init__(self) -> None:
-        self.found: list[str] = []
-
-    def add(self, place: str, what: str) -> None:
-        """Note a problem at a place, such as file and line."""
-        self.found.append(f"{place}: {what}")
-
-    def raise_any(self, path: Path) -> None:
-        """Raise InputError with the first ten problems, if there are any."""
-        if self.found:
-            raise InputError(f"{path} has {len(self.found)} bad row(s):\n  {listed(self.found)}")
+_FORMATS = (".jsonl", ".jsonl.gz", ".json", *_DELIMITED, ".parquet")
 
 
 def _existing(path: Path) -> Path:
@@ -46,87 +24,102 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _read_records(path: Path, problems: _Problems, *, header: bool) -> Iterator[tuple[int, dict[str | int, Any]]]:
+def _read_records(
+    path: Path, problems: _Problems, reading: Reading = AS_USUAL, *, header: bool
+) -> Iterator[tuple[int, dict[str | int, Any]]]:
     """Yield a file's records as they are, each with its line or number.
 
     Args:
-        path: JSONL (plain or .gz), CSV, TSV or Parquet, by its ending.
+        path: JSON (lines, plain or .gz, or an array), CSV, TSV or Parquet, by its ending.
         problems: collects bad lines, which are left out.
+        reading: encoding of a text file, and its columns if it names none.
         header: whether the first line of a CSV or TSV names the columns; without it they are numbered from 0.
 
     Raises:
-        InputError: the format is unknown, the file is damaged as a whole, or column names occur twice.
+        InputError: the format is unknown, the file is damaged as a whole, column names occur twice, or `reading` names
+            columns of a format that names them itself.
     """
     name = path.name
-    if name.endswith((".jsonl", ".jsonl.gz", ".json")):
-        yield from _json_lines(path, problems)
-    elif name.endswith(".parquet"):
-        yield from _parquet(path)
-    elif name.endswith((".csv", ".tsv", ".txt")):
-        yield from _delimited(path, problems, header=header)
-    else:
+    if name.endswith(_DELIMITED):
+        yield from _delimited(path, problems, reading, header=header)
+        return
+    if not name.endswith(_FORMATS):
         raise InputError(f"{path}: cannot tell its format. Use a name that ends in {', '.join(_FORMATS)}.")
+    if reading.columns:
+        raise InputError(f"{path} names its columns itself: --columns is for CSV, TSV and TXT files without a header.")
+    if name.endswith(".parquet"):
+        yield from _parquet(path)
+    elif name.endswith(".json") and _is_array(path):
+        yield from _json_array(path, problems, reading)
+    else:
+        yield from _json_lines(path, problems, reading)
 
 
-def _lines(path: Path, problems: _Problems) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(_raw_lines(path, problems), 1):
-        if line.strip():
-            yield number, line.rstrip("\r\n")
-
-
-def _raw_lines(path: Path, problems: _Problems) -> Iterator[str]:
-    """Yield every line of a file with its end; an empty one stands for a line that is no text: numbers stay right.
-
-    Raises:
-        InputError: the file is in UTF-16, or is damaged or cannot be read.
-    """
-    for number, line in enumerate(_lines_of_bytes(path), 1):
-        if number == 1 and line[:2] in _BYTE_ORDER_MARKS:
-            kind = _BYTE_ORDER_MARKS[line[:2]]
-            raise InputError(f"{path} is in {kind}: save it as UTF-8 (iconv -f {kind} -t UTF-8).")
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            if "\0" not in text:
-                yield text
-                continue
-            problems.add(f"{path.name}:{number}", "not text: it holds a zero byte (is the file in UTF-16?)")
-        except UnicodeDecodeError as error:
-            problems.add(f"{path.name}:{number}", f"not UTF-8 (byte {error.start})")
-        yield "\n"
-
-
-def _lines_of_bytes(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file, which may be compressed, each with its end.
-
-    Raises:
-        InputError: it is damaged, cannot be read, or has a line of more than `_LONGEST_LINE` bytes.
-    """
-    compressed = path.name.endswith(".gz")
+def _is_array(path: Path) -> bool:
+    """Return whether a file of JSON is one array, rather than an object in each line."""
     try:
-        with gzip.open(path, "rb") if compressed else path.open("rb") as file:
-            for number, line in enumerate(iter(partial(file.readline, _LONGEST_LINE + 1), b""), 1):
-                if len(line) > _LONGEST_LINE:
-                    raise InputError(f"{path}:{number} has more than {_LONGEST_LINE:,} bytes, which is no row.")
-                yield line
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path} is not a whole gzip file: {error}. Use an intact copy.") from error
+        with path.open("rb") as file:
+            start = next((line.strip() for line in file if line.strip()), b"")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+    return start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
 
 
-def _json_lines(path: Path, problems: _Problems) -> Iterator[tuple[int, dict[str | int, Any]]]:
-    for number, line in _lines(path, problems):
+def _json_array(path: Path, problems: _Problems, reading: Reading) -> Iterator[tuple[int, dict[str | int, Any]]]:
+    """Yield the objects of a file that is one array, each with its number from 1.
+
+    Raises:
+        InputError: it is no JSON.
+    """
+    text = _whole_text(path, problems, reading)
+    try:
+        records = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} begins as an array of objects, and is not JSON: {error}.") from error
+    for number, record in enumerate(records, 1):
+        if _is_row(record, "\\u" in text, f"{path.name}:{number}", problems):
+            yield number, record
+
+
+def _whole_text(path: Path, problems: _Problems, reading: Reading) -> str:
+    """Return what a text file holds; raise InputError if it is in another encoding."""
+    try:
+        return path.read_bytes().decode("utf-8-sig" if reading.is_utf8 else reading.encoding)
+    except UnicodeDecodeError as error:
+        problems.note_encoding(path.name, reading, error)
+        problems.raise_any(path)
+        raise
+
+
+def _json_lines(path: Path, problems: _Problems, reading: Reading) -> Iterator[tuple[int, dict[str | int, Any]]]:
+    """Yield the objects of a file that holds one in each line, with the line.
+
+    Raises:
+        InputError: the first line of a .json file is no JSON, as of one that is a single object.
+    """
+    for number, line in _lines(path, problems, reading):
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:  # no JSON, or a number of too many digits
+            if number == 1 and path.suffix == ".json":
+                raise InputError(
+                    f"{path} holds neither an array of objects nor one object in each line: {error}."
+                ) from error
             problems.add(f"{path.name}:{number}", f"not JSON ({error})")
             continue
-        if not isinstance(record, dict):
-            problems.add(f"{path.name}:{number}", f"a {type(record).__name__}, not a JSON object")
-        elif "\\u" in line and (half := _half_character(record)):
-            problems.add(f"{path.name}:{number}", f"not text (\\u{ord(half):04x} is half a character)")
-        else:
+        if _is_row(record, "\\u" in line, f"{path.name}:{number}", problems):
             yield number, record
+
+
+def _is_row(record: Any, has_escapes: bool, place: str, problems: _Problems) -> bool:
+    """Return whether a record of JSON is an object of whole characters; if not, note what it is."""
+    if not isinstance(record, dict):
+        problems.add(place, f"a {type(record).__name__}, not a JSON object")
+    elif has_escapes and (half := _half_character(record)):
+        problems.add(place, f"not text (\\u{ord(half):04x} is half a character)")
+    else:
+        return True
+    return False
 
 
 def _half_character(record: Any) -> str:
@@ -153,43 +146,3 @@ def _parquet_records(path: Path) -> Iterator[dict[str | int, Any]]:
 
     for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
         yield from batch.to_pylist()
-
-
-def _delimited(path: Path, problems: _Problems, *, header: bool) -> Iterator[tuple[int, dict[str | int, Any]]]:
-    if path.name.endswith(".csv"):
-        cells = _csv_cells(path, problems)
-    else:
-        cells = ((number, line.split("\t")) for number, line in _lines(path, problems))
-    names: list[str] | None = None
-    width = 0
-    for number, row in cells:
-        if not width:
-            width = len(row)
-            if header:
-                names = [cell.strip() for cell in row]
-                _check_names(path, names)
-                continue
-        if len(row) != width:
-            problems.add(f"{path.name}:{number}", f"{len(row)} cells, expected {width}")
-        else:
-            yield number, dict(zip(names or range(width), row, strict=True))
-
-
-def _csv_cells(path: Path, problems: _Problems) -> Iterator[tuple[int, list[str]]]:
-    """Yield records that are not blank, with the line in which each begins."""
-    csv.field_size_limit(_LONGEST_CELL)
-    reader = csv.reader(_raw_lines(path, problems), strict=True)
-    begin = 1
-    try:
-        for row in reader:
-            if row and not "".join(row).isspace():
-                yield begin, row
-            begin = reader.line_num + 1
-    except csv.Error as error:
-        problems.add(f"{path.name}:{begin}", f"not CSV ({error})")
-
-
-def _check_names(path: Path, names: list[str]) -> None:
-    twice = sorted({name for name in names if name and names.count(name) > 1})
-    if twice:
-        raise InputError(f"{path} has several columns {', '.join(map(repr, twice))}: rename them, or keep one of each.")

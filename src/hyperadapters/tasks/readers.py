@@ -8,7 +8,10 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from hyperadapters._utils import InputError, few_names
-from hyperadapters.tasks.file_formats import _existing, _Problems, _read_records
+from hyperadapters.tasks.file_formats import _DELIMITED, _existing, _read_records
+from hyperadapters.tasks.list_cells import _text, _texts_of
+from hyperadapters.tasks.reading import AS_USUAL, Reading
+from hyperadapters.tasks.text_lines import _Problems
 
 
 class _Record(NamedTuple):
@@ -20,6 +23,9 @@ class _Record(NamedTuple):
     given: Mapping[Any, Any] = MappingProxyType({})
     """All columns as the file has them, of rows that are read one by one to be answered."""
 
+
+_Located = Iterable[tuple[str, Mapping[Any, Any]]]
+"""Records as they stand in a file or data set, each after its place."""
 
 _Unfold = Callable[[Mapping[Any, Any]], Iterable[dict[str, Any]]]
 """Makes the rows of one record, which may be nested. A KeyError, TypeError or ValueError: the record is bad."""
@@ -41,7 +47,7 @@ def _read_rows(
             non-text values): the first ten, each with file and line number.
     """
     problems = _Problems()
-    rows = list(_rows(path, columns, problems, header=header))
+    rows = list(_rows(_located(path, problems, header=header), columns, problems, path))
     if whole_rows_only:
         return [row for row in rows if len(row.values) == len(columns)]
     problems.raise_any(path)
@@ -60,33 +66,27 @@ def _read_unfolded(path: Path, unfold: _Unfold, *, header: bool = True) -> list[
         InputError: as for `read_rows`, or a record is not made as `unfold` expects.
     """
     problems = _Problems()
-    rows = list(_unfolded(path, unfold, problems, header=header))
+    rows = list(_unfolded(_located(path, problems, header=header), unfold, problems))
     problems.raise_any(path)
     return rows
 
 
-def iterate_rows(path: Path, columns: Mapping[str, str | int]) -> Iterator[_Record]:
+def iterate_rows(path: Path, columns: Mapping[str, str | int], reading: Reading = AS_USUAL) -> Iterator[_Record]:
     """Yield what `read_rows` reads, as a stream, with all columns; raise InputError at the first bad line."""
     problems = _Problems()
-    return _checked(_rows(path, columns, problems, header=True, keep=True), problems, path)
+    return _checked(_rows(_located(path, problems, reading), columns, problems, path, keep=True), problems, path)
 
 
-def iterate_unfolded(path: Path, unfold: _Unfold) -> Iterator[_Record]:
+def iterate_unfolded(path: Path, unfold: _Unfold, reading: Reading = AS_USUAL) -> Iterator[_Record]:
     """Yield what `read_unfolded` reads, as a stream, with all columns; raise InputError at the first bad line."""
     problems = _Problems()
-    return _checked(_unfolded(path, unfold, problems, header=True, keep=True), problems, path)
+    return _checked(_unfolded(_located(path, problems, reading), unfold, problems, keep=True), problems, path)
 
 
-def _columns_of(path: Path) -> set[str]:
-    """Return the columns of a file's first row; none where it has no row.
-
-    Raises:
-        InputError: no such file, or its first line is bad.
-    """
-    problems = _Problems()
-    _, record = next(_read_records(_existing(path), problems, header=True), (0, {}))
-    problems.raise_any(path)
-    return {str(column) for column in record}
+def _located(path: Path, problems: _Problems, reading: Reading = AS_USUAL, *, header: bool = True) -> _Located:
+    """Yield a file's records, each after its place; arguments and errors are those of `_read_records`."""
+    for number, record in _read_records(_existing(path), problems, reading, header=header):
+        yield f"{path.name}:{number}", record
 
 
 def _checked(rows: Iterator[_Record], problems: _Problems, path: Path) -> Iterator[_Record]:
@@ -119,11 +119,8 @@ def iterate_tasks(path: Path, fields: Callable[[str], Iterable[str]]) -> Iterato
     problems.raise_any(path)
 
 
-def _unfolded(
-    path: Path, unfold: _Unfold, problems: _Problems, *, header: bool, keep: bool = False
-) -> Iterator[_Record]:
-    for number, record in _read_records(_existing(path), problems, header=header):
-        place = f"{path.name}:{number}"
+def _unfolded(records: _Located, unfold: _Unfold, problems: _Problems, *, keep: bool = False) -> Iterator[_Record]:
+    for place, record in records:
         try:
             yield from [_Record(values, place, record if keep else {}) for values in unfold(record)]
         except InputError as error:
@@ -133,24 +130,51 @@ def _unfolded(
 
 
 def _rows(
-    path: Path, columns: Mapping[str, str | int], problems: _Problems, *, header: bool, keep: bool = False
+    records: _Located,
+    columns: Mapping[str, str | int],
+    problems: _Problems,
+    source: Path | str,
+    *,
+    keep: bool = False,
+    lists: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[_Record]:
+    """Yield some columns of records as text; a row with problems lacks values.
+
+    Args:
+        records: of one file, or one split of a data set.
+        columns: as for `read_rows`.
+        problems: collects what is wrong.
+        source: where the records are from, for errors.
+        keep: keep all columns too, as they are given.
+        lists: our names of columns that hold lists of texts, with what stands between them where they are no lists.
+
+    Raises:
+        InputError: the first record lacks a column.
+    """
     checked = False
-    for number, record in _read_records(_existing(path), problems, header=header):
+    for place, record in records:
         if not checked:
-            _check_columns(path, columns, record)
+            _check_columns(source, columns, record)
             checked = True
-        place = f"{path.name}:{number}"
-        yield _Record(_cells(record, columns, place, problems), place, record if keep else {})
+        yield _Record(_cells(record, columns, place, problems, lists), place, record if keep else {})
 
 
 def _cells(
-    record: Mapping[str | int, Any], columns: Mapping[str, str | int], place: str, problems: _Problems
-) -> dict[str, str]:
-    values = {}
+    record: Mapping[str | int, Any],
+    columns: Mapping[str, str | int],
+    place: str,
+    problems: _Problems,
+    lists: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
+    values: dict[str, Any] = {}
     for name, column in columns.items():
         value = record.get(column)
-        if value is None or not str(value).strip():
+        if name in lists:
+            try:
+                values[name] = _texts_of(value, lists[name])
+            except ValueError as error:
+                problems.add(place, f"column {column!r} {error}")
+        elif value is None or not str(value).strip():
             problems.add(place, f"column {column!r} is {'missing' if value is None else 'empty'}")
         elif isinstance(value, (float, Decimal)) and not math.isfinite(value):
             what = "missing (NaN)" if math.isnan(value) else f"{value}, which is no number to learn"
@@ -162,12 +186,23 @@ def _cells(
     return values
 
 
-def _text(value: Any) -> str:
-    return str(int(value)) if isinstance(value, bool) else str(value)
-
-
-def _check_columns(path: Path, columns: Mapping[str, str | int], record: Mapping[str | int, Any]) -> None:
-    missing = [column for column in columns.values() if column not in record]
+def _check_columns(source: Path | str, columns: Mapping[str, str | int], record: Mapping[str | int, Any]) -> None:
+    """Raise InputError, with the columns that there are, unless a record has those that are read."""
+    missing = [column for column in dict.fromkeys(columns.values()) if column not in record]
     if missing:
         present = few_names(map(str, record), near=str(missing[0]))
-        raise InputError(f"{path} has no column {few_names(map(repr, missing))}. Its columns: {present}.")
+        raise InputError(
+            f"{source} has no column {few_names(map(repr, missing))}. Its columns: {present}."
+            f"{_one_column_hint(str(source), record)}"
+        )
+
+
+def _one_column_hint(source: str, record: Mapping[str | int, Any]) -> str:
+    """Return what to do with a file of cells that has a single column; empty for any other."""
+    if len(record) > 1 or not source.endswith(_DELIMITED):
+        return ""
+    marks = "commas, semicolons or tabs" if source.endswith(".csv") else "tabs"
+    return (
+        f" That is one column: cells of {Path(source).suffix} files stand between {marks}, and the first line names "
+        "the columns unless --columns does."
+    )

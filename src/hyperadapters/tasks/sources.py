@@ -1,4 +1,4 @@
-"""Sources of rows: official folders, the Hugging Face Hub or a copy of it, and a user's own files."""
+"""Sources of a benchmark's rows: official folders, the Hugging Face Hub or a copy of it; and generated rows."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -140,21 +140,11 @@ class _Official(_Source):
 
 
 @dataclass(frozen=True)
-class _OwnFiles(_Source):
-    """A user's own files, one for each split."""
-
-    files: Mapping[str, Path] = field(default_factory=dict)
-    columns: Mapping[str, str | int] = field(default_factory=dict)
-
-    def read(self, data: Path | None) -> _Splits:
-        return {split: _read_rows(path, self.columns) for split, path in self.files.items()}
-
-
-@dataclass(frozen=True)
 class _Generated(_Source):
     """Rows that the package makes itself."""
 
     make: Callable[[], _Splits]
+    has_files = False
 
     def read(self, data: Path | None) -> _Splits:
         return self.make()

@@ -1,9 +1,14 @@
 """From a task's official splits to the papers' train, validation and test."""
 
-from collections.abc import Callable
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from itertools import groupby
+from operator import attrgetter
 
 import torch
 
+from hyperadapters._utils import InputError
 from hyperadapters.tasks.readers import _Record
 
 _Splits = dict[str, list[_Record]]
@@ -63,3 +68,55 @@ def _parts_of(split: str, validation: int, test: int) -> _Split:
 def _as_given(splits: _Splits) -> _Splits:
     """Return splits that already are train, validation and perhaps test."""
     return splits
+
+
+def _hold_out(share: float, seed: int, answer: str) -> _Split:
+    """Return a split that takes a share of the training rows for validation.
+
+    Rows that were made of one record, as the turns of a conversation, stay together.
+
+    Args:
+        share: of the rows, between 0 and 1.
+        seed: draws them.
+        answer: the column whose classes are taken in proportion, each with a row left to train on; empty: any rows.
+    """
+
+    def cut(splits: _Splits) -> _Splits:
+        records = [list(rows) for _, rows in groupby(splits["train"], key=attrgetter("place"))]
+        classes: dict[str, list[int]] = defaultdict(list)
+        for number, rows in enumerate(records):
+            classes[rows[0].values[answer].strip() if answer else ""].append(number)
+        counts = _counts_by_class({name: len(found) for name, found in classes.items()}, share)
+        drawn = {found[i] for name, found in classes.items() for i in permutation(len(found), seed)[: counts[name]]}
+        kept = [row for number, rows in enumerate(records) if number not in drawn for row in rows]
+        held_out = [row for number, rows in enumerate(records) if number in drawn for row in rows]
+        return {**splits, "train": kept, "validation": held_out}
+
+    return cut
+
+
+def _counts_by_class(sizes: Mapping[str, int], share: float) -> dict[str, int]:
+    """Return how many rows to take of each class: a share of all, and never the last row of a class.
+
+    scikit-learn's stratified split refuses classes of one row, and more classes than rows to take.
+
+    Args:
+        sizes: rows of each class.
+        share: of the rows, between 0 and 1.
+
+    Raises:
+        InputError: the share is less than a row, or every class has one row.
+    """
+    rows = sum(sizes.values())
+    wanted = round(share * rows)
+    counts = {name: min(math.floor(share * size), size - 1) for name, size in sizes.items()}
+    largest_remainder_first = sorted(sizes, key=lambda name: (counts[name] - share * sizes[name], -sizes[name]))
+    for name in largest_remainder_first:
+        if sum(counts.values()) < wanted and counts[name] < sizes[name] - 1:
+            counts[name] += 1
+    if not sum(counts.values()):
+        why = "each of them is the only one of its class" if wanted and rows > 1 else "that is less than a row"
+        raise InputError(
+            f"validation {100 * share:g}% of {rows} training row(s): {why}. Give more rows, a larger share, or a file."
+        )
+    return counts

@@ -4,18 +4,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hyperadapters._utils import InputError, listed, shortened
 from hyperadapters.tasks.metrics import Metric
 from hyperadapters.tasks.readers import _Record
 from hyperadapters.tasks.splits import _Split, _Splits
-from hyperadapters.tasks.targets import Score
+from hyperadapters.tasks.targets import Numeric
 from hyperadapters.tasks.task_format import Example, TaskFormat
 
 
 class _Source(ABC):
     """Where rows come from."""
+
+    has_files: ClassVar[bool] = True
+    """Whether the rows may be in files of a folder that is given."""
 
     @abstractmethod
     def read(self, data: Path | None) -> _Splits:
@@ -43,6 +46,11 @@ def _target_value(value: Any, row: _Record) -> Any:
     return value
 
 
+def _in_words(answer: str | Sequence[str]) -> str:
+    """Return a raw answer as one text."""
+    return answer if isinstance(answer, str) else "; ".join(answer)
+
+
 @dataclass(frozen=True)
 class Task:
     """A task as data: where its rows come from, their text, their answers, metrics and split."""
@@ -62,6 +70,8 @@ class Task:
     chosen_by: tuple[Metric, ...] = ()
     """Those of the metrics by whose mean the best weights are chosen, where not by the mean of all (Compacter, §4.1);
     the others decide between weights that are equal in these."""
+    remedy: str = ""
+    """What to do about answers that are not valid, for errors."""
 
     def paths(self, data: Path | None) -> dict[str, list[Path]]:
         """Return the official files that the rows are read from, by the official name of their split.
@@ -73,6 +83,11 @@ class Task:
             InputError: files are missing.
         """
         return self.source.paths(data)
+
+    @property
+    def has_files(self) -> bool:
+        """Whether a folder of files can be given for the rows, rather than the package making them."""
+        return self.source.has_files
 
     def examples(self, data: Path | None, *, prefix: bool = False) -> dict[str, list[Example]]:
         """Read the task's rows, by split: train, validation and perhaps test.
@@ -100,15 +115,16 @@ class Task:
         target, answers = self.form.target, [row.values[self.answer] for row in rows]
         targets = [target.encode(answer) for answer in answers]
         bad = [
-            f"{r.place}: label {shortened(a)!r}{target.hint(a)}"
+            f"{r.place}: label {shortened(_in_words(a))!r}{target.hint(a)}"
             for r, a, t in zip(rows, answers, targets, strict=True)
             if t is None
         ]
         if bad:
             raise InputError(
                 f"task {self.form.name}: {len(bad)} label(s) are not {target.expected()}:\n  {listed(bad)}"
+                + (f"\n  {self.remedy}" if self.remedy else "")
             )
-        numbers = [target.decode(answer) if isinstance(target, Score) else None for answer in answers]
+        numbers = [target.decode(answer) if isinstance(target, Numeric) else None for answer in answers]
         return [
             self.form.example(
                 row.values, text or "", self.reference(target.decode(text or ""), row), prefix=prefix

@@ -1,0 +1,114 @@
+"""Records of CSV, TSV and TXT files."""
+
+import csv
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from hyperadapters._utils import InputError
+from hyperadapters.tasks.notices import _say_once
+from hyperadapters.tasks.reading import Reading
+from hyperadapters.tasks.text_lines import _lines, _Problems, _raw_lines
+
+_LONGEST_CELL = 2**31 - 1
+"""Characters of a cell of CSV, the most that Python's reader takes everywhere."""
+
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+"""What may stand between the cells of a CSV file: programs of many countries write semicolons."""
+
+
+def _delimited(
+    path: Path, problems: _Problems, reading: Reading, *, header: bool
+) -> Iterator[tuple[int, dict[str | int, Any]]]:
+    """Yield the records of a file with a cell for every column, each with its line.
+
+    Args:
+        path: CSV, whose cells may stand in quotes; TSV or TXT, whose cells stand between tabs without quoting.
+        problems: collects bad lines, which are left out.
+        reading: its encoding, and its columns where the file has no header line.
+        header: whether the first line names the columns; without it, and without `reading.columns`, they are numbered.
+
+    Raises:
+        InputError: the header cannot be read, has a name twice, or is there though `reading` names the columns.
+    """
+    if path.name.endswith(".csv"):
+        cells = _csv_cells(path, problems, reading, header=header)
+    else:
+        cells = ((number, line.split("\t")) for number, line in _lines(path, problems, reading))
+    names, width = list(reading.columns), len(reading.columns)
+    for number, row in cells:
+        if header and not names:
+            problems.raise_any(path)  # a bad header is no bad row: the line after it would be taken for the header
+            names, width = _header(path, row), len(row)
+            continue
+        width = width or len(row)
+        if row == [*reading.columns]:
+            raise InputError(f"{path.name}:{number} holds the names of the columns: leave out --columns.")
+        if len(row) != width:
+            problems.add(f"{path.name}:{number}", f"{len(row)} cells, expected {width}")
+        else:
+            yield number, dict(zip(names or range(width), row, strict=True))
+
+
+def _header(path: Path, row: list[str]) -> list[str]:
+    """Return the names of the columns; raise InputError if one occurs twice."""
+    names = [cell.strip() for cell in row]
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise InputError(f"{path} has several columns {', '.join(map(repr, twice))}: rename them, or keep one of each.")
+    return names
+
+
+def _csv_cells(path: Path, problems: _Problems, reading: Reading, *, header: bool) -> Iterator[tuple[int, list[str]]]:
+    """Yield records that are not blank, with the line in which each begins; arguments are those of `_delimited`.
+
+    Raises:
+        InputError: bad rows are to be left out, and one would take all that follows with it.
+    """
+    csv.field_size_limit(_LONGEST_CELL)
+    lines, separator = _raw_lines(path, problems, reading), ","
+    if header or reading.columns:
+        before = list(_up_to_text(lines))
+        lines = chain(before, lines)
+        separator = _separator(path, before[-1] if before else "", len(reading.columns))
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    begin, more = 1, True
+    while more:
+        try:
+            row = next(reader, None)
+            if row and not "".join(row).isspace():
+                yield begin, row
+            more = row is not None
+        except csv.Error as error:
+            if reading.skip_bad_rows and "end of data" in str(error):
+                raise InputError(
+                    f"{path.name}:{begin}: a quotation mark begins a cell that does not end; --skip-bad-rows would "
+                    "leave out all rows after it. Close the quotation, or write the mark twice."
+                ) from error
+            problems.add(f"{path.name}:{begin}", f"not CSV ({error})")
+        begin = reader.line_num + 1
+
+
+def _up_to_text(lines: Iterator[str]) -> Iterator[str]:
+    """Yield lines up to the first one that is not blank."""
+    for line in lines:
+        yield line
+        if line.strip():
+            return
+
+
+def _separator(path: Path, line: str, columns: int) -> str:
+    """Return what stands between the cells of a file, by its first line; says so where it is no comma.
+
+    Args:
+        path: the file.
+        line: its first line that is not blank.
+        columns: how many columns are named, of a file without a header; 0: the line is the header.
+    """
+    cells = {mark: len(next(csv.reader([line], delimiter=mark), [])) for mark in _SEPARATORS}
+    fitting = [mark for mark, count in cells.items() if count == columns]
+    mark = fitting[0] if fitting else max(cells, key=cells.__getitem__)  # the first of equal ones, the comma
+    if mark != ",":
+        _say_once(f"{path}: cells stand between {_SEPARATORS[mark]}, not commas.")
+    return mark

@@ -1,0 +1,12 @@
+"""What is said of a user's files once, though they are read several times."""
+
+import functools
+
+from hyperadapters._utils import console, process_state
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    """Write a message to standard error, unless this process has written it; of several processes, the main one."""
+    if process_state().is_main_process:
+        console.print(message, soft_wrap=True)
