@@ -121,7 +121,13 @@ def _write_result(folder: Path) -> Path:
             "trained": 10,
             "total": 99,
         },
-        **{"metrics": {"validation": {"accuracy": 0.75}}, "cost": Cost(*[1] * 6), "percent": 10.1, "bytes": 40},
+        **{
+            "metrics": {"validation": {"accuracy": 0.75}},
+            "averages": {"validation": 0.75},
+            "cost": Cost(*[1] * 6),
+            "percent": 10.1,
+            "bytes": 40,
+        },
         **{"by_kind": {"adapter": 10}, "history": [{"step": 4, "accuracy": 0.75}], "versions": {"torch": "2"}},
     }
     result = Result(**{**UNSEEN, **values, "truncated_targets": {}, "rows": counts, "rows_available": counts})

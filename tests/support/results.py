@@ -6,6 +6,7 @@ import statistics
 
 from conftest import UNSEEN
 from hyperadapters import METHODS, Experiment, MixtureTask, NamedTask, Result, Training
+from hyperadapters._utils import mean_score, metric_scale
 from hyperadapters.papers.published_scores import _COMPACTER_PLUS_PLUS, _TABLE_1
 from hyperadapters.training.profiling import Cost
 
@@ -32,18 +33,20 @@ def result(method, task, metrics, *, lr=3e-3, seed=42, backbone="t5-base", rows=
     )
     if rows:
         experiment = dataclasses.replace(experiment, text=dataclasses.replace(experiment.text, train_rows=rows))
-    shares = {name: value / 100 for name, value in metrics.items()}
+    shares = {name: value / metric_scale(name).factor for name, value in metrics.items()}
     of_rows = {name: ROWS.get(name.split(".")[0] if len(names) > 1 else task.split("/")[-1], 100) for name in shares}
     halves = {n: 1.96 * math.sqrt(max(p * (1 - p), 0) / of_rows[n]) for n, p in shares.items()}
     history = [{"step": step, **{n: v * step / 20 for n, v in shares.items()}} for step in (10, 20)]
     trained = 1000 * len(method) + getattr(experiment.method, "bottleneck", 0)
     start = {"start": sections["start"]} if "start" in sections else {}
-    validation = {name: value / 100 for name, value in sections.get("validation", metrics).items()}
+    on_validation = sections.get("validation", metrics)
+    validation = {name: value / metric_scale(name).factor for name, value in on_validation.items()}
     values = {
         "experiment": experiment.to_json() | start,
         "method": method,
         "task": "+".join(names),
         "metrics": {"validation": validation, "test": shares},
+        "averages": {"validation": mean_score(validation), "test": mean_score(shares)},
         "trained": trained,
         "total": 10**6,
         "percent": trained / 10**4,

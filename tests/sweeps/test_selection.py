@@ -18,7 +18,8 @@ def result(method="compacter", task="glue/rte", lr=1e-3, seed=42, validation=0.5
     blank = dict.fromkeys(field.name for field in dataclasses.fields(Result))
     found = {"experiment": experiment.to_json(), "method": method, "task": task}
     metrics = {"validation": {"f1": validation, "accuracy": validation}, "test": {"f1": test, "accuracy": test}}
-    return Result(**{**blank, **found, "metrics": metrics})
+    averages = {"validation": validation, "test": test}
+    return Result(**{**blank, **found, "metrics": metrics, "averages": averages})
 
 
 def test_one_rate_is_chosen_for_a_method_over_all_tasks_and_seeds():

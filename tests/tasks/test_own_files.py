@@ -80,7 +80,7 @@ def test_the_word_nan_in_text_is_a_word(tmp_path):
     ids=["all different", "scores in steps", "whole numbers", "few rows"],
 )
 def test_numbers_to_predict_are_refused_as_classes(numbers, tmp_path):
-    with pytest.raises(InputError, match=r"different numbers in .* use --target instead of --label .*Score\("):
+    with pytest.raises(InputError, match=r"different numbers in .* use --score instead of --label"):
         classes(tmp_path, *numbers)
 
 

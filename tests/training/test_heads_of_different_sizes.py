@@ -66,7 +66,7 @@ def test_a_mixed_batch_is_every_row_with_its_adapter_alone(family):
         with torch.no_grad():
             expected = alone.backbone(ids[[number]]).logits[0]
             torch.testing.assert_close(mixed[[number]], losses(alone, [row], smoothing=0.1), **CLOSE)
-        own = ENCODER.answer(alone.backbone, [row], [FORMS[task]], Digits(), Decoding("score"))
+            own = ENCODER.answer(alone.backbone, [row], [FORMS[task]], Digits(), Decoding("score"))
         alone.detach()
         delta.use()
         assert len(expected) == SIZES[task]

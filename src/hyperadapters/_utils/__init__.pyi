@@ -23,6 +23,9 @@ from .json_files import read_unchecked_json as read_unchecked_json
 from .json_files import write_json as write_json
 from .memory import PeakMemory as PeakMemory
 from .memory import saved_tensors as saved_tensors
+from .metric_scales import mean_score as mean_score
+from .metric_scales import metric_scale as metric_scale
+from .metric_scales import shown_metric as shown_metric
 from .names import few_names as few_names
 from .names import neighbours as neighbours
 from .names import numbered as numbered

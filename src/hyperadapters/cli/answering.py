@@ -1,5 +1,6 @@
 """Commands on a saved adapter: evaluate, predict, bake, info."""
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from hyperadapters._utils import InputError, console
+from hyperadapters._utils import InputError, console, shown_metric
 from hyperadapters.cli.base import _command, _print_json, _quiet_libraries, _show
 from hyperadapters.cli.file_scoring import _score_file
 from hyperadapters.cli.options import _AdapterFolder, _Json, _OneOfTasks, _OtherBackbone
@@ -181,7 +182,9 @@ def _show_scores(found: "Scores", task: str, split: str, file: str, rows: int, j
     table = Table()
     table.add_column("metric", no_wrap=True)
     table.add_column("value", justify="right")
-    for what, number in {**found.metrics, "average": found.mean, "invalid answers": found.invalid}.items():
+    for name, number in found.metrics.items():
+        table.add_row(name, shown_metric(name, number))
+    for what, number in {"average": found.mean, "invalid answers": found.invalid}.items():
         table.add_row(what, f"{100 * number:.2f}")
     _show(value, json_output, f"{task}, {file or f'{split} split'}, {rows} rows, {found.decode}", table)
 
@@ -240,9 +243,14 @@ def predict(
     elif isinstance(predictor, Predictor):
         rows = predictor.rows(texts)
         answers = predictor(rows)
-        _show({"predictions": answers}, json_output, *answers)
+        _show({"predictions": answers}, json_output, *map(_in_words, answers))
     if predictor.truncated:
         console.print(f"{predictor.truncated} text(s) longer than {predictor.limit}, were cut")
+
+
+def _in_words(answer: Any) -> str:
+    """Return an answer as one line: a text as it is, a number or a list as JSON."""
+    return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
 
 
 def _check_predict(adapter: Path, texts: list[str], file: str, output: str, json_output: bool) -> None:
@@ -345,7 +353,7 @@ def info(adapter: _AdapterFolder, json_output: _Json = False) -> None:
         **{f"  {key}": str(value) for key, value in method.items()},
         "task": task_in_words(config),
         **{
-            f"{split} scores": ", ".join(f"{k} {100 * v:.2f}" for k, v in found.items())
+            f"{split} scores": ", ".join(f"{name} {shown_metric(name, value)}" for name, value in found.items())
             for split, found in config.get("scores", {}).items()
         },
         "trained parameters": f"{config.get('trained', 0):,}",

@@ -78,8 +78,28 @@ class _TaskOptions:
             help="The source text in place of --text, with columns in braces: 'Question: {question}\\nAnswer:'.",
         ),
     ] = ""
-    label: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Column of the answer, if it is a class.")] = ""
+    label: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_DATA, help="Column of the answer, if it is a class or a list of labels (see --separator)."
+        ),
+    ] = ""
+    labels: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_DATA,
+            help="With --label: a file with all classes, one a line, for those that the training rows lack.",
+        ),
+    ] = ""
+    separator: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_DATA,
+            help="With --label: what stands between the labels of a row, such as ';'. Rows with JSON lists need none.",
+        ),
+    ] = ""
     target: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Column of the answer, if it is free text.")] = ""
+    score: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Column of the answer, if it is a number.")] = ""
     name: Annotated[
         str,
         typer.Option(
@@ -109,6 +129,11 @@ class _TaskOptions:
     def files(self) -> dict[str, str]:
         """The user's own files by split; empty texts where there is none."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def answers(self) -> dict[str, str]:
+        """The column of the answer by the option that may name it; empty texts where it does not."""
+        return {"label": self.label, "target": self.target, "score": self.score}
 
     @property
     def given(self) -> list[str]:
@@ -158,6 +183,13 @@ class _TrainingOptions:
     max_train: _MaxTrain = None
     seed: Annotated[
         int | None, typer.Option(rich_help_panel=_TRAINING, help="Seed of initialisation, order and dropout.")
+    ] = None
+    class_weights: Annotated[
+        Literal["none", "balanced"] | None,
+        typer.Option(
+            rich_help_panel=_TRAINING,
+            help="balanced: rare classes count as much as frequent ones; default: every row counts alike.",
+        ),
     ] = None
     settings: _Settings = field(default_factory=list)
 

@@ -25,6 +25,7 @@ _PATHS = {
     "batch_size": "training.batch_size",
     "max_train": "text.train_rows",
     "seed": "training.seed",
+    "class_weights": "training.class_weights",
 }
 """The setting that each option of its own changes."""
 
@@ -82,7 +83,7 @@ def _changed_settings(options: _TrainingOptions | _SweepOptions) -> dict[str, st
     twice = [
         f"--{name.replace('_', '-')} {value} and --set {_PATHS[name]}={changes[_PATHS[name]]}"
         for name, value in given.items()
-        if _PATHS[name] in changes and not _is_number(changes[_PATHS[name]], value)
+        if _PATHS[name] in changes and not _is_same(changes[_PATHS[name]], value)
     ]
     if twice:
         raise InputError(f"{'; '.join(twice)}: two values for one setting. Give one of them.")
@@ -92,12 +93,12 @@ def _changed_settings(options: _TrainingOptions | _SweepOptions) -> dict[str, st
     return {**whole, **changes, **{_PATHS[name]: str(value) for name, value in given.items()}}
 
 
-def _is_number(text: str, value: float) -> bool:
-    """Return whether a text is this number, however it is written."""
+def _is_same(text: str, value: float | str) -> bool:
+    """Return whether a text is this value; a number may be written otherwise."""
     try:
-        return float(text) == value
+        return float(text) == float(value)
     except ValueError:
-        return False
+        return text == value
 
 
 def _choose_for_method(settings: list[str], method: str, methods: list[str]) -> list[str]:

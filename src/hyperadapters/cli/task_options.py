@@ -8,6 +8,11 @@ from hyperadapters.cli.options import _TaskOptions
 
 if TYPE_CHECKING:
     from hyperadapters.runs import TaskChoice
+    from hyperadapters.tasks import AnswerType, Reading
+
+
+_ANSWERS: "dict[str, AnswerType]" = {"label": "label", "target": "text", "score": "score"}
+"""What the answers are, by the option that names their column."""
 
 
 def _split_names(text: str) -> list[str]:
@@ -51,17 +56,21 @@ def _choose_files(options: _TaskOptions, seed: int) -> "TaskChoice":
     from hyperadapters.runs import FilesTask, InstructionsTask
     from hyperadapters.tasks import Reading, check_places, share_of
 
-    columns = bool(options.text or options.template or options.label or options.target)
+    named = {option: column for option, column in options.answers.items() if column}
+    columns = bool(options.text or options.template or named or options.labels or options.separator)
     missing = [f"--{name}" for name in ("train", "validation") if not options.files[name]]
     if missing or columns:
         missing += [] if options.text or options.template else ["--text (or --template)"]
-        missing += [] if options.label or options.target else ["--label (or --target)"]
+        missing += [] if named else ["--label (or --target, --score)"]
     if missing:
         raise InputError(f"your own files need {', '.join(missing)} too.")
-    if options.label and options.target:
-        raise InputError("--label is for classes, --target for free text: give one of them.")
+    if len(named) > 1:
+        raise InputError("--label is for classes, --target for free text, --score for numbers: give one of them.")
     if options.text and options.template:
         raise InputError("--template names its columns itself: leave --text out, or --template.")
+    for option, value in {"--labels": options.labels, "--separator": options.separator}.items():
+        if value and not options.label:
+            raise InputError(f"{option} {value} goes with --label, the column of the classes.")
     if options.data:
         raise InputError(f"--data {options.data} is for tasks of the package; --train names files of your own.")
     check_places(options.files.values())
@@ -79,6 +88,27 @@ def _choose_files(options: _TaskOptions, seed: int) -> "TaskChoice":
         **common,
         text=tuple(_split_names(options.text)),
         template=options.template.replace("\\n", "\n").replace("\\t", "\t"),  # as a shell leaves them
-        answer=options.label or options.target,
-        answers="label" if options.label else "text",
+        **_describe_answer(options, named, reading),
     )
+
+
+def _describe_answer(options: _TaskOptions, named: dict[str, str], reading: "Reading") -> dict[str, Any]:
+    """Return what the options say of the answers, as arguments of `FilesTask`.
+
+    Args:
+        options: of the command line.
+        named: the one option that names the column of the answer, and the column.
+        reading: how the files are read.
+
+    Raises:
+        InputError: there is no such file of labels, or it names none.
+    """
+    from hyperadapters.tasks import holds_lists, read_labels
+
+    ((option, column),) = named.items()
+    several = option == "label" and (options.separator or holds_lists(options.files, column, reading))
+    classes = read_labels(options.labels) if options.labels else ()
+    if options.labels and not classes:
+        raise InputError(f"--labels {options.labels} is empty: name every class, one a line.")
+    answers = "labels" if several else _ANSWERS[option]
+    return {"answer": column, "answers": answers, "classes": classes, "separator": options.separator}

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hyperadapters._utils import shown_metric
+
 _TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 _HUB_NAME = r"[\w-][\w.-]*/[\w.-]+|t5-\w+"
 
@@ -54,4 +56,4 @@ def _render_model_card(config: Mapping[str, Any]) -> str:
 
 
 def _scores_in_words(scores: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {100 * value:.2f}" for name, value in scores.items())
+    return ", ".join(f"{name} {shown_metric(name, value)}" for name, value in scores.items())

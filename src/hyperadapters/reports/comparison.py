@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hyperadapters._utils import expand_path, follow_links, human_bytes, span, write_bytes, write_text
+from hyperadapters._utils import expand_path, follow_links, human_bytes, shown_metric, span, write_bytes, write_text
 from hyperadapters.reports.drawing import render_figure
 from hyperadapters.reports.figures import _Figure, _Mark
 from hyperadapters.reports.markdown import markdown_table
@@ -24,7 +24,7 @@ def comparison_cells(result: Result) -> dict[str, str]:
         "%": f"{result.percent:.3f}",
         "adapter": human_bytes(result.bytes),
         "score": f"{100 * result.score:.2f}",
-        **{name: f"{100 * value:.2f}" for name, value in metrics.items() if len(metrics) > 1},
+        **{name: shown_metric(name, value) for name, value in metrics.items() if len(metrics) > 1},
         **({"invalid": f"{100 * result.invalid[result.split]:.2f}"} if result.decode == "generate" else {}),
         "time": span(result.seconds),
         "step": f"{1000 * result.cost.step_seconds:.0f} ms",

@@ -6,32 +6,33 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hyperadapters._utils import short_names
+from hyperadapters._utils import metric_scale, short_names
 from hyperadapters.reports.facts import _is_mixture, _task_names
 from hyperadapters.runs import Result
-from hyperadapters.tasks import SIGNED
 
 _Column = tuple[str, str]
 """A task and one of its metrics."""
 
 _Margin = tuple[float, float]
-"""Distance from a score to the lower and to the upper end of its interval, in percentage points, neither negative."""
+"""Distance from a score to the lower and to the upper end of its interval, in the score's unit, neither negative."""
 
 
 @dataclass(frozen=True)
 class _Estimate:
-    """A score in percent with its uncertainty.
+    """A score with its uncertainty: in percent, or of a metric that is no share in its own unit.
 
     The 95 % interval joins two sources of chance: the seeds (Student's t for the mean of n) and the rows of the test
     set (bootstrap). With one seed only the second is known, and the interval lacks what the seed would add.
     """
 
     scores: Mapping[int, float]
-    """By seed, in percent."""
+    """By seed."""
     bootstrap_margin: _Margin | None = None
     """From resampling the test rows; None if that was not done."""
     lowest: float = 0.0
-    """The lowest possible score; the highest is 100."""
+    """The lowest possible score."""
+    highest: float = 100.0
+    """The highest possible score."""
 
     @property
     def mean(self) -> float:
@@ -60,7 +61,7 @@ class _Estimate:
         if not margins:
             return None
         below, above = (math.hypot(*ends) for ends in zip(*margins, strict=True))
-        return max(min(below, self.mean - self.lowest), 0.0), max(min(above, 100 - self.mean), 0.0)
+        return max(min(below, self.mean - self.lowest), 0.0), max(min(above, self.highest - self.mean), 0.0)
 
     @property
     def low(self) -> float:
@@ -102,6 +103,7 @@ def _average(columns: Mapping[_Column, _Estimate], *, per_task: bool = False) ->
         {seed: sum(weights[c] * estimate.scores[seed] for c, estimate in columns.items()) for seed in seeds},
         _average_margin(columns, weights),
         sum(weights[c] * estimate.lowest for c, estimate in columns.items()),
+        sum(weights[c] * estimate.highest for c, estimate in columns.items()),
     )
 
 
@@ -136,8 +138,9 @@ def _column_of(result: Result, name: str) -> _Column:
 
 
 def _scores_by_column(result: Result) -> dict[_Column, float]:
-    """Return every metric of a result's reported split, in percent."""
-    return {_column_of(result, name): 100 * value for name, value in result.metrics[result.split].items()}
+    """Return every metric of a result's reported split, shares in percent."""
+    found = result.metrics[result.split]
+    return {_column_of(result, name): metric_scale(name).factor * value for name, value in found.items()}
 
 
 def _estimate_columns(results: Sequence[Result], benchmark: str) -> dict[_Column, _Estimate]:
@@ -154,13 +157,26 @@ def _estimate_columns(results: Sequence[Result], benchmark: str) -> dict[_Column
         for column, score in by_column.items():
             scores[column][result.experiment["training"]["seed"]] = score
         for name, (low, high) in result.intervals.items():
-            column = _column_of(result, name)
-            margins[column].append((max(by_column[column] - 100 * low, 0.0), max(100 * high - by_column[column], 0.0)))
+            column, factor = _column_of(result, name), metric_scale(name).factor
+            score = by_column[column]
+            margins[column].append((max(score - factor * low, 0.0), max(factor * high - score, 0.0)))
     return {
-        column: _Estimate(by_seed, _mean_margin(margins[column]), -100.0 if column[1] in SIGNED else 0.0)
+        column: _estimate(column[1], by_seed, margins[column])
         for column, by_seed in scores.items()
         if column[0].split("/")[0] == benchmark
     }
+
+
+def _estimate(metric: str, by_seed: Mapping[int, float], margins: Sequence[_Margin]) -> _Estimate:
+    """Return the estimate of one metric on one task.
+
+    Args:
+        metric: its name.
+        by_seed: the scores of all seeds.
+        margins: of the seeds whose test rows were resampled.
+    """
+    scale = metric_scale(metric)
+    return _Estimate(by_seed, _mean_margin(margins), scale.factor * scale.low, scale.factor * scale.high)
 
 
 def _mean_margin(margins: Sequence[_Margin]) -> _Margin | None:

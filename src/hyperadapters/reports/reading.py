@@ -121,6 +121,7 @@ def _is_complete(result: Result) -> bool:
             isinstance(result.experiment["training"]["seed"], int),
             all(isinstance(name, str) for name in _task_names(result)),
             result.metrics[result.split] and result.metrics["validation"],
+            isinstance(result.averages["validation"], float),
             min(result.trained, result.total) > 0 <= min(result.bytes, *vars(result.cost).values()),
             all(0 < rows[split] <= available[split] for split in {"train", result.split, *rows}),
         ]

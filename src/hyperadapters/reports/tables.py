@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from hyperadapters._utils import metric_scale
 from hyperadapters.methods import method_from_json
 from hyperadapters.papers import COLUMNS, PUBLISHED, PublishedScore
 from hyperadapters.reports.estimates import _average, _Column, _Estimate, _estimate_columns
@@ -84,9 +85,10 @@ class _ScoreTable:
 
     @property
     def averaged(self) -> tuple[_Column, ...]:
-        """The columns that averages are over: those that half of the rows or more have."""
-        counts = {column: sum(column in row.columns for row in self.rows) for column in self.columns}
-        return tuple(column for column in self.columns if 2 * counts[column] >= len(self.rows))
+        """The columns that averages are over: the shares that half of the rows or more have."""
+        shares = [column for column in self.columns if metric_scale(column[1]).share] or self.columns
+        counts = {column: sum(column in row.columns for row in self.rows) for column in shares}
+        return tuple(column for column in shares if 2 * counts[column] >= len(self.rows))
 
     def average(self, row: _ScoreRow, *, per_task: bool = False) -> _Estimate | None:
         """Return a row's average over metrics or tasks; None if it lacks a column that averages are over."""

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hyperadapters._utils import shown_metric
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.result import Result
 from hyperadapters.runs.task_choice import FilesTask, task_definitions
-from hyperadapters.tasks import Example, Labels, Score, Task
+from hyperadapters.tasks import Example, Labels, Numeric, Task
 from hyperadapters.training import load_examples
 
 _WORD_ROWS = 20_000
@@ -46,7 +47,7 @@ def _find_baselines(experiment: Experiment) -> dict[str, dict[str, dict[str, flo
 
 def _constant(task: Task, rows: Sequence[Example]) -> Any:
     """Return the value that answers every row alike: the mean of numbers, or the commonest value."""
-    if isinstance(task.form.target, Score):
+    if isinstance(task.form.target, Numeric):
         numbers = [row.number if row.number is not None else float(row.target) for row in rows]
         return sum(numbers) / len(numbers)
     return task.form.target.decode(Counter(row.target for row in rows).most_common(1)[0][0])
@@ -90,7 +91,7 @@ def describe_baselines(result: Result) -> list[str]:
     """
     split = result.split
     lines = [
-        f"{name}: {'  '.join(f'{metric} {100 * value:.2f}' for metric, value in found[split].items())}"
+        f"{name}: {'  '.join(f'{metric} {shown_metric(metric, value)}' for metric, value in found[split].items())}"
         for name, found in result.baselines.items()
     ]
     before = [f"for comparison, {split} split: " + "; ".join(lines)] if lines else []

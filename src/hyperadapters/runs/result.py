@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, check_json, read_json, settings
+from hyperadapters._utils import InputError, check_json, mean_score, read_json, settings
 from hyperadapters.training import Cost
 
 RESULT = "result.json"
@@ -22,7 +22,8 @@ class Result:
     task: str
     """The task's name; of a mixture, all names joined by +."""
     metrics: dict[str, dict[str, float]]
-    """By split, then metric; of a mixture, the metrics are called `task.metric`. Shares, not percent."""
+    """By split, then metric; of a mixture, the metrics are called `task.metric`. Shares, not percent; errors such
+    as `rmse` in the numbers' unit."""
     averages: dict[str, float]
     """By split: the mean of the metrics, of a mixture over all tasks, by which evaluations are compared."""
     intervals: dict[str, list[float]]
@@ -86,9 +87,8 @@ class Result:
 
     @property
     def score(self) -> float:
-        """Mean of the task's metrics on the reported split."""
-        values = self.metrics[self.split].values()
-        return sum(values) / len(values)
+        """Mean of the task's metrics on the reported split (`mean_score`)."""
+        return mean_score(self.metrics[self.split])
 
 
 def read_result(folder: Path) -> Result:

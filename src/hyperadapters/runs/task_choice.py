@@ -84,7 +84,12 @@ class FilesTask(_OwnFiles):
     answer: str
     """The column of the answer."""
     answers: AnswerType
-    """What the answers are: classes (`label`), or free text."""
+    """What the answers are: classes (`label`), any number of labels a row (`labels`), free text (`text`) or numbers
+    (`score`)."""
+    classes: tuple[str, ...] = ()
+    """All classes or labels, in order; empty: those that occur in the training rows."""
+    separator: str = ""
+    """What stands between the labels of a row; empty: they are lists."""
 
     def __post_init__(self) -> None:
         """Raise InputError for a template that is malformed, or what any own files cannot have."""
@@ -141,7 +146,7 @@ def text_for(task: TaskChoice) -> Text:
     """Return the lengths to start from: the papers' for their tasks, longer ones for instructions and free text."""
     if isinstance(task, InstructionsTask):
         return Text(source_length=512, target_length=256)
-    return Text(target_length=64) if isinstance(task, FilesTask) and task.answers == "text" else Text()
+    return Text(target_length=64) if isinstance(task, FilesTask) and task.answers in ("text", "labels") else Text()
 
 
 def task_definitions(task: TaskChoice) -> tuple[list[Task], Path | None]:
@@ -161,7 +166,8 @@ def task_definitions(task: TaskChoice) -> tuple[list[Task], Path | None]:
     how: dict[str, Any] = {"name": task_name(task), "reading": task.reading, "split_seed": task.split_seed}
     if isinstance(task, InstructionsTask):
         return [instruction_task(_places(task), **how)], None
-    return [own_task(_places(task), task.text, task.answer, answers=task.answers, template=task.template, **how)], None
+    how |= {"answers": task.answers, "template": task.template, "classes": task.classes, "separator": task.separator}
+    return [own_task(_places(task), task.text, task.answer, **how)], None
 
 
 def _places(task: FilesTask | InstructionsTask) -> dict[str, str]:

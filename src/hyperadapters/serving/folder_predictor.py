@@ -91,8 +91,8 @@ class _FolderPredictor:
         rows = iterate_tasks(path, self._fields)
         while chunk := list(islice(rows, _ROWS_AT_ONCE)):
             answers = self._answers([(task, row.values) for task, row in chunk])
-            for (_, row), prediction in zip(chunk, answers, strict=True):
-                yield _answered_row(row.given, prediction)
+            for (task, row), answer in zip(chunk, answers, strict=True):
+                yield _answered_row(row.given, self._task(task).form.target.present(answer))
 
     def _fields(self, task: str) -> tuple[str, ...]:
         return self._task(task).form.fields

@@ -95,7 +95,7 @@ def as_json(row: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _answered_row(given: Mapping[str, Any], answer: str) -> dict[str, Any]:
+def _answered_row(given: Mapping[str, Any], answer: Any) -> dict[str, Any]:
     """Return a row's columns as they were given, and its answer."""
     return {**given, _ANSWER: answer}
 

@@ -34,8 +34,8 @@ class Predictor:
     truncated: int = 0
     """Texts so far that were cut to the length of training."""
 
-    def __call__(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Return the answers to rows, in order.
+    def __call__(self, rows: Iterable[Mapping[str, Any]]) -> list[Any]:
+        """Return the answers to rows, in order: texts, numbers where the task has numbers, or lists of labels.
 
         Args:
             rows: each holds the form's fields, by name; of a conversation, its turns.
@@ -43,7 +43,8 @@ class Predictor:
         Raises:
             InputError: a conversation is not one, or the Delta is at rest.
         """
-        return self._answers([self.form.example(row, prefix=self.text.prefix) for row in rows])
+        answers = self._answers([self.form.example(row, prefix=self.text.prefix) for row in rows])
+        return [self.form.target.present(answer) for answer in answers]
 
     @property
     def limit(self) -> str:

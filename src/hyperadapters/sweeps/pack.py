@@ -30,6 +30,7 @@ from hyperadapters.training import (
     score_answers,
     stop_at_step_end,
     training_backbone,
+    weight_losses,
 )
 
 
@@ -158,7 +159,7 @@ class Pack:
         ):
             smoothing = first.training.label_smoothing
             losses = first.encoding.losses(backbone, backbone, rows, first.pad, smoothing)
-        by_run = torch.split(losses, [len(part.rows) for part in parts])
+        by_run = torch.split(weight_losses(losses, rows), [len(part.rows) for part in parts])
         return torch.stack([own.sum() for own in by_run])
 
     def evaluate(self, members: Sequence[Member], split: str) -> dict[Member, Scores]:

@@ -143,8 +143,8 @@ def _task_recipe(result: Result) -> str:
 
 
 def _validation_score(result: Result) -> float:
-    """Return the mean of the task's metrics on validation, by which epochs are chosen too."""
-    return mean(result.metrics["validation"].values())
+    """Return the mean on validation by which epochs are chosen too: higher is better."""
+    return result.averages["validation"]
 
 
 def _case_of(result: Result) -> tuple[str, int]:

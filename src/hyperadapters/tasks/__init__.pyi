@@ -4,10 +4,10 @@ from .conversation import row_to_answer as row_to_answer
 from .instructions import instruction_task as instruction_task
 from .labelled_file import labelled_task as labelled_task
 from .metrics import INVALID as INVALID
-from .metrics import SIGNED as SIGNED
 from .metrics import Metric as Metric
 from .metrics import bootstrap as bootstrap
-from .own_files import AnswerType as AnswerType
+from .own_answers import AnswerType as AnswerType
+from .own_answers import read_labels as read_labels
 from .own_files import own_task as own_task
 from .own_places import absolute_place as absolute_place
 from .own_places import check_places as check_places
@@ -16,6 +16,7 @@ from .own_places import is_on_hub as is_on_hub
 from .own_places import moved_places as moved_places
 from .own_places import parts_of as parts_of
 from .own_places import share_of as share_of
+from .own_rows import holds_lists as holds_lists
 from .readers import iterate_rows as iterate_rows
 from .readers import iterate_tasks as iterate_tasks
 from .readers import iterate_unfolded as iterate_unfolded
@@ -24,7 +25,8 @@ from .registry import TASKS as TASKS
 from .registry import task_named as task_named
 from .splits import permutation as permutation
 from .targets import Labels as Labels
-from .targets import Score as Score
+from .targets import LabelSet as LabelSet
+from .targets import Numeric as Numeric
 from .task import Task as Task
 from .task_format import Example as Example
 from .task_format import TaskFormat as TaskFormat

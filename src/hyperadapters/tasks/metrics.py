@@ -1,4 +1,6 @@
-"""The tasks' metrics, from answers as class numbers, as numbers or as text; all in [0, 1] or [-1, 1].
+"""The tasks' metrics, from answers as class numbers, as numbers or as text.
+
+All but the root mean squared error lie in [0, 1] or [-1, 1], and higher is better (`metric_scale`).
 
 Invalid answers follow Compacter's evaluation (arXiv:2106.04647v2, §4.2 and published code): wrong for accuracy,
 the other class for F1, a class of their own for Matthews' correlation, the worst score for a correlation.
@@ -14,11 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from hyperadapters.tasks import label_set_metrics
+
 INVALID = -1
 """The class number of an answer that is none of the labels."""
 
 Metric = Callable[[Sequence[Any], Sequence[Any]], float]
-"""Computes a score from predictions and references; higher is better. Its name is the column in tables."""
+"""Computes a score from predictions and references. Its name is the column in tables, and tells which direction is
+better (`metric_scale`): higher, but for errors."""
 
 
 def accuracy(predictions: Sequence[int], references: Sequence[int]) -> float:
@@ -70,13 +75,18 @@ def matthews(predictions: Sequence[int], references: Sequence[int]) -> float:
 def _correlation(
     function: Callable[..., Any], predictions: Sequence[float | None], references: Sequence[float]
 ) -> float:
-    low, high = min(references), max(references)
-    worst = [low if reference > (low + high) / 2 else high for reference in references]
-    values = [w if p is None else p for p, w in zip(predictions, worst, strict=True)]
+    values = _with_worst(predictions, references)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # constant answers: no correlation, reported as 0
         coefficient = float(function(values, references)[0]) if len(values) > 1 else 0.0
     return coefficient if np.isfinite(coefficient) else 0.0
+
+
+def _with_worst(predictions: Sequence[float | None], references: Sequence[float]) -> list[float]:
+    """Return answers as numbers: in place of an invalid one, the score that is farthest from the reference."""
+    low, high = min(references), max(references)
+    worst = [low if reference > (low + high) / 2 else high for reference in references]
+    return [w if p is None else p for p, w in zip(predictions, worst, strict=True)]
 
 
 def pearson(predictions: Sequence[float | None], references: Sequence[float]) -> float:
@@ -91,6 +101,12 @@ def spearman(predictions: Sequence[float | None], references: Sequence[float]) -
     from scipy import stats  # noqa: PLC0415 (slow to import)
 
     return _correlation(stats.spearmanr, predictions, references)
+
+
+def rmse(predictions: Sequence[float | None], references: Sequence[float]) -> float:
+    """Return the root of the mean squared error, in the numbers' own unit; an invalid answer as for `pearson`."""
+    errors = np.asarray(_with_worst(predictions, references)) - np.asarray(references, dtype=float)
+    return float(np.sqrt(np.mean(np.square(errors))))
 
 
 def _normalize(text: str) -> str:
@@ -158,6 +174,9 @@ _OVER_QUESTIONS = (answer_f1, question_exact_match)
 """Metrics whose references are (class, question)."""
 
 
+_NUMBER_METRICS = (pearson, spearman, rmse)
+"""The metrics of numbers in a user's own files; the mean of the correlations chooses the best weights."""
+
 _RESAMPLES = 500
 """How often `bootstrap` draws rows, with replacement."""
 
@@ -172,6 +191,8 @@ def bootstrap(metric: Metric, predictions: Sequence[Any], references: Sequence[A
     """
     if metric is macro_f1:  # a resample may lack a class that the whole has
         metric = partial(macro_f1, labels=_distinct_classes(predictions, references))
+    if metric is label_set_metrics.macro_f1:
+        metric = partial(metric, labels=label_set_metrics._distinct_labels(predictions, references))
     units: dict[Any, list[int]] = defaultdict(list)
     for row, reference in enumerate(references):
         units[reference[1] if metric in _OVER_QUESTIONS else row].append(row)
@@ -187,6 +208,3 @@ def bootstrap(metric: Metric, predictions: Sequence[Any], references: Sequence[A
 
 _TEXT_METRICS = (exact_match, normalized_exact_match, token_f1)
 """The metrics of free text in a user's own files; the first chooses the best weights."""
-
-SIGNED = ("matthews", "pearson", "spearman")
-"""Names of the metrics that lie in [-1, 1]; the others lie in [0, 1]."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from hyperadapters._utils import listed
 from hyperadapters.tasks.hub_rows import _hub_records
+from hyperadapters.tasks.list_cells import _is_list
 from hyperadapters.tasks.notices import _say_once
 from hyperadapters.tasks.own_places import files_at, is_on_hub, share_of
 from hyperadapters.tasks.readers import _Located, _located, _Record, _rows, _Unfold, _unfolded
@@ -25,6 +26,8 @@ class _OwnRows(_Source):
     reading: Reading = AS_USUAL
     columns: Mapping[str, str | int] = field(default_factory=dict)
     """The file's column for each of ours."""
+    lists: Mapping[str, str] = field(default_factory=dict)
+    """Those of our columns that hold lists of texts; for each, what stands between them where they are no lists."""
     unfold: _Unfold | None = None
     """Makes rows of one record, where these are not rows already."""
 
@@ -43,7 +46,7 @@ class _OwnRows(_Source):
             if self.unfold:
                 rows += _unfolded(records, self.unfold, problems)
             else:
-                rows += _rows(records, self.columns, problems, source)
+                rows += _rows(records, self.columns, problems, source, lists=self.lists)
         if not self.reading.skip_bad_rows:
             problems.raise_any(str(place))
         elif problems.found:
@@ -56,12 +59,37 @@ class _OwnRows(_Source):
         Raises:
             InputError: no such file, or its first line is bad.
         """
+        return [str(column) for column in self._first_record(split)]
+
+    def starts_with_list(self, column: str) -> bool:
+        """Return whether a column of the first training row is a list.
+
+        Raises:
+            InputError: no such file, or its first line is bad.
+        """
+        return _is_list(self._first_record("train").get(column))
+
+    def _first_record(self, split: str) -> Mapping[Any, Any]:
         problems = _Problems(options=True)
         _, records = next(_sources(self.places[split], split, problems, self.reading))
         _, record = next(iter(records), ("", dict[str, Any]()))
         if not record:
             problems.raise_any(str(self.places[split]))
-        return [str(column) for column in record]
+        return record
+
+
+def holds_lists(files: Mapping[str, str | Path], column: str, reading: Reading = AS_USUAL) -> bool:
+    """Return whether a column of a user's own training rows holds lists, as the first row has it.
+
+    Args:
+        files: as for `own_task`.
+        column: its name.
+        reading: how the files are read.
+
+    Raises:
+        InputError: no such file, or its first line is bad.
+    """
+    return _OwnRows(places={"train": files["train"]}, reading=reading).starts_with_list(column)
 
 
 def _sources(place: str | Path, split: str, problems: _Problems, reading: Reading) -> Iterator[tuple[str, _Located]]:

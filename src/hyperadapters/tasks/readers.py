@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from hyperadapters._utils import InputError, few_names
 from hyperadapters.tasks.file_formats import _DELIMITED, _existing, _read_records
+from hyperadapters.tasks.list_cells import _text, _texts_of
 from hyperadapters.tasks.reading import AS_USUAL, Reading
 from hyperadapters.tasks.text_lines import _Problems
 
@@ -129,7 +130,13 @@ def _unfolded(records: _Located, unfold: _Unfold, problems: _Problems, *, keep: 
 
 
 def _rows(
-    records: _Located, columns: Mapping[str, str | int], problems: _Problems, source: Path | str, *, keep: bool = False
+    records: _Located,
+    columns: Mapping[str, str | int],
+    problems: _Problems,
+    source: Path | str,
+    *,
+    keep: bool = False,
+    lists: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[_Record]:
     """Yield some columns of records as text; a row with problems lacks values.
 
@@ -139,6 +146,7 @@ def _rows(
         problems: collects what is wrong.
         source: where the records are from, for errors.
         keep: keep all columns too, as they are given.
+        lists: our names of columns that hold lists of texts, with what stands between them where they are no lists.
 
     Raises:
         InputError: the first record lacks a column.
@@ -148,16 +156,25 @@ def _rows(
         if not checked:
             _check_columns(source, columns, record, options=problems.options)
             checked = True
-        yield _Record(_cells(record, columns, place, problems), place, record if keep else {})
+        yield _Record(_cells(record, columns, place, problems, lists), place, record if keep else {})
 
 
 def _cells(
-    record: Mapping[str | int, Any], columns: Mapping[str, str | int], place: str, problems: _Problems
-) -> dict[str, str]:
-    values = {}
+    record: Mapping[str | int, Any],
+    columns: Mapping[str, str | int],
+    place: str,
+    problems: _Problems,
+    lists: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
+    values: dict[str, Any] = {}
     for name, column in columns.items():
         value = record.get(column)
-        if value is None or not str(value).strip():
+        if name in lists:
+            try:
+                values[name] = _texts_of(value, lists[name])
+            except ValueError as error:
+                problems.add(place, f"column {column!r} {error}")
+        elif value is None or not str(value).strip():
             problems.add(place, f"column {column!r} is {'missing' if value is None else 'empty'}")
         elif isinstance(value, (float, Decimal)) and not math.isfinite(value):
             what = "missing (NaN)" if math.isnan(value) else f"{value}, which is no number to learn"
@@ -167,10 +184,6 @@ def _cells(
         else:
             values[name] = _text(value)
     return values
-
-
-def _text(value: Any) -> str:
-    return str(int(value)) if isinstance(value, bool) else str(value)
 
 
 def _check_columns(

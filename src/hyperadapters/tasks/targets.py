@@ -1,9 +1,14 @@
 """The answers of a task: classes, numbers or any text."""
 
+import math
 import unicodedata
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from fractions import Fraction
+from typing import Any, ClassVar
+
+import numpy as np
 
 from hyperadapters._utils import few_names, neighbours
 
@@ -20,8 +25,11 @@ class _Target(ABC):
     """The answers of a task: how they are written and read back. Concrete targets are frozen dataclasses."""
 
     @abstractmethod
-    def encode(self, raw: str) -> str | None:
-        """Return the target text of a raw answer, or None if it is not a valid one."""
+    def encode(self, raw: Any) -> str | None:
+        """Return the target text of a raw answer, or None if it is not a valid one.
+
+        A raw answer is a text; of tasks whose answers are lists, a tuple of texts.
+        """
 
     @abstractmethod
     def decode(self, text: str) -> Any:
@@ -31,9 +39,13 @@ class _Target(ABC):
     def expected(self) -> str:
         """Return, in words, what a valid raw answer is."""
 
-    def hint(self, raw: str) -> str:
+    def hint(self, raw: Any) -> str:
         """Return, in words, which valid answer an invalid one resembles; empty where there is nothing to say."""
         return ""
+
+    def present(self, text: str) -> Any:
+        """Return the text of an answer as a value of JSON, as users get it."""
+        return text
 
 
 @dataclass(frozen=True)
@@ -70,7 +82,65 @@ class Labels(_Target):
 
 
 @dataclass(frozen=True)
-class Score(_Target):
+class LabelSet(_Target):
+    """Any number of labels out of a closed set, or none; metrics see their numbers, and -1 for an invalid one.
+
+    As text they are sorted and joined.
+    """
+
+    SEPARATOR: ClassVar[str] = "; "
+    """Stands between the labels of a row."""
+
+    texts: tuple[str, ...]
+    """The text of each label."""
+
+    def encode(self, raw: Sequence[str]) -> str | None:
+        return None if self._unknown(raw) else self.joined(raw)
+
+    def joined(self, labels: Iterable[str]) -> str:
+        """Return the text of an answer with these labels."""
+        return self.SEPARATOR.join(sorted({*labels}))
+
+    def decode(self, text: str) -> tuple[int, ...]:
+        numbers = {label: number for number, label in enumerate(self.texts)}
+        return tuple(sorted({numbers.get(part, -1) for part in self._parts(text)}))
+
+    def expected(self) -> str:
+        return f"lists of {few_names(self.texts)}"
+
+    def hint(self, raw: Sequence[str]) -> str:
+        unknown = self._unknown(raw)
+        return f" (no label: {few_names(map(repr, unknown))}; {neighbours(unknown[0], self.texts)})"
+
+    def present(self, text: str) -> list[str]:
+        return self._parts(text)
+
+    def _parts(self, text: str) -> list[str]:
+        mark = self.SEPARATOR.strip()
+        return [part.strip() for part in text.split(mark) if part.strip()]
+
+    def _unknown(self, raw: Sequence[str]) -> list[str]:
+        return [label for label in dict.fromkeys(raw) if label not in self.texts]
+
+
+class Numeric(_Target):
+    """Numbers, which encoders learn by regression; metrics see the number, or None for an invalid answer."""
+
+    @abstractmethod
+    def to_output(self, value: float) -> float:
+        """Return the output that a regression head learns for a number."""
+
+    def present(self, text: str) -> Any:
+        value = self.decode(text)
+        return text if value is None else value
+
+    @abstractmethod
+    def from_output(self, output: float) -> str:
+        """Return the answer of a regression head with this output."""
+
+
+@dataclass(frozen=True)
+class Score(Numeric):
     """A number from `low` to `high`, rounded to a step and written as text, as T5 does for STS-B (arXiv:1910.10683).
 
     Metrics see the number, or None for an invalid answer.
@@ -98,6 +168,72 @@ class Score(_Target):
     def expected(self) -> str:
         return f"a number from {self.low} to {self.high}"
 
+    def to_output(self, value: float) -> float:
+        return value
+
+    def from_output(self, output: float) -> str:
+        return f"{min(max(output, self.low), self.high):.6g}"
+
+
+@dataclass(frozen=True)
+class _Number(Numeric):
+    """Any number. Encoders learn it standardised; as text it is rounded to a step, as T5 does with STS-B.
+
+    Answers have no limits: a new row's number may lie outside those of the training rows.
+    """
+
+    mean: float
+    """Of the training rows."""
+    deviation: float
+    """The standard deviation of the training rows; more than 0."""
+    step: float
+    """1, 2 or 5 times a power of ten."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError unless deviation and step are finite and more than 0."""
+        if not (math.isfinite(self.mean) and 0 < self.deviation < math.inf and 0 < self.step < math.inf):
+            raise ValueError(f"mean {self.mean}, deviation {self.deviation}, step {self.step}")
+
+    @staticmethod
+    def of(values: Sequence[float]) -> "_Number":
+        """Return the form of numbers like these.
+
+        The step is a seventh of the standard deviation at most, as STS-B's 0.2 is; that of whole numbers is 1 at least.
+
+        Args:
+            values: of the training rows, two different ones at least.
+        """
+        deviation = float(np.std(values))
+        exponent, part = divmod(math.log10(deviation / 7), 1)
+        digit = max(digit for digit in (1, 2, 5) if math.log10(digit) <= part)
+        step = float(f"{digit}e{exponent:.0f}")
+        whole = all(value.is_integer() for value in values)
+        return _Number(float(np.mean(values)), deviation, max(step, 1.0) if whole else step)
+
+    def encode(self, raw: str) -> str | None:
+        value = self.decode(raw)
+        if value is None:
+            return None
+        rounded = round(Fraction(value) / Fraction(str(self.step))) * Fraction(str(self.step))
+        return f"{float(rounded):.{max(0, -math.floor(math.log10(self.step)))}f}"
+
+    def decode(self, text: str) -> float | None:
+        try:
+            value = float(text)
+        except ValueError:
+            return None
+        return value if math.isfinite(value) else None
+
+    def expected(self) -> str:
+        return "a number"
+
+    def to_output(self, value: float) -> float:
+        return (value - self.mean) / self.deviation
+
+    def from_output(self, output: float) -> str:
+        places = 5 - math.floor(math.log10(self.deviation))
+        return f"{round(self.mean + output * self.deviation, places) + 0.0:.15g}"
+
 
 @dataclass(frozen=True)
 class _FreeText(_Target):
@@ -113,5 +249,11 @@ class _FreeText(_Target):
         return "a text"
 
 
-_TARGETS: dict[str, type[_Target]] = {"labels": Labels, "score": Score, "text": _FreeText}
+_TARGETS: dict[str, type[_Target]] = {
+    "labels": Labels,
+    "label_set": LabelSet,
+    "score": Score,
+    "number": _Number,
+    "text": _FreeText,
+}
 """By the type that stands in an adapter's file."""

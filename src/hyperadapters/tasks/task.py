@@ -10,7 +10,7 @@ from hyperadapters._utils import InputError, listed, shortened
 from hyperadapters.tasks.metrics import Metric
 from hyperadapters.tasks.readers import _Record
 from hyperadapters.tasks.splits import _Split, _Splits
-from hyperadapters.tasks.targets import Score
+from hyperadapters.tasks.targets import Numeric
 from hyperadapters.tasks.task_format import Example, TaskFormat
 
 
@@ -52,6 +52,11 @@ _Reference = Callable[[Any, _Record], Any]
 def _target_value(value: Any, row: _Record) -> Any:
     """Return the value of the target, whatever the row."""
     return value
+
+
+def _in_words(answer: str | Sequence[str]) -> str:
+    """Return a raw answer as one text."""
+    return answer if isinstance(answer, str) else "; ".join(answer)
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ class Task:
         target, answers = self.form.target, [row.values[self.answer] for row in rows]
         targets = [target.encode(answer) for answer in answers]
         bad = [
-            f"{r.place}: label {shortened(a)!r}{target.hint(a)}"
+            f"{r.place}: label {shortened(_in_words(a))!r}{target.hint(a)}"
             for r, a, t in zip(rows, answers, targets, strict=True)
             if t is None
         ]
@@ -139,7 +144,7 @@ class Task:
                 f"task {self.form.name}: {len(bad)} label(s) are not {target.expected()}:\n  {listed(bad)}"
                 + (f"\n  {self.remedy}" if self.remedy else "")
             )
-        numbers = [target.decode(answer) if isinstance(target, Score) else None for answer in answers]
+        numbers = [target.decode(answer) if isinstance(target, Numeric) else None for answer in answers]
         return [
             self.form.example(
                 row.values, text or "", self.reference(target.decode(text or ""), row), prefix=prefix

@@ -5,6 +5,7 @@ from .answering import in_row_order as in_row_order
 from .batching import batches_by_length as batches_by_length
 from .batching import epoch_batches as epoch_batches
 from .checkpoint import CHECKPOINT as CHECKPOINT
+from .class_weights import weight_losses as weight_losses
 from .config import Evaluation as Evaluation
 from .config import Training as Training
 from .data import Data as Data

@@ -33,6 +33,9 @@ class Training:
     label_smoothing: float = 0.0
     """Share of each target's probability that is spread evenly over the vocabulary, or over an encoder's classes
     (HyperFormer: 0.1)."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """`balanced` multiplies the loss of a row by n / (k · n_c), for n training rows of its task, k classes among them
+    and n_c rows of its class: all classes then count alike."""
     max_grad_norm: float = 1.0
     """Gradients are clipped to this norm, over all trained tensors."""
     precision: Precision = "fp32"

@@ -9,10 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
-from hyperadapters.tasks import Example, Labels, Score, TaskFormat
+from hyperadapters.tasks import Example, Labels, LabelSet, Numeric, TaskFormat
 from hyperadapters.training.encoded import Encoded, _count_longer, _Cut
 from hyperadapters.training.encoding import Decoding, _Encoding
-from hyperadapters.training.label_strings import _likeliest
 from hyperadapters.training.tensors import _on_device, _pad_sequences, _precise, _source_batch
 
 
@@ -22,18 +21,18 @@ class _Encoder(_Encoding):
     name = "encoder"
 
     def outputs(self, form: TaskFormat) -> int:
-        """Return one for each class, or one for a number.
+        """Return one for each class or label, or one for a number.
 
         Raises:
-            InputError: the answers are neither classes nor numbers.
+            InputError: the answers are neither of them.
         """
-        if isinstance(form.target, Labels):
+        if isinstance(form.target, Labels | LabelSet):
             return len(form.target.texts)
-        if isinstance(form.target, Score):
+        if isinstance(form.target, Numeric):
             return 1
         raise InputError(
-            f"task {form.name}: the answers are {form.target.expected()}, but an encoder answers with classes or "
-            "numbers. Use an encoder-decoder or a decoder as backbone."
+            f"task {form.name}: the answers are {form.target.expected()}, but an encoder answers with classes, "
+            "labels or numbers. Use an encoder-decoder or a decoder as backbone."
         )
 
     def mode(self, form: TaskFormat, wanted: str) -> str:
@@ -52,7 +51,7 @@ class _Encoder(_Encoding):
             found = tokenizer(*texts, verbose=False, truncation=True, max_length=source_length)
         segments = getattr(found, "token_type_ids", None) or [()] * len(rows)
         return [
-            Encoded(source, [form.target.decode(row.target) if row.number is None else row.number], segments=ids)
+            Encoded(source, _learned_answer(row, form), segments=ids)
             for source, ids, row in zip(found.input_ids, segments, rows, strict=True)
         ], cut
 
@@ -69,18 +68,21 @@ class _Encoder(_Encoding):
         outputs: Sequence[int] | None = None,
     ) -> Float[Tensor, " rows"]:
         logits = _precise(model(**_encoder_batch(rows, pad, backbone)).logits)
-        targets = [row.target[0] for row in rows if row.target]
-        if not targets:  # a process without a row of its own takes part with a loss of zero
+        if not any(row.target for row in rows):  # a process without a row of its own: it takes part with a loss of zero
             return 0.0 * logits[:, 0]
-        if outputs is None:
-            return _head_losses(logits, targets, smoothing)
-        losses = logits.new_zeros(len(rows))
-        for size in dict.fromkeys(outputs):
-            own = [i for i, number in enumerate(outputs) if number == size]
-            index = torch.tensor(own, device=logits.device)
-            found = _head_losses(logits[index, :size], [targets[i] for i in own], smoothing)
-            losses = losses.index_copy(0, index, found)
-        return losses
+        kinds = [
+            (size, len(row.target) > 1)
+            for size, row in zip(outputs or [logits.shape[1]] * len(rows), rows, strict=True)
+        ]
+        found = logits.new_zeros(len(rows))
+        for size, several in dict.fromkeys(kinds):
+            own = [i for i, kind in enumerate(kinds) if kind == (size, several)]
+            targets, used = [rows[i].target for i in own], logits[own, :size]
+            if several:
+                found[own] = _label_set_losses(used, targets)
+            else:
+                found[own] = _one_answer_losses(used, [target for (target,) in targets], smoothing)
+        return found
 
     def answer(
         self,
@@ -91,32 +93,11 @@ class _Encoder(_Encoding):
         decoding: Decoding,
     ) -> list[str]:
         logits = backbone(**_encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
-        classes = [i for i, form in enumerate(forms) if self.outputs(form) > 1]
-        likeliest = iter(_likeliest(logits[classes], [forms[i] for i in classes]) if classes else ())
-        numbers = _precise(logits[:, 0]).tolist()
-        return [
-            next(likeliest) if self.outputs(form) > 1 else _in_range(value, form)
-            for value, form in zip(numbers, forms, strict=True)
-        ]
+        return [_read_answer(row, form) for row, form in zip(_precise(logits), forms, strict=True)]
 
     def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:
         logits: Tensor = backbone(**_encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
         return logits
-
-
-def _head_losses(logits: Float[Tensor, "rows outputs"], targets: Sequence[float], smoothing: float) -> Tensor:
-    """Return the loss of each row of tasks whose heads have as many outputs: squared error of one, else cross entropy.
-
-    Args:
-        logits: without padding.
-        targets: numbers, or those of classes.
-        smoothing: of the labels.
-    """
-    if logits.shape[1] == 1:
-        wanted = torch.tensor(targets, device=logits.device, dtype=logits.dtype)
-        return (logits.squeeze(-1) - wanted).square()
-    classes = torch.tensor(targets, device=logits.device, dtype=torch.long)
-    return F.cross_entropy(logits, classes, reduction="none", label_smoothing=smoothing)
 
 
 def _encoder_batch(rows: Sequence[Encoded], pad: int, backbone: nn.Module) -> dict[str, Tensor]:
@@ -127,9 +108,47 @@ def _encoder_batch(rows: Sequence[Encoded], pad: int, backbone: nn.Module) -> di
     return _on_device(batch, backbone)
 
 
-def _in_range(value: float, form: TaskFormat) -> str:
-    """Return a number as an answer: within the limits of the task's scores, or the only label where there is one."""
-    if isinstance(form.target, Labels):
-        return form.target.texts[0]
-    assert isinstance(form.target, Score)
-    return f"{min(max(value, form.target.low), form.target.high):.6g}"
+def _learned_answer(row: Example, form: TaskFormat) -> list[Any]:
+    """Return what the head learns for a row.
+
+    That is the number of its class; its number as the target learns numbers; or for every label 1 if the row has it,
+    else 0.
+    """
+    if isinstance(form.target, LabelSet):
+        own = {*form.target.decode(row.target)}
+        return [float(number in own) for number in range(len(form.target.texts))]
+    if isinstance(form.target, Numeric) and row.number is not None:
+        return [form.target.to_output(row.number)]
+    return [form.target.decode(row.target)]
+
+
+def _one_answer_losses(
+    logits: Float[Tensor, "rows outputs"], targets: Sequence[float], smoothing: float
+) -> Float[Tensor, " rows"]:
+    """Return the cross entropy of rows with one class each, or of a head with one output the squared error."""
+    if logits.shape[1] == 1:
+        wanted = torch.tensor(targets, device=logits.device, dtype=logits.dtype)
+        return (logits.squeeze(-1) - wanted).square()
+    classes = torch.tensor(targets, device=logits.device, dtype=torch.long)
+    return F.cross_entropy(logits, classes, reduction="none", label_smoothing=smoothing)
+
+
+def _label_set_losses(
+    logits: Float[Tensor, "rows outputs"], targets: Sequence[Sequence[float]]
+) -> Float[Tensor, " rows"]:
+    """Return the binary cross entropy of each row, summed over all labels."""
+    wanted = torch.tensor(targets, device=logits.device, dtype=logits.dtype)
+    return F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").sum(-1)
+
+
+def _read_answer(outputs: Float[Tensor, " outputs"], form: TaskFormat) -> str:
+    """Return the answer of a head: the likeliest class, the labels of probability 1/2 or more, or a number."""
+    target = form.target
+    if isinstance(target, Labels):
+        return target.texts[int(outputs[: len(target.texts)].argmax())]
+    if isinstance(target, LabelSet):
+        return target.joined(
+            label for label, output in zip(target.texts, outputs.tolist(), strict=False) if output >= 0
+        )
+    assert isinstance(target, Numeric)
+    return target.from_output(float(outputs[0]))

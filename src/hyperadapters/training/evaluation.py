@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hyperadapters._utils import InputError, Meter, process_state, short_names
+from hyperadapters._utils import InputError, Meter, mean_score, metric_scale, process_state, short_names
 from hyperadapters.delta import Delta
 from hyperadapters.tasks import INVALID, TaskFormat
 from hyperadapters.training.answering import evaluating, in_row_order
@@ -23,7 +23,8 @@ class Scores:
     """What an evaluation found."""
 
     metrics: dict[str, float]
-    """By the name of the metric; of a mixture, `task.metric`. All lie in [0, 1] or [-1, 1]."""
+    """By the name of the metric; of a mixture, `task.metric`. Shares, not percent; errors such as `rmse` in the
+    numbers' unit."""
     invalid: float
     """Share of answers that are none of the task's."""
     decode: str
@@ -36,21 +37,23 @@ class Scores:
 
     @property
     def mean(self) -> float:
-        """The mean of the task's metrics (Compacter, §4.1), or of those that choose the best weights."""
-        return _mean([value for name, value in self.metrics.items() if name in (self.chosen_by or self.metrics)])
+        """The mean of the task's metrics (Compacter, §4.1), or of those that choose the best weights: `mean_score`."""
+        return mean_score(self._chosen)
 
     @property
     def rank(self) -> float:
         """By which the best weights are chosen: the mean and, between weights equal in it, the other metrics.
 
-        These weigh less than one more right answer does.
+        These weigh less than one more right answer does. They are left out where the mean is no share of answers.
         """
-        others = [value for name, value in self.metrics.items() if name not in (self.chosen_by or self.metrics)]
-        return self.mean + _mean(others) / (2 * len(self.answers)) if others else self.mean
+        others = {n: v for n, v in self.metrics.items() if n not in self._chosen and metric_scale(n).share}
+        shares = any(metric_scale(name).share for name in self._chosen)
+        return self.mean + mean_score(others) / (2 * len(self.answers)) if others and shares else self.mean
 
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+    @property
+    def _chosen(self) -> dict[str, float]:
+        """The metrics that choose the best weights."""
+        return {name: value for name, value in self.metrics.items() if name in (self.chosen_by or self.metrics)}
 
 
 def evaluate(
@@ -144,12 +147,17 @@ def score_answers(data: Data, split: str, answers: list[str], evaluation: Evalua
     predictions = [data.form.target.decode(text) for text in answers]
     return Scores(
         metrics={metric.__name__: metric(predictions, data.references[split]) for metric in data.metrics},
-        invalid=sum(p is None or p == INVALID for p in predictions) / len(predictions),
+        invalid=sum(map(_is_invalid, predictions)) / len(predictions),
         decode=ENCODINGS[data.kind].mode(data.form, evaluation.decode),
         seconds=seconds,
         answers=answers,
         chosen_by=tuple(metric.__name__ for metric in data.chosen_by),
     )
+
+
+def _is_invalid(prediction: Any) -> bool:
+    """Return whether an answer, or one of the labels that it lists, is none of the task's."""
+    return prediction is None or prediction == INVALID or (isinstance(prediction, tuple) and INVALID in prediction)
 
 
 def _check_kind(delta: Delta, data: Data) -> None:

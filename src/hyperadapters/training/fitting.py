@@ -8,6 +8,7 @@ from accelerate.tracking import GeneralTracker
 from hyperadapters._utils import InputError, console, few_names, process_state, resolve_task
 from hyperadapters.backbones import check_checkpointing, device_of, positions_of, precision_of
 from hyperadapters.delta import Delta
+from hyperadapters.training.class_weights import _check_class_weights
 from hyperadapters.training.config import Evaluation, Training
 from hyperadapters.training.data import Data, Mixture, tasks_of
 from hyperadapters.training.evaluation import _check_kind
@@ -78,6 +79,8 @@ def check_fit(delta: Delta, data: Data | Mixture, training: Training) -> None:
         _check_kind(delta, task)
         _check_lengths(delta, task)
     _check_tasks(delta, data)
+    if training.class_weights == "balanced":
+        _check_class_weights(data)
     if training.gradient_checkpointing:
         check_checkpointing(delta.backbone)
     _check_compilation(delta, data, training)

@@ -29,6 +29,7 @@ from hyperadapters._utils import (
     copy_tensors,
     expand_path,
     read_tensors,
+    shown_metric,
 )
 from hyperadapters.backbones import CompiledModel, device_of
 from hyperadapters.delta import TENSORS, Delta
@@ -42,6 +43,7 @@ from hyperadapters.training.checkpoint import (
     _TrainingState,
     _write_checkpoint,
 )
+from hyperadapters.training.class_weights import weight_losses
 from hyperadapters.training.compile_policy import _buckets_worth_compiling, _compiled_model, _may_compile
 from hyperadapters.training.config import Evaluation, Training
 from hyperadapters.training.data import Data, Mixture, tasks_of
@@ -252,14 +254,15 @@ class Trainer:
         return total
 
     def losses(self, rows: list[Encoded]) -> Float[Tensor, " rows"]:
-        """Return each row's loss, summed over its targets."""
+        """Return each row's loss, summed over its targets and times its weight."""
         tasks, smoothing = [row.task for row in rows], self.training.label_smoothing
         with (
             using_tasks(self.delta, tasks),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"),
         ):
             outputs = _outputs_by_row(self.delta, tasks)
-            return self.encoding.losses(self._model, self.delta.backbone, rows, self.pad, smoothing, outputs)
+            found = self.encoding.losses(self._model, self.delta.backbone, rows, self.pad, smoothing, outputs)
+        return weight_losses(found, rows)
 
     def update(self, rows: list[Encoded], loss: float) -> None:
         """Clip the gradients of a batch with this mean loss, and take the optimizer's step.
@@ -338,7 +341,7 @@ class Trainer:
 
     def _show(self, loss: float, scores: Scores) -> None:
         state, training = self.state, self.training
-        metrics = "  ".join(f"{name} {100 * value:.2f}" for name, value in scores.metrics.items())
+        metrics = "  ".join(f"{name} {shown_metric(name, value)}" for name, value in scores.metrics.items())
         mark = "  best" if state.best_step == state.step else ""
         epoch, step = f"epoch {state.epoch + 1}/{training.epochs}", f"step {state.step}/{self.schedule.total}"
         by_steps = training.steps or training.min_steps > 1

@@ -6,6 +6,7 @@ import zlib
 from functools import cached_property
 
 from hyperadapters.training.batching import _mixed_batches, epoch_batches
+from hyperadapters.training.class_weights import _balanced
 from hyperadapters.training.config import Training
 from hyperadapters.training.data import Data, Mixture, tasks_of, training_rows
 from hyperadapters.training.encoded import Encoded
@@ -16,7 +17,8 @@ class _TrainingBatches:
     """The training rows of all tasks of a run, in batches that depend on the rows, the seed and the epoch alone."""
 
     def __init__(self, data: Data | Mixture, training: Training) -> None:
-        self.rows = training_rows(data)
+        rows = training_rows(data)
+        self.rows = _balanced(rows) if training.class_weights == "balanced" else rows
         encoding = ENCODINGS[tasks_of(data)[0].kind]
         self.lengths = [encoding.length(row) for row in self.rows]
         self._data, self._training = data, training

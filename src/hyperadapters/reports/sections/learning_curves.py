@@ -4,6 +4,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 
+from hyperadapters._utils import mean_score
 from hyperadapters.reports.document import Section
 from hyperadapters.reports.facts import _task_names
 from hyperadapters.reports.figures import _Figure, _Mark
@@ -38,7 +39,7 @@ def _curve(label: str, runs: Sequence[Result]) -> list[_Mark]:
     for run in runs:
         names = run.metrics["validation"]
         for entry in run.history:
-            by_step[entry["step"]].append(100 * statistics.mean(entry[name] for name in names))
+            by_step[entry["step"]].append(100 * mean_score({name: entry[name] for name in names}))
     return [_curve_mark(label, step, scores) for step, scores in sorted(by_step.items()) if len(scores) == len(runs)]
 
 

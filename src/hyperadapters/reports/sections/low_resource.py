@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from hyperadapters._utils import metric_scale
 from hyperadapters.reports.document import Section, _Grid
 from hyperadapters.reports.estimates import _average, _Estimate
 from hyperadapters.reports.figures import _Figure, _Mark
@@ -53,7 +54,8 @@ def _score_on(table: _ScoreTable, label: str, task: str) -> _Estimate | None:
         return None
     if task == _AVERAGE:
         return table.average(row)
-    columns = {column: estimate for column, estimate in row.columns.items() if column[0] == task}
+    own = {column: estimate for column, estimate in row.columns.items() if column[0] == task}
+    columns = {column: estimate for column, estimate in own.items() if metric_scale(column[1]).share} or own
     return _average(columns) if columns else None
 
 

@@ -1,0 +1,226 @@
+"""What the answers of a user's own rows are: their form, their metrics, and what is wrong with them."""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hyperadapters._utils import InputError, expand_path, few_names, listed, shortened
+from hyperadapters.tasks.label_set_metrics import _LABEL_SET_METRICS
+from hyperadapters.tasks.metrics import _NUMBER_METRICS, _TEXT_METRICS, Metric, accuracy, exact_match, macro_f1
+from hyperadapters.tasks.readers import _Record
+from hyperadapters.tasks.targets import Labels, LabelSet, _FreeText, _Number, _plain_form, _Target
+from hyperadapters.tasks.task import _Reference, _target_value
+
+AnswerType = Literal["label", "labels", "text", "score"]
+"""What the answers of own files are: one class a row, any number of labels, any text, or numbers."""
+
+_ADD_ROWS = (
+    "Classes are those of the training rows: add rows of the others there, or name all classes with --labels FILE."
+)
+_ADD_LABELS = "Classes are those that --labels names: add the others there, or correct the rows."
+
+_FEW_CLASSES = 10
+"""So many numbers may be classes, whatever they are: ratings from 0.5 to 5 in halves."""
+
+_FEW_ALONE = 4
+"""So many may be classes where most of them stand in one row alone."""
+
+_ROWS_OF_A_CLASS = 3
+"""Rows that more classes, numbered ones, have on average at least."""
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of answers, for errors."""
+
+    place: str | Path
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: column {self.name!r}"
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What the answers of a task are."""
+
+    target: _Target
+    metrics: tuple[Metric, ...]
+    chosen_by: tuple[Metric, ...] = ()
+    """As in `Task`."""
+    reference: _Reference = _target_value
+    remedy: str = ""
+    """What to do about answers that are not valid."""
+
+
+def _describe_answers(
+    rows: Callable[[], Iterable[_Record]], answer: str, column: _Column, answers: AnswerType, classes: tuple[str, ...]
+) -> _Answers:
+    """Return what the answers of a task of own rows are.
+
+    Args:
+        rows: reads the training rows.
+        answer: the name of the answer among a row's values.
+        column: the same as the user calls it, for errors.
+        answers: which kind.
+        classes: all classes or labels; empty: those that occur in the training rows.
+
+    Raises:
+        InputError: as `own_task`.
+    """
+    if answers == "text":
+        return _Answers(_FreeText(), _TEXT_METRICS, (exact_match,))
+    if answers == "score":
+        numbers = _number_format([(row.values[answer], row.place) for row in rows()], column)
+        return _Answers(numbers, _NUMBER_METRICS, reference=_exact_number(answer))
+    if classes:
+        _check_given(classes)
+        found, remedy = classes, _ADD_LABELS
+    else:
+        values = [(row.values[answer], row.place) for row in rows()]
+        several = answers == "labels"
+        each = [(text, place) for value, place in values for text in (value if several else [value.strip()])]
+        found, remedy = _classes(each, column), _ADD_ROWS
+    if answers == "label":
+        return _Answers(Labels(found), (accuracy, macro_f1), remedy=remedy)
+    _check_joinable(found)
+    return _Answers(LabelSet(found), _LABEL_SET_METRICS, remedy=remedy)
+
+
+def read_labels(path: str | Path) -> tuple[str, ...]:
+    """Return the labels that a file names, one a line, in its order; blank lines are left out.
+
+    Raises:
+        InputError: there is no such file, or it is not UTF-8.
+    """
+    path = expand_path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8, one label a line.") from error
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _check_given(classes: Sequence[str]) -> None:
+    """Raise InputError if the classes that a user names are fewer than two, or two of them look the same."""
+    places: dict[str, str] = {}
+    for number, text in enumerate(classes, 1):
+        if text in places:
+            raise InputError(f"the labels name {text!r} twice ({places[text]} and label {number}): name each once.")
+        places[text] = f"label {number}"
+    if len(classes) < 2:
+        raise InputError(f"the labels are {few_names(classes, none='none')}: classification needs two, one a line.")
+    _check_alike("the labels", places)
+
+
+def _check_joinable(labels: Sequence[str]) -> None:
+    """Raise InputError if a label holds what stands between the labels of a row, where they are written as text."""
+    wrong = [label for label in labels if LabelSet.SEPARATOR.strip() in label]
+    if wrong:
+        raise InputError(
+            f"the labels {few_names(map(repr, wrong))} hold {LabelSet.SEPARATOR.strip()!r}, which stands between the "
+            "labels of a row where they are written as text: write them otherwise, in all files."
+        )
+
+
+def _classes(values: Sequence[tuple[str, str]], column: _Column) -> tuple[str, ...]:
+    """Return the classes of training rows, sorted.
+
+    Args:
+        values: each class, and the place of its row.
+        column: where they are from, for errors.
+
+    Raises:
+        InputError: there is one class at most, two classes look the same, or the column holds numbers to predict.
+    """
+    places: dict[str, str] = {}
+    for text, place in values:
+        places.setdefault(text, place)
+    if len(places) < 2:
+        raise InputError(
+            f"{column} holds {len(places)} class(es) ({few_names(places, none='no rows')}); "
+            "classification needs two. For free text use --target instead of --label."
+        )
+    _check_alike(f"{column}", places)
+    if _are_measurements([*places], len(values)):
+        raise InputError(
+            f"{column} holds {len(places):,} different numbers in {len(values):,} rows "
+            f"({few_names(places)}): each would become a class of its own. To predict numbers, use --score instead of "
+            "--label (answers='score'). If the numbers do name classes, write a word before them."
+        )
+    return tuple(sorted(places))
+
+
+def _check_alike(where: str, places: Mapping[str, str]) -> None:
+    """Raise InputError if classes differ in white space, Unicode form or the writing of a whole number alone.
+
+    Args:
+        where: what holds them, in words.
+        places: where each stands first.
+    """
+    groups: dict[str, list[str]] = defaultdict(list)
+    for text in places:
+        plain = _plain_form(text)
+        groups[plain[:-2] if re.fullmatch(r"[+-]?\d+\.0", plain) else plain].append(text)
+    same = [" and ".join(f"{text!a} ({places[text]})" for text in texts) for texts in groups.values() if len(texts) > 1]
+    if same:
+        raise InputError(
+            f"{where} holds classes that differ in white space or in the way that they are written "
+            f"alone. Write each in one way, in all files:\n  {listed(same)}"
+        )
+
+
+def _are_measurements(classes: Sequence[str], rows: int) -> bool:
+    """Return whether classes are numbers to predict, and no names: too many for the rows, or with decimals.
+
+    Ratings from 1 to 5, in halves too, and numbered classes with some rows each are names.
+    """
+    if not all(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text) for text in classes):
+        return False
+    whole = all(float(text).is_integer() for text in classes)
+    few = _FEW_CLASSES if rows >= 2 * len(classes) else _FEW_ALONE
+    return len(classes) > few and (not whole or rows < _ROWS_OF_A_CLASS * len(classes))
+
+
+def _number_format(values: Sequence[tuple[str, str]], column: _Column) -> _Number:
+    """Return the form of numbers like those of the training rows.
+
+    Args:
+        values: each number as text, and the place of its row.
+        column: where they are from, for errors.
+
+    Raises:
+        InputError: some are no numbers (the first ten, with file and line), or all are the same.
+    """
+    any_number = _Number(mean=0.0, deviation=1.0, step=1.0)
+    bad = [f"{place}: {shortened(text)!r}" for text, place in values if any_number.decode(text) is None]
+    if bad:
+        raise InputError(
+            f"{column} holds {len(bad):,} answer(s) that are no finite number. Correct them, or leave "
+            f"these rows out; for classes use --label, for text --target:\n  {listed(bad)}"
+        )
+    numbers = [float(text) for text, _ in values]
+    if len(set(numbers)) < 2:
+        held = f"holds the number {numbers[0]:g} alone" if numbers else "has no rows"
+        raise InputError(f"{column} {held}: to learn numbers takes two different ones at least.")
+    try:
+        return _Number.of(numbers)
+    except (ValueError, OverflowError) as error:
+        raise InputError(
+            f"{column} holds numbers from {min(numbers):g} to {max(numbers):g}, whose standard "
+            "deviation is not finite or 0 in double precision: write them in another unit."
+        ) from error
+
+
+def _exact_number(answer: str) -> Callable[[Any, _Record], float]:
+    """Return what a number is compared with: the row's own, not the rounded one that its target text states.
+
+    Args:
+        answer: the name of the answer among a row's values.
+    """
+    return lambda _, row: float(row.values[answer])
