@@ -35,7 +35,7 @@ class Predictor:
     """Texts so far that were cut to the length of training."""
 
     def __call__(self, rows: Iterable[Mapping[str, Any]]) -> list[Any]:
-        """Return the answers to rows, in order: texts, numbers where the task's answers are numbers, or lists of labels.
+        """Return the answers to rows, in order: texts, or numbers or lists of labels where these are what is asked.
 
         Args:
             rows: each holds the form's fields, by name; of a conversation, its turns.

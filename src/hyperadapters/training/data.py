@@ -83,7 +83,9 @@ class Mixture:
         empty = [data.form.name for data in self.tasks if not data.splits["train"]]
         if empty:
             raise InputError(f"{few_names(empty)}: no training rows.")
-        heads = {data.form.name: ENCODINGS[data.kind].outputs(data.form) for data in self.tasks if data.kind == "encoder"}
+        heads = {
+            data.form.name: ENCODINGS[data.kind].outputs(data.form) for data in self.tasks if data.kind == "encoder"
+        }
         if len(set(heads.values())) > 1:
             found = few_names(f"{name} {count}" for name, count in heads.items())
             raise InputError(f"the heads of one Delta have the same size for every task; these need: {found}.")

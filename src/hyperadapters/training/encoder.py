@@ -136,6 +136,8 @@ def _read_answer(outputs: Float[Tensor, " outputs"], form: TaskFormat) -> str:
     if isinstance(target, Labels):
         return target.texts[int(outputs[: len(target.texts)].argmax())]
     if isinstance(target, LabelSet):
-        return target.joined(label for label, output in zip(target.texts, outputs.tolist(), strict=False) if output >= 0)
+        return target.joined(
+            label for label, output in zip(target.texts, outputs.tolist(), strict=False) if output >= 0
+        )
     assert isinstance(target, Numeric)
     return target.from_output(float(outputs[0]))
