@@ -5,6 +5,8 @@ from .instructions import instruction_task as instruction_task
 from .metrics import INVALID as INVALID
 from .metrics import Metric as Metric
 from .metrics import bootstrap as bootstrap
+from .named_metrics import allow_metric as allow_metric
+from .named_metrics import metric_named as metric_named
 from .own_answers import AnswerType as AnswerType
 from .own_answers import read_labels as read_labels
 from .own_files import own_task as own_task

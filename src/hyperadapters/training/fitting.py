@@ -11,7 +11,7 @@ from hyperadapters.delta import Delta
 from hyperadapters.training.class_weights import _check_class_weights
 from hyperadapters.training.config import Evaluation, Training
 from hyperadapters.training.data import Data, Mixture, tasks_of
-from hyperadapters.training.evaluation import _check_kind
+from hyperadapters.training.evaluation import _check_kind, check_metric
 from hyperadapters.training.trainer import FitResult, Trainer
 
 
@@ -55,6 +55,7 @@ def fit(
     backbone = str(delta.backbone.config._name_or_path)  # type: ignore[union-attr]
     training = training or Training(lr=delta.method.suggested_rate(backbone))
     check_fit(delta, data, training)
+    check_metric(data, evaluation or Evaluation())
     if not quiet:
         _report_unwritable(data)
     trainer = Trainer(delta, data, training, evaluation or Evaluation(), output, trackers=trackers, quiet=quiet)
