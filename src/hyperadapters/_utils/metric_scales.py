@@ -39,6 +39,8 @@ _SHARES = (
     "answer_f1",
     "question_exact_match",
     "subset_accuracy",
+    "rouge_l",
+    "bleu",
 )
 
 _SCALES = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from hyperadapters._utils import InputError, console, shown_metric
+from hyperadapters._utils import InputError, console, metric_scale, shown_metric
 from hyperadapters.cli.base import _command, _print_json, _quiet_libraries, _show
 from hyperadapters.cli.file_scoring import _score_file
 from hyperadapters.cli.options import _AdapterFolder, _Json, _OneOfTasks, _OtherBackbone
@@ -46,6 +46,9 @@ def evaluate(
     label: Annotated[
         str, typer.Option(help="With --file: the column of the answers, if it is called otherwise than in training.")
     ] = "",
+    metric: Annotated[
+        str, typer.Option(help="Another metric, or MODULE:FUNCTION of your own, as `train --metric` takes it.")
+    ] = "",
     task: _OneOfTasks = "",
     backbone: _OtherBackbone = "",
     json_output: _Json = False,
@@ -71,6 +74,7 @@ def evaluate(
         return
     experiment = _experiment_to_score(adapter, config, task)
     how = settings.updated(experiment.evaluation, {"decode": decode} if decode else {}, "evaluation")
+    how = replace(how, metric=_metric_to_compute(metric, how.metric))
     scored = split or ("test" if getattr(experiment.task, "test", True) else "validation")
     experiment = _with_places(experiment, adapter, scored, data)
     from hyperadapters.runs import load_task, task_name
@@ -129,6 +133,28 @@ def _experiment_to_score(adapter: Path, config: Mapping[str, Any], task: str) ->
     return narrow_to_task(experiment, resolve_task(task, known, f"the adapter at {adapter}"), experiment.method)
 
 
+def _metric_to_compute(asked: str, saved: str) -> str:
+    """Return the metric to compute besides the task's own: the one asked for, or the one that the run chose by.
+
+    A function of the user's own is imported only if it is asked for here: the run's file could name anything.
+
+    Args:
+        asked: of the command line; may be empty.
+        saved: of the run's file; may be empty.
+
+    Raises:
+        InputError: there is no such function.
+    """
+    from hyperadapters.tasks import allow_metric
+
+    if ":" in asked:
+        allow_metric(asked)
+    if not asked and ":" in saved:
+        console.print(f"not computed: {saved}, by which the run chose its weights; give --metric {saved} to import it")
+        return ""
+    return asked or saved
+
+
 def _with_places(experiment: "Experiment", adapter: Path, split: str, data: str) -> "Experiment":
     """Return an experiment whose files lie where the options say, and are those that the adapter was trained on.
 
@@ -184,7 +210,9 @@ def _show_scores(found: "Scores", task: str, split: str, file: str, rows: int, j
     table.add_column("value", justify="right")
     for name, number in found.metrics.items():
         table.add_row(name, shown_metric(name, number))
-    for what, number in {"average": found.mean, "invalid answers": found.invalid}.items():
+    shares = all(metric_scale(name).share for name in found.chosen_by)
+    average = {"average": found.mean} if shares else {}  # of an error it would be the error with the other sign
+    for what, number in {**average, "invalid answers": found.invalid}.items():
         table.add_row(what, f"{100 * number:.2f}")
     _show(value, json_output, f"{task}, {file or f'{split} split'}, {rows} rows, {found.decode}", table)
 

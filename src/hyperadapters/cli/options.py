@@ -184,6 +184,14 @@ class _TrainingOptions:
     seed: Annotated[
         int | None, typer.Option(rich_help_panel=_TRAINING, help="Seed of initialisation, order and dropout.")
     ] = None
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_TRAINING,
+            help="What chooses the best weights: accuracy, macro_f1, micro_f1, matthews, pearson, spearman, rmse, "
+            "exact_match, token_f1, rouge_l, bleu, or MODULE:FUNCTION of your own; default: the task's metrics.",
+        ),
+    ] = None
     class_weights: Annotated[
         Literal["none", "balanced"] | None,
         typer.Option(

@@ -26,6 +26,7 @@ _PATHS = {
     "max_train": "text.train_rows",
     "seed": "training.seed",
     "class_weights": "training.class_weights",
+    "metric": "evaluation.metric",
 }
 """The setting that each option of its own changes."""
 
@@ -75,7 +76,8 @@ def _changed_settings(options: _TrainingOptions | _SweepOptions) -> dict[str, st
     """Return every setting that the options change, by its path, as text.
 
     Raises:
-        InputError: an option and a --set give one setting two values, or there are both epochs and steps.
+        InputError: an option and a --set give one setting two values, there are both epochs and steps, or a metric
+            of the user's own cannot be imported.
     """
     changes = _split_settings(options.settings)
     given = {f.name: getattr(options, f.name) for f in fields(options) if f.name in _PATHS}
@@ -89,6 +91,10 @@ def _changed_settings(options: _TrainingOptions | _SweepOptions) -> dict[str, st
         raise InputError(f"{'; '.join(twice)}: two values for one setting. Give one of them.")
     if {"epochs", "steps"} <= set(given):
         raise InputError(f"--epochs {given['epochs']} and --steps {given['steps']}: give one of them.")
+    if ":" in str(given.get("metric", "")):
+        from hyperadapters.tasks import allow_metric
+
+        allow_metric(given["metric"])
     whole = {"training.steps": "null"} if "epochs" in given else {}  # of a file or of an experiment of a sweep
     return {**whole, **changes, **{_PATHS[name]: str(value) for name, value in given.items()}}
 

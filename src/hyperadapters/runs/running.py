@@ -38,6 +38,7 @@ from hyperadapters.training import (
     Mixture,
     Scores,
     check_fit,
+    check_metric,
     check_trackers,
     evaluate,
     fit,
@@ -117,6 +118,7 @@ def _prepare(experiment: Experiment) -> tuple[Experiment, Data | Mixture, Delta]
     torch.manual_seed(experiment.training.seed)
     delta = attach_for(experiment, backbone, data)
     check_fit(delta, data, experiment.training)
+    check_metric(data, experiment.evaluation)
     return experiment, data, delta
 
 

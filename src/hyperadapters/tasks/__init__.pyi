@@ -1,11 +1,14 @@
 """What other packages use of this one; each name is imported when it is first used."""
 
+from . import text_metrics as text_metrics
 from .conversation import row_to_answer as row_to_answer
 from .instructions import instruction_task as instruction_task
 from .labelled_file import labelled_task as labelled_task
 from .metrics import INVALID as INVALID
 from .metrics import Metric as Metric
 from .metrics import bootstrap as bootstrap
+from .named_metrics import allow_metric as allow_metric
+from .named_metrics import metric_named as metric_named
 from .own_answers import AnswerType as AnswerType
 from .own_answers import read_labels as read_labels
 from .own_files import own_task as own_task

@@ -47,6 +47,10 @@ class _Target(ABC):
         """Return the text of an answer as a value of JSON, as users get it."""
         return text
 
+    def as_given(self, value: Any) -> Any:
+        """Return a value that metrics compare as users get answers; None for an invalid one."""
+        return value
+
 
 @dataclass(frozen=True)
 class Labels(_Target):
@@ -76,6 +80,9 @@ class Labels(_Target):
         if alike:
             return f" (the class {alike[0]!a} differs in white space or Unicode form alone)"
         return f" ({neighbours(raw, self._known())})" if few_names(self._known()) != ", ".join(self._known()) else ""
+
+    def as_given(self, value: int) -> str | None:
+        return self.texts[value] if value >= 0 else None
 
     def _known(self) -> tuple[str, ...]:
         return (*self.names, *self.texts)
@@ -114,6 +121,9 @@ class LabelSet(_Target):
 
     def present(self, text: str) -> list[str]:
         return self._parts(text)
+
+    def as_given(self, value: Sequence[int]) -> list[str | None]:
+        return [self.texts[number] if number >= 0 else None for number in value]
 
     def _parts(self, text: str) -> list[str]:
         mark = self.SEPARATOR.strip()

@@ -22,6 +22,7 @@ from .encoding import Decoding as Decoding
 from .encodings import ENCODINGS as ENCODINGS
 from .evaluation import Scores as Scores
 from .evaluation import answer_rows as answer_rows
+from .evaluation import check_metric as check_metric
 from .evaluation import evaluate as evaluate
 from .evaluation import score_answers as score_answers
 from .fitting import check_fit as check_fit

@@ -94,6 +94,9 @@ class Evaluation:
     decode: Literal["auto", "score", "generate"] = "auto"
     """`score`: the likeliest label string, always valid; `generate`: greedy decoding, as in the papers;
     `auto`: score where the answers are labels, else generate."""
+    metric: str = ""
+    """The metric that chooses the best weights: one of the task's, another one for its kind of answers, or
+    `module:function` of your own; empty: the mean of the task's metrics."""
     batch_size: int = 128
     """Rows evaluated together."""
     beams: int = 1

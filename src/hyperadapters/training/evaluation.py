@@ -8,11 +8,11 @@ from typing import Any
 
 from hyperadapters._utils import InputError, Meter, mean_score, metric_scale, process_state, short_names
 from hyperadapters.delta import Delta
-from hyperadapters.tasks import INVALID, TaskFormat
+from hyperadapters.tasks import INVALID, Metric, TaskFormat, metric_named
 from hyperadapters.training.answering import evaluating, in_row_order
 from hyperadapters.training.batching import batches_by_length
 from hyperadapters.training.config import Evaluation
-from hyperadapters.training.data import Data, Mixture
+from hyperadapters.training.data import Data, Mixture, tasks_of
 from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.encodings import ENCODINGS
 from hyperadapters.training.task_adapters import using_tasks
@@ -145,14 +145,34 @@ def answer_rows(
 def score_answers(data: Data, split: str, answers: list[str], evaluation: Evaluation, seconds: float) -> Scores:
     """Return the scores of the answers to all rows of a split, in order, which took some seconds to find."""
     predictions = [data.form.target.decode(text) for text in answers]
+    metrics, chosen_by = _chosen_metrics(data, evaluation)
     return Scores(
-        metrics={metric.__name__: metric(predictions, data.references[split]) for metric in data.metrics},
+        metrics={metric.__name__: metric(predictions, data.references[split]) for metric in metrics},
         invalid=sum(map(_is_invalid, predictions)) / len(predictions),
         decode=ENCODINGS[data.kind].mode(data.form, evaluation.decode),
         seconds=seconds,
         answers=answers,
-        chosen_by=tuple(metric.__name__ for metric in data.chosen_by),
+        chosen_by=tuple(metric.__name__ for metric in chosen_by),
     )
+
+
+def _chosen_metrics(data: Data, evaluation: Evaluation) -> tuple[tuple[Metric, ...], tuple[Metric, ...]]:
+    """Return the metrics of a task, and those of them that choose the best weights.
+
+    Raises:
+        InputError: `evaluation.metric` is none for these answers.
+    """
+    if not evaluation.metric:
+        return data.metrics, data.chosen_by
+    chosen = metric_named(evaluation.metric, data.form.target, data.metrics)
+    others = tuple(metric for metric in data.metrics if metric.__name__ != chosen.__name__)
+    return (chosen, *others) if chosen not in data.metrics else data.metrics, (chosen,)
+
+
+def check_metric(data: Data | Mixture, evaluation: Evaluation) -> None:
+    """Raise InputError if `evaluation.metric` cannot be computed for the answers of a task."""
+    for task in tasks_of(data):
+        _chosen_metrics(task, evaluation)
 
 
 def _is_invalid(prediction: Any) -> bool:

@@ -11,7 +11,7 @@ from hyperadapters.delta import Delta
 from hyperadapters.training.class_weights import _check_class_weights
 from hyperadapters.training.config import Evaluation, Training
 from hyperadapters.training.data import Data, Mixture, tasks_of
-from hyperadapters.training.evaluation import _check_kind
+from hyperadapters.training.evaluation import _check_kind, check_metric
 from hyperadapters.training.trainer import FitResult, Trainer
 
 
@@ -54,6 +54,7 @@ def fit(
     """
     training = training or Training(lr=delta.method.suggested_rate(delta.structure.kind, delta.structure.d_model))
     check_fit(delta, data, training)
+    check_metric(data, evaluation or Evaluation())
     if not quiet:
         _report_unwritable(data)
     trainer = Trainer(delta, data, training, evaluation or Evaluation(), output, trackers=trackers, quiet=quiet)
