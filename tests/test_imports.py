@@ -171,10 +171,13 @@ def test_the_public_names_are_these():
         "Pool",
         "Predictor",
         "PromptTuning",
+        "Race",
+        "RaceResult",
         "Reading",
         "Result",
         "Scores",
         "SiteMethod",
+        "Stop",
         "SweepResult",
         "TASKS",
         "Text",
@@ -195,6 +198,7 @@ def test_the_public_names_are_these():
         "measure",
         "method_named",
         "own_task",
+        "race",
         "ray_executor",
         "read_results",
         "run",
@@ -202,6 +206,7 @@ def test_the_public_names_are_these():
         "set_fast_dropout",
         "start_from",
         "sweep",
+        "tune",
     ]
     for name in hyperadapters.__all__:
         assert getattr(hyperadapters, name).__doc__ or name in ("METHODS", "TASKS")

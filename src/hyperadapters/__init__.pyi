@@ -50,6 +50,7 @@ from .storage.loading import load as load
 from .sweeps.processes import local_executor as local_executor
 from .sweeps.racing import Race as Race
 from .sweeps.racing import RaceResult as RaceResult
+from .sweeps.racing import Stop as Stop
 from .sweeps.racing import race as race
 from .sweeps.ray_cluster import ray_executor as ray_executor
 from .sweeps.selection import Choice as Choice

@@ -8,7 +8,7 @@ from hyperadapters import TASKS, InputError
 from hyperadapters.tasks import text_metrics
 from hyperadapters.tasks.metrics import _TEXT_METRICS, accuracy, macro_f1, micro_f1
 from hyperadapters.tasks.named_metrics import allow_metric, metric_named
-from hyperadapters.tasks.targets import Labels, LabelSet, Score, _FreeText
+from hyperadapters.tasks.targets import Labels, LabelSet, _FreeText, _Score
 
 CLASSES = Labels(("bad", "good"))
 
@@ -34,7 +34,7 @@ def own_module(tmp_path, monkeypatch):
 )
 def test_a_name_is_a_metric_of_its_kind_of_answers(name, target, metric):
     assert metric_named(name, target, (accuracy,)) is metric
-    assert metric_named("rmse", Score(0, 5, 0.2), ()).__name__ == "rmse"
+    assert metric_named("rmse", _Score(0, 5, 0.2), ()).__name__ == "rmse"
     assert metric_named("subset_accuracy", LabelSet(("a", "b")), ())([(0,)], [(0,)]) == 1.0
     assert micro_f1([0, 1], [0, 0]) == 0.5
 

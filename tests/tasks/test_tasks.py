@@ -10,7 +10,7 @@ from hyperadapters import TASKS, InputError, own_task
 from hyperadapters.tasks.demo import _ROWS, _lexicon
 from hyperadapters.tasks.registry import task_named
 from hyperadapters.tasks.splits import _halve_validation, _hold_out_thousand, permutation
-from hyperadapters.tasks.targets import Labels, Score, _FreeText
+from hyperadapters.tasks.targets import Labels, _FreeText, _Score
 from hyperadapters.tasks.task_format import TaskFormat
 
 
@@ -114,7 +114,7 @@ def test_a_form_survives_json(name):
 
 
 def test_scores_are_rounded_to_a_fifth():
-    target = Score(0.0, 5.0, 0.2)
+    target = _Score(0.0, 5.0, 0.2)
     assert all(target.encode(f"{k / 1000}") == f"{round(5 * (k / 1000)) / 5:.1f}" for k in range(5001))
     assert [target.encode(raw) for raw in ("3.8", "2.97", "4.45", "5.000", "0", "5.1", "x")] == [
         "3.8",

@@ -10,7 +10,7 @@ from toy_tasks import toy
 from hyperadapters import Evaluation, InputError
 from hyperadapters._utils import read_json
 from hyperadapters.tasks.metrics import _NUMBER_METRICS
-from hyperadapters.tasks.targets import Score
+from hyperadapters.tasks.targets import _Score
 from hyperadapters.training.evaluation import check_metric, score_answers
 
 
@@ -30,7 +30,7 @@ def test_an_added_metric_chooses_and_the_tasks_own_are_kept():
 
 def test_of_errors_the_smallest_is_the_best():
     data = toy("encoder-decoder")
-    form = replace(data.form, target=Score(0.0, 5.0, 0.2))
+    form = replace(data.form, target=_Score(0.0, 5.0, 0.2))
     data = replace(data, form=form, metrics=_NUMBER_METRICS, references={"validation": [1.0, 2.0, 3.0]})
     near, far = (["1.5", "2.0", "2.5"], ["2.0", "3.0", "4.0"])
     assert scores(data, far).rank > scores(data, near).rank - 1e-9  # correlations cannot tell

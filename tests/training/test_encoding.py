@@ -7,7 +7,7 @@ from toy_tasks import BINARY, Digits, toy
 from transformers import BertTokenizer
 
 from hyperadapters import METHODS, TASKS, Training, attach, fit, load_data, method_named
-from hyperadapters.tasks.targets import Labels, Score
+from hyperadapters.tasks.targets import Labels, _Score
 from hyperadapters.tasks.task_format import Example, TaskFormat
 from hyperadapters.training.decoder import _score_continuations
 from hyperadapters.training.encoded import Encoded
@@ -17,7 +17,7 @@ from hyperadapters.training.encodings import ENCODINGS
 from hyperadapters.training.evaluation import evaluate
 from hyperadapters.training.tensors import _IGNORED, _pad_sequences, _source_batch
 
-NUMBER = TaskFormat("similarity", ("x",), Score(0.0, 5.0, 0.2))
+NUMBER = TaskFormat("similarity", ("x",), _Score(0.0, 5.0, 0.2))
 ROWS = [Encoded([5, 6, 7, 8, 9], [11, 1]), Encoded([5, 9], [12, 13, 1]), Encoded([4, 8, 3], [10, 1])]
 SMALL = {"bottleneck": 8}
 DECODERS = [name for name, family in FAMILIES.items() if family.loader == DECODER]

@@ -12,7 +12,7 @@ from toy_tasks import Digits, toy
 from hyperadapters import METHODS, InputError, Mixture, Training, attach, fit, load
 from hyperadapters.methods.registry import count_parameters
 from hyperadapters.tasks.metrics import pearson
-from hyperadapters.tasks.targets import Labels, Score
+from hyperadapters.tasks.targets import Labels, _Score
 from hyperadapters.tasks.task_format import TaskFormat
 from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.encoding import Decoding
@@ -21,7 +21,7 @@ from hyperadapters.training.evaluation import evaluate
 
 SIZES = {"two": 2, "three": 3, "number": 1, "five": 5}
 LABELS = {name: Labels(tuple("abcde"[:size])) for name, size in SIZES.items() if size > 1}
-FORMS = {name: TaskFormat(name, ("x",), LABELS.get(name, Score(0.0, 5.0, 0.2))) for name in SIZES}
+FORMS = {name: TaskFormat(name, ("x",), LABELS.get(name, _Score(0.0, 5.0, 0.2))) for name in SIZES}
 ROWS = [
     Encoded([5, 6, 7, 8], [1], "two"),
     Encoded([9, 4], [2], "three"),

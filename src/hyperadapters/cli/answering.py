@@ -69,7 +69,9 @@ def evaluate(
     _check_evaluate(split, data, file, label)
     config = read_config(adapter)
     if file:
-        name, found, count = _score_file(adapter, config, file, label, task, decode, backbone)
+        name, found, count = _score_file(
+            adapter, config, file, label, task, decode, _metric_to_compute(metric, ""), backbone
+        )
         _show_scores(found, name, "", file, count, json_output)
         return
     experiment = _experiment_to_score(adapter, config, task)

@@ -1,6 +1,7 @@
 """Scoring a saved adapter on any labelled file: its folder alone says what the rows mean."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def _score_file(
-    adapter: Path, config: Mapping[str, Any], file: str, label: str, task: str, decode: str, backbone: str
+    adapter: Path, config: Mapping[str, Any], file: str, label: str, task: str, decode: str, metric: str, backbone: str
 ) -> tuple[str, "Scores", int]:
     """Score an adapter on the rows of a file.
 
@@ -22,6 +23,7 @@ def _score_file(
         label: the column of the answers; empty: as in training.
         task: which task, of an adapter that holds several.
         decode: how to answer; empty: as in training.
+        metric: another metric to compute besides the task's own; empty: none.
         backbone: where to load the backbone from; empty: from where the adapter says.
 
     Returns:
@@ -36,7 +38,7 @@ def _score_file(
     from hyperadapters.tasks import TASKS, labelled_task
 
     form, text, saved = saved_task(config, adapter, task)
-    how = settings.updated(saved, {"decode": decode} if decode else {}, "evaluation")
+    how = replace(settings.updated(saved, {"decode": decode} if decode else {}, "evaluation"), metric=metric)
     rows = labelled_task(form, Path(file), label or answer_column(config, adapter, task), TASKS.get(form.name))
     from hyperadapters.storage import backbone_of, load
     from hyperadapters.training import evaluate, load_data

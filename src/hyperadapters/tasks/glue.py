@@ -6,7 +6,7 @@ from dataclasses import replace
 from hyperadapters.tasks.metrics import Metric, accuracy, f1, matthews, pearson, spearman
 from hyperadapters.tasks.sources import _Hub, _Official
 from hyperadapters.tasks.splits import _halve_validation, _hold_out_thousand, _parts_of, _Split, _Splits
-from hyperadapters.tasks.targets import Labels, Score, _Target
+from hyperadapters.tasks.targets import Labels, _Score, _Target
 from hyperadapters.tasks.task import Task
 from hyperadapters.tasks.task_format import _PUBLISHED, TaskFormat
 
@@ -101,7 +101,7 @@ _OFFICIAL = {
             "stsb",
             "STS-B",
             {**_PAIR, "label": "score"},
-            Score(0.0, 5.0, 0.2),
+            _Score(0.0, 5.0, 0.2),
             (pearson, spearman),
             _halve_validation,
             epochs=20,
@@ -147,7 +147,7 @@ _PUBLISHED_FORMS = (
     ),
     replace(
         _STSB,
-        form=replace(_STSB.form, name=f"glue/stsb{_PUBLISHED}", target=Score(0.0, 5.0, 0.1)),
+        form=replace(_STSB.form, name=f"glue/stsb{_PUBLISHED}", target=_Score(0.0, 5.0, 0.1)),
         description="as the published code has it: scores rounded to 0.1, not to 0.2",
     ),
 )

@@ -4,10 +4,12 @@ from pathlib import Path
 
 from hyperadapters._utils import InputError, few_names
 from hyperadapters.tasks.conversation import _rows_to_learn
-from hyperadapters.tasks.metrics import _TEXT_METRICS, Metric, accuracy, macro_f1, pearson, spearman
+from hyperadapters.tasks.label_set_metrics import _LABEL_SET_METRICS
+from hyperadapters.tasks.metrics import _NUMBER_METRICS, _TEXT_METRICS, Metric, accuracy, macro_f1
+from hyperadapters.tasks.own_answers import _exact_number
 from hyperadapters.tasks.own_rows import _OwnRows
 from hyperadapters.tasks.splits import _as_given
-from hyperadapters.tasks.targets import Labels, Score
+from hyperadapters.tasks.targets import Labels, LabelSet, Numeric, _Number
 from hyperadapters.tasks.task import Task, _target_value
 from hyperadapters.tasks.task_format import TaskFormat
 
@@ -35,15 +37,22 @@ def labelled_task(form: TaskFormat, path: Path, answer: str, known: Task | None 
         return Task(form, metrics, conversations, _as_given)
     _check_columns(path, form, answer)
     apart = f"answer to {', '.join(form.fields)}"  # longer than any of them: a text column may be called `label`
-    source = _OwnRows(places={"test": path}, columns={**{field: field for field in form.fields}, apart: answer})
-    return Task(form, metrics, source, _as_given, answer=apart)
+    source = _OwnRows(
+        places={"test": path},
+        columns={**{field: field for field in form.fields}, apart: answer},
+        lists={apart: LabelSet.SEPARATOR.strip()} if isinstance(form.target, LabelSet) else {},
+    )
+    reference = _exact_number(apart) if isinstance(form.target, _Number) else _target_value
+    return Task(form, metrics, source, _as_given, answer=apart, reference=reference)
 
 
 def _metrics_of(form: TaskFormat) -> tuple[Metric, ...]:
     """Return the metrics of answers of one kind, as own files have them."""
     if isinstance(form.target, Labels):
         return (accuracy, macro_f1)
-    return (pearson, spearman) if isinstance(form.target, Score) else _TEXT_METRICS
+    if isinstance(form.target, LabelSet):
+        return _LABEL_SET_METRICS
+    return _NUMBER_METRICS if isinstance(form.target, Numeric) else _TEXT_METRICS
 
 
 def _check_columns(path: Path, form: TaskFormat, answer: str) -> None:

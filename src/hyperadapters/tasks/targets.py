@@ -150,7 +150,7 @@ class Numeric(_Target):
 
 
 @dataclass(frozen=True)
-class Score(Numeric):
+class _Score(Numeric):
     """A number from `low` to `high`, rounded to a step and written as text, as T5 does for STS-B (arXiv:1910.10683).
 
     Metrics see the number, or None for an invalid answer.
@@ -262,7 +262,7 @@ class _FreeText(_Target):
 _TARGETS: dict[str, type[_Target]] = {
     "labels": Labels,
     "label_set": LabelSet,
-    "score": Score,
+    "score": _Score,
     "number": _Number,
     "text": _FreeText,
 }
