@@ -72,6 +72,12 @@ class _Encoder(_Encoding):
         classes = torch.tensor(targets, device=logits.device, dtype=torch.long)
         return F.cross_entropy(logits, classes, reduction="none", label_smoothing=smoothing)
 
+    def score_labels(
+        self, backbone: nn.Module, rows: Sequence[Encoded], forms: Sequence[TaskFormat], tokenizer: Any
+    ) -> Float[Tensor, "batch labels"]:
+        logits: Tensor = backbone(**_encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
+        return logits
+
     def answer(
         self,
         backbone: nn.Module,
@@ -80,7 +86,7 @@ class _Encoder(_Encoding):
         tokenizer: Any,
         decoding: Decoding,
     ) -> list[str]:
-        logits = backbone(**_encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
+        logits = self.score_labels(backbone, rows, forms, tokenizer)
         if logits.shape[1] > 1:
             return _likeliest(logits, forms)
         return [_in_range(value, form) for (value,), form in zip(_precise(logits).tolist(), forms, strict=True)]
