@@ -199,6 +199,23 @@ def test_predict_answers_texts(trained, demo):
     assert "2 fields (premise, hypothesis), but 1 text(s)" in refuses("predict", output, "alone")
 
 
+def test_predict_gives_the_probabilities_of_labels(trained, files, tmp_path):
+    output, _ = trained
+    (labels,) = one_json(works("predict", output, "a premise", "a hypothesis", "--scores", "--json"))["scores"]
+    assert set(labels) == {"yes", "no"}
+    assert sum(labels.values()) == pytest.approx(1)
+    first = next(iter(labels))
+    shown = works("predict", output, "a premise", "a hypothesis", "--top", "1").stdout
+    assert shown.strip() == f"{first} {labels[first]:.4f}"
+    rows = [json.loads(line) for line in works("predict", output, "--file", files[2], "--top", "1").stdout.splitlines()]
+    assert [[*row] for row in rows] == [["premise", "hypothesis", "label", "prediction", "scores"]] * 24
+    assert all([*row["scores"]] == [row["prediction"]] for row in rows)
+    done = one_json(works("predict", output, "--file", files[2], "--output", tmp_path / "o", "--scores", "--json"))
+    assert done["rows"] == 24
+    assert all(len(json.loads(line)["scores"]) == 2 for line in (tmp_path / "o").read_text().splitlines())
+    assert "should be greater than or equal to 1" in refuses("predict", output, "a", "b", "--top", "0")
+
+
 def test_predict_answers_a_file_row_by_row(trained, files, tmp_path):
     output, _ = trained
     done = one_json(works("predict", output, "--file", files[2], "--output", tmp_path / "o.jsonl", "--json"))

@@ -13,7 +13,7 @@ from hyperadapters.runs.building import _format_to_json
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.task_choice import NamedTask
 from hyperadapters.serving.folder_predictor import _FolderPredictor, open_predictor
-from hyperadapters.serving.saved_tasks import _saved_task
+from hyperadapters.serving.saved_tasks import saved_task
 from hyperadapters.storage.loading import read_config
 from hyperadapters.tasks.registry import task_named
 from hyperadapters.tasks.targets import Labels, _FreeText
@@ -105,6 +105,55 @@ def test_answers_are_those_of_each_adapter_by_itself_in_the_files_order(
     assert predictor.counts == dict.fromkeys(TASKS, 3)
 
 
+def test_probabilities_are_those_of_each_adapter_by_itself_whatever_stands_in_one_batch(folder, rows, tmp_path):
+    rows = [row for row in rows if row["task"] != "free"]
+    found = list(_FolderPredictor(folder, batch_size=4).file(write(tmp_path / "rows.jsonl", rows), top=None))
+    assert [{key: row[key] for key in row if key not in ("prediction", "scores")} for row in found] == rows
+    for task in dict.fromkeys(row["task"] for row in rows):
+        inner = task.removeprefix("mix/") if task.startswith("mix/") else ""
+        alone = load_predictor(folder / WHERE.get(task, task), task=inner)
+        mine = [row for row in found if row["task"] == task]
+        for row, expected in zip(mine, alone.probabilities(mine), strict=True):
+            assert row["scores"] == pytest.approx(expected, abs=1e-5)
+            assert set(expected) == set(alone.form.target.texts)
+            assert sum(expected.values()) == pytest.approx(1)
+            assert [*expected.values()] == sorted(expected.values(), reverse=True)
+        assert [row["prediction"] for row in mine] == [next(iter(row["scores"])) for row in mine] == alone(mine)
+
+
+def test_only_as_many_labels_are_given_as_are_wanted(folder, tmp_path):
+    rows = write(tmp_path / "rows.jsonl", [{"task": "words", "sentence": text} for text in SENTENCES])
+    every, most = (list(_FolderPredictor(folder).file(rows, top=top)) for top in (None, 2))
+    assert [[*row["scores"].items()][:2] for row in every] == [[*row["scores"].items()] for row in most]
+    predictor = load_predictor(folder / "words")
+    assert [len(labels) for labels in predictor.probabilities([{"sentence": "a film"}], top=9)] == [3]
+    assert predictor.probabilities([]) == []
+    with pytest.raises(InputError, match="top=0: must be 1 or more"):
+        predictor.probabilities([{"sentence": "a film"}], top=0)
+
+
+def test_what_is_no_label_has_no_probability(folder, tmp_path):
+    refusal = "probabilities are those of labels.*train with --label"
+    with pytest.raises(InputError, match=refusal):
+        load_predictor(folder / "free").probabilities([{"sentence": "a film"}])
+    rows = write(tmp_path / "rows.jsonl", [{"task": "free", "sentence": "a film"}])
+    predictor = _FolderPredictor(folder)
+    with pytest.raises(InputError, match=refusal):
+        next(predictor.file(rows, top=3))
+    assert not predictor.groups
+    with pytest.raises(InputError, match=refusal):
+        open_predictor(folder / "free", scored=True)
+
+
+def test_a_column_that_the_probabilities_would_replace_is_refused(folder, tmp_path):
+    rows = write(tmp_path / "rows.jsonl", [{"task": "words", "sentence": "a film", "scores": 1}])
+    assert next(_FolderPredictor(folder).file(rows))["scores"] == 1
+    with pytest.raises(InputError, match="has a column 'scores' already"):
+        next(_FolderPredictor(folder).file(rows, top=1))
+    with pytest.raises(InputError, match="has a column 'scores' already"):
+        next(load_predictor(folder / "words").file(rows, top=1))
+
+
 def test_a_batch_mixes_the_tasks_of_one_method_whatever_their_labels(folder, rows, tmp_path, monkeypatch):
     seen = []
     answer = ENCODINGS["encoder-decoder"].answer
@@ -141,10 +190,10 @@ def test_an_adapter_that_does_not_say_how_it_was_answered_is_refused(folder):
     config = read_config(folder / "beams")
     config["task"]["decode"] = "guess"
     with pytest.raises(InputError, match=r"adapter_config.json: task.decode='guess': input should be"):
-        _saved_task(config, folder / "beams")
+        saved_task(config, folder / "beams")
     del config["task"]["decode"], config["task"]["beams"]
     with pytest.raises(InputError, match=r"adapter_config.json is damaged: KeyError\('decode'\)"):
-        _saved_task(config, folder / "beams")
+        saved_task(config, folder / "beams")
 
 
 def test_one_adapter_of_several_tasks_takes_rows_that_name_them(folder, rows, expected, tmp_path):

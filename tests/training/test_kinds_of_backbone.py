@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from families import FAMILIES
 from typer.testing import CliRunner
 
-from hyperadapters import METHODS, Training, attach, fit, load_backbone, load_data, own_task
+from hyperadapters import METHODS, Predictor, Text, Training, attach, fit, load_backbone, load_data, own_task
 from hyperadapters.cli.__main__ import app
+from hyperadapters.tasks.targets import Labels
+from hyperadapters.tasks.task_format import TaskFormat
 from hyperadapters.training.config import Evaluation
 from hyperadapters.training.evaluation import evaluate
 
@@ -45,9 +48,25 @@ def test_every_command_works_on_every_kind(kind, folders, tmp_path):
     answers = command("predict", adapter, "this farmers like that king .", "a text")["predictions"]
     assert set(answers) <= {"0", "1"}
     assert len(answers) == 2
+    scored = command("predict", adapter, "this farmer likes that king .", "a text", "--scores")
+    assert scored["predictions"] == [max(labels, key=labels.get) for labels in scored["scores"]]
+    assert all(set(labels) == {"0", "1"} and abs(sum(labels.values()) - 1) < 1e-5 for labels in scored["scores"])
     assert command("info", adapter)["backbone"]["outputs"] == (2 if kind == "encoder" else None)
     counted = command("count", "--backbone", folders[kind], "--method", "compacter")
     assert counted["trained"] == compared["results"][0]["trained"]
+
+
+def test_an_encoders_probabilities_are_the_softmax_of_its_logits(folders):
+    backbone, tokenizer = load_backbone(folders["encoder"])
+    form = TaskFormat("mine", ("x",), Labels(("a", "b", "c")))
+    delta = attach(backbone, METHODS["compacter"], outputs=3, seed=0)
+    predictor = Predictor(delta, tokenizer, form, Text(), Evaluation())
+    texts = ["one", "two three four"]
+    with torch.no_grad():
+        logits = torch.cat([backbone(**tokenizer(text, return_tensors="pt")).logits for text in texts])
+    found = predictor.probabilities([{"x": text} for text in texts])
+    for labels, shares in zip(found, logits.softmax(-1), strict=True):
+        assert [labels[text] for text in ("a", "b", "c")] == pytest.approx(shares.tolist(), abs=1e-6)
 
 
 def test_a_decoder_answers_in_free_text(folders, tmp_path):

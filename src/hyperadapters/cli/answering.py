@@ -17,6 +17,7 @@ from hyperadapters.cli.options import _AdapterFolder, _Json, _OneOfTasks, _Other
 
 if TYPE_CHECKING:
     from hyperadapters.runs import Experiment
+    from hyperadapters.serving import Predictor
     from hyperadapters.training import Scores
 
 
@@ -231,6 +232,10 @@ def predict(
     output: Annotated[
         str, typer.Option(help="JSONL file to write the rows and their answers to; default: standard output.")
     ] = "",
+    scores: Annotated[bool, typer.Option("--scores", help="Give the probability of every label too.")] = False,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Give the so many likeliest labels with their probabilities.")
+    ] = None,
     task: _OneOfTasks = "",
     backbone: _OtherBackbone = "",
     resident: Annotated[
@@ -243,20 +248,26 @@ def predict(
     If the adapter holds several tasks, every row of --file names one of them in the column `task`. If the folder holds
     an adapter in each of its sub-folders, the column `task` names the sub-folder. A batch may mix tasks.
 
+    Probabilities are those of classes: an encoder's softmax, or that over the label strings of a text model. The answer
+    is then the likeliest label.
+
     Examples:
     - `hyperadapters predict out/adapter "the king saw the shy monk ." "the shy monk saw the king ."`
     - `hyperadapters predict out/adapter --file in.jsonl --output out.jsonl`
-    - `hyperadapters predict out/mix --task demo/sentiment "a dull film"`
+    - `hyperadapters predict out/mix --task demo/sentiment "a dull film" --scores`
+    - `hyperadapters predict out/intents --file in.jsonl --top 3`
     - `hyperadapters predict adapters --file rows.jsonl --output answers.jsonl`
     """
     _check_predict(adapter, texts, file, output, json_output)
     from hyperadapters.serving import Predictor, as_json, open_predictor, write_predictions
 
     _quiet_libraries()
-    predictor = open_predictor(adapter, task=task, backbone=backbone, by_row=bool(file), resident=resident)
+    most = top or (None if scores else 0)
+    where: dict[str, Any] = {"task": task, "backbone": backbone, "resident": resident}
+    predictor = open_predictor(adapter, **where, by_row=bool(file), scored=most != 0)
     if output:
         start = time.monotonic()
-        count = write_predictions(predictor, Path(file), Path(output))
+        count = write_predictions(predictor, Path(file), Path(output), top=most)
         seconds = time.monotonic() - start
         value: dict[str, Any] = {"rows": count, "output": output, "seconds": seconds}
         counts = {} if isinstance(predictor, Predictor) else dict(predictor.counts)
@@ -268,12 +279,10 @@ def predict(
         else:
             _show(value, json_output, *tables, done)
     elif file:
-        for row in predictor.file(Path(file)):
+        for row in predictor.file(Path(file), top=most):
             _print_json(as_json(row))
     elif isinstance(predictor, Predictor):
-        rows = predictor.rows(texts)
-        answers = predictor(rows)
-        _show({"predictions": answers}, json_output, *map(_in_words, answers))
+        _show_answers(predictor, texts, most, json_output)
     if predictor.truncated:
         console.print(f"{predictor.truncated} text(s) longer than {predictor.limit}, were cut")
 
@@ -281,6 +290,19 @@ def predict(
 def _in_words(answer: Any) -> str:
     """Return an answer as one line: a text as it is, a number or a list as JSON."""
     return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+
+
+def _show_answers(predictor: "Predictor", texts: list[str], top: int | None, json_output: bool) -> None:
+    """Print the answers to texts and, unless `top` is 0, the labels with their probabilities behind each."""
+    rows = predictor.rows(texts)
+    if top == 0:
+        answers = predictor(rows)
+        _show({"predictions": answers}, json_output, *map(_in_words, answers))
+        return
+    found = predictor.probabilities(rows, top)
+    answers = [next(iter(labels)) for labels in found]
+    lines = [", ".join(f"{label} {share:.4f}" for label, share in labels.items()) for labels in found]
+    _show({"predictions": answers, "scores": found}, json_output, *lines)
 
 
 def _check_predict(adapter: Path, texts: list[str], file: str, output: str, json_output: bool) -> None:

@@ -4,7 +4,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,21 @@ from hyperadapters.delta import CONFIG, Delta
 from hyperadapters.methods import method_from_json
 from hyperadapters.serving.pool import _FEWEST_SLOTS, Pool
 from hyperadapters.serving.pool_slots import _adapter_recipe
-from hyperadapters.serving.prediction_file import _answered_row, _check_unanswered
+from hyperadapters.serving.prediction_file import _answered_row, _check_scored, _check_unanswered
 from hyperadapters.serving.predictor import _ROWS_AT_ONCE, Predictor, load_predictor
 from hyperadapters.serving.saved_tasks import _find_tasks, saved_task
 from hyperadapters.serving.task_batches import _Batch, _plan_batches, _ServedTask
 from hyperadapters.storage import backbone_of, load, read_config
 from hyperadapters.tasks import iterate_tasks
-from hyperadapters.training import ENCODINGS, Encoded, encode, evaluating, in_row_order, using_tasks
+from hyperadapters.training import (
+    ENCODINGS,
+    Encoded,
+    encode,
+    evaluating,
+    in_row_order,
+    label_probabilities,
+    using_tasks,
+)
 
 
 class _SingleDelta:
@@ -73,26 +81,33 @@ class _FolderPredictor:
         """The longest texts that are not cut, in words."""
         return "their tasks' limits of training"
 
-    def file(self, path: Path) -> Iterator[dict[str, Any]]:
+    def file(self, path: Path, *, top: int | None = 0) -> Iterator[dict[str, Any]]:
         """Yield the rows of a file in order, with all their columns and a `prediction`; all are checked before that.
+
+        Args:
+            path: the file.
+            top: how many labels of each row to give with their probabilities, as `scores`; None: all.
 
         Raises:
             InputError: a row names no task or one without an adapter, lacks one of its task's columns, or has a column
-                `prediction` already.
+                `prediction` already. Scores are asked for, and a task's answers are no labels.
         """
         path = expand_path(path)
         self.counts = Counter()
         for task, row in iterate_tasks(path, self._fields):
-            _check_unanswered(row.given, row.place)
+            _check_unanswered(row.given, row.place, scored=top != 0)
+            if top != 0 and task not in self.counts:
+                _check_scored(self._task(task).form)
             self.counts[task] += 1
         if not self.counts:
             return
         self._load()
         rows = iterate_tasks(path, self._fields)
         while chunk := list(islice(rows, _ROWS_AT_ONCE)):
-            answers = self._answers([(task, row.values) for task, row in chunk])
+            answers = self._answers([(task, row.values) for task, row in chunk], top)
             for (task, row), answer in zip(chunk, answers, strict=True):
-                yield _answered_row(row.given, self._task(task).form.target.present(answer))
+                shown = self._task(task).form.target.present(answer) if top == 0 else answer
+                yield _answered_row(row.given, shown)
 
     def _fields(self, task: str) -> tuple[str, ...]:
         return self._task(task).form.fields
@@ -142,19 +157,28 @@ class _FolderPredictor:
         folders = {task.name: task.place.folder for task in tasks}
         return Pool(backbone, folders, resident=max(_FEWEST_SLOTS, min(self.resident, len(folders))), name=name)
 
-    def _answers(self, rows: Sequence[tuple[str, dict[str, str]]]) -> list[str]:
-        """Return the answers to rows of tasks that are loaded, in order."""
+    def _answers(self, rows: Sequence[tuple[str, dict[str, str]]], top: int | None) -> list[Any]:
+        """Return the answers to rows of loaded tasks, in order; unless `top` is 0, labels with probabilities."""
         tasks = [self._task(task) for task, _ in rows]
+        if top != 0:
+            tasks = [replace(task, evaluation=replace(task.evaluation, decode="score")) for task in tasks]
         encoded = self._encoded(tasks, [values for _, values in rows])
         deltas = {name: group.delta for name, group in self.groups.items()}
         batches = _plan_batches(tasks, encoded, deltas, self.batch_size)
         nexts = [*batches[1:], None]
-        answers = [self._answer(b, following, tasks, encoded) for b, following in zip(batches, nexts, strict=True)]
+        answers = [
+            self._answer(batch, following, tasks, encoded, top) for batch, following in zip(batches, nexts, strict=True)
+        ]
         return in_row_order([(batch.numbers, found) for batch, found in zip(batches, answers, strict=True)])
 
     def _answer(
-        self, batch: _Batch, following: _Batch | None, tasks: Sequence[_ServedTask], rows: Sequence[Encoded]
-    ) -> list[str]:
+        self,
+        batch: _Batch,
+        following: _Batch | None,
+        tasks: Sequence[_ServedTask],
+        rows: Sequence[Encoded],
+        top: int | None,
+    ) -> list[Any]:
         """Return the answers to one batch, while the adapters of the following one are read."""
         group, own = self.groups[batch.group], [tasks[i] for i in batch.numbers]
         group.use()
@@ -162,7 +186,11 @@ class _FolderPredictor:
             if following:
                 self.groups[following.group].prefetch([tasks[i].name for i in following.numbers])
             encoding, forms = ENCODINGS[group.delta.structure.kind], [task.form for task in own]
-            return encoding.answer(backbone, [rows[i] for i in batch.numbers], forms, self._tokenizer, batch.decoding)
+            inputs = [rows[i] for i in batch.numbers]
+            if top == 0:
+                return encoding.answer(backbone, inputs, forms, self._tokenizer, batch.decoding)
+            scores = encoding.score_labels(backbone, inputs, forms, self._tokenizer)
+            return label_probabilities(scores, forms, top)
 
     def _encoded(self, tasks: Sequence[_ServedTask], values: Sequence[dict[str, str]]) -> list[Encoded]:
         """Return rows in tokens, as their tasks were trained."""
@@ -180,7 +208,13 @@ class _FolderPredictor:
 
 
 def open_predictor(
-    folder: Path, *, task: str = "", backbone: str = "", by_row: bool = False, resident: int = 256
+    folder: Path,
+    *,
+    task: str = "",
+    backbone: str = "",
+    by_row: bool = False,
+    resident: int = 256,
+    scored: bool = False,
 ) -> Predictor | _FolderPredictor:
     """Return what answers for an adapter, or for a folder of them.
 
@@ -190,9 +224,10 @@ def open_predictor(
         backbone: another place to load the backbone from.
         by_row: where there are several tasks and none is named, let every row name its own.
         resident: how many adapters may be in memory.
+        scored: whether probabilities will be asked for.
 
     Raises:
-        InputError: there is no adapter, or it does not know the task.
+        InputError: there is no adapter, it does not know the task, or its answers have no probabilities.
     """
     folder = expand_path(folder)
     alone = (folder / CONFIG).is_file()
@@ -201,4 +236,7 @@ def open_predictor(
     if not alone and task:
         known = _find_tasks(folder)
         folder, task = known[resolve_task(task, known, f"the folder {folder}")]
+    if scored:
+        form, *_ = saved_task(read_config(folder), folder, task)
+        _check_scored(form)
     return load_predictor(folder, backbone or None, task=task)

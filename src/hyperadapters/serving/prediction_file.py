@@ -16,9 +16,13 @@ from hyperadapters._utils import (
     is_stream,
     open_output,
 )
+from hyperadapters.tasks import Labels, TaskFormat
 
 _ANSWER = "prediction"
 """The column that an answer is written to."""
+
+_SCORES = "scores"
+"""The column that the probabilities of labels are written to."""
 
 _MARKS = ("adapter_config.json", "config.json")
 """The files by which a folder is known to hold an adapter or a model."""
@@ -30,11 +34,11 @@ _THEIRS = (".json", ".md", ".safetensors", ".bin")
 class _FileAnswerer(Protocol):
     """What answers the rows of a file: a `Predictor` or a `FolderPredictor`."""
 
-    def file(self, path: Path) -> Iterator[dict[str, Any]]:
-        """Yield the rows in order, each with its `prediction`."""
+    def file(self, path: Path, *, top: int | None = 0) -> Iterator[dict[str, Any]]:
+        """Yield the rows in order, each with its `prediction` and, unless `top` is 0, its `scores`."""
 
 
-def write_predictions(predictor: _FileAnswerer, source: str | Path, output: str | Path) -> int:
+def write_predictions(predictor: _FileAnswerer, source: str | Path, output: str | Path, *, top: int | None = 0) -> int:
     """Answer a file row by row into JSONL: every column of a row as it was given, and its `prediction`.
 
     The file appears at `output` when it is whole. A device or a pipe is written to as it is; of a link, the file that
@@ -44,6 +48,7 @@ def write_predictions(predictor: _FileAnswerer, source: str | Path, output: str 
         predictor: what answers.
         source: the file of rows.
         output: the file of answers.
+        top: how many labels of each row to write with their probabilities, as `scores`; None: all.
 
     Returns:
         The number of rows.
@@ -56,7 +61,7 @@ def write_predictions(predictor: _FileAnswerer, source: str | Path, output: str 
     check_prediction_file(source, output)
     count, shown = 0, time.monotonic()
     with open_output(output) as file:
-        for row in predictor.file(source):
+        for row in predictor.file(source, top=top):
             file.write(f"{json.dumps(as_json(row), ensure_ascii=False)}\n".encode(errors="backslashreplace"))
             count += 1
             if time.monotonic() - shown > SECONDS_BETWEEN_LINES:
@@ -95,14 +100,26 @@ def as_json(row: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _check_scored(form: TaskFormat) -> None:
+    """Raise InputError unless a task's answers are labels, which alone have probabilities."""
+    if not isinstance(form.target, Labels):
+        raise InputError(
+            f"probabilities are those of labels, but the answers of {form.name} are {form.target.expected()}: leave "
+            "out --scores and --top, or train with --label, where the answers are a few classes."
+        )
+
+
 def _answered_row(given: Mapping[str, Any], answer: Any) -> dict[str, Any]:
-    """Return a row's columns as they were given, and its answer."""
+    """Return a row's columns as they were given, and its answer, or its likeliest labels with their probabilities."""
+    if isinstance(answer, Mapping):
+        return {**given, _ANSWER: next(iter(answer)), _SCORES: dict(answer)}
     return {**given, _ANSWER: answer}
 
 
-def _check_unanswered(given: Mapping[str, Any], place: str) -> None:
-    """Raise InputError if a row has a column of the answer's name: it would be lost."""
-    if _ANSWER in given:
-        raise InputError(
-            f"{place} has a column {_ANSWER!r} already, which the answer would replace: rename it, or leave it out."
-        )
+def _check_unanswered(given: Mapping[str, Any], place: str, *, scored: bool = False) -> None:
+    """Raise InputError if a row has a column of the answer's name, or of the scores': it would be lost."""
+    for column in [_ANSWER, *([_SCORES] if scored else [])]:
+        if column in given:
+            raise InputError(
+                f"{place} has a column {column!r} already, which the answer would replace: rename it, or leave it out."
+            )

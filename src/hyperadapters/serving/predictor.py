@@ -8,11 +8,11 @@ from typing import Any
 
 from hyperadapters._utils import InputError, expand_path
 from hyperadapters.delta import Delta
-from hyperadapters.serving.prediction_file import _answered_row, _check_unanswered
+from hyperadapters.serving.prediction_file import _answered_row, _check_scored, _check_unanswered
 from hyperadapters.serving.saved_tasks import saved_task
 from hyperadapters.storage import backbone_of, load, read_config
 from hyperadapters.tasks import Example, TaskFormat, iterate_rows, iterate_unfolded, row_to_answer
-from hyperadapters.training import Evaluation, Text, answer_rows, encode
+from hyperadapters.training import Encoded, Evaluation, Text, answer_rows, encode, probabilities_of_rows
 
 _ROWS_AT_ONCE = 2048
 """Rows read, sorted by length and answered together when streaming."""
@@ -46,17 +46,43 @@ class Predictor:
         answers = self._answers([self.form.example(row, prefix=self.text.prefix) for row in rows])
         return [self.form.target.present(answer) for answer in answers]
 
+    def probabilities(self, rows: Iterable[Mapping[str, Any]], top: int | None = None) -> list[dict[str, float]]:
+        """Return the labels of rows with their probabilities, the likeliest first, in the order of the rows.
+
+        An encoder's are the softmax of its logits; a text model's the softmax over the log-probabilities of the label
+        strings. The first label is the answer that label scoring gives.
+
+        Args:
+            rows: as for a call.
+            top: how many labels of each row to return at most; None: all, which sum to 1.
+
+        Raises:
+            InputError: the answers are no labels, or `top` is less than 1; or as for a call.
+        """
+        _check_scored(self.form)
+        if top is not None and top < 1:
+            raise InputError(f"top={top}: must be 1 or more.")
+        encoded = self._encoded([self.form.example(row, prefix=self.text.prefix) for row in rows])
+        size = self.evaluation.batch_size
+        return probabilities_of_rows(self.delta, encoded, self.form, self.tokenizer, size, top) if encoded else []
+
     @property
     def limit(self) -> str:
         """The longest texts that are not cut, in words."""
         return f"{self.text.source_length} tokens, the limit of training"
 
     def _answers(self, examples: list[Example]) -> list[str]:
+        encoded = self._encoded(examples)
+        how = (self.form, self.tokenizer, self.text.target_length, self.evaluation)
+        return answer_rows(self.delta, encoded, *how) if encoded else []
+
+    def _encoded(self, examples: list[Example]) -> list[Encoded]:
+        """Return examples in tokens, and count those that are cut."""
         if not examples:
             return []
         encoded, cut = encode(examples, self.form, self.tokenizer, self.text, self.delta.structure.kind)
         self.truncated += cut.sources
-        return answer_rows(self.delta, encoded, self.form, self.tokenizer, self.text.target_length, self.evaluation)
+        return encoded
 
     def rows(self, texts: list[str]) -> list[dict[str, Any]]:
         """Return rows made of bare texts: one of each text where the task has one field, else one of all of them.
@@ -76,11 +102,16 @@ class Predictor:
             )
         return [dict(zip(fields, texts, strict=True))]
 
-    def file(self, path: Path) -> Iterator[dict[str, Any]]:
+    def file(self, path: Path, *, top: int | None = 0) -> Iterator[dict[str, Any]]:
         """Yield the rows of a JSONL, CSV, TSV or Parquet file in order, with all their columns and a `prediction`.
 
+        Args:
+            path: the file.
+            top: how many labels of each row to give with their probabilities, as `scores`; None: all.
+
         Raises:
-            InputError: no such file, a row is bad, or has a column `prediction` already; names its line.
+            InputError: no such file, a row is bad, or has a column `prediction` already; names its line. Scores are
+                asked for, and the answers are no labels.
         """
         path = expand_path(path)
         if self.form.style == "conversation":
@@ -89,9 +120,11 @@ class Predictor:
             rows = iterate_rows(path, {field: field for field in self.form.fields})
         while chunk := list(islice(rows, _ROWS_AT_ONCE)):
             for row in chunk:
-                _check_unanswered(row.given, row.place)
-            for row, prediction in zip(chunk, self([row.values for row in chunk]), strict=True):
-                yield _answered_row(row.given, prediction)
+                _check_unanswered(row.given, row.place, scored=top != 0)
+            values = [row.values for row in chunk]
+            answers: list[Any] = self(values) if top == 0 else self.probabilities(values, top)
+            for row, answer in zip(chunk, answers, strict=True):
+                yield _answered_row(row.given, answer)
 
 
 def load_predictor(

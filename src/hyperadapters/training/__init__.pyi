@@ -24,10 +24,12 @@ from .evaluation import Scores as Scores
 from .evaluation import answer_rows as answer_rows
 from .evaluation import check_metric as check_metric
 from .evaluation import evaluate as evaluate
+from .evaluation import probabilities_of_rows as probabilities_of_rows
 from .evaluation import score_answers as score_answers
 from .fitting import check_fit as check_fit
 from .fitting import fit as fit
 from .interruption import stop_at_step_end as stop_at_step_end
+from .label_strings import label_probabilities as label_probabilities
 from .prepared_backbone import training_backbone as training_backbone
 from .profiling import Cost as Cost
 from .profiling import measure as measure

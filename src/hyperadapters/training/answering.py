@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from accelerate.utils import gather_object
 from torch import nn
 
 from hyperadapters.backbones import in_mode
+
+_T = TypeVar("_T")
 
 
 @contextmanager
@@ -17,7 +20,7 @@ def evaluating(backbone: nn.Module) -> Iterator[None]:
         yield
 
 
-def in_row_order(batches: Sequence[tuple[Sequence[int], Sequence[str]]], *, processes: int = 1) -> list[str]:
+def in_row_order(batches: Sequence[tuple[Sequence[int], Sequence[_T]]], *, processes: int = 1) -> list[_T]:
     """Return answers that were found batch by batch in the order of their rows.
 
     Args:
@@ -27,4 +30,4 @@ def in_row_order(batches: Sequence[tuple[Sequence[int], Sequence[str]]], *, proc
     answered = [pair for numbers, answers in batches for pair in zip(numbers, answers, strict=True)]
     if processes > 1:
         answered = gather_object(answered)
-    return [answer for _, answer in sorted(answered)]
+    return [answer for _, answer in sorted(answered, key=lambda pair: pair[0])]

@@ -85,6 +85,13 @@ class _Decoder(_Encoding):
         logits = model(**batch, use_cache=False, logits_to_keep=kept).logits
         return _row_cross_entropy(logits[:, :-1], labels[:, first + 1 :].to(logits.device), smoothing)
 
+    def score_labels(
+        self, backbone: nn.Module, rows: Sequence[Encoded], forms: Sequence[TaskFormat], tokenizer: Any
+    ) -> Float[Tensor, "batch labels"]:
+        sources = _source_batch([row.source for row in rows], tokenizer.pad_token_id, side="left")
+        labels = _label_tokens(forms, partial(self.tokenize_answers, tokenizer=tokenizer))
+        return _score_continuations(backbone, _on_device(sources, backbone), labels)
+
     def answer(
         self,
         backbone: nn.Module,
@@ -93,11 +100,11 @@ class _Decoder(_Encoding):
         tokenizer: Any,
         decoding: Decoding,
     ) -> list[str]:
+        if decoding.mode == "score":
+            return _likeliest(self.score_labels(backbone, rows, forms, tokenizer), forms)
         sources = _source_batch([row.source for row in rows], tokenizer.pad_token_id, side="left")
         source = _on_device(sources, backbone)
         tokenize = partial(self.tokenize_answers, tokenizer=tokenizer)
-        if decoding.mode == "score":
-            return _likeliest(_score_continuations(backbone, source, _label_tokens(forms, tokenize)), forms)
         tokens = _generate_answers(backbone, source, tokenizer, decoding)
         texts = _tokens_to_texts(tokens[:, source["input_ids"].shape[1] :], tokenizer)
         return _read_labels(texts, forms, tokenize, tokenizer)

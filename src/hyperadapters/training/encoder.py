@@ -84,6 +84,12 @@ class _Encoder(_Encoding):
                 found[own] = _one_answer_losses(used, [target for (target,) in targets], smoothing)
         return found
 
+    def score_labels(
+        self, backbone: nn.Module, rows: Sequence[Encoded], forms: Sequence[TaskFormat], tokenizer: Any
+    ) -> Float[Tensor, "batch labels"]:
+        logits: Tensor = backbone(**_encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
+        return logits
+
     def answer(
         self,
         backbone: nn.Module,
@@ -92,7 +98,7 @@ class _Encoder(_Encoding):
         tokenizer: Any,
         decoding: Decoding,
     ) -> list[str]:
-        logits = backbone(**_encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
+        logits = self.score_labels(backbone, rows, forms, tokenizer)
         return [_read_answer(row, form) for row, form in zip(_precise(logits), forms, strict=True)]
 
     def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:

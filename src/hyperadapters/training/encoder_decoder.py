@@ -69,6 +69,13 @@ class _EncoderDecoder(_Encoding):
         shifted = backbone.prepare_decoder_input_ids_from_labels(labels=labels)  # type: ignore[operator]
         return _row_cross_entropy(model(**batch, decoder_input_ids=shifted).logits, labels, smoothing)
 
+    def score_labels(
+        self, backbone: nn.Module, rows: Sequence[Encoded], forms: Sequence[TaskFormat], tokenizer: Any
+    ) -> Float[Tensor, "batch labels"]:
+        source = _on_device(_source_batch([row.source for row in rows], tokenizer.pad_token_id), backbone)
+        labels = _label_tokens(forms, partial(self.tokenize_answers, tokenizer=tokenizer))
+        return _score_labels(backbone, source, labels)
+
     def answer(
         self,
         backbone: nn.Module,
@@ -77,10 +84,10 @@ class _EncoderDecoder(_Encoding):
         tokenizer: Any,
         decoding: Decoding,
     ) -> list[str]:
+        if decoding.mode == "score":
+            return _likeliest(self.score_labels(backbone, rows, forms, tokenizer), forms)
         source = _on_device(_source_batch([row.source for row in rows], tokenizer.pad_token_id), backbone)
         tokenize = partial(self.tokenize_answers, tokenizer=tokenizer)
-        if decoding.mode == "score":
-            return _likeliest(_score_labels(backbone, source, _label_tokens(forms, tokenize)), forms)
         tokens = _generate_answers(backbone, source, tokenizer, decoding, **_first_tokens(backbone, tokenizer))
         return _read_labels(_tokens_to_texts(tokens, tokenizer), forms, tokenize, tokenizer)
 

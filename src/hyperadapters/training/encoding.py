@@ -110,6 +110,19 @@ class _Encoding(ABC):
         """
 
     @abstractmethod
+    def score_labels(
+        self, backbone: nn.Module, rows: Sequence[Encoded], forms: Sequence[TaskFormat], tokenizer: Any
+    ) -> Float[Tensor, "batch labels"]:
+        """Return the score of every label of each row's task, whose softmax over its labels is their probability.
+
+        Args:
+            backbone: the backbone.
+            rows: of the batch.
+            forms: the form of each row's task; columns beyond its labels mean nothing.
+            tokenizer: the backbone's.
+        """
+
+    @abstractmethod
     def answer(
         self,
         backbone: nn.Module,

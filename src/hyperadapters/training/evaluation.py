@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from hyperadapters._utils import InputError, Meter, mean_score, metric_scale, process_state, short_names
 from hyperadapters.delta import Delta
@@ -15,7 +15,10 @@ from hyperadapters.training.config import Evaluation
 from hyperadapters.training.data import Data, Mixture, tasks_of
 from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.encodings import ENCODINGS
+from hyperadapters.training.label_strings import label_probabilities
 from hyperadapters.training.task_adapters import using_tasks
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -126,17 +129,58 @@ def answer_rows(
         evaluation: how answers are obtained.
         meter: is advanced by the rows of each batch; None: no progress is shown.
     """
-    encoding, state = ENCODINGS[delta.structure.kind], process_state()
+    encoding = ENCODINGS[delta.structure.kind]
     decoding = encoding.decoding(form, target_length, evaluation)
 
-    def answer_batch(numbers: Sequence[int]) -> list[str]:
-        batch = [rows[i] for i in numbers]
-        answers = encoding.answer(delta.backbone, batch, [form] * len(batch), tokenizer, decoding)
+    def answer(batch: list[Encoded]) -> list[str]:
+        return encoding.answer(delta.backbone, batch, [form] * len(batch), tokenizer, decoding)
+
+    return _by_batch(delta, rows, form, answer, evaluation.batch_size, meter)
+
+
+def probabilities_of_rows(
+    delta: Delta, rows: Sequence[Encoded], form: TaskFormat, tokenizer: Any, batch_size: int, top: int | None = None
+) -> list[dict[str, float]]:
+    """Return the labels of every row of one task with their probabilities, the likeliest first, in order of the rows.
+
+    Of an encoder they are the softmax of its logits; of a backbone that answers in text, the softmax over the
+    log-probabilities of the label strings.
+
+    Args:
+        delta: in use on its backbone.
+        rows: rows in tokens, shared out over all processes.
+        form: the task's form, whose answers are labels.
+        tokenizer: the backbone's tokenizer.
+        batch_size: rows computed together.
+        top: how many labels of each row to return at most; None: all.
+    """
+    encoding = ENCODINGS[delta.structure.kind]
+
+    def answer(batch: list[Encoded]) -> list[dict[str, float]]:
+        forms = [form] * len(batch)
+        return label_probabilities(encoding.score_labels(delta.backbone, batch, forms, tokenizer), forms, top)
+
+    return _by_batch(delta, rows, form, answer, batch_size)
+
+
+def _by_batch(
+    delta: Delta,
+    rows: Sequence[Encoded],
+    form: TaskFormat,
+    answer: Callable[[list[Encoded]], list[_T]],
+    batch_size: int,
+    meter: Meter | None = None,
+) -> list[_T]:
+    """Return what a function finds for each row of one task, in order; rows of like length share a batch."""
+    encoding, state = ENCODINGS[delta.structure.kind], process_state()
+
+    def answer_batch(numbers: Sequence[int]) -> list[_T]:
+        answers = answer([rows[i] for i in numbers])
         if meter:
             meter.advance(len(numbers), "")
         return answers
 
-    batches = batches_by_length([encoding.length(row) for row in rows], evaluation.batch_size)
+    batches = batches_by_length([encoding.length(row) for row in rows], batch_size)
     own = batches[state.process_index :: state.num_processes]
     with evaluating(delta.backbone), using_tasks(delta, form.name):
         return in_row_order([(numbers, answer_batch(numbers)) for numbers in own], processes=state.num_processes)

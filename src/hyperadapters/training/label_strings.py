@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hyperadapters.tasks import Labels, TaskFormat
 from hyperadapters.training.generated_text import _tokens_to_texts
-from hyperadapters.training.tensors import _IGNORED, _pad_sequences
+from hyperadapters.training.tensors import _IGNORED, _pad_sequences, _precise
 
 _LOGITS = 2**27
 """How many logits of label strings are made at a time: half a gigabyte in float32."""
@@ -77,7 +77,31 @@ def _label_chunks(
 
 def _likeliest(scores: Float[Tensor, "batch labels"], forms: Sequence[TaskFormat]) -> list[str]:
     """Return the label string with the highest score of each row, among those of its task."""
+    best = _own_labels(scores, forms).argmax(-1).tolist()
+    return [_labels_of(form)[i] for i, form in zip(best, forms, strict=True)]
+
+
+def _own_labels(scores: Float[Tensor, "batch labels"], forms: Sequence[TaskFormat]) -> Float[Tensor, "batch labels"]:
+    """Return scores with -inf where a column is no label of the row's task."""
     counts = torch.tensor([len(_labels_of(form)) for form in forms], device=scores.device)
     others = torch.arange(scores.shape[1], device=scores.device) >= counts.unsqueeze(-1)
-    best = scores.masked_fill(others, -math.inf).argmax(-1).tolist()
-    return [_labels_of(form)[i] for i, form in zip(best, forms, strict=True)]
+    return scores.masked_fill(others, -math.inf)
+
+
+def label_probabilities(
+    scores: Float[Tensor, "batch labels"], forms: Sequence[TaskFormat], top: int | None = None
+) -> list[dict[str, float]]:
+    """Return each row's labels with their probabilities, the likeliest first; over all labels of a task they sum to 1.
+
+    Args:
+        scores: of every label, as `score_labels` returns them.
+        forms: the form of each row's task.
+        top: how many labels of each row to return at most; None: all.
+    """
+    shares = _precise(_own_labels(scores, forms)).softmax(-1)
+    found, order = shares.sort(dim=-1, descending=True, stable=True)
+    texts = [_labels_of(form) for form in forms]
+    return [
+        {own[i]: share for i, share in zip(numbers[: len(own)][:top], values, strict=False)}
+        for own, numbers, values in zip(texts, order.tolist(), found.tolist(), strict=True)
+    ]
