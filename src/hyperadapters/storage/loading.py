@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from hyperadapters._utils import (
 from hyperadapters.backbones import (
     DTYPES,
     Fingerprint,
+    HeadKind,
     Layout,
     ModelStructure,
     StorageDtype,
@@ -93,6 +94,7 @@ def _wrong_types(backbone: dict[str, Any]) -> list[str]:
     bad = [key for key, kind in wanted.items() if not isinstance(backbone.get(key), kind)]
     bad += [key for key, kind in optional.items() if not isinstance(backbone.get(key), kind)]
     bad += [] if _held_in(backbone) else ["precision"]
+    bad += [] if backbone.get("head") in get_args(HeadKind) else ["head"]
     return [f"backbone.{key}" for key in bad]
 
 
@@ -119,7 +121,7 @@ def backbone_of(
 
     entry = config["backbone"]
     where = default_device() if device is None else device
-    return load_backbone(other or entry["name"], precision=entry["precision"], device=where)
+    return load_backbone(other or entry["name"], precision=entry["precision"], head=entry["head"], device=where)
 
 
 def load(

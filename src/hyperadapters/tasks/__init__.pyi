@@ -29,6 +29,7 @@ from .targets import Labels as Labels
 from .targets import LabelSet as LabelSet
 from .targets import Numeric as Numeric
 from .targets import Score as Score
+from .targets import TagSequence as TagSequence
 from .task import Task as Task
 from .task_format import Example as Example
 from .task_format import TaskFormat as TaskFormat

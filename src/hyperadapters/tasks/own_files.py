@@ -34,7 +34,8 @@ def own_task(
         answer: the column of the answer.
         answers: what they are: `label` for one class a row; `labels` for any number of labels a row, as a list or with
             a separator between; `text` for any text; `score` for numbers, which an encoder learns by regression and the
-            other backbones as rounded text.
+            other backbones as rounded text; `tags` for a list of tags, one for each word of the one field, which is a
+            list of words.
         name: the task's name in results and in the saved adapter.
         classes: all classes or labels, in order; empty: those that occur in the training rows, sorted.
         separator: what stands between the labels of a row, such as `;`, where they are no lists.
@@ -45,7 +46,7 @@ def own_task(
     Raises:
         InputError: a file or column is missing, a column is both text and answer, rows are bad, there is only one
             class or number, classes look the same or are numbers to predict, or a number is none; or classes or a
-            separator are given for answers that have none.
+            separator are given for answers that have none, or the text of tags is not one column.
     """
     if answer in fields:
         raise InputError(
@@ -55,19 +56,22 @@ def own_task(
         raise InputError(f"labels are named, but the answers are of the kind {answers!r}: leave them out.")
     if separator and answers != "labels":
         raise InputError(f"separator {separator!r} is for several labels a row (answers='labels'): leave it out.")
+    if answers == "tags" and len(fields) != 1:
+        raise InputError(f"tags are of the words of one column, but the text has {', '.join(fields)}: name one.")
     apart = f"answer to {', '.join(fields)}"  # longer than any of them: a text column may be called `label`
     places, split = _places_and_split(files, split_seed, apart if answers == "label" else "")
+    lists = {"labels": {apart: separator}, "tags": {fields[0]: "", apart: ""}}.get(answers, {})
     source = _OwnRows(
         places=places,
         reading=reading,
         columns={**{field: field for field in fields}, apart: answer},
-        lists={apart: separator} if answers == "labels" else {},
+        lists=lists,
     )
     found = _describe_answers(
         lambda: source.rows("train"), apart, _Column(files["train"], answer), answers, tuple(classes)
     )
     return Task(
-        TaskFormat(name, fields, found.target),
+        TaskFormat(name, fields, found.target, style="words" if answers == "tags" else "named"),
         found.metrics,
         source,
         split,
