@@ -144,8 +144,11 @@ def test_a_newer_format_asks_for_an_update(saved):
     [
         ({"format": None}, "does not say its format"),
         ({"method": "compacter"}, "damaged: method"),
-        ({"backbone": {}}, "backbone.name, backbone.architecture, backbone.weights, backbone.precision missing"),
-        ({"backbone": {"precision": "int3"}}, "backbone.precision missing or of a wrong type"),
+        (
+            {"backbone": {}},
+            "backbone.name, backbone.architecture, backbone.weights, backbone.precision, backbone.head missing",
+        ),
+        ({"backbone": {"precision": "int3"}}, "backbone.precision, backbone.head missing or of a wrong type"),
         ({"backbone": {"precision": ["fp32"], "outputs": "2", "layout": 3}}, "backbone.outputs, backbone.precision"),
         ({"precision": {}}, "damaged: precision"),
         ({"method": {"type": ["Compacter"]}}, "damaged: method.type"),

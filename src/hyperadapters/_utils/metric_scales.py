@@ -39,6 +39,8 @@ _SHARES = (
     "answer_f1",
     "question_exact_match",
     "subset_accuracy",
+    "span_f1",
+    "tag_accuracy",
     "rouge_l",
     "bleu",
 )

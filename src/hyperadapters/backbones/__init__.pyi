@@ -19,8 +19,10 @@ from .fingerprints import Fingerprint as Fingerprint
 from .fingerprints import disable_bnb_cpu_packing as disable_bnb_cpu_packing
 from .fingerprints import fingerprint as fingerprint
 from .kinds import BackboneKind as BackboneKind
+from .kinds import HeadKind as HeadKind
 from .kinds import Position as Position
 from .kinds import Stack as Stack
+from .kinds import head_kind_of as head_kind_of
 from .kinds import kind_of as kind_of
 from .loading import default_device as default_device
 from .loading import load_backbone as load_backbone

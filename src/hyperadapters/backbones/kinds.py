@@ -4,6 +4,9 @@ from typing import Any, Literal
 
 BackboneKind = Literal["encoder-decoder", "encoder", "decoder"]
 
+HeadKind = Literal["sequence", "token"]
+"""What the task head of an encoder reads: the sequence as a whole, or each token by itself."""
+
 Stack = Literal["encoder", "decoder"]
 """One of the backbone's stacks of layers."""
 
@@ -29,3 +32,15 @@ def kind_of(config: Any) -> BackboneKind:
     masked = config.model_type in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     causal = config.model_type in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     return "decoder" if causal and not masked else "encoder"
+
+
+def head_kind_of(backbone: Any) -> HeadKind:
+    """Return what a model's task head reads.
+
+    Args:
+        backbone: a model of the transformers library.
+    """
+    from transformers.models.auto import modeling_auto as auto  # noqa: PLC0415 (slow to import)
+
+    of_tokens = auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES.values()
+    return "token" if any(type(backbone).__name__ == name for name in of_tokens) else "sequence"

@@ -11,6 +11,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
@@ -20,7 +21,7 @@ from transformers.utils import logging
 
 from hyperadapters._utils import InputError, process_state
 from hyperadapters.backbones.dtypes import StorageDtype, torch_dtype
-from hyperadapters.backbones.kinds import BackboneKind, kind_of
+from hyperadapters.backbones.kinds import BackboneKind, HeadKind, kind_of
 from hyperadapters.backbones.locations import EMBEDDED, _not_found, find_backbone
 from hyperadapters.backbones.optimized_attention import combine_masks
 from hyperadapters.backbones.optimized_dropout import set_fast_dropout
@@ -58,17 +59,19 @@ _LOADERS: dict[BackboneKind, Any] = {
 """The class of transformers that loads each kind of backbone, with the head that its tasks need."""
 
 
-def loader_of(name: str, config: PretrainedConfig) -> Any:
+def loader_of(name: str, config: PretrainedConfig, head: HeadKind = "sequence") -> Any:
     """Return the class of transformers that loads a backbone.
 
     Args:
         name: of the backbone, for the error.
         config: its configuration.
+        head: what the task head of an encoder reads; the other kinds have none.
 
     Raises:
         InputError: it is no model of text.
     """
-    loader = _LOADERS[kind_of(config)]
+    kind = kind_of(config)
+    loader = AutoModelForTokenClassification if (kind, head) == ("encoder", "token") else _LOADERS[kind]
     if type(config) not in loader._model_mapping:
         raise InputError(
             f"backbone {name!r} is a {config.model_type!r}, which is no model of text. Load it with transformers and "
@@ -87,6 +90,7 @@ def load_backbone(
     name: str = EMBEDDED,
     *,
     precision: StorageDtype = "fp32",
+    head: HeadKind = "sequence",
     device: str | torch.device = "cpu",
     device_map: str | dict[str, Any] = "",
     offload_folder: str | None = None,
@@ -101,6 +105,7 @@ def load_backbone(
         name: a folder saved by `save_pretrained`, a name on the Hugging Face Hub, or "embedded" for the small
             T5 that comes with the package.
         precision: the dtype to store the weights in: "fp32", "bf16" or "fp16".
+        head: what the task head of an encoder reads: the sequence as a whole, or each "token", for tags of words.
         device: where to put the model.
         device_map: for a backbone too large for one device: "auto", or a device, "cpu" or "disk" for each module, as
             accelerate takes it. `device` is ignored then. A method that writes the backbone's own weights cannot be
@@ -117,7 +122,7 @@ def load_backbone(
     config = _load_config(name, source)
     try:
         spread = {"device_map": device_map, "offload_folder": offload_folder} if device_map else {}
-        backbone = _load_model(name, source, config, dtype, spread)
+        backbone = _load_model(name, source, loader_of(name, config, head), config, dtype, spread)
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise error if isinstance(error, InputError) else _loading_error(name, error) from error
@@ -142,7 +147,7 @@ def prepare_backbone(backbone: PreTrainedModel) -> PreTrainedModel:
 
 
 def _load_model(
-    name: str, source: str, config: PretrainedConfig, dtype: torch.dtype, spread: Mapping[str, Any]
+    name: str, source: str, loader: Any, config: PretrainedConfig, dtype: torch.dtype, spread: Mapping[str, Any]
 ) -> PreTrainedModel:
     """Load a model with its weights.
 
@@ -152,6 +157,7 @@ def _load_model(
     Args:
         name: of the backbone, for errors.
         source: the folder or the name on the Hub to load from.
+        loader: the class of transformers that loads it.
         config: its configuration.
         dtype: to store the weights in.
         spread: arguments of `from_pretrained` that spread the model over devices; empty for one device.
@@ -164,7 +170,7 @@ def _load_model(
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            backbone, info = loader_of(name, config).from_pretrained(
+            backbone, info = loader.from_pretrained(
                 source,
                 config=config,
                 dtype=dtype,

@@ -100,6 +100,14 @@ class _TaskOptions:
     ] = ""
     target: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Column of the answer, if it is free text.")] = ""
     score: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Column of the answer, if it is a number.")] = ""
+    tags: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_DATA,
+            help="Column of the answer, if it is a list of tags, one for each word of the list that --text names. A "
+            ".conll file has the columns tokens and tags.",
+        ),
+    ] = ""
     name: Annotated[
         str,
         typer.Option(
@@ -133,7 +141,7 @@ class _TaskOptions:
     @property
     def answers(self) -> dict[str, str]:
         """The column of the answer by the option that may name it; empty texts where it does not."""
-        return {"label": self.label, "target": self.target, "score": self.score}
+        return {"label": self.label, "target": self.target, "score": self.score, "tags": self.tags}
 
     @property
     def given(self) -> list[str]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hyperadapters.tasks import AnswerType, Reading
 
 
-_ANSWERS: "dict[str, AnswerType]" = {"label": "label", "target": "text", "score": "score"}
+_ANSWERS: "dict[str, AnswerType]" = {"label": "label", "target": "text", "score": "score", "tags": "tags"}
 """What the answers are, by the option that names their column."""
 
 
@@ -61,11 +61,14 @@ def _choose_files(options: _TaskOptions, seed: int) -> "TaskChoice":
     missing = [f"--{name}" for name in ("train", "validation") if not options.files[name]]
     if missing or columns:
         missing += [] if options.text or options.template else ["--text (or --template)"]
-        missing += [] if named else ["--label (or --target, --score)"]
+        missing += [] if named else ["--label (or --target, --score, --tags)"]
     if missing:
         raise InputError(f"your own files need {', '.join(missing)} too.")
     if len(named) > 1:
-        raise InputError("--label is for classes, --target for free text, --score for numbers: give one of them.")
+        raise InputError(
+            "--label is for classes, --target for free text, --score for numbers, --tags for a tag a word: give one of "
+            "them."
+        )
     if options.text and options.template:
         raise InputError("--template names its columns itself: leave --text out, or --template.")
     for option, value in {"--labels": options.labels, "--separator": options.separator}.items():

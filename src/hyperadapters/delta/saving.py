@@ -14,7 +14,7 @@ from hyperadapters._utils import (
     write_tensors,
     write_text,
 )
-from hyperadapters.backbones import is_sharded, on_first_process, precision_of, whole_tensor
+from hyperadapters.backbones import head_kind_of, is_sharded, on_first_process, precision_of, whole_tensor
 from hyperadapters.delta.counting import count_delta
 from hyperadapters.delta.method import method_to_json
 from hyperadapters.delta.model_card import _render_model_card
@@ -117,6 +117,7 @@ def describe_delta(delta: "Delta") -> dict[str, Any]:
             "precision": precision_of(delta.backbone),
             "layout": settings.dump(layout) if layout else None,
             "outputs": delta.outputs,
+            "head": head_kind_of(delta.backbone),
         },
         "trained": counted.trained,
         "bytes": counted.bytes,

@@ -14,7 +14,7 @@ from hyperadapters.delta import Delta, Method
 from hyperadapters.methods import attach
 from hyperadapters.runs.data_checksums import _check_data, _narrowed_checksums
 from hyperadapters.runs.experiment import Experiment
-from hyperadapters.runs.task_choice import MixtureTask, NamedTask, task_definitions, task_name
+from hyperadapters.runs.task_choice import MixtureTask, NamedTask, _head_for, task_definitions, task_name
 from hyperadapters.runs.warm_start import _load_warm_start
 from hyperadapters.tasks import TASKS, TaskFormat
 from hyperadapters.training import ENCODINGS, Data, Mixture, load_data, tasks_of
@@ -28,7 +28,8 @@ def backbone_for(experiment: Experiment) -> tuple[PreTrainedModel, PreTrainedTok
     """
     gc.collect()  # an earlier run's backbone and Delta refer to each other, and would stay in memory beside this one's
     precision = experiment.training.backbone_precision
-    return load_backbone(experiment.backbone, precision=precision, device=default_device())
+    head = _head_for(experiment.task)
+    return load_backbone(experiment.backbone, precision=precision, head=head, device=default_device())
 
 
 def load_task(experiment: Experiment, tokenizer: Any, backbone: nn.Module) -> Data | Mixture:

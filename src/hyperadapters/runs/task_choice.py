@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperadapters._utils import InputError, absolute_path, expand_path, few_names
+from hyperadapters.backbones import HeadKind
 from hyperadapters.tasks import (
     TASKS,
     AnswerType,
@@ -84,8 +85,8 @@ class FilesTask(_OwnFiles):
     answer: str
     """The column of the answer."""
     answers: AnswerType
-    """What the answers are: classes (`label`), any number of labels a row (`labels`), free text (`text`) or numbers
-    (`score`)."""
+    """What the answers are: classes (`label`), any number of labels a row (`labels`), free text (`text`), numbers
+    (`score`) or a tag for each word (`tags`)."""
     classes: tuple[str, ...] = ()
     """All classes or labels, in order; empty: those that occur in the training rows."""
     separator: str = ""
@@ -140,6 +141,11 @@ def training_for(task: TaskChoice) -> dict[str, Any]:
     if isinstance(task, FilesTask | InstructionsTask):
         return {"batch_size": 16, "min_steps": 500, "patience": 4}
     return {"epochs": task_named(task.name).epochs} if isinstance(task, NamedTask) else {}
+
+
+def _head_for(task: TaskChoice) -> HeadKind:
+    """Return what the task head of an encoder reads for a task."""
+    return "token" if isinstance(task, FilesTask) and task.answers == "tags" else "sequence"
 
 
 def text_for(task: TaskChoice) -> Text:

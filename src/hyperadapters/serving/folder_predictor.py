@@ -32,6 +32,9 @@ from hyperadapters.training import (
     using_tasks,
 )
 
+_ROWS = {"conversation": "turns", "words": "words"}
+"""What the rows of some styles hold, which are not answered beside others."""
+
 
 class _SingleDelta:
     """A Delta in the place of a pool: its one task, or those that it holds."""
@@ -123,8 +126,10 @@ class _FolderPredictor:
             place = self._known[full]
             config = read_config(place.folder)
             form, text, evaluation = saved_task(config, place.folder, place.inner)
-            if form.style == "conversation":
-                raise InputError(f"{full} answers conversations, one adapter at a time: name it with --task.")
+            if form.style in ("conversation", "words"):
+                raise InputError(
+                    f"{full} answers rows of {_ROWS[form.style]}, one adapter at a time: name it with --task."
+                )
             pooled = not config["tasks"] and method_from_json(config["method"]).separable
             group = json.dumps(_adapter_recipe(config, place.folder), sort_keys=True) if pooled else str(place.folder)
             inside, precision = full if pooled else place.inner, config["backbone"]["precision"]

@@ -93,6 +93,8 @@ class Predictor:
         fields = self.form.fields
         if self.form.style == "conversation":
             return [{fields[0]: [{"role": "user", "content": text}]} for text in texts]
+        if self.form.style == "words":
+            return [{fields[0]: tuple(text.split())} for text in texts]
         if len(fields) == 1:
             return [{fields[0]: text} for text in texts]
         if len(texts) != len(fields):
@@ -117,7 +119,7 @@ class Predictor:
         if self.form.style == "conversation":
             rows = iterate_unfolded(path, row_to_answer)
         else:
-            rows = iterate_rows(path, {field: field for field in self.form.fields})
+            rows = iterate_rows(path, {field: field for field in self.form.fields}, lists=self.form.lists)
         while chunk := list(islice(rows, _ROWS_AT_ONCE)):
             for row in chunk:
                 _check_unanswered(row.given, row.place, scored=top != 0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from hyperadapters._utils import (
 from hyperadapters.backbones import (
     DTYPES,
     Fingerprint,
+    HeadKind,
     Layout,
     ModelStructure,
     StorageDtype,
@@ -96,6 +97,7 @@ def _wrong_types(backbone: dict[str, Any]) -> list[str]:
     sizes = backbone.get("outputs")
     bad += ["outputs"] if isinstance(sizes, dict) and not all(isinstance(size, int) for size in sizes.values()) else []
     bad += [] if _held_in(backbone) else ["precision"]
+    bad += [] if backbone.get("head") in get_args(HeadKind) else ["head"]
     return [f"backbone.{key}" for key in bad]
 
 
@@ -122,7 +124,7 @@ def backbone_of(
 
     entry = config["backbone"]
     where = default_device() if device is None else device
-    return load_backbone(other or entry["name"], precision=entry["precision"], device=where)
+    return load_backbone(other or entry["name"], precision=entry["precision"], head=entry["head"], device=where)
 
 
 def load(

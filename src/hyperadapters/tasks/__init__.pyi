@@ -30,6 +30,7 @@ from .splits import permutation as permutation
 from .targets import Labels as Labels
 from .targets import LabelSet as LabelSet
 from .targets import Numeric as Numeric
+from .targets import TagSequence as TagSequence
 from .task import Task as Task
 from .task_format import Example as Example
 from .task_format import TaskFormat as TaskFormat

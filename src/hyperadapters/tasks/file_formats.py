@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperadapters._utils import InputError, UnavailableError
+from hyperadapters.tasks.conll_files import _conll_rows
 from hyperadapters.tasks.delimited_files import _delimited
 from hyperadapters.tasks.reading import AS_USUAL, Reading
 from hyperadapters.tasks.text_lines import _lines, _Problems
@@ -14,7 +15,7 @@ from hyperadapters.tasks.text_lines import _lines, _Problems
 _DELIMITED = (".csv", ".tsv", ".txt")
 """Files of cells; those of .txt stand between tabs, as in .tsv."""
 
-_FORMATS = (".jsonl", ".jsonl.gz", ".json", *_DELIMITED, ".parquet")
+_FORMATS = (".jsonl", ".jsonl.gz", ".json", *_DELIMITED, ".parquet", ".conll")
 
 
 def _existing(path: Path) -> Path:
@@ -30,7 +31,7 @@ def _read_records(
     """Yield a file's records as they are, each with its line or number.
 
     Args:
-        path: JSON (lines, plain or .gz, or an array), CSV, TSV or Parquet, by its ending.
+        path: JSON (lines, plain or .gz, or an array), CSV, TSV, Parquet or CoNLL, by its ending.
         problems: collects bad lines, which are left out.
         reading: encoding of a text file, and its columns if it names none.
         header: whether the first line of a CSV or TSV names the columns; without it they are numbered from 0.
@@ -47,7 +48,9 @@ def _read_records(
         raise InputError(f"{path}: cannot tell its format. Use a name that ends in {', '.join(_FORMATS)}.")
     if reading.columns:
         raise InputError(f"{path} names its columns itself: --columns is for CSV, TSV and TXT files without a header.")
-    if name.endswith(".parquet"):
+    if name.endswith(".conll"):
+        yield from _conll_rows(path, problems, reading)
+    elif name.endswith(".parquet"):
         yield from _parquet(path)
     elif name.endswith(".json") and _is_array(path):
         yield from _json_array(path, problems, reading)

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hyperadapters._utils import InputError, metric_scale, neighbours
-from hyperadapters.tasks import label_set_metrics, metrics, text_metrics
+from hyperadapters.tasks import label_set_metrics, metrics, tag_metrics, text_metrics
 from hyperadapters.tasks.metrics import Metric
-from hyperadapters.tasks.targets import Labels, LabelSet, Numeric, _FreeText, _Target
+from hyperadapters.tasks.targets import Labels, LabelSet, Numeric, TagSequence, _FreeText, _Target
 
 _KNOWN: dict[Any, tuple[Metric, ...]] = {
     Labels: (metrics.accuracy, metrics.macro_f1, metrics.micro_f1, metrics.matthews),
+    TagSequence: (tag_metrics.span_f1, tag_metrics.tag_accuracy),
     LabelSet: label_set_metrics._LABEL_SET_METRICS,
     Numeric: metrics._NUMBER_METRICS,
     _FreeText: (*metrics._TEXT_METRICS, text_metrics.rouge_l, text_metrics.bleu),

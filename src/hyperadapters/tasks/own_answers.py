@@ -11,16 +11,20 @@ from hyperadapters._utils import InputError, expand_path, few_names, listed, sho
 from hyperadapters.tasks.label_set_metrics import _LABEL_SET_METRICS
 from hyperadapters.tasks.metrics import _NUMBER_METRICS, _TEXT_METRICS, Metric, accuracy, exact_match, macro_f1
 from hyperadapters.tasks.readers import _Record
-from hyperadapters.tasks.targets import Labels, LabelSet, _FreeText, _Number, _plain_form, _Target
+from hyperadapters.tasks.tag_metrics import span_f1, tag_accuracy
+from hyperadapters.tasks.targets import Labels, LabelSet, TagSequence, _FreeText, _Number, _plain_form, _Target
 from hyperadapters.tasks.task import _Reference, _target_value
 
-AnswerType = Literal["label", "labels", "text", "score"]
-"""What the answers of own files are: one class a row, any number of labels, any text, or numbers."""
+AnswerType = Literal["label", "labels", "text", "score", "tags"]
+"""What the answers of own files are: one class a row, any number of labels, any text, numbers, or a tag a word."""
 
 _ADD_ROWS = (
     "Classes are those of the training rows: add rows of the others there, or name all classes with --labels FILE."
 )
 _ADD_LABELS = "Classes are those that --labels names: add the others there, or correct the rows."
+
+_SPAN_METRICS = (span_f1, tag_accuracy)
+"""The metrics of tags that mark spans; the first chooses the best weights."""
 
 _FEW_CLASSES = 10
 """So many numbers may be classes, whatever they are: ratings from 0.5 to 5 in halves."""
@@ -76,6 +80,10 @@ def _describe_answers(
     if answers == "score":
         numbers = _number_format([(row.values[answer], row.place) for row in rows()], column)
         return _Answers(numbers, _NUMBER_METRICS, reference=_exact_number(answer))
+    if answers == "tags":
+        tags = _tags([(row.values[answer], row.place) for row in rows()], column)
+        marked = any(tag.startswith(("B-", "I-")) for tag in tags)
+        return _Answers(TagSequence(tags), _SPAN_METRICS if marked else (tag_accuracy,), (span_f1,) if marked else ())
     if classes:
         _check_given(classes)
         found, remedy = classes, _ADD_LABELS
@@ -185,6 +193,32 @@ def _are_measurements(classes: Sequence[str], rows: int) -> bool:
     whole = all(float(text).is_integer() for text in classes)
     few = _FEW_CLASSES if rows >= 2 * len(classes) else _FEW_ALONE
     return len(classes) > few and (not whole or rows < _ROWS_OF_A_CLASS * len(classes))
+
+
+def _tags(values: Sequence[tuple[Sequence[str], str]], column: _Column) -> tuple[str, ...]:
+    """Return the tags of training rows: O first, the others sorted.
+
+    Raises:
+        InputError: there is one at most, one holds white space, or some mark spans and others are neither O nor BIO.
+    """
+    places: dict[str, str] = {}
+    for tags, place in values:
+        for tag in tags:
+            places.setdefault(tag, place)
+    if len(places) < 2:
+        held = few_names(places, none="no tags")
+        raise InputError(f"{column} holds {len(places)} tag(s) ({held}); to learn tags takes two.")
+    spaced = [f"{tag!r} ({place})" for tag, place in places.items() if len(tag.split()) != 1]
+    if spaced:
+        raise InputError(f"{column} holds tags with white space inside: {few_names(spaced)}. Write each as one word.")
+    marked = [tag for tag in places if tag.startswith(("B-", "I-"))]
+    others = [f"{tag} ({place})" for tag, place in places.items() if tag != "O" and tag not in marked]
+    if marked and others:
+        raise InputError(
+            f"{column} holds tags of spans ({few_names(marked)}) beside {few_names(others)}. Write spans in BIO: "
+            "B-X for the first word of one of type X, I-X for its others, O for all other words."
+        )
+    return tuple(sorted(places, key=lambda tag: (tag != "O", tag)))
 
 
 def _number_format(values: Sequence[tuple[str, str]], column: _Column) -> _Number:

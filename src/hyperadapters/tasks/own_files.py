@@ -37,7 +37,8 @@ def own_task(
         answer: the column of the answer.
         answers: what they are: `label` for one class a row; `labels` for any number of labels a row, as a list or with
             a separator between; `text` for any text; `score` for numbers, which an encoder learns by regression and the
-            other backbones as rounded text.
+            other backbones as rounded text; `tags` for a list of tags, one for each word of the one field, which is a
+            list of words.
         name: the task's name in results and in the saved adapter.
         template: the source text, with a column's name in braces where its text goes: `Question: {question}`; empty:
             every column after its name.
@@ -51,7 +52,7 @@ def own_task(
         InputError: a file or column is missing, a column is both text and answer, rows are bad, there is only one
             class or number, classes look the same or are numbers to predict, or a number is none; or classes or a
             separator are given for answers that have none; a template is malformed, or there are both fields and a
-            template.
+            template; or the text of tags is not one column.
     """
     fields, style = _source_form(fields, template)
     if answer in fields:
@@ -62,19 +63,22 @@ def own_task(
         raise InputError(f"labels are named, but the answers are of the kind {answers!r}: leave them out.")
     if separator and answers != "labels":
         raise InputError(f"separator {separator!r} is for several labels a row (answers='labels'): leave it out.")
+    if answers == "tags" and len(fields) != 1:
+        raise InputError(f"tags are of the words of one column, but the text has {', '.join(fields)}: name one.")
     apart = f"answer to {', '.join(fields)}"  # longer than any of them: a text column may be called `label`
     places, split = _places_and_split(files, split_seed, apart if answers == "label" else "")
+    lists = {"labels": {apart: separator}, "tags": {fields[0]: "", apart: ""}}.get(answers, {})
     source = _OwnRows(
         places=places,
         reading=reading,
         columns={**{field: field for field in fields}, apart: answer},
-        lists={apart: separator} if answers == "labels" else {},
+        lists=lists,
     )
     found = _describe_answers(
         lambda: source.rows("train"), apart, _Column(files["train"], answer), answers, tuple(classes)
     )
     return Task(
-        TaskFormat(name, fields, found.target, style=style, template=template),
+        TaskFormat(name, fields, found.target, style="words" if answers == "tags" else style, template=template),
         found.metrics,
         source,
         split,

@@ -71,10 +71,16 @@ def _read_unfolded(path: Path, unfold: _Unfold, *, header: bool = True) -> list[
     return rows
 
 
-def iterate_rows(path: Path, columns: Mapping[str, str | int], reading: Reading = AS_USUAL) -> Iterator[_Record]:
+def iterate_rows(
+    path: Path,
+    columns: Mapping[str, str | int],
+    reading: Reading = AS_USUAL,
+    lists: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[_Record]:
     """Yield what `read_rows` reads, as a stream, with all columns; raise InputError at the first bad line."""
     problems = _Problems()
-    return _checked(_rows(_located(path, problems, reading), columns, problems, path, keep=True), problems, path)
+    rows = _rows(_located(path, problems, reading), columns, problems, path, keep=True, lists=lists)
+    return _checked(rows, problems, path)
 
 
 def iterate_unfolded(path: Path, unfold: _Unfold, reading: Reading = AS_USUAL) -> Iterator[_Record]:

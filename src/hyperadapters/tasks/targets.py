@@ -133,6 +133,38 @@ class LabelSet(_Target):
         return [label for label in dict.fromkeys(raw) if label not in self.texts]
 
 
+@dataclass(frozen=True)
+class TagSequence(_Target):
+    """A tag for each word of the source, out of a closed set; metrics see the tags."""
+
+    texts: tuple[str, ...]
+    """The tags; none holds white space."""
+
+    @property
+    def outside(self) -> str:
+        """The tag of a word of which nothing is known: O, or the first where there is no O."""
+        return "O" if "O" in self.texts else self.texts[0]
+
+    def encode(self, raw: Sequence[str]) -> str | None:
+        return " ".join(raw) if {*raw} <= {*self.texts} else None
+
+    def decode(self, text: str) -> tuple[str, ...]:
+        return tuple(text.split())
+
+    def expected(self) -> str:
+        return f"a tag for each word, of {few_names(self.texts)}"
+
+    def hint(self, raw: Sequence[str]) -> str:
+        unknown = [tag for tag in dict.fromkeys(raw) if tag not in self.texts]
+        return f" (no tag: {few_names(map(repr, unknown))})"
+
+    def present(self, text: str) -> list[str]:
+        return text.split()
+
+    def as_given(self, value: Sequence[str]) -> list[str]:
+        return [*value]
+
+
 class Numeric(_Target):
     """Numbers, which encoders learn by regression; metrics see the number, or None for an invalid answer."""
 
@@ -262,6 +294,7 @@ class _FreeText(_Target):
 _TARGETS: dict[str, type[_Target]] = {
     "labels": Labels,
     "label_set": LabelSet,
+    "tags": TagSequence,
     "score": _Score,
     "number": _Number,
     "text": _FreeText,

@@ -133,6 +133,7 @@ class Task:
             InputError: answers are invalid; names the first ten, with file and line.
         """
         target, answers = self.form.target, [row.values[self.answer] for row in rows]
+        self._check_matching(rows)
         targets = [target.encode(answer) for answer in answers]
         bad = [
             f"{r.place}: label {shortened(_in_words(a))!r}{target.hint(a)}"
@@ -151,3 +152,10 @@ class Task:
             )._replace(number=number)
             for row, text, number in zip(rows, targets, numbers, strict=True)
         ]
+
+    def _check_matching(self, rows: Sequence[_Record]) -> None:
+        """Raise InputError if the answers of rows do not go with their sources; names the first ten."""
+        found = [(row.place, self.form.mismatch(row.values, row.values[self.answer])) for row in rows]
+        bad = [f"{place}: {what}" for place, what in found if what]
+        if bad:
+            raise InputError(f"task {self.form.name}: {len(bad):,} row(s) do not fit:\n  {listed(bad)}")

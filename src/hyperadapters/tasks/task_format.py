@@ -28,13 +28,15 @@ class Example(NamedTuple):
     """The source as encoders are pretrained to read it: one text, or a pair."""
     turns: tuple[_Turn, ...] = ()
     """The conversation that the target answers; then there is no source text without a tokenizer's chat template."""
+    words: tuple[str, ...] = ()
+    """The words of the source, where each has an answer."""
     number: float | None = None
     """The answer as it was given, where it is a number; the target's text is rounded. Encoders learn it."""
 
 
-_Style = Literal["named", "bare", "conversation", "template"]
+_Style = Literal["named", "bare", "conversation", "template", "words"]
 """Each column after its name; one column's text as it is; one column's turns, as the tokenizer's chat template has
-them; or the user's own template, filled in."""
+them; the user's own template, filled in; or one column's list of words."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,23 @@ class TaskFormat:
         """
         if self.style == "conversation":
             return Example("", target, reference, turns=_read_conversation(values[self.fields[0]]))
+        if self.style == "words":
+            words = tuple(values[self.fields[0]])
+            return Example(" ".join(words), target, reference, (" ".join(words),), words=words)
         texts = self.texts(values, prefix=prefix)
         return Example(self.source(values, prefix=prefix), target, reference, texts)
+
+    @property
+    def lists(self) -> dict[str, str]:
+        """The columns of the source that hold lists, as the readers of rows take them."""
+        return dict.fromkeys(self.fields, "") if self.style == "words" else {}
+
+    def mismatch(self, values: Mapping[str, Any], answer: Any) -> str:
+        """Return, in words, why a row's answer does not go with its source; empty if it does."""
+        words = len(values[self.fields[0]]) if self.style == "words" else 0
+        if self.style != "words" or (words and words == len(answer)):
+            return ""
+        return f"{words:,} word(s) and {len(answer):,} tag(s): each word needs one"
 
     def to_json(self) -> dict[str, Any]:
         """Return the form as plain JSON values."""

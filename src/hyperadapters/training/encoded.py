@@ -14,6 +14,8 @@ class Encoded(NamedTuple):
     """Its task's name, where several are trained together."""
     segments: Sequence[int] = ()
     """For an encoder that tells the texts of a pair apart by them: each source token's segment (`token_type_ids`)."""
+    places: Sequence[int] = ()
+    """Where each word has an answer: the place of its first token; -1 of a word without one."""
     weight: float = 1.0
     """By which its loss is multiplied (`Training.class_weights`)."""
 

@@ -9,10 +9,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
-from hyperadapters.tasks import Example, Labels, LabelSet, Numeric, TaskFormat
+from hyperadapters.backbones import HeadKind
+from hyperadapters.tasks import Example, Labels, LabelSet, Numeric, TagSequence, TaskFormat
 from hyperadapters.training.encoded import Encoded, _count_longer, _Cut
 from hyperadapters.training.encoding import Decoding, _Encoding
 from hyperadapters.training.tensors import _on_device, _pad_sequences, _precise, _source_batch
+from hyperadapters.training.word_tags import _encode_words, _read_tags, _tag_losses
 
 
 class _Encoder(_Encoding):
@@ -20,19 +22,22 @@ class _Encoder(_Encoding):
 
     name = "encoder"
 
+    def head(self, form: TaskFormat) -> HeadKind:
+        return "token" if isinstance(form.target, TagSequence) else "sequence"
+
     def outputs(self, form: TaskFormat) -> int:
         """Return one for each class or label, or one for a number.
 
         Raises:
             InputError: the answers are neither of them.
         """
-        if isinstance(form.target, Labels | LabelSet):
+        if isinstance(form.target, Labels | LabelSet | TagSequence):
             return len(form.target.texts)
         if isinstance(form.target, Numeric):
             return 1
         raise InputError(
             f"task {form.name}: the answers are {form.target.expected()}, but an encoder answers with classes, "
-            "labels or numbers. Use an encoder-decoder or a decoder as backbone."
+            "labels, tags or numbers. Use an encoder-decoder or a decoder as backbone."
         )
 
     def mode(self, form: TaskFormat, wanted: str) -> str:
@@ -44,6 +49,8 @@ class _Encoder(_Encoding):
         self, rows: Sequence[Example], form: TaskFormat, tokenizer: Any, source_length: int, target_length: int
     ) -> tuple[list[Encoded], _Cut]:
         self.outputs(form)
+        if isinstance(form.target, TagSequence):
+            return _encode_words(rows, form, tokenizer, source_length)
         texts = [list(column) for column in zip(*(row.texts for row in rows), strict=True)]
         found = tokenizer(*texts, verbose=False)
         cut = _Cut(_count_longer(found.input_ids, source_length))
@@ -69,7 +76,9 @@ class _Encoder(_Encoding):
     ) -> Float[Tensor, " rows"]:
         logits = _precise(model(**_encoder_batch(rows, pad, backbone)).logits)
         if not any(row.target for row in rows):  # a process without a row of its own: it takes part with a loss of zero
-            return 0.0 * logits[:, 0]
+            return 0.0 * logits.flatten(1)[:, 0]
+        if rows[0].places:
+            return _tag_losses(logits, rows, smoothing)
         kinds = [
             (size, len(row.target) > 1)
             for size, row in zip(outputs or [logits.shape[1]] * len(rows), rows, strict=True)
@@ -79,7 +88,7 @@ class _Encoder(_Encoding):
             own = [i for i, kind in enumerate(kinds) if kind == (size, several)]
             targets, used = [rows[i].target for i in own], logits[own, :size]
             if several:
-                found[own] = _label_set_losses(used, targets)
+                found[own] = torch.stack([_label_set_loss(*each) for each in zip(used, targets, strict=True)])
             else:
                 found[own] = _one_answer_losses(used, [target for (target,) in targets], smoothing)
         return found
@@ -98,6 +107,9 @@ class _Encoder(_Encoding):
         tokenizer: Any,
         decoding: Decoding,
     ) -> list[str]:
+        if rows[0].places:
+            logits = backbone(**_encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
+            return [_read_tags(*each) for each in zip(logits, rows, forms, strict=True)]
         logits = self.score_labels(backbone, rows, forms, tokenizer)
         return [_read_answer(row, form) for row, form in zip(_precise(logits), forms, strict=True)]
 
@@ -139,12 +151,10 @@ def _one_answer_losses(
     return F.cross_entropy(logits, classes, reduction="none", label_smoothing=smoothing)
 
 
-def _label_set_losses(
-    logits: Float[Tensor, "rows outputs"], targets: Sequence[Sequence[float]]
-) -> Float[Tensor, " rows"]:
-    """Return the binary cross entropy of each row, summed over all labels."""
+def _label_set_loss(logits: Float[Tensor, " outputs"], targets: Sequence[float]) -> Float[Tensor, ""]:
+    """Return the binary cross entropy of a row, summed over all labels of its task, which are the first outputs."""
     wanted = torch.tensor(targets, device=logits.device, dtype=logits.dtype)
-    return F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").sum(-1)
+    return F.binary_cross_entropy_with_logits(logits[: len(targets)], wanted, reduction="sum")
 
 
 def _read_answer(outputs: Float[Tensor, " outputs"], form: TaskFormat) -> str:

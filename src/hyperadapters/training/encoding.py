@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
-from hyperadapters.backbones import BackboneKind
+from hyperadapters.backbones import BackboneKind, HeadKind
 from hyperadapters.tasks import Example, Labels, TaskFormat
 from hyperadapters.training.config import Evaluation
 from hyperadapters.training.encoded import Encoded, _Cut
@@ -37,6 +37,10 @@ class _Encoding(ABC):
     """A task on one kind of backbone. Concrete encodings have no state."""
 
     name: ClassVar[BackboneKind]
+
+    def head(self, form: TaskFormat) -> HeadKind:
+        """Return what the backbone's task head reads for a task, where there is a head."""
+        return "sequence"
 
     def outputs(self, form: TaskFormat) -> int | None:
         """Return how many outputs the Delta's own head has for a task; None where there is no head."""

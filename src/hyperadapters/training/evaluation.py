@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from hyperadapters._utils import InputError, Meter, mean_score, metric_scale, process_state, short_names
+from hyperadapters.backbones import head_kind_of
 from hyperadapters.delta import Delta
 from hyperadapters.tasks import INVALID, Metric, TaskFormat, metric_named
 from hyperadapters.training.answering import evaluating, in_row_order
@@ -232,6 +233,12 @@ def _check_kind(delta: Delta, data: Data) -> None:
         raise InputError(
             f"the data is for an {data.kind}, but the backbone is of the kind {kind}: "
             "load_data(..., backbone=delta.backbone)."
+        )
+    head = ENCODINGS[kind].head(data.form)
+    if delta.outputs is not None and head != head_kind_of(delta.backbone):
+        raise InputError(
+            f"task {data.form.name} needs a backbone whose head reads each {head}, this one's reads each "
+            f"{head_kind_of(delta.backbone)}: load_backbone(..., head={head!r})."
         )
     outputs = ENCODINGS[kind].outputs(data.form)
     found = delta.outputs_of(data.form.name)

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 from hyperadapters._utils import InputError, few_names, listed, shortened
-from hyperadapters.tasks import Example, Labels, TaskFormat
+from hyperadapters.tasks import Example, Labels, TagSequence, TaskFormat
 from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.encoding import _Encoding
 
@@ -19,6 +19,12 @@ def _check_labels(form: TaskFormat, encoding: _Encoding, tokenizer: Any, target_
         tokenizer: the backbone's tokenizer.
         target_length: most tokens of an answer.
     """
+    if isinstance(form.target, TagSequence) and encoding.name != "encoder":
+        raise InputError(
+            f"task {form.name}: the answers are a tag for each word, which only an encoder gives (such as BERT or "
+            f"ModernBERT); the backbone is of the kind {encoding.name}. Give an encoder as --backbone, or write the "
+            "spans as text and use --target."
+        )
     if not isinstance(form.target, Labels) or encoding.name == "encoder":
         return
     labels = form.target.texts

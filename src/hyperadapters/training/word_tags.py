@@ -1,0 +1,94 @@
+"""Tags of words on an encoder: which token stands for each word, the loss, and the answers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from hyperadapters._utils import InputError
+from hyperadapters.tasks import Example, TagSequence, TaskFormat
+from hyperadapters.training.encoded import Encoded, _Cut
+
+_NO_TOKEN = -1
+"""In place of the token of a word that was cut off, or of which the tokenizer makes none."""
+
+
+def _encode_words(
+    rows: Sequence[Example], form: TaskFormat, tokenizer: Any, source_length: int
+) -> tuple[list[Encoded], _Cut]:
+    """Return rows of words in tokens; the first token of each word carries its tag.
+
+    Args:
+        rows: with their words.
+        form: whose target is a tag for each word.
+        tokenizer: the backbone's; one of the fast ones, which say of each token what word it is of.
+        source_length: longest row in tokens; of longer ones, the words at the end are lost.
+
+    Raises:
+        InputError: the tokenizer does not say it.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise InputError(
+            f"task {form.name}: tags of words need a fast tokenizer, which knows the tokens of each word; this one is "
+            f"{type(tokenizer).__name__}. Save the backbone's tokenizer as tokenizer.json, or use another backbone."
+        )
+    words = [list(row.words) for row in rows]
+    found = tokenizer(words, is_split_into_words=True, verbose=False, truncation=True, max_length=source_length)
+    encoded, cut = [], 0
+    for number, row in enumerate(rows):
+        places = _first_tokens(found.word_ids(number), len(row.words))
+        source = found.input_ids[number]
+        cut += len(source) == source_length and _NO_TOKEN in places
+        encoded.append(Encoded(source, _tags_of(row, form, places), places=places))
+    return encoded, _Cut(cut)
+
+
+def _first_tokens(word_of: Sequence[int | None], words: int) -> list[int]:
+    """Return the place of the first token of each word.
+
+    Args:
+        word_of: the number of each token's word; None for special tokens.
+        words: how many there are.
+    """
+    places = [_NO_TOKEN] * words
+    for place, word in enumerate(word_of):
+        if word is not None and places[word] == _NO_TOKEN:
+            places[word] = place
+    return places
+
+
+def _tags_of(row: Example, form: TaskFormat, places: Sequence[int]) -> list[int]:
+    """Return the numbers of the tags of those words that have a token; none for a row to answer."""
+    assert isinstance(form.target, TagSequence)
+    numbers = {tag: number for number, tag in enumerate(form.target.texts)}
+    tags = form.target.decode(row.target)
+    return [numbers[tag] for tag, place in zip(tags, places, strict=True) if place != _NO_TOKEN] if tags else []
+
+
+def _tag_losses(
+    logits: Float[Tensor, "rows seq tags"], rows: Sequence[Encoded], smoothing: float
+) -> Float[Tensor, " rows"]:
+    """Return the cross entropy of each row's tags, summed over its words."""
+    each = [
+        F.cross_entropy(
+            logits[i, [place for place in row.places if place != _NO_TOKEN]],
+            torch.tensor(row.target, device=logits.device, dtype=torch.long),
+            reduction="sum",
+            label_smoothing=smoothing,
+        )
+        if row.target
+        else 0.0 * logits[i].sum()
+        for i, row in enumerate(rows)
+    ]
+    return torch.stack(each)
+
+
+def _read_tags(logits: Float[Tensor, "seq tags"], row: Encoded, form: TaskFormat) -> str:
+    """Return the likeliest tag of each word as one text; a word without a token has the tag of no span."""
+    assert isinstance(form.target, TagSequence)
+    best = logits[:, : len(form.target.texts)].argmax(-1).tolist()
+    tags = [form.target.outside if place == _NO_TOKEN else form.target.texts[best[place]] for place in row.places]
+    return " ".join(tags)
