@@ -1,8 +1,10 @@
-"""Progress of long work on standard error: a live line in a terminal, plain lines elsewhere."""
+"""Progress of long work on standard error: a live line in a terminal or a notebook, plain lines elsewhere."""
 
 import sys
 import time
+import warnings
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -30,9 +32,12 @@ class Meter:
         self.rows = 0
         self.started = self.shown = time.monotonic()
         self.live: Progress | None = None
+        self.bar: Any = None
 
     def __enter__(self) -> "Meter":
-        if not self.quiet and sys.stderr.isatty():
+        if not self.quiet and console.is_jupyter:
+            self.bar = _notebook_bar(self.title, self.total, self.done)
+        elif not self.quiet and sys.stderr.isatty():
             title = TextColumn("{task.description}", markup=False)
             columns = (title, BarColumn(), TextColumn("{task.fields[note]}"))
             self.live = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
@@ -46,7 +51,10 @@ class Meter:
         self.rows += rows
         elapsed = max(time.monotonic() - self.started, 1e-9)
         note = f"{note}  {self.rows / elapsed:,.0f} examples/s"
-        if self.live:
+        if self.bar is not None:
+            self.bar.set_postfix_str(note, refresh=False)
+            self.bar.update(1)
+        elif self.live:
             self.live.update(self.live.task_ids[0], completed=self.done, note=note)
         elif not self.quiet and time.monotonic() - self.shown > SECONDS_BETWEEN_LINES:
             self.shown = time.monotonic()
@@ -56,5 +64,19 @@ class Meter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.bar is not None:
+            self.bar.close()
         if self.live:
             self.live.stop()
+
+
+def _notebook_bar(title: str, total: int, done: int) -> Any:
+    """Return a bar that a notebook shows live: a widget where ipywidgets is installed, else a line that is rewritten.
+
+    rich's own needs ipywidgets and shows nothing without; tqdm, which transformers brings along, does not.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tqdm warns that it falls back to text, which is what is wanted then
+        from tqdm.auto import tqdm  # noqa: PLC0415 (only in a notebook)
+
+    return tqdm(desc=title, total=total, initial=done, leave=False, unit="step")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hyperadapters._utils import InputError, expand_path
+from hyperadapters._utils import InputError, expand_path, few_names, html_table, human_bytes
 from hyperadapters.backbones import (
     Fingerprint,
     Layout,
@@ -26,6 +26,7 @@ from hyperadapters.delta.added_tasks import _add_task
 from hyperadapters.delta.baking import _bake
 from hyperadapters.delta.building import Outputs, _in_place_dtype, _trains_in_place, build_parts, check_tasks
 from hyperadapters.delta.container import _unregister, at_rest, attached, check_name, register
+from hyperadapters.delta.counting import count_delta
 from hyperadapters.delta.generation import _Generation
 from hyperadapters.delta.head import _Head
 from hyperadapters.delta.late_gradients import _freeze, _unfreeze
@@ -401,6 +402,20 @@ class Delta(nn.Module):
                 f"another thread computes with the Delta {self.name!r}, so it cannot be switched now: wait for that "
                 "pass, or use one backbone for each thread that switches."
             )
+
+    def _repr_html_(self) -> str:
+        """Return a small table for notebooks: what it is, and what it trains."""
+        counted = count_delta(self)
+        rows = {
+            "method": type(self.method).__name__,
+            "backbone": f"{type(self.backbone).__name__}, {counted.total:,} parameters",
+            **({"tasks": few_names(self.tasks)} if self.tasks else {}),
+            "trained parameters": f"{counted.trained:,} ({counted.percent:.3f} %)",
+            "by kind": counted.by_kind,
+            "size": human_bytes(counted.bytes),
+            "in use": "yes" if self.in_use else "no",
+        }
+        return html_table(f"Delta {self.name}", rows)
 
     def extra_repr(self) -> str:
         return f"{self.name!r}, {self.method}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, check_json, mean_score, read_json, settings
+from hyperadapters._utils import InputError, check_json, html_table, human_bytes, mean_score, read_json, settings, span
 from hyperadapters.training import Cost
 
 RESULT = "result.json"
@@ -79,6 +79,23 @@ class Result:
     """cpu, cuda …"""
     versions: dict[str, str]
     """Of this package, Python and the libraries."""
+
+    def __repr__(self) -> str:
+        """Return method, task and scores, not the whole experiment and its history."""
+        scores = {name: round(value, 4) for name, value in self.metrics.get(self.split, {}).items()}
+        return f"Result(method={self.method!r}, task={self.task!r}, {self.split}={scores}, trained={self.trained:,})"
+
+    def _repr_html_(self) -> str:
+        """Return the same as a table for notebooks."""
+        rows: dict[str, object] = {f"{split} scores": found for split, found in self.metrics.items()}
+        rows |= {
+            "trained parameters": f"{self.trained:,} ({self.percent:.3f} %)",
+            "size": human_bytes(self.bytes),
+            "rows": self.rows,
+            "best step": f"{self.best_step:,} of {self.steps:,}",
+            "time": span(self.seconds),
+        }
+        return html_table(f"{self.method} on {self.task}", rows)
 
     @property
     def split(self) -> str:

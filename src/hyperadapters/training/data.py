@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from hyperadapters._utils import InputError, expand_path, few_names
+from hyperadapters._utils import InputError, expand_path, few_names, html_table
 from hyperadapters.backbones import BackboneKind, kind_of
 from hyperadapters.tasks import Example, Metric, Task, TaskFormat, permutation, task_named
 from hyperadapters.training.encoded import Encoded, _Cut
@@ -61,6 +61,17 @@ class Data:
     chosen_by: tuple[Metric, ...] = ()
     """As in `Task`: the metrics that choose the best weights; none: all of them."""
 
+    def __repr__(self) -> str:
+        """Return the task and the numbers of rows, not the rows."""
+        return f"Data(task={self.form.name!r}, kind={self.kind!r}, rows={_row_counts(self)})"
+
+    def _repr_html_(self) -> str:
+        """Return the same as a table for notebooks."""
+        metrics = ", ".join(metric.__name__ for metric in self.metrics)
+        cut = {split: count for split, count in self.truncated.items() if count}
+        rows = {"for": self.kind, "rows": _row_counts(self), "metrics": metrics, "cut sources": cut}
+        return html_table(f"Data: {self.form.name}", rows)
+
 
 @dataclass(frozen=True)
 class Mixture:
@@ -83,6 +94,21 @@ class Mixture:
         empty = [data.form.name for data in self.tasks if not data.splits["train"]]
         if empty:
             raise InputError(f"{few_names(empty)}: no training rows.")
+
+    def __repr__(self) -> str:
+        """Return the tasks and their numbers of rows, not the rows."""
+        rows = {data.form.name: _row_counts(data) for data in self.tasks}
+        return f"Mixture(temperature={self.temperature}, rows={rows})"
+
+    def _repr_html_(self) -> str:
+        """Return the same as a table for notebooks."""
+        rows = {data.form.name: _row_counts(data) for data in self.tasks}
+        return html_table(f"Mixture of {len(rows)} tasks, temperature {self.temperature:g}", rows)
+
+
+def _row_counts(data: Data) -> dict[str, int]:
+    """Return how many rows are used, by split."""
+    return {split: len(rows) for split, rows in data.splits.items()}
 
 
 def tasks_of(data: Data | Mixture) -> tuple[Data, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from hyperadapters._utils import InputError, Meter, mean_score, metric_scale, process_state, short_names
+from hyperadapters._utils import InputError, Meter, html_table, mean_score, metric_scale, process_state, short_names
 from hyperadapters.backbones import head_kind_of
 from hyperadapters.delta import Delta
 from hyperadapters.tasks import INVALID, Metric, TaskFormat, metric_named
@@ -38,6 +38,17 @@ class Scores:
     """In the order of the rows, those of a mixture one task after the other."""
     chosen_by: tuple[str, ...] = ()
     """Names of the metrics that choose the best weights; none: all."""
+
+    def __repr__(self) -> str:
+        """Return the metrics and the number of answers, not the answers."""
+        found = ", ".join(f"{name}={value:.4f}" for name, value in self.metrics.items())
+        return f"Scores({found}, invalid={self.invalid:.4f}, decode={self.decode!r}, rows={len(self.answers)})"
+
+    def _repr_html_(self) -> str:
+        """Return the same as a table for notebooks."""
+        return html_table(
+            f"Scores of {len(self.answers):,} rows, {self.decode}", {**self.metrics, "invalid": self.invalid}
+        )
 
     @property
     def mean(self) -> float:
