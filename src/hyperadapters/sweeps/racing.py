@@ -182,7 +182,7 @@ class _Running:
     def describe(self) -> str:
         """Return a line that says how the race stands."""
         stop = self.stops[-1]
-        scores = ", ".join(f"{name} {100 * score:.1f}" for name, score in stop.scores.items())
+        scores = ", ".join(f"{name} {score:.4g}" for name, score in stop.scores.items())
         return f"race over {self.name} at {100 * stop.share:.0f} % of the steps: {scores}; kept {', '.join(stop.kept)}"
 
     def end(self) -> Race:
