@@ -136,7 +136,7 @@ TASK_CHOICES: dict[str, type[TaskChoice]] = {
 def training_for(task: TaskChoice) -> dict[str, Any]:
     """Return the settings of training to start from, by name: the papers' for their tasks, steps for own files.
 
-    Files of 200 rows and of 5,000 get the steps that experiments/own_steps.py found to be enough for both.
+    Few rows want as many updates as many rows do (experiments/own_check.py).
     """
     if isinstance(task, FilesTask | InstructionsTask):
         return {"batch_size": 16, "min_steps": 500, "patience": 4}
