@@ -5,12 +5,14 @@ from .building import backbone_for as backbone_for
 from .building import load_task as load_task
 from .building import narrow_to_task as narrow_to_task
 from .data_checksums import changed_data as changed_data
+from .data_checksums import deciding_checksums as deciding_checksums
 from .data_checksums import differing_checksums as differing_checksums
 from .data_checksums import identity_of as identity_of
 from .data_checksums import moved_to as moved_to
-from .data_checksums import source_of_split as source_of_split
 from .data_checksums import with_checksums as with_checksums
 from .data_checksums import with_labels as with_labels
+from .data_checksums import without_checksums as without_checksums
+from .data_checksums import without_places as without_places
 from .display_names import SIZES as SIZES
 from .display_names import add_to_label as add_to_label
 from .display_names import label_of as label_of
@@ -31,8 +33,11 @@ from .task_choice import FilesTask as FilesTask
 from .task_choice import InstructionsTask as InstructionsTask
 from .task_choice import MixtureTask as MixtureTask
 from .task_choice import NamedTask as NamedTask
+from .task_choice import SingleTask as SingleTask
 from .task_choice import TaskChoice as TaskChoice
+from .task_choice import entries_of as entries_of
 from .task_choice import task_definitions as task_definitions
 from .task_choice import task_name as task_name
 from .task_choice import text_for as text_for
+from .task_choice import with_official_files as with_official_files
 from .warm_start import start_from as start_from

@@ -7,7 +7,6 @@ from .metrics import Metric as Metric
 from .metrics import bootstrap as bootstrap
 from .own_answers import AnswerType as AnswerType
 from .own_answers import read_labels as read_labels
-from .own_rows import holds_lists as holds_lists
 from .own_files import own_task as own_task
 from .own_places import absolute_place as absolute_place
 from .own_places import check_places as check_places
@@ -16,6 +15,7 @@ from .own_places import is_on_hub as is_on_hub
 from .own_places import moved_places as moved_places
 from .own_places import parts_of as parts_of
 from .own_places import share_of as share_of
+from .own_rows import holds_lists as holds_lists
 from .readers import iterate_rows as iterate_rows
 from .readers import iterate_tasks as iterate_tasks
 from .readers import iterate_unfolded as iterate_unfolded

@@ -7,9 +7,9 @@ from typing import Any
 
 from hyperadapters._utils import listed
 from hyperadapters.tasks.hub_rows import _hub_records
+from hyperadapters.tasks.list_cells import _is_list
 from hyperadapters.tasks.notices import _say_once
 from hyperadapters.tasks.own_places import files_at, is_on_hub, share_of
-from hyperadapters.tasks.list_cells import _is_list
 from hyperadapters.tasks.readers import _Located, _located, _Record, _rows, _Unfold, _unfolded
 from hyperadapters.tasks.reading import AS_USUAL, Reading
 from hyperadapters.tasks.splits import _as_given, _hold_out, _Split, _Splits
