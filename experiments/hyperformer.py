@@ -29,7 +29,7 @@ def run(row: ha.Method, backbone: str, tasks: tuple[str, ...]) -> ha.Experiment:
     if len(tasks) == 1:
         return replace(base, training=training)
     together = replace(training, steps=STEPS, evaluate_steps=STEPS // 64)
-    return replace(base, task=ha.MixtureTask(names=tasks), training=together)
+    return replace(base, task=ha.MixtureTask.named(*tasks), training=together)
 
 
 def experiments() -> list[ha.Experiment]:

@@ -19,7 +19,7 @@ def run(start: str, rate: float, seed: int) -> ha.Experiment:
     """Return one run."""
     return ha.Experiment(
         method=ha.method_named("hyperformer++", {"projector_init": start}),
-        task=ha.MixtureTask(names=TASKS),
+        task=ha.MixtureTask.named(*TASKS),
         text=ha.Text(evaluation_rows=200),
         training=ha.Training(lr=rate, steps=STEPS, batch_size=16, warmup_steps=15, evaluate_steps=75, seed=seed),
         backbone="embedded",

@@ -59,7 +59,7 @@ def run_of(method: ha.Method, task: ha.NamedTask | ha.MixtureTask, steps: int, s
 
 
 def experiments() -> list[ha.Experiment]:
-    mixture = ha.MixtureTask(names=TASKS)
+    mixture = ha.MixtureTask.named(*TASKS)
     arms = [ha.METHODS[name] for name in ARMS]
     ablations = [ha.method_named("hyperformer++", {field: False}) for field in ABLATIONS]
     single = ha.METHODS["houlsby"]

@@ -67,7 +67,14 @@ def test_a_rate_that_is_not_a_number_is_refused():
         NamedTask(name="glue/rte", data="x"),
         FilesTask(train="a", validation="b", text=("p", "q"), answer="l", answers="label"),
         InstructionsTask(train="a", validation="b"),
-        MixtureTask(names=("glue/rte", "glue/mrpc"), temperature=2.0),
+        MixtureTask.named("glue/rte", "glue/mrpc", temperature=2.0),
+        MixtureTask(
+            tasks=(
+                NamedTask(name="glue/rte", data="x", checksums={"train": "0"}),
+                FilesTask(train="a.jsonl", validation="b", text=("p", "q"), answer="l", answers="label"),
+                InstructionsTask(train="c", validation="10%", name="chats"),
+            )
+        ),
     ],
 )
 def test_an_experiment_survives_json(name, task):
@@ -102,7 +109,8 @@ def test_all_that_is_wrong_in_a_file_is_in_one_error_with_its_path():
     del values["training"]["lr"]
     values["training"]["compile"] = "perhaps"
     values["method"] |= {"n": "eight", "positions": ["feed_forward", 3], "nn": 4}
-    values["task"] = {"type": "mixture", "names": ["glue/rte"], "temprature": 2.0}
+    entries = [{"type": "nmaed"}, {"type": "named", "name": 5, "dat": "", "data": "", "checksums": {}}]
+    values["task"] = {"type": "mixture", "tasks": entries, "temprature": 2.0}
     values["text"] = 128
     values["evaluation"]["beams"] = 0
     values["start"] = {"adapter": "a", "digest": "b", "like": "", "freeze": "perhaps"}
@@ -118,8 +126,9 @@ def test_all_that_is_wrong_in_a_file_is_in_one_error_with_its_path():
         "method.positions.1=3: input should be 'attention' or 'feed_forward'",
         "sede: Experiment has no such field. Known: method, task, training, backbone, text, evaluation, start.",
         "start.freeze='perhaps': input should be a valid boolean, unable to interpret input",
-        "task.checksums: missing; MixtureTask needs it.",
-        "task.data: missing; MixtureTask needs it.",
+        "task.tasks.0.type='nmaed': there is no such type. Did you mean named?",
+        "task.tasks.1.dat: NamedTask has no such field. Did you mean data?",
+        "task.tasks.1.name=5: input should be a valid string",
         "task.temperature: missing; MixtureTask needs it.",
         "task.temprature: MixtureTask has no such field. Did you mean temperature?",
         "text=128: it should be a JSON object",

@@ -84,9 +84,9 @@ def test_a_file_names_methods_and_tasks_in_short_or_in_full(tmp_path):
     found = trained(write(tmp_path / "run.json", json.dumps(values)), "--max-train", "2")
     assert (found["method"]["type"], found["method"]["n"], found["task"]["train"]) == ("Compacter", 2, str(own))
     several = write(tmp_path / "mix.yaml", "method: hyperformer++\ntask: [demo/sentiment, demo/paraphrase]\n")
-    assert trained(several)["task"]["names"] == ["demo/sentiment", "demo/paraphrase"]
+    assert trained(several)["task"]["tasks"][1]["name"] == "demo/paraphrase"
     full = (
-        "task: {type: mixture, names: [demo/sentiment, demo/paraphrase], temperature: 2}\nmethod: adapters-multitask\n"
+        "task: {type: mixture, tasks: [demo/sentiment, demo/paraphrase], temperature: 2}\nmethod: adapters-multitask\n"
     )
     mixture = write(tmp_path / "full.yaml", full)
     assert trained(mixture)["task"]["temperature"] == 2

@@ -27,7 +27,7 @@ def result(method, task, metrics, *, lr=3e-3, seed=42, backbone="t5-base", rows=
     training = Training(lr=lr, seed=seed, **sections.get("training", {}))
     experiment = Experiment(
         method=dataclasses.replace(METHODS[method], **fields),
-        task=MixtureTask(names=names) if len(names) > 1 else NamedTask(name=task),
+        task=MixtureTask.named(*names) if len(names) > 1 else NamedTask(name=task),
         training=training,
         backbone=backbone,
     )

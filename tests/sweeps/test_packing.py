@@ -43,7 +43,7 @@ def test_an_output_layer_that_trains_checkpointing_and_a_mixture_are_not_packed(
     assert not _packs({"1": experiment(with_output), "2": experiment(with_output, lr=1.0)})
     again = {lr: experiment(lr=lr, gradient_checkpointing=True) for lr in (1e-3, 1e-2)}
     assert not _packs(again)
-    mixed = [replace(experiment(lr=lr), task=MixtureTask(names=("glue/rte", "glue/cola"))) for lr in (1e-3, 1e-2)]
+    mixed = [replace(experiment(lr=lr), task=MixtureTask.named("glue/rte", "glue/cola")) for lr in (1e-3, 1e-2)]
     assert not _packs(dict(enumerate(mixed)))
 
 

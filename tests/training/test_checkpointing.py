@@ -52,7 +52,7 @@ def test_after_the_backward_pass_the_backbone_holds_nothing_of_the_delta(name):
 def test_a_run_that_is_refused_leaves_nothing_behind(tmp_path):
     small = Experiment(
         method=METHODS["houlsby"],
-        task=MixtureTask(names=("demo/sentiment", "demo/paraphrase")),
+        task=MixtureTask.named("demo/sentiment", "demo/paraphrase"),
         training=Training(lr=1e-3, compile=True),
     )
     with pytest.raises(InputError, match="training.compile is for one task"):

@@ -6,6 +6,7 @@ from .errors import InputError as InputError
 from .errors import Interrupted as Interrupted
 from .errors import NonFiniteLossError as NonFiniteLossError
 from .errors import UnavailableError as UnavailableError
+from .errors import collect_errors as collect_errors
 from .errors import listed as listed
 from .files import file_digest as file_digest
 from .files import is_stream as is_stream

@@ -1,7 +1,7 @@
 """Frozen dataclasses from and to JSON and the command line: pydantic checks them, all problems are in one error.
 
-A field that may hold one of several dataclasses names them in its metadata, `field(metadata=settings.one_of({...}))`.
-Its JSON says which by the key `type`.
+A field that may hold one of several dataclasses, or a tuple of them, names them in its metadata,
+`field(metadata=settings.one_of({...}))`. The JSON of each says which by the key `type`.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ import json
 import operator
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -24,7 +24,7 @@ _TYPE = "type"
 
 
 def one_of(types: Mapping[str, type]) -> dict[str, Mapping[str, type]]:
-    """Return the metadata of a field that holds one of these dataclasses.
+    """Return the metadata of a field that holds one of these dataclasses, or a tuple of them.
 
     Args:
         types: by the name that JSON gives them under `type`.
@@ -43,9 +43,17 @@ def _fields_as_dict(settings: Any) -> dict[str, Any]:
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         types = {cls: name for name, cls in _types_of(field).items()}
-        tag = {_TYPE: types.get(type(value), type(value).__name__)} if types else {}
-        values[field.name] = {**tag, **_fields_as_dict(value)} if dataclasses.is_dataclass(value) else value
+        several = types and isinstance(value, tuple)
+        values[field.name] = [_tagged(item, types) for item in value] if several else _tagged(value, types)
     return values
+
+
+def _tagged(value: Any, types: Mapping[type, str]) -> Any:
+    """Return the fields of a dataclass with the name of its type, where types have names; other values as they are."""
+    if not dataclasses.is_dataclass(value):
+        return value
+    tag = {_TYPE: types.get(type(value), type(value).__name__)} if types else {}
+    return {**tag, **_fields_as_dict(value)}
 
 
 def parse(cls: type[_T], values: Any, where: str) -> _T:
@@ -111,7 +119,9 @@ def _adapter(cls: Any) -> TypeAdapter[Any]:
 def _form(cls: Any, tag: str = "") -> Any:
     """Return what pydantic checks the JSON of a dataclass against: all its fields are required, others forbidden."""
     hints = get_type_hints(cls)
-    fields = {field.name: _choice(field) or _nested(hints[field.name]) for field in dataclasses.fields(cls)}
+    fields = {
+        field.name: _choice(field, hints[field.name]) or _nested(hints[field.name]) for field in dataclasses.fields(cls)
+    }
     form = _without_others(cls.__name__, {**({_TYPE: Literal[tag]} if tag else {}), **fields})
     return Annotated[form, AfterValidator(lambda found: cls(**{name: getattr(found, name) for name in fields}))]
 
@@ -121,9 +131,14 @@ def _without_others(name: str, fields: Mapping[str, Any]) -> type:
     return dataclasses.make_dataclass(name, fields.items(), namespace=config)
 
 
-def _choice(field: "dataclasses.Field[Any]") -> Any:
+def _choice(field: "dataclasses.Field[Any]", hint: Any) -> Any:
+    """Return what the JSON of a field is checked against that holds one of several dataclasses, or a tuple of them."""
     forms = [_form(cls, name) for name, cls in _types_of(field).items()]
-    return Annotated[functools.reduce(operator.or_, forms), Field(discriminator=_TYPE)] if forms else None
+    if not forms:
+        return None
+    choice: Any = Annotated[functools.reduce(operator.or_, forms), Field(discriminator=_TYPE)]
+    several: Any = tuple
+    return several[choice, ...] if get_origin(hint) is tuple else choice
 
 
 def _nested(hint: Any) -> Any:
@@ -165,7 +180,7 @@ def _problem(cls: type, values: Any, where: str, detail: Any) -> tuple[str, str]
             known = [field.name for field in dataclasses.fields(holder)]
             return f"{name}: ", f"{holder.__name__} has no such field. {neighbours(path[-1], known)}"
         case "union_tag_invalid" | "union_tag_not_found":
-            types = next(_types_of(field) for field in dataclasses.fields(holder) if field.name == path[-1])
+            types = next(_types_of(field) for field in dataclasses.fields(holder) if field.name in path[-2:])
             tag = str(value.get(_TYPE, ""))
             return f"{name}.{_TYPE}={tag!r}: ", f"there is no such type. {neighbours(tag, types)}"
         case "dataclass_type" | "model_attributes_type":
@@ -182,18 +197,24 @@ def _located(cls: Any, values: Any, loc: Sequence[int | str]) -> tuple[list[str]
     Returns:
         The path, the dataclass that its last part is a field of, and the value.
     """
-    path, holder = list[str](), cls
+    path, holder, several = list[str](), cls, cast(Mapping[str, type], {})
     for part in loc:
         names = [field.name for field in dataclasses.fields(cls)] if cls else []
         if isinstance(values, Mapping) and (part in values or part in names):
             holder, values = cls, values.get(part)
+            several = _types_of_name(cls, part) if part in names and isinstance(values, list | tuple) else {}
             cls = _held(cls, part, values) if part in names else None
         elif isinstance(values, list | tuple) and isinstance(part, int):
             values = values[part]
+            cls = several.get(str(values.get(_TYPE))) if isinstance(values, Mapping) else None
         else:
             continue
         path.append(str(part))
     return path, holder, values
+
+
+def _types_of_name(cls: Any, name: int | str) -> Mapping[str, type]:
+    return next(_types_of(field) for field in dataclasses.fields(cls) if field.name == name)
 
 
 def _held(cls: Any, name: int | str, value: Any) -> Any:

@@ -170,20 +170,27 @@ def _with_places(experiment: "Experiment", adapter: Path, split: str, data: str)
     Raises:
         InputError: a file or folder is not there, or the rows or labels are not those of the training.
     """
-    from hyperadapters.runs import FilesTask, InstructionsTask, changed_data, moved_to, source_of_split
+    from hyperadapters.runs import (
+        FilesTask,
+        InstructionsTask,
+        changed_data,
+        deciding_checksums,
+        moved_to,
+        without_checksums,
+    )
 
     task = moved_to(experiment.task, data) if data else experiment.task
     own = isinstance(task, FilesTask | InstructionsTask)
     changed = changed_data(task)
-    wrong = {name: what for name, what in changed.items() if not own or name == source_of_split(task, split)}
+    deciding = deciding_checksums(task, split)
+    wrong = {name: what for name, what in changed.items() if name in deciding}
     if wrong:
         hint = "Put them back, or name the folder that holds them with --data"
         hint += ", or other rows to score with --file." if own else "."
         raise InputError("the data are not those of the training:\n  " + "\n  ".join([*wrong.values(), hint]))
     for what in changed.values():
         console.print(f"changed since the training, and not scored: {what}", soft_wrap=True)
-    kept = {name: found for name, found in task.checksums.items() if name not in changed}
-    return replace(experiment, task=replace(task, checksums=kept))
+    return replace(experiment, task=without_checksums(task, changed))
 
 
 def _show_scores(found: "Scores", task: str, split: str, file: str, rows: int, json_output: bool) -> None:
@@ -359,7 +366,7 @@ def bake(
     """
     from hyperadapters._utils import check_output, human_bytes, read_json, resolve_task, write_json
     from hyperadapters.methods import count_parameters
-    from hyperadapters.runs import EXPERIMENT, Experiment, task_name
+    from hyperadapters.runs import EXPERIMENT, Experiment, entries_of, task_name
     from hyperadapters.storage import backbone_of, load, read_config
     from hyperadapters.tasks import TASKS
 
@@ -373,7 +380,8 @@ def bake(
     several = load(adapter, model, name="several tasks")
     plain = several.bake(whole)
     plain.save(output)
-    if trained and (whole in TASKS or whole == task_name(trained.task)):  # what `evaluate` needs to know of its rows
+    described = trained and (whole in TASKS or whole in map(task_name, entries_of(trained.task)))
+    if trained and described:  # what `evaluate` needs to know of its rows
         from hyperadapters.runs import narrow_to_task
 
         write_json(output / EXPERIMENT, narrow_to_task(trained, whole, plain.method).to_json())

@@ -119,7 +119,7 @@ def _spread_options(function: _Function) -> _Function:
     return call
 
 
-_PLACES = ("data", "train", "validation", "test", "file", "output", "backbone", "start")
+_PLACES = ("tasks", "data", "train", "validation", "test", "file", "output", "backbone", "start")
 """The options that are text and may be a path."""
 
 

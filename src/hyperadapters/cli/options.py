@@ -47,6 +47,14 @@ class _TaskOptions:
             "Without it and without --train: demo/paraphrase.",
         ),
     ] = ""
+    tasks: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_DATA,
+            help="YAML or JSON file of tasks to train together: each a name that `hyperadapters tasks` lists, or files "
+            "of your own with these options as keys (name, train, validation, text, label …).",
+        ),
+    ] = ""
     data: Annotated[
         str, typer.Option(rich_help_panel=_DATA, help="Folder with the task's official files; without it, the Hub.")
     ] = ""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
@@ -10,6 +11,7 @@ from hyperadapters._utils import InputError
 from hyperadapters.cli.base import _was_given
 from hyperadapters.cli.options import _StartOptions, _SweepOptions, _TaskOptions, _TrainingOptions
 from hyperadapters.cli.run_file import _RunFile
+from hyperadapters.cli.task_file import _read_task_file
 from hyperadapters.cli.task_options import _choose_files, _choose_named
 
 if TYPE_CHECKING:
@@ -125,12 +127,17 @@ def _choose_task(options: _TaskOptions, settings: Mapping[str, str], file: _RunF
     Raises:
         InputError: there is no such task, file or folder, or the options do not go together.
     """
+    if options.tasks and (options.task or options.given):
+        other = (options.given or ["--task"])[0]
+        raise InputError(f"--tasks names a file of tasks, {other} what to train on by itself: give one or the other.")
     if options.task and options.given:
         raise InputError(
             f"--task names a task of the package, {options.given[0]} files of your own: give one or the other."
         )
     if options.given:
         return _choose_files(options, _split_seed(settings))
+    if options.tasks:
+        return _read_task_file(Path(options.tasks), options.data, _split_seed(settings))
     if file and file.task is not None and not options.task:
         return file.task_choice(options.data, _split_seed(settings))
     return _choose_named(options.task or "demo/paraphrase", options.data)

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperadapters._utils import InputError
-from hyperadapters.cli.task_options import _choose_named
+from hyperadapters.cli.parsing import _parse_file
+from hyperadapters.cli.task_file import _choose_entries, _with_defaults
 
 if TYPE_CHECKING:
     from hyperadapters.delta import Method
@@ -22,7 +23,8 @@ class _RunFile:
     """What a file says of an experiment; what it leaves out has the command's defaults.
 
     Its keys are those of `experiment.json`. In place of the whole of them, `method` may be a name, or a name and the
-    fields to change; `task` may be a name or a list of names; `start` needs its `adapter` alone.
+    fields to change; `task` may be a name, or a list of names and own files as `--tasks` takes them; `start` needs its
+    `adapter` alone.
     """
 
     method: Any = None
@@ -68,20 +70,18 @@ class _RunFile:
         Raises:
             InputError: there is no such task or type of task, or fields are missing or wrong.
         """
-        from hyperadapters.runs import MixtureTask, NamedTask
-        from hyperadapters.tasks import check_places
+        from hyperadapters._utils import settings
 
         if not isinstance(self.task, Mapping):
-            names = self.task if isinstance(self.task, list) else [self.task]
-            return _choose_named(",".join(map(str, names)), data)
-        task = self.experiment_with(task=_with_defaults(self.task, seed)).task
-        if isinstance(task, NamedTask | MixtureTask):
-            _choose_named(",".join(task.names if isinstance(task, MixtureTask) else (task.name,)), data or task.data)
-            return replace(task, data=data or task.data)
-        if data:
-            raise InputError(f"--data {data} is for tasks of the package; the file's task is of your own files.")
-        check_places((task.train, task.validation, task.test))
-        return task
+            return _choose_entries(self.task if isinstance(self.task, list) else [self.task], "task", data, seed)
+        if self.task.get("type") != "mixture":
+            return _choose_entries([self.task], "task", data, seed)
+        entries = self.task.get("tasks")
+        mixture = {key: value for key, value in _with_defaults(self.task, seed).items() if key != "tasks"}
+        if not isinstance(entries, list) or len(entries) < 2:
+            raise InputError("task.tasks: a mixture lists two tasks or more.")
+        chosen = settings.dump(_choose_entries(entries, "task.tasks", data, seed))
+        return self.experiment_with(task={**chosen, **mixture}).task
 
     def warm_start(self) -> "WarmStart | None":
         """Return the trained adapter to continue from, if the file names one.
@@ -114,31 +114,6 @@ class _RunFile:
         return Experiment.from_json({**some.to_json(), **parts})
 
 
-def _with_defaults(task: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """Return the JSON of a task with the fields that it leaves out and that have a default.
-
-    Args:
-        task: as the file has it.
-        seed: the default of `split_seed`, where a share of the training rows validates.
-    """
-    from hyperadapters._utils import settings
-    from hyperadapters.runs import TASK_CHOICES
-    from hyperadapters.tasks import Reading, share_of
-
-    cls = TASK_CHOICES.get(str(task.get("type")))
-    known = fields(cls) if cls else ()
-    plain = {f.name: f.default for f in known if f.default is not MISSING}
-    made = {f.name: f.default_factory() for f in known if f.default_factory is not MISSING}
-    found = {**plain, **made, **task}
-    if isinstance(found.get("reading"), Reading):
-        found["reading"] = settings.dump(found["reading"])
-    elif isinstance(found.get("reading"), Mapping):
-        found["reading"] = {**settings.dump(Reading()), **found["reading"]}
-    if "split_seed" in plain and "split_seed" not in task and share_of(str(task.get("validation", ""))):
-        found["split_seed"] = seed
-    return found
-
-
 def _read_run_file(path: Path) -> _RunFile:
     """Return what a YAML or JSON file says of an experiment.
 
@@ -169,17 +144,9 @@ def _not_a_name(section: str, key: str) -> bool:
 
 def _parsed(path: Path) -> Mapping[str, Any]:
     """Return the mapping that a file holds: JSON if its name ends so, YAML otherwise."""
-    import yaml
-
     from hyperadapters._utils import check_json
 
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except OSError as error:
-        raise InputError(f"--config {path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InputError(f"--config {path} is damaged: {' '.join(str(error).split())}.") from error
+    values = _parse_file(path, "--config")
     if not isinstance(values, Mapping):
         raise InputError(f"--config {path} holds no experiment: write `key: value` lines, such as task: glue/mrpc.")
     return check_json(values, f"--config {path}")

@@ -75,6 +75,7 @@ def train(
     - `hyperadapters train --train a.csv --validation b.csv --text review --label stars --tune`
     - `hyperadapters train --train chats.jsonl --validation more.jsonl --backbone Qwen/Qwen3-0.6B`
     - `hyperadapters train --task glue/mrpc,glue/rte --method hyperformer++ --lr 3e-4 --epochs 10`
+    - `hyperadapters train --tasks tasks.yaml --method hyperformer++ --output out/mix`
     - `hyperadapters train --from out/mix --task scitail --init-task glue/rte --max-train 16 --steps 200`
     - `hyperadapters train --config out/mrpc/experiment.json --seed 1 --output out/mrpc-1`
     """
@@ -167,7 +168,7 @@ def _plan_run(
     from hyperadapters.methods import method_named
 
     problems = _Problems(file.problems)
-    named = bool(task.task or task.train or file.task is not None)
+    named = bool(task.task or task.tasks or task.train or file.task is not None)
     begun = problems.unless_wrong(lambda: _choose_start(start, named, file))
     found = problems.unless_wrong(lambda: _choose_method(context, method, backbone, begun, file))
     changed = problems.unless_wrong(lambda: _changed_settings(training)) or {}

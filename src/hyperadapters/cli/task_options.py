@@ -7,7 +7,7 @@ from hyperadapters._utils import InputError
 from hyperadapters.cli.options import _TaskOptions
 
 if TYPE_CHECKING:
-    from hyperadapters.runs import TaskChoice
+    from hyperadapters.runs import FilesTask, InstructionsTask, TaskChoice
     from hyperadapters.tasks import AnswerType, Reading
 
 
@@ -38,12 +38,12 @@ def _choose_named(task: str, data: str) -> "TaskChoice":
         raise InputError(f"--task {task}: name each task once, such as demo/paraphrase,demo/sentiment.")
     if data and not Path(data).is_dir():
         raise InputError(f"--data {data}: there is no such folder.")
-    choice = MixtureTask(names=names, data=data) if len(names) > 1 else NamedTask(name=names[0], data=data)
+    choice = MixtureTask.named(*names, data=data) if len(names) > 1 else NamedTask(name=names[0], data=data)
     task_definitions(choice)
     return choice
 
 
-def _choose_files(options: _TaskOptions, seed: int) -> "TaskChoice":
+def _choose_files(options: _TaskOptions, seed: int) -> "FilesTask | InstructionsTask":
     """Return a user's own files as the options describe them.
 
     Args:

@@ -5,12 +5,12 @@ from hyperadapters.runs import Result
 
 def _task_names(result: Result) -> list[str]:
     """Return the names of a run's tasks: one, or those of its mixture."""
-    return list(result.experiment["task"].get("names", [result.task]))
+    return [entry["name"] for entry in result.experiment["task"].get("tasks", [{"name": result.task}])]
 
 
 def _is_mixture(result: Result) -> bool:
     """Return whether one model was trained on several tasks."""
-    return "names" in result.experiment["task"]
+    return "tasks" in result.experiment["task"]
 
 
 def _is_warm_started(result: Result) -> bool:

@@ -35,7 +35,7 @@ def _find_baselines(experiment: Experiment) -> dict[str, dict[str, dict[str, flo
     """
     if not isinstance(experiment.task, FilesTask):
         return {}
-    (task,), folder = task_definitions(experiment.task)
+    ((task, folder),) = task_definitions(experiment.task)
     rows = load_examples(task, folder, experiment.text, seed=experiment.training.seed)
     found = {
         CONSTANT: _scores(task, rows, {split: [_constant(task, rows["train"])] * len(rows[split]) for split in rows})

@@ -3,20 +3,21 @@
 import gc
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, collect_errors
 from hyperadapters.backbones import default_device, load_backbone
 from hyperadapters.delta import Delta, Method
 from hyperadapters.methods import attach
-from hyperadapters.runs.data_checksums import _check_data, _narrowed_checksums
+from hyperadapters.runs.data_checksums import _check_data
 from hyperadapters.runs.experiment import Experiment
-from hyperadapters.runs.task_choice import MixtureTask, NamedTask, _head_for, task_definitions, task_name
+from hyperadapters.runs.task_choice import MixtureTask, NamedTask, _head_for, entries_of, task_definitions, task_name
 from hyperadapters.runs.warm_start import _load_warm_start
-from hyperadapters.tasks import TASKS, TaskFormat
+from hyperadapters.tasks import TASKS, Task, TaskFormat
 from hyperadapters.training import ENCODINGS, Data, Mixture, load_data, tasks_of
 
 
@@ -41,14 +42,18 @@ def load_task(experiment: Experiment, tokenizer: Any, backbone: nn.Module) -> Da
         backbone: what the rows are for.
 
     Raises:
-        InputError: what `load_data` and `Mixture` raise, or the data are not those that the experiment has the
-            checksums of.
+        InputError: what `load_data` raises for any of the tasks, and `Mixture`; or the data are not those that the
+            experiment has the checksums of.
     """
     choice = experiment.task
-    tasks, folder = task_definitions(choice)
     how: Any = {"backbone": backbone, "seed": experiment.training.seed, "at_most": isinstance(choice, MixtureTask)}
-    found = tuple(load_data(task, tokenizer, folder, experiment.text, **how) for task in tasks)
-    data = Mixture(found, choice.temperature) if isinstance(choice, MixtureTask) else found[0]
+
+    def load(defined: tuple[Task, Path | None]) -> Data:
+        task, folder = defined
+        return load_data(task, tokenizer, folder, experiment.text, **how)
+
+    found = collect_errors(load, task_definitions(choice))
+    data = Mixture(tuple(found), choice.temperature) if isinstance(choice, MixtureTask) else found[0]
     _check_data(experiment, data)
     return data
 
@@ -114,15 +119,13 @@ def narrow_to_task(experiment: Experiment, task: str, method: Method) -> Experim
     Raises:
         InputError: the task was trained on own files in an earlier run, and only that run knows where they are.
     """
-    choice = experiment.task
-    data = choice.data if isinstance(choice, NamedTask | MixtureTask) else None
-    if data is not None or task_name(choice) != task:
-        if task not in TASKS:
-            raise InputError(
-                f"only the run that was trained on {task} knows where its rows are; {task_name(choice)} went on from "
-                "that run's adapter. Give the folder of that run."
-            )
-        checksums = _narrowed_checksums(choice, task)
-        choice = NamedTask(name=task, data=data or "", checksums=checksums)
+    own = {task_name(entry): entry for entry in entries_of(experiment.task)}
+    if task not in own and task not in TASKS:
+        raise InputError(
+            f"only the run that was trained on {task} knows where its rows are; {task_name(experiment.task)} went on "
+            "from that run's adapter. Give the folder of that run."
+        )
+    folders = [entry.data for entry in own.values() if isinstance(entry, NamedTask)]
+    choice = own.get(task) or NamedTask(name=task, data=next(filter(None, folders), ""))
     text = replace(experiment.text, train_rows=None)
     return replace(experiment, method=method, task=choice, text=text, start=None)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,14 @@ from hyperadapters.runs.task_choice import (
     InstructionsTask,
     MixtureTask,
     NamedTask,
+    SingleTask,
     TaskChoice,
+    _definition_of,
+    _each_entry,
     _places,
-    task_definitions,
+    entries_of,
+    task_name,
+    with_official_files,
 )
 from hyperadapters.tasks import absolute_place, files_at, moved_places, parts_of, share_of
 from hyperadapters.training import Data, Mixture, tasks_of
@@ -47,13 +52,35 @@ def with_checksums(experiment: Experiment) -> Experiment:
     task = _absolute_paths(experiment.task)
     if changed := changed_data(task):
         raise _refusal(task, changed.values())
-    return replace(experiment, task=replace(task, checksums={**task.checksums, **_file_checksums(task)}))
+    return replace(experiment, task=_each_entry(task, lambda entry: _with_known(entry, _file_checksums(entry))))
 
 
 def with_labels(experiment: Experiment, data: Data | Mixture) -> Experiment:
     """Return an experiment with the checksums of its labels too, as the loaded rows have them."""
-    task = experiment.task
-    return replace(experiment, task=replace(task, checksums={**task.checksums, **_label_checksums(task, data)}))
+    known = {one.form.name: _label_checksum(one) for one in tasks_of(data)}
+    return replace(
+        experiment,
+        task=_each_entry(experiment.task, lambda entry: _with_known(entry, {LABELS: known[task_name(entry)]})),
+    )
+
+
+def _with_known(entry: SingleTask, checksums: Mapping[str, str]) -> SingleTask:
+    return replace(entry, checksums={**entry.checksums, **checksums})
+
+
+def without_checksums(task: TaskChoice, names: Collection[str]) -> TaskChoice:
+    """Return a task without some of its checksums, so that they are not compared.
+
+    Args:
+        task: one, or a mixture.
+        names: of the checksums; of a mixture's, `task.name`.
+    """
+
+    def kept(entry: SingleTask) -> SingleTask:
+        own = {name: found for name, found in entry.checksums.items() if f"{_prefix(task, entry)}{name}" not in names}
+        return replace(entry, checksums=own)
+
+    return _each_entry(task, kept)
 
 
 def _check_data(experiment: Experiment, data: Data | Mixture) -> None:
@@ -77,6 +104,16 @@ def changed_data(task: TaskChoice, data: Data | Mixture | None = None) -> dict[s
     Raises:
         InputError: official files are missing.
     """
+    loaded = {one.form.name: one for one in tasks_of(data)} if data else {}
+    return {
+        f"{_prefix(task, entry)}{name}": f"{_prefix(task, entry)}{what}"
+        for entry in entries_of(task)
+        for name, what in _changed(entry, loaded.get(task_name(entry))).items()
+    }
+
+
+def _changed(task: SingleTask, data: Data | None) -> dict[str, str]:
+    """Return what is not as the checksums of one task say; arguments and errors are those of `changed_data`."""
     if not task.checksums:
         return {}
     paths, changed = _paths(task), {}
@@ -86,13 +123,30 @@ def changed_data(task: TaskChoice, data: Data | Mixture | None = None) -> dict[s
             changed[name] = f"{name}: {', '.join(map(str, absent))} is not there"
         elif name in paths and (found := _digest(paths[name])) != known:
             changed[name] = f"{name}: {', '.join(map(str, paths[name]))} has the SHA-256 {found[:12]}, not {known[:12]}"
-    for name, found in (_label_checksums(task, data) if data else {}).items():
-        if task.checksums.get(name, found) != found:
-            changed[name] = f"{name}: they are others now, or in another order"
+    if data and task.checksums.get(LABELS, _label_checksum(data)) != _label_checksum(data):
+        changed[LABELS] = f"{LABELS}: they are others now, or in another order"
     return changed
 
 
-def source_of_split(task: TaskChoice, split: str) -> str:
+def deciding_checksums(task: TaskChoice, split: str) -> set[str]:
+    """Return the names of the checksums of the files that decide which rows a split has.
+
+    These are all files of a task of the package, whose splits are made of them, and of own files those of the split,
+    or of train, where validation is a share of it.
+
+    Args:
+        task: one, or a mixture, whose names have the task's before them.
+        split: train, validation or test.
+    """
+    return {
+        f"{_prefix(task, entry)}{name}"
+        for entry in entries_of(task)
+        for name in entry.checksums
+        if isinstance(entry, NamedTask) or name == _source_of_split(entry, split)
+    }
+
+
+def _source_of_split(task: SingleTask, split: str) -> str:
     """Return the name of the checksum of the files that hold a split's rows: train, where validation is a share."""
     if split == "validation" and isinstance(task, FilesTask | InstructionsTask) and share_of(task.validation):
         return "train"
@@ -115,16 +169,10 @@ def identity_of(experiment: Experiment) -> dict[str, Any]:
     their official files lie.
     """
     values = experiment.to_json()
-    checksums, task = values["task"].pop("checksums"), experiment.task
     values["training"].pop("checkpoint_seconds")
     if values["start"]:
         values["start"].pop("adapter")
-    if isinstance(task, NamedTask | MixtureTask):
-        values["task"].pop("data")
-    elif files := {name: found for name, found in checksums.items() if name != LABELS}:
-        for split in files:
-            values["task"].pop(split)
-        values["task"]["files"] = files
+    values["task"] = without_places(values["task"])
     return values
 
 
@@ -155,12 +203,30 @@ def _as_setting(value: Any) -> str:
     return shortened(value if isinstance(value, str) and value else json.dumps(value))
 
 
+def without_places(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON of a task, or of a mixture, without where its data lie: files are told by their checksums.
+
+    Args:
+        task: as `Experiment.to_json` has it. Own files without checksums keep their places.
+    """
+    if "tasks" in task:
+        return {**task, "tasks": [without_places(entry) for entry in task["tasks"]]}
+    checksums = task.get("checksums", {})
+    left = {name: value for name, value in task.items() if name not in ("data", "checksums")}
+    files = {name: found for name, found in checksums.items() if name != LABELS and "train" in task}
+    return {**{name: value for name, value in left.items() if name not in files}, **({"files": files} if files else {})}
+
+
 def _absolute_paths(task: TaskChoice) -> TaskChoice:
     """Return a task whose files have paths from the root."""
-    if isinstance(task, NamedTask | MixtureTask):
-        return replace(task, data=str(absolute_path(task.data))) if task.data else task
-    places: dict[str, Any] = {split: absolute_place(place) for split, place in _places(task).items()}
-    return replace(task, **places)
+
+    def absolute(entry: SingleTask) -> SingleTask:
+        if isinstance(entry, NamedTask):
+            return replace(entry, data=str(absolute_path(entry.data))) if entry.data else entry
+        places: dict[str, Any] = {split: absolute_place(place) for split, place in _places(entry).items()}
+        return replace(entry, **places)
+
+    return _each_entry(task, absolute)
 
 
 def moved_to(task: TaskChoice, folder: str | Path) -> TaskChoice:
@@ -171,26 +237,22 @@ def moved_to(task: TaskChoice, folder: str | Path) -> TaskChoice:
         folder: where they are now; of named tasks, the folder of the official files.
     """
     place = absolute_path(folder)
-    if isinstance(task, NamedTask | MixtureTask):
-        return replace(task, data=str(place))
-    places: dict[str, Any] = moved_places(_places(task), place)
-    return replace(task, **places)
+    own = {task_name(entry): _places(entry) for entry in entries_of(task) if not isinstance(entry, NamedTask)}
+    together = {f"{name}:{split}": path for name, places in own.items() for split, path in places.items()}
+    moved = moved_places(together, place) if together else {}
+
+    def changed(entry: SingleTask) -> SingleTask:
+        if isinstance(entry, NamedTask):
+            return entry
+        name = task_name(entry)
+        found = {split: moved.get(f"{name}:{split}", path) for split, path in own[name].items()}
+        places: dict[str, Any] = found
+        return replace(entry, **places)
+
+    return with_official_files(_each_entry(task, changed), str(place))
 
 
-def _narrowed_checksums(task: TaskChoice, name: str) -> dict[str, str]:
-    """Return the checksums of one task of a mixture, as the task alone has them; of one task, its own."""
-    if not isinstance(task, MixtureTask):
-        return task.checksums
-    own = f"{name}."
-    return {key.removeprefix(own): found for key, found in task.checksums.items() if key.startswith(own)}
-
-
-def _checksums_by_task(task: TaskChoice, data: Data | Mixture) -> dict[str, dict[str, str]]:
-    """Return the checksums of every task of a run, by the task's name, as the saved adapter states them."""
-    return {one.form.name: _narrowed_checksums(task, one.form.name) for one in tasks_of(data)}
-
-
-def _paths(task: TaskChoice) -> dict[str, list[Path]]:
+def _paths(task: SingleTask) -> dict[str, list[Path]]:
     """Return the files of a task, by the name of their checksum.
 
     Raises:
@@ -198,12 +260,8 @@ def _paths(task: TaskChoice) -> dict[str, list[Path]]:
     """
     if isinstance(task, FilesTask | InstructionsTask):
         return {split: _files_of(place) for split, place in _places(task).items() if parts_of(place)}
-    definitions, folder = task_definitions(task)
-    return {
-        f"{_prefix(task, definition.form.name)}{split}": paths
-        for definition in definitions
-        for split, paths in definition.paths(folder).items()
-    }
+    definition, folder = _definition_of(task)
+    return definition.paths(folder)
 
 
 def _files_of(place: str) -> list[Path]:
@@ -214,18 +272,21 @@ def _files_of(place: str) -> list[Path]:
         return [expand_path(part) for part in parts_of(place)]
 
 
-def _prefix(task: TaskChoice, name: str) -> str:
-    return f"{name}." if isinstance(task, MixtureTask) else ""
+def _prefix(task: TaskChoice, entry: SingleTask) -> str:
+    return f"{entry.name}." if isinstance(task, MixtureTask) else ""
 
 
-def _file_checksums(task: TaskChoice) -> dict[str, str]:
+def _file_checksums(task: SingleTask) -> dict[str, str]:
     return {name: _digest(paths) for name, paths in _paths(task).items()}
 
 
-def _label_checksums(task: TaskChoice, data: Data | Mixture) -> dict[str, str]:
-    return {
-        f"{_prefix(task, one.form.name)}{LABELS}": _digest_of(one.form.to_json()["target"]) for one in tasks_of(data)
-    }
+def _label_checksum(data: Data) -> str:
+    return _digest_of(data.form.to_json()["target"])
+
+
+def _checksums_by_task(task: TaskChoice) -> dict[str, dict[str, str]]:
+    """Return the checksums of every task of a run, by the task's name, as the saved adapter states them."""
+    return {task_name(entry): entry.checksums for entry in entries_of(task)}
 
 
 def _digest(paths: Iterable[Path]) -> str:
@@ -244,7 +305,8 @@ def _digest_of(value: Any) -> str:
 
 def _refusal(task: TaskChoice, changed: Iterable[str]) -> InputError:
     """Return an error that says what has changed; files that are not there may be back at a later try."""
-    missing = any(not path.is_file() for paths in _paths(task).values() for path in paths)
+    paths = [path for entry in entries_of(task) for found in _paths(entry).values() for path in found]
+    missing = any(not path.is_file() for path in paths)
     return (UnavailableError if missing else InputError)(
         "the data are not those that this run is of:\n  "
         + listed([*changed])

@@ -59,7 +59,7 @@ def finish_run(
     _log_best(trackers, result)
     if process_state().is_main_process:
         delta.about["scores"] = result.metrics
-        delta.about["data"] = {**delta.about.get("data", {}), **_checksums_by_task(experiment.task, data)}
+        delta.about["data"] = {**delta.about.get("data", {}), **_checksums_by_task(experiment.task)}
         delta.save(output)
         write_json(output / RESULT, asdict(result))
         (output / CHECKPOINT).unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from hyperadapters._utils import InputError, UnavailableError, absolute_path, expand_path, few_names, listed
 from hyperadapters.backbones import find_backbone
 from hyperadapters.runs.experiment import Experiment
-from hyperadapters.runs.task_choice import FilesTask, InstructionsTask, MixtureTask, NamedTask, _places
+from hyperadapters.runs.task_choice import FilesTask, InstructionsTask, NamedTask, _places, entries_of
 from hyperadapters.tasks import check_places, task_named
 
 
@@ -25,20 +25,15 @@ def check_sources(experiments: Iterable[Experiment]) -> None:
     problems: list[InputError] = []
     for backbone in dict.fromkeys(experiment.backbone for experiment in experiments):
         _note(problems, partial(find_backbone, backbone))
-    tasks = [experiment.task for experiment in experiments]
-    named = [task for task in tasks if isinstance(task, NamedTask | MixtureTask)]
-    _check_named(problems, {(name, task.data) for task in named for name in _names(task)})
-    for own in dict.fromkeys(task for task in tasks if not isinstance(task, NamedTask | MixtureTask)):
-        _note(problems, partial(_check_own, own))
+    entries = dict.fromkeys(entry for experiment in experiments for entry in entries_of(experiment.task))
+    _check_named(problems, {(entry.name, entry.data) for entry in entries if isinstance(entry, NamedTask)})
+    for entry in entries:
+        if not isinstance(entry, NamedTask):
+            _note(problems, partial(_check_own, entry))
     if problems:
         passing = any(isinstance(problem, UnavailableError) for problem in problems)
         message = listed([*dict.fromkeys(map(str, problems))])
         raise (UnavailableError if passing else InputError)(message)
-
-
-def _names(task: NamedTask | MixtureTask) -> tuple[str, ...]:
-    """Return the name of a task of the package, or those of a mixture."""
-    return task.names if isinstance(task, MixtureTask) else (task.name,)
 
 
 def _check_named(problems: list[InputError], places: Iterable[tuple[str, str]]) -> None:

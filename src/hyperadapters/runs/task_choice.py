@@ -2,11 +2,12 @@
 
 import math
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, absolute_path, expand_path, few_names
+from hyperadapters._utils import InputError, absolute_path, collect_errors, expand_path, few_names, settings
 from hyperadapters.backbones import HeadKind
 from hyperadapters.tasks import (
     TASKS,
@@ -29,8 +30,8 @@ class _Checked:
     """What a task says of the data that a run is of."""
 
     checksums: dict[str, str] = field(default_factory=dict, hash=False)
-    """SHA-256 of each file by its split, and of the labels under `labels`; of a mixture, by `task.split`. A run fills
-    them in; one that is given them refuses other data."""
+    """SHA-256 of each file by its split, and of the labels under `labels`. A run fills them in; one that is given them
+    refuses other data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,76 +105,168 @@ class InstructionsTask(_OwnFiles):
     """The user's own files of conversations, or of prompts and responses (`instruction_task`)."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class MixtureTask(_Checked):
-    """Several tasks of the package, trained together in one Delta."""
+SingleTask = NamedTask | FilesTask | InstructionsTask
+"""A task of a mixture, or the only one of a run."""
 
-    names: tuple[str, ...]
-    """Names that `hyperadapters tasks` lists."""
-    data: str = ""
-    """The folder with the official files of all tasks; empty: they come from the Hugging Face Hub."""
+_SINGLE_TASKS: dict[str, type[SingleTask]] = {
+    "named": NamedTask,
+    "files": FilesTask,
+    "instructions": InstructionsTask,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixtureTask:
+    """Several tasks, trained together in one Delta: tasks of the package, and own files."""
+
+    tasks: tuple[SingleTask, ...] = field(metadata=settings.one_of(_SINGLE_TASKS))
+    """Each with a name of its own; own files without one are given that of their training file."""
     temperature: float = 10.0
     """T of p ∝ (N/ΣN)^(1/T), with which a batch's task is drawn (`Mixture`)."""
 
     def __post_init__(self) -> None:
-        """Raise InputError for a temperature that JSON cannot hold."""
+        """Name every task.
+
+        Raises:
+            InputError: two have one name, a name is none that a task can have, or JSON cannot hold the temperature.
+        """
         if not math.isfinite(self.temperature):
             raise InputError(f"task.temperature={self.temperature}: a number, such as 10; 1e9 draws all tasks alike.")
+        object.__setattr__(self, "tasks", tuple(replace(task, name=task_name(task)) for task in self.tasks))
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        if twice or not self.tasks:
+            raise InputError(
+                f"a mixture holds each task once, by its name; given: {few_names(self.names)}. Give own files a name."
+            )
+
+    @staticmethod
+    def named(*names: str, data: str = "", temperature: float = 10.0) -> "MixtureTask":
+        """Return a mixture of tasks of the package.
+
+        Args:
+            names: that `hyperadapters tasks` lists.
+            data: the folder with the official files of all of them; empty: they come from the Hugging Face Hub.
+            temperature: with which a batch's task is drawn.
+        """
+        mixture = MixtureTask(tasks=tuple(NamedTask(name=name) for name in names), temperature=temperature)
+        return replace(mixture, tasks=entries_of(with_official_files(mixture, data))) if data else mixture
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its tasks, in order."""
+        return tuple(task.name for task in self.tasks)
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """The checksums of all its tasks, by `task.split`."""
+        return {f"{task.name}.{split}": found for task in self.tasks for split, found in task.checksums.items()}
 
 
-TaskChoice = NamedTask | FilesTask | InstructionsTask | MixtureTask
+TaskChoice = SingleTask | MixtureTask
 """The task of a run."""
 
-TASK_CHOICES: dict[str, type[TaskChoice]] = {
-    "named": NamedTask,
-    "files": FilesTask,
-    "instructions": InstructionsTask,
-    "mixture": MixtureTask,
-}
+TASK_CHOICES: dict[str, type[TaskChoice]] = {**_SINGLE_TASKS, "mixture": MixtureTask}
 """By the `type` that the JSON of an experiment gives them."""
+
+
+def entries_of(task: TaskChoice) -> tuple[SingleTask, ...]:
+    """Return the tasks of a mixture, or the one that there is."""
+    return task.tasks if isinstance(task, MixtureTask) else (task,)
+
+
+def _each_entry(task: TaskChoice, change: Callable[[SingleTask], SingleTask]) -> TaskChoice:
+    """Return a task with a change made to it, or to each task of a mixture."""
+    if isinstance(task, MixtureTask):
+        return replace(task, tasks=tuple(map(change, task.tasks)))
+    return change(task)
+
+
+def with_official_files(task: TaskChoice, data: str) -> TaskChoice:
+    """Return a task whose official files lie in a folder; own files stay where they are.
+
+    Args:
+        task: whose tasks of the package are meant, of a mixture those that are read from files, or all if none is.
+        data: the folder.
+    """
+    named = [entry for entry in entries_of(task) if isinstance(entry, NamedTask)]
+    meant = [entry for entry in named if entry.name not in TASKS or TASKS[entry.name].has_files] or named
+    return _each_entry(
+        task, lambda entry: replace(entry, data=data) if isinstance(entry, NamedTask) and entry in meant else entry
+    )
 
 
 def training_for(task: TaskChoice) -> dict[str, Any]:
     """Return the settings of training to start from, by name: the papers' for their tasks, steps for own files.
 
-    Few rows want as many updates as many rows do (experiments/own_check.py).
+    Few rows want as many updates as many rows do (experiments/own_check.py); a mixture wants them for each task.
     """
-    if isinstance(task, FilesTask | InstructionsTask):
-        return {"batch_size": 16, "min_steps": 500, "patience": 4}
+    entries = entries_of(task)
+    if any(isinstance(entry, FilesTask | InstructionsTask) for entry in entries):
+        return {"batch_size": 16, "min_steps": 500 * len(entries), "patience": 4}
     return {"epochs": task_named(task.name).epochs} if isinstance(task, NamedTask) else {}
 
 
 def _head_for(task: TaskChoice) -> HeadKind:
-    """Return what the task head of an encoder reads for a task."""
-    return "token" if isinstance(task, FilesTask) and task.answers == "tags" else "sequence"
+    """Return what the task head of an encoder reads for a task.
+
+    Raises:
+        InputError: the tasks of a mixture want different heads.
+    """
+    entries = {entry.name: entry for entry in entries_of(task)}
+    tags = [name for name, entry in entries.items() if isinstance(entry, FilesTask) and entry.answers == "tags"]
+    if tags and len(tags) < len(entries):
+        raise InputError(
+            f"{few_names(tags)} asks for a tag for each word, the other tasks for an answer for each row: a mixture "
+            "has one kind of head. Train them apart."
+        )
+    return "token" if tags else "sequence"
 
 
 def text_for(task: TaskChoice) -> Text:
-    """Return the lengths to start from: the papers' for their tasks, longer ones for instructions and free text."""
+    """Return the lengths to start from: the papers' for their tasks, longer ones for instructions and free text.
+
+    Those of a mixture are the longest of its tasks.
+    """
+    found = [_text_of(entry) for entry in entries_of(task)]
+    return Text(
+        source_length=max(text.source_length for text in found), target_length=max(text.target_length for text in found)
+    )
+
+
+def _text_of(task: SingleTask) -> Text:
     if isinstance(task, InstructionsTask):
         return Text(source_length=512, target_length=256)
     return Text(target_length=64) if isinstance(task, FilesTask) and task.answers in ("text", "labels") else Text()
 
 
-def task_definitions(task: TaskChoice) -> tuple[list[Task], Path | None]:
-    """Return the task, or all tasks of a mixture, and the folder of their official files, if any.
+def task_definitions(task: TaskChoice) -> list[tuple[Task, Path | None]]:
+    """Return the task, or all tasks of a mixture, each with the folder of its official files, if any.
 
     Raises:
-        InputError: there is no such task, there are no such files, or a folder is given and no task has files.
+        InputError: there is no such task, there are no such files, a folder is given and no task has files, or rows
+            of own files do not say which classes there are; all of them in one error.
     """
-    if isinstance(task, NamedTask | MixtureTask):
-        names = task.names if isinstance(task, MixtureTask) else (task.name,)
-        tasks = [task_named(name) for name in names]
-        if task.data and not any(found.has_files for found in tasks):
-            raise InputError(
-                f"--data {task.data} is for official files, and {few_names(names)} needs none: leave --data out."
-            )
-        return tasks, expand_path(task.data) if task.data else None
+    found = collect_errors(_definition_of, entries_of(task))
+    folders = [str(folder) for _, folder in found if folder]
+    if folders and not any(definition.has_files for definition, folder in found if folder):
+        names = few_names(definition.form.name for definition, folder in found if folder)
+        raise InputError(f"--data {folders[0]} is for official files, and {names} needs none: leave --data out.")
+    return found
+
+
+def _definition_of(task: SingleTask) -> tuple[Task, Path | None]:
+    """Return a task and the folder of its official files, if any.
+
+    Raises:
+        InputError: as `task_definitions`.
+    """
+    if isinstance(task, NamedTask):
+        return task_named(task.name), expand_path(task.data) if task.data else None
     how: dict[str, Any] = {"name": task_name(task), "reading": task.reading, "split_seed": task.split_seed}
     if isinstance(task, InstructionsTask):
-        return [instruction_task(_places(task), **how)], None
+        return instruction_task(_places(task), **how), None
     how |= {"answers": task.answers, "template": task.template, "classes": task.classes, "separator": task.separator}
-    return [own_task(_places(task), task.text, task.answer, **how)], None
+    return own_task(_places(task), task.text, task.answer, **how), None
 
 
 def _places(task: FilesTask | InstructionsTask) -> dict[str, str]:

@@ -14,6 +14,7 @@ from hyperadapters.runs import (
     FilesTask,
     InstructionsTask,
     TaskChoice,
+    entries_of,
     identity_of,
     nearest,
     task_name,
@@ -43,7 +44,8 @@ def _keyed(experiments: Iterable[Experiment]) -> dict[str, Experiment]:
 
 def _with_known_files(experiment: Experiment) -> Experiment:
     """Return an experiment on own files with their checksums, if the files are there."""
-    if isinstance(experiment.task, FilesTask | InstructionsTask) and not experiment.task.checksums:
+    own = any(isinstance(entry, FilesTask | InstructionsTask) for entry in entries_of(experiment.task))
+    if own and not experiment.task.checksums:
         with contextlib.suppress(InputError):
             return with_checksums(experiment)
     return experiment

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from hyperadapters._utils import InputError
-from hyperadapters.runs import Experiment, MixtureTask, NamedTask, apply_changes, nearest, task_name
+from hyperadapters.runs import Experiment, apply_changes, nearest, task_name, with_official_files
 from hyperadapters.sweeps.paths import _setting_at
 
 _MISSING = object()
@@ -57,9 +57,7 @@ def change_all(
     found = []
     for experiment in experiments:
         own = {p: v for p, v in changes.items() if not p.startswith("method.") or hasattr(experiment.method, p[7:])}
-        task = experiment.task
-        if data and isinstance(task, NamedTask | MixtureTask):
-            task = replace(task, data=data)
+        task = with_official_files(experiment.task, data) if data else experiment.task
         changed = replace(experiment, backbone=backbone or experiment.backbone, task=task)
         found.append(apply_changes(changed, own))
     return found

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -51,14 +52,15 @@ class _Sample:
     """Some rows of each split of a task or mixture, and how many there are in all."""
 
     def __init__(self, experiment: Experiment) -> None:
-        tasks, folder = task_definitions(experiment.task)
+        definitions = task_definitions(experiment.task)
         text, place = experiment.text, experiment.backbone if _is_local(experiment.backbone) else EMBEDDED
         limits, most = (text.train_rows, text.evaluation_rows), (_SAMPLE, _ANSWERED)
         train, others = (few if limit is None else min(limit, few) for limit, few in zip(limits, most, strict=True))
         text = replace(text, train_rows=train, evaluation_rows=others)
         tokenizer = AutoTokenizer.from_pretrained(find_backbone(place), trust_remote_code=False)
         outline = meta_backbone(place)
-        found = tuple(load_data(task, tokenizer, folder, text, backbone=outline, at_most=True) for task in tasks)
+        how: Any = {"backbone": outline, "at_most": True}
+        found = tuple(load_data(task, tokenizer, folder, text, **how) for task, folder in definitions)
         self.data: Data | Mixture = Mixture(found) if isinstance(experiment.task, MixtureTask) else found[0]
         self.rows: dict[str, int] = defaultdict(int)
         for task in found:

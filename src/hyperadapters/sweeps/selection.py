@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from hyperadapters.runs import Result
+from hyperadapters.runs import Result, without_places
 from hyperadapters.sweeps.paths import _setting_at, _without_paths
 
 _SEED = "training.seed"
@@ -65,7 +65,7 @@ def distinguish_tasks(results: Sequence[Result]) -> list[Result]:
     alike: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for result in results:
         task = result.experiment["task"]
-        if _task_itself(task) not in map(_task_itself, alike[result.task]):
+        if without_places(task) not in map(without_places, alike[result.task]):
             alike[result.task].append(task)
     return [replace(result, task=_distinct_name(result, alike[result.task])) for result in results]
 
@@ -74,20 +74,11 @@ def _distinct_name(result: Result, alike: Sequence[Mapping[str, Any]]) -> str:
     """Return a name for a run's task among those of the same name; with a number where folder and answer agree too."""
     if len(alike) == 1 or "train" not in result.experiment["task"]:
         return result.task
-    itself = _task_itself(result.experiment["task"])
-    task = next(other for other in alike if _task_itself(other) == itself)
+    itself = without_places(result.experiment["task"])
+    task = next(other for other in alike if without_places(other) == itself)
     same = [other for other in alike if "train" in other and _folder_and_answer(other) == _folder_and_answer(task)]
     number = [str(same.index(task) + 1)] if len(same) > 1 else []
     return f"{result.task} ({', '.join([*_folder_and_answer(task), *number])})"
-
-
-def _task_itself(task: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a task's JSON without where its data lie: own files are told by their checksums, where these are known."""
-    checksums = {name: found for name, found in task.get("checksums", {}).items() if name != "labels"}
-    if "train" not in task:
-        return {name: value for name, value in task.items() if name not in ("data", "checksums")}
-    paths = ("train", "validation", "test") if checksums else ()
-    return {**{name: value for name, value in task.items() if name not in paths}, "checksums": checksums}
 
 
 def _folder_and_answer(task: Mapping[str, Any]) -> list[str]:
@@ -180,7 +171,7 @@ def group_of(result: Result, vary: Sequence[str], *, per_task: bool) -> str:
     A mixture's tasks stay: a model of eight tasks and one of two are never compared.
     """
     left = _without_paths(result.experiment, (*vary, _SEED, *_RECIPE, *_WHEREABOUTS))
-    left["task"] = _task_itself(left["task"])
-    if not per_task and "names" not in left["task"]:
+    left["task"] = without_places(left["task"])
+    if not per_task and "tasks" not in left["task"]:
         left.pop("task")
     return json.dumps(left, sort_keys=True)

@@ -103,17 +103,22 @@ def _why_none(part: str) -> str:
     return f"no file matches {part} (looked in {Path.cwd()}): check the pattern, and put it in quotation marks."
 
 
-def absolute_place(place: str | Path) -> str:
-    """Return a place whose files and patterns have paths from the root."""
+def absolute_place(place: str | Path, folder: str | Path = "") -> str:
+    """Return a place whose files and patterns have paths from the root.
+
+    Args:
+        place: as for `files_at`, a data set of the Hub or a share, which stay as they are.
+        folder: what relative paths begin at; empty: the current one.
+    """
     parts = parts_of(place)
-    return ",".join(map(_absolute_part, parts)) if parts else str(place)
+    return ",".join(_absolute_part(part, absolute_path(folder)) for part in parts) if parts else str(place)
 
 
-def _absolute_part(part: str) -> str:
+def _absolute_part(part: str, folder: Path) -> str:
     path = expand_path(part)
-    if _is_pattern(part) and not path.is_file():
-        return os.path.normpath(os.path.join(glob.escape(os.getcwd()), path))
-    return str(absolute_path(path))
+    if _is_pattern(part) and not (folder / path).is_file():
+        return os.path.normpath(os.path.join(glob.escape(str(folder)), path))
+    return str(absolute_path(folder / path))
 
 
 def moved_places(places: Mapping[str, str], folder: Path) -> dict[str, str]:
