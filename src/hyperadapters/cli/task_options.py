@@ -109,7 +109,8 @@ def _describe_answer(options: _TaskOptions, named: dict[str, str], reading: "Rea
     from hyperadapters.tasks import holds_lists, read_labels
 
     ((option, column),) = named.items()
-    several = option == "label" and (options.separator or holds_lists(options.files, column, reading))
+    is_text = column in _split_names(options.text)  # which `own_task` refuses
+    several = option == "label" and not is_text and (options.separator or holds_lists(options.files, column, reading))
     classes = read_labels(options.labels) if options.labels else ()
     if options.labels and not classes:
         raise InputError(f"--labels {options.labels} is empty: name every class, one a line.")

@@ -28,10 +28,10 @@ class Example(NamedTuple):
     """The source as encoders are pretrained to read it: one text, or a pair."""
     turns: tuple[_Turn, ...] = ()
     """The conversation that the target answers; then there is no source text without a tokenizer's chat template."""
-    words: tuple[str, ...] = ()
-    """The words of the source, where each has an answer."""
     number: float | None = None
     """The answer as it was given, where it is a number; the target's text is rounded. Encoders learn it."""
+    words: tuple[str, ...] = ()
+    """The words of the source, where each has an answer."""
 
 
 _Style = Literal["named", "bare", "conversation", "template", "words"]
