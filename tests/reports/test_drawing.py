@@ -10,7 +10,7 @@ from matplotlib.text import Text
 from hyperadapters import METHODS
 from hyperadapters.reports.drawing import _draw, _figure_style, render_figure
 from hyperadapters.reports.figures import _Figure, _Mark
-from hyperadapters.reports.point_labels import _mark_boxes, _shared_area
+from hyperadapters.reports.point_labels import _bar_box, _point_box, _shared_area
 from hyperadapters.reports.svg import _inline_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -76,7 +76,7 @@ def collisions(canvas, figure):
     (axes,) = canvas.axes
     frame = axes.get_window_extent().extents
     edges = [(frame[0] - 1, frame[1], frame[0] + 1, frame[3]), (frame[0], frame[1] - 1, frame[2], frame[1] + 1)]
-    marks = [box for mark in figure.marks for box in _mark_boxes(axes, mark)]
+    marks = [box(axes, mark) for mark in figure.marks for box in (_point_box, _bar_box)]
     texts = [text for text in canvas.findobj(Text) if text.get_text() and text.get_visible()]
     boxes = {text: tuple(Text.get_window_extent(text).extents) for text in texts}
     ticks, shown = set(), set()
@@ -107,7 +107,7 @@ def test_points_without_room_for_their_names_have_a_legend():
     series = {f"method {n}": [_Mark(0.1, 70, str(n), 20)] for n in range(60)}
     figure = _Figure("t", series, "x", "y", log_x=True, joined=False)
     canvas = drawn(figure)
-    assert not [text for text in canvas.axes[0].texts if text.get_text()]
+    assert not canvas.axes[0].texts
     assert [text.get_text() for text in canvas.legends[-1].get_texts()] == list(series)
     assert collisions(canvas, figure) == []
     assert canvas.get_size_inches()[1] > 5

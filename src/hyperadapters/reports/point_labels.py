@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hyperadapters.reports.figures import _Figure, _Mark
 from hyperadapters.reports.svg import _INK
@@ -21,11 +21,15 @@ _SIZE = 9.5
 _PAD = 2.0
 """Free pixels around a name: a browser's font may be a little wider."""
 
-_DISTANCES = (0, 6, 13, 22, 33, 46, 62, 80, 100, 125)
+_DISTANCES = (0, 5, 11, 18, 26, 35, 46, 60, 76, 95, 120, 150, 180)
 """How far from its point a name is tried, in points beyond the nearest place."""
 
 _LEADER = 10
 """From so many points on, a line leads from the point to its name."""
+
+
+_OFFSET: dict[str, Any] = {"xytext": (0, 0), "textcoords": "offset points", "annotation_clip": False}
+"""How a text is placed: in points from its point."""
 
 
 class _Place(NamedTuple):
@@ -40,37 +44,57 @@ class _Place(NamedTuple):
 
 
 def _label_points(canvas: "Canvas", axes: "Axes", figure: _Figure) -> bool:
-    """Write the name of every series beside its points.
+    """Write the name of every series beside its points, those in the thickest crowd first.
 
     Returns:
         Whether there was room; if not, no name is written, and the series need a legend.
     """
     canvas.draw_without_rendering()  # positions are known once the figure was laid out
     canvas.set_layout_engine("none")
-    taken = [box for mark in figure.marks for box in _mark_boxes(axes, mark)]
-    labels: list[Text] = []
-    for name, marks in figure.series.items():
-        for mark in marks:
-            label = axes.annotate(
-                name, (mark.x, mark.y), xytext=(0, 0), textcoords="offset points", fontsize=_SIZE, annotation_clip=False
-            )
-            labels.append(label)
-            place = _free_place(axes, label, mark, taken)
-            if place is None:
-                for written in labels:
-                    written.remove()
-                return False
-            taken += [_text_box(label), *_leader_boxes(axes, mark, place)]
-            if place.far:
-                _draw_leader(axes, mark, place)
+    named = [(name, mark) for name, marks in figure.series.items() for mark in marks]
+    points = {mark: _point_box(axes, mark) for _, mark in named}
+    bars = [_bar_box(axes, mark) for _, mark in named if mark.margin]
+    names: list[_Box] = []
+    leaders: list[tuple[_Mark, _Place]] = []
+    for name, mark in sorted(named, key=lambda item: -_count_near(points[item[1]], [*points.values()])):
+        label = axes.annotate(name, (mark.x, mark.y), **_OFFSET, fontsize=_SIZE)
+        lines = [box for other in leaders for box in _leader_boxes(axes, *other)]
+        others = [box for box in points.values() if not _shared_area(box, points[mark])]  # under those a line may begin
+        place = _free_place(axes, label, mark, [*points.values(), *bars, *names, *lines], [*others, *names])
+        if place is None:
+            for written in [*axes.texts]:
+                written.remove()
+            return False
+        names.append(_text_box(label))
+        leaders += [(mark, place)] if place.far else []
+    for mark, place in leaders:
+        _draw_leader(axes, mark, place)
     return True
 
 
-def _free_place(axes: "Axes", label: "Text", mark: _Mark, taken: Sequence[_Box]) -> _Place | None:
-    """Put a label at the first free place around its point, inside the axes, and return that; None: there is none."""
+def _count_near(box: _Box, others: Sequence[_Box]) -> int:
+    """Return how many points lie so near to one that their names may meet."""
+    left, bottom, right, top = box
+    around = (left - 60, bottom - 30, right + 60, top + 30)
+    return sum(_shared_area(around, other) > 0 for other in others)
+
+
+def _free_place(
+    axes: "Axes", label: "Text", mark: _Mark, taken: Sequence[_Box], barred: Sequence[_Box]
+) -> _Place | None:
+    """Put a label at the first free place around its point, inside the axes.
+
+    Args:
+        axes: of the figure.
+        label: the name.
+        mark: its point.
+        taken: what the name may not cover.
+        barred: what a line to it may not cross.
+
+    Returns:
+        The place; None if there is none.
+    """
     inside = _inner_box(axes)
-    own = _mark_boxes(axes, mark)
-    others = [box for box in taken if box not in own]
     for place in _places(mark.size / 2 + 3):
         label.set_position((place.x, place.y))
         label.set_horizontalalignment(place.horizontal)  # type: ignore[arg-type]
@@ -80,7 +104,7 @@ def _free_place(axes: "Axes", label: "Text", mark: _Mark, taken: Sequence[_Box])
         within = box[0] >= inside[0] and box[1] >= inside[1] and box[2] <= inside[2] and box[3] <= inside[3]
         if not within or any(_shared_area(box, other) for other in taken):
             continue
-        if not any(_shared_area(step, other) for step in _leader_boxes(axes, mark, place) for other in others):
+        if not any(_shared_area(step, other) for step in _leader_boxes(axes, mark, place) for other in barred):
             return place
     return None
 
@@ -100,8 +124,7 @@ def _places(start: float) -> Iterator[_Place]:
 def _draw_leader(axes: "Axes", mark: _Mark, place: _Place) -> None:
     """Draw a thin line from a point's edge to its name."""
     line = {"arrowstyle": "-", "linewidth": 0.6, "color": _INK, "alpha": 0.45, "shrinkA": 0, "shrinkB": mark.size / 2}
-    where = {"xytext": (place.x, place.y), "textcoords": "offset points"}
-    axes.annotate("", (mark.x, mark.y), **where, arrowprops=line, annotation_clip=False)  # type: ignore[arg-type]
+    axes.annotate("", (mark.x, mark.y), **{**_OFFSET, "xytext": (place.x, place.y)}, arrowprops=line)
 
 
 def _leader_boxes(axes: "Axes", mark: _Mark, place: _Place) -> list[_Box]:
@@ -116,18 +139,19 @@ def _leader_boxes(axes: "Axes", mark: _Mark, place: _Place) -> list[_Box]:
     return [(a - 1, b - 1, a + 1, b + 1) for a, b in centres]
 
 
-def _mark_boxes(axes: "Axes", mark: _Mark) -> list[_Box]:
-    """Return the square that a point covers, and the strip of its error bar."""
-    scale = axes.figure.dpi / 72
+def _point_box(axes: "Axes", mark: _Mark) -> _Box:
+    """Return the square that a point covers."""
     x, y = axes.transData.transform((mark.x, mark.y))
-    half = (mark.size / 2 + 1) * scale
-    boxes = [(x - half, y - half, x + half, y + half)]
-    if mark.margin:
-        below, above = (
-            axes.transData.transform((mark.x, mark.y + end))[1] for end in (-mark.margin[0], mark.margin[1])
-        )
-        boxes.append((x - 3 * scale, below, x + 3 * scale, above))
-    return boxes
+    half = (mark.size / 2 + 1) * axes.figure.dpi / 72
+    return x - half, y - half, x + half, y + half
+
+
+def _bar_box(axes: "Axes", mark: _Mark) -> _Box:
+    """Return the strip that a point's error bar covers."""
+    below, above = mark.margin or (0.0, 0.0)
+    x, bottom = axes.transData.transform((mark.x, mark.y - below))
+    half = 3 * axes.figure.dpi / 72
+    return x - half, bottom, x + half, axes.transData.transform((mark.x, mark.y + above))[1]
 
 
 def _inner_box(axes: "Axes") -> _Box:
