@@ -433,7 +433,8 @@ def test_compare_writes_one_table_and_one_figure(tmp_path):
     result = works(*words)
     columns = ("pfeiffer", "compacter++", "adapter", "score", "step", "generate", "activations", "peak memory")
     assert all(re.search(rf"{re.escape(name)}\s", result.stdout) for name in columns)
-    assert (tmp_path / "c" / "trade-off.png").read_bytes().startswith(b"\x89PNG")
+    starts = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
+    assert all((tmp_path / "c" / f"trade-off.{end}").read_bytes().startswith(start) for end, start in starts.items())
     table = (tmp_path / "c" / "comparison.md").read_text()
     assert table.count("\n| ") == 3
     assert load_file(tmp_path / "c" / "pfeiffer" / "adapter_model.safetensors")

@@ -112,6 +112,24 @@ def test_in_a_browser_tables_sort_and_points_tell_their_numbers(written, tmp_pat
     assert found["cut"] == []
 
 
+HINTS = """
+<script>
+window.addEventListener('load', function () {
+  var found = Array.from(document.querySelectorAll('.wide')).map(function (wide) {
+    return [wide.scrollWidth > wide.clientWidth, !wide.previousElementSibling.hidden];
+  });
+  document.body.innerHTML = '<pre>' + JSON.stringify(found) + '</pre>';
+});
+</script>
+"""
+
+
+def test_in_a_browser_a_table_that_is_wider_than_the_window_says_that_it_scrolls(tmp_path):
+    wide = _Grid([f"a long heading {n}" for n in range(20)], [[["1"] * 20]])
+    page = _html_page("t", [Section("s", [wide, _Grid(["method"], [[["a"]]])])], {})
+    assert in_browser(page, HINTS, tmp_path) == [[True, True], [False, False]]
+
+
 def test_what_a_cell_says_is_shown_and_not_run():
     grid = _Grid(["<b>method</b>"], [[["<script>alert(1)</script>"]]])
     page = _html_page("A & B", [Section("<i>s</i>", [grid], ["1 < 2"])], {})

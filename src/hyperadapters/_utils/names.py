@@ -53,9 +53,9 @@ def _nearest(word: str, known: Sequence[str], most: int) -> list[str]:
     return [name for lower in close for name in by_case[lower]][:most]
 
 
-def shortened(name: str) -> str:
-    """Return a name as an error shows it: its beginning where it is long."""
-    return name if len(name) <= _SHOWN else f"{name[: _SHOWN - 1]}…"
+def shortened(name: str, most: int = _SHOWN) -> str:
+    """Return a name as an error or a figure shows it: its beginning where it has more characters than `most`."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:

@@ -2,12 +2,22 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from hyperadapters._utils import expand_path, follow_links, human_bytes, shown_metric, span, write_bytes, write_text
+from hyperadapters._utils import (
+    expand_path,
+    follow_links,
+    human_bytes,
+    shortened,
+    shown_metric,
+    span,
+    write_bytes,
+    write_text,
+)
 from hyperadapters.reports.drawing import render_figure
 from hyperadapters.reports.figures import _Figure, _Mark
 from hyperadapters.reports.markdown import markdown_table
-from hyperadapters.reports.sections.scores import _TRAINED_AXIS, _circle_diameter
+from hyperadapters.reports.sections.scores import _MEMORY_TITLE, _TRAINED_AXIS, _circle_diameter, _circle_sizes
 from hyperadapters.runs import Result
 
 
@@ -56,24 +66,29 @@ def _comparison_figure(results: Sequence[Result]) -> _Figure:
         ]
         for result in results
     }
-    y_title = f"score on {results[0].task}, {results[0].split} split"
-    return _Figure("trade-off", series, _TRAINED_AXIS, y_title, log_x=True, joined=False)
+    y_title = f"score on {shortened(results[0].task, 30)}, {results[0].split} split"
+    sizes = _circle_sizes([result.cost.peak_memory for result in results])
+    names: dict[str, Any] = {"x_title": _TRAINED_AXIS, "y_title": y_title, "sizes_title": _MEMORY_TITLE}
+    return _Figure("trade-off", series, **names, log_x=True, joined=False, sizes=sizes)
 
 
 def write_comparison(results: Sequence[Result], folder: Path) -> dict[str, str]:
-    """Write the comparison's table in Markdown and its figure as PNG.
+    """Write the comparison's table in Markdown and its figure as PNG, SVG and PDF.
 
     Args:
         results: one result or more, of one task and backbone.
         folder: where to write; it is there.
 
     Returns:
-        The paths, under "table" and "figure".
+        The paths, under "table", "figure" (the PNG), "svg" and "pdf".
     """
     folder = expand_path(folder)
-    paths = {"table": folder / "comparison.md", "figure": folder / "trade-off.png"}
+    kinds = {"figure": "png", "svg": "svg", "pdf": "pdf"}
+    paths = {"table": folder / "comparison.md", **{name: folder / f"trade-off.{end}" for name, end in kinds.items()}}
     rows = [comparison_cells(result) for result in results]
     table = markdown_table(list(rows[0]), [list(row.values()) for row in rows])
     write_text(follow_links(paths["table"]), f"{comparison_title(results)}\n\n{table}\n")
-    write_bytes(follow_links(paths["figure"]), render_figure(_comparison_figure(results), "png")["png"])
+    contents = render_figure(_comparison_figure(results), *kinds.values())
+    for name, ending in kinds.items():
+        write_bytes(follow_links(paths[name]), contents[ending])
     return {name: str(path) for name, path in paths.items()}

@@ -31,6 +31,9 @@ class _Figure:
     log_x: bool = False
     joined: bool = True
     caption: str = ""
+    sizes: tuple[tuple[float, str], ...] = ()
+    """What the size of points says: diameters in points, each with what it stands for."""
+    sizes_title: str = ""
     number: int = 1
     """Counts the figures whose titles give one name."""
 

@@ -27,6 +27,17 @@ document.querySelectorAll('th button').forEach((button) => {
   button.addEventListener('click', () => sortBy(button.parentNode));
 });
 
+// A table that is wider than the window says that it scrolls.
+function showHints() {
+  document.querySelectorAll('.wide').forEach((wide) => {
+    const hint = wide.previousElementSibling;
+    if (hint && hint.classList.contains('hint')) hint.hidden = wide.scrollWidth <= wide.clientWidth;
+  });
+}
+
+showHints();
+addEventListener('resize', showHints);
+
 // Hovering over a point, or reaching it with Tab, shows its numbers.
 const tip = document.getElementById('tip');
 

@@ -1,6 +1,8 @@
 """The scores of all methods, the paper's below ours, with the trade-off against their size."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from hyperadapters._utils import human_bytes
 from hyperadapters.reports.document import Section, _Grid
@@ -9,7 +11,8 @@ from hyperadapters.reports.figures import _Figure, _Mark
 from hyperadapters.reports.notes import _column_title, _count_seeds, _table_notes
 from hyperadapters.reports.tables import _families_of_sizes, _ScoreRow, _ScoreTable
 
-_TRAINED_AXIS = "trained parameters, % of the backbone's (circle: peak memory of a training step)"
+_TRAINED_AXIS = "trained parameters, % of the backbone's"
+_MEMORY_TITLE = "peak memory of a training step:"
 _AVERAGE_AXIS = "average of columns, %"
 
 
@@ -85,7 +88,17 @@ def _trade_off_figure(table: _ScoreTable) -> _Figure | None:
     if len(series) < 2:
         return None
     title, caption = f"Trade-off, {table.title}", "Error bars: 95 % intervals."
-    return _Figure(title, series, _TRAINED_AXIS, _AVERAGE_AXIS, log_x=True, joined=False, caption=caption)
+    sizes = _circle_sizes([row.peak_memory for row, _ in averages])
+    names: dict[str, Any] = {"x_title": _TRAINED_AXIS, "y_title": _AVERAGE_AXIS, "sizes_title": _MEMORY_TITLE}
+    return _Figure(title, series, **names, log_x=True, joined=False, caption=caption, sizes=sizes)
+
+
+def _circle_sizes(memories: Sequence[int]) -> tuple[tuple[float, str], ...]:
+    """Return the diameter and the memory of the smallest and the largest circle; of one where all are the same."""
+    largest = max(memories, default=0)
+    shown = dict.fromkeys(human_bytes(memory) for memory in (min(memories, default=0), largest))
+    by_text = {human_bytes(memory): memory for memory in memories}
+    return tuple((_circle_diameter(by_text[text], largest), text) for text in shown) if largest else ()
 
 
 def _circle_diameter(memory: int, largest: int) -> float:
