@@ -15,10 +15,10 @@ from hyperadapters import InputError, MixtureTask, NamedTask, load_backbone, run
 from hyperadapters._utils import read_json, write_json
 from hyperadapters.runs.building import load_task
 from hyperadapters.runs.data_checksums import (
+    _source_of_split,
     changed_data,
     identity_of,
     moved_to,
-    source_of_split,
     with_checksums,
     with_labels,
 )
@@ -150,7 +150,7 @@ def test_a_share_of_the_rows_stays_in_the_identity_and_is_of_the_training_file(s
     assert set(shared.task.checksums) == {"train"}
     assert shared.task.validation == identity_of(shared)["task"]["validation"] == "25%"
     assert experiment_key(shared) != experiment_key(replace(shared, task=replace(shared.task, split_seed=1)))
-    assert (source_of_split(task, "validation"), source_of_split(small.task, "validation")) == ("train", "validation")
+    assert (_source_of_split(task, "validation"), _source_of_split(small.task, "validation")) == ("train", "validation")
     backbone, tokenizer = load_backbone()
     seeds = [replace(shared, training=replace(small.training, seed=seed)) for seed in (1, 2)]
     data = [load_task(experiment, tokenizer, backbone) for experiment in seeds]
