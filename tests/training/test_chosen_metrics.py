@@ -7,11 +7,11 @@ from command_line import one_json, refuses, works
 from tiny_encoders import own_files, rows_in
 from toy_tasks import toy
 
-from hyperadapters import Evaluation, InputError
+from hyperadapters import Evaluation, InputError, Text, attach, evaluate, load_backbone, load_data
 from hyperadapters._utils import read_json
-from hyperadapters.tasks.metrics import _NUMBER_METRICS
+from hyperadapters.tasks.metrics import _NUMBER_METRICS, roc_auc
 from hyperadapters.tasks.targets import _Score
-from hyperadapters.training.evaluation import check_metric, score_answers
+from hyperadapters.training.evaluation import check_metric, probabilities_of_rows, score_answers
 
 
 def scores(data, answers, metric=""):
@@ -69,3 +69,25 @@ def test_a_config_cannot_make_a_run_import_anything(tmp_path, monkeypatch):
     message = refuses("train", "--config", "run.yaml", "--max-train", "32", "--steps", "1", "--output", "out")
     assert "imported only where you name it yourself" in message
     assert not (tmp_path / "out").exists()
+
+
+def test_the_area_under_the_curve_is_scikit_learns():
+    from sklearn.metrics import roc_auc_score
+
+    references = [0, 1, 2, 1, 0, 2]
+    shares = [[0.5, 0.3, 0.2], [0.2, 0.5, 0.3], [0.3, 0.3, 0.4], [0.4, 0.35, 0.25], [0.6, 0.1, 0.3], [0.1, 0.7, 0.2]]
+    assert roc_auc(shares, references) == pytest.approx(roc_auc_score(references, shares, multi_class="ovr"))
+    two = [[1 - share, share] for share in (0.1, 0.8, 0.4, 0.35)]
+    assert roc_auc(two, [0, 1, 1, 0]) == pytest.approx(roc_auc_score([0, 1, 1, 0], [b for _, b in two]))
+    assert roc_auc(two, [0, 0, 0, 0]) == 0.5
+
+
+def test_evaluations_compute_it_from_the_probabilities_of_the_labels():
+    backbone, tokenizer = load_backbone()
+    data = load_data("demo/sentiment", tokenizer, text=Text(train_rows=8, evaluation_rows=12))
+    delta = attach(backbone, "norms")
+    found = evaluate(delta, data, "validation", Evaluation(metric="roc_auc"))
+    shares = probabilities_of_rows(delta, data.splits["validation"], data.form, tokenizer, 4)
+    positive = [[row[label] for label in data.form.target.texts] for row in shares]
+    assert found.metrics["roc_auc"] == roc_auc(positive, data.references["validation"])
+    assert found.chosen_by == ("roc_auc",)

@@ -41,6 +41,7 @@ _SHARES = (
     "subset_accuracy",
     "span_f1",
     "tag_accuracy",
+    "roc_auc",
     "rouge_l",
     "bleu",
 )

@@ -204,8 +204,8 @@ class _TrainingOptions:
         str | None,
         typer.Option(
             rich_help_panel=_TRAINING,
-            help="What chooses the best weights: accuracy, macro_f1, micro_f1, matthews, pearson, spearman, rmse, "
-            "exact_match, token_f1, rouge_l, bleu, or MODULE:FUNCTION of your own; default: the task's metrics.",
+            help="What chooses the best weights: accuracy, macro_f1, micro_f1, matthews, roc_auc, pearson, spearman, "
+            "rmse, exact_match, token_f1, rouge_l, bleu, or MODULE:FUNCTION of your own; default: the task's metrics.",
         ),
     ] = None
     class_weights: Annotated[

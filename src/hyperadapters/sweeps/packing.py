@@ -67,6 +67,8 @@ def _can_be_stacked(experiment: Experiment) -> bool:
     """
     training = experiment.training
     several = isinstance(experiment.task, MixtureTask) or not experiment.method.many_tasks
+    if experiment.evaluation.metric == "roc_auc":  # a pack answers rows, and computes no probabilities
+        return False
     if several or experiment.start or training.compile in (True, "graphs") or training.gradient_checkpointing:
         return False
     try:

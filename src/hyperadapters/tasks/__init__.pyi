@@ -5,6 +5,7 @@ from .conversation import row_to_answer as row_to_answer
 from .instructions import instruction_task as instruction_task
 from .labelled_file import labelled_task as labelled_task
 from .metrics import INVALID as INVALID
+from .metrics import OF_PROBABILITIES as OF_PROBABILITIES
 from .metrics import Metric as Metric
 from .metrics import bootstrap as bootstrap
 from .named_metrics import allow_metric as allow_metric

@@ -52,6 +52,27 @@ def micro_f1(predictions: Sequence[int], references: Sequence[int]) -> float:
     return accuracy(predictions, references)
 
 
+def roc_auc(probabilities: Sequence[Sequence[float]], references: Sequence[int]) -> float:
+    """Return the area under the ROC curve of each class against the others, the mean over classes.
+
+    Of two classes it is the usual one. A class that no row has, or every row, takes no part; where none is left, 0.5.
+
+    Args:
+        probabilities: of each row, those of all classes in their order.
+        references: the number of each row's class.
+    """
+    from sklearn import metrics  # noqa: PLC0415 (slow to import)
+
+    shares, classes = np.asarray(probabilities), np.asarray(references)
+    there = [number for number in range(shares.shape[1]) if 0 < (classes == number).sum() < len(classes)]
+    areas = [metrics.roc_auc_score(classes == number, shares[:, number]) for number in there]
+    return float(np.mean(areas)) if areas else 0.5
+
+
+OF_PROBABILITIES: tuple[Metric, ...] = (roc_auc,)
+"""Metrics that take the probabilities of all classes of a row in place of its answer."""
+
+
 def macro_f1_of(classes: int) -> Metric:
     """Return the macro-F1 over all classes of a task, as the papers' code computes it: one that no row has counts 0.
 

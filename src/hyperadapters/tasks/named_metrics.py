@@ -14,7 +14,7 @@ from hyperadapters.tasks.metrics import Metric
 from hyperadapters.tasks.targets import Labels, LabelSet, Numeric, TagSequence, _FreeText, _Target
 
 _KNOWN: dict[Any, tuple[Metric, ...]] = {
-    Labels: (metrics.accuracy, metrics.macro_f1, metrics.micro_f1, metrics.matthews),
+    Labels: (metrics.accuracy, metrics.macro_f1, metrics.micro_f1, metrics.matthews, metrics.roc_auc),
     TagSequence: (tag_metrics.span_f1, tag_metrics.tag_accuracy),
     LabelSet: label_set_metrics._LABEL_SET_METRICS,
     Numeric: metrics._NUMBER_METRICS,

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from hyperadapters._utils import InputError, Meter, html_table, mean_score, metric_scale, process_state, short_names
 from hyperadapters.backbones import head_kind_of
 from hyperadapters.delta import Delta
-from hyperadapters.tasks import INVALID, Metric, TaskFormat, metric_named
+from hyperadapters.tasks import INVALID, OF_PROBABILITIES, Metric, TaskFormat, metric_named
 from hyperadapters.training.answering import evaluating, in_row_order
 from hyperadapters.training.batching import batches_by_length
 from hyperadapters.training.config import Evaluation
@@ -118,7 +118,11 @@ def _evaluate_task(delta: Delta, data: Data, split: str, evaluation: Evaluation,
     rows = data.splits[split]
     with Meter(f"evaluate {split}", math.ceil(len(rows) / evaluation.batch_size), quiet=quiet) as meter:
         answers = answer_rows(delta, rows, data.form, data.tokenizer, data.text.target_length, evaluation, meter)
-    return score_answers(data, split, answers, evaluation, time.perf_counter() - start)
+    shares: list[list[float]] = []
+    if needs_probabilities(data, evaluation):
+        found = probabilities_of_rows(delta, rows, data.form, data.tokenizer, evaluation.batch_size)
+        shares = [[row[label] for label in data.form.target.texts] for row in found]  # type: ignore[attr-defined]
+    return score_answers(data, split, answers, evaluation, time.perf_counter() - start, shares)
 
 
 def answer_rows(
@@ -198,12 +202,36 @@ def _by_batch(
         return in_row_order([(numbers, answer_batch(numbers)) for numbers in own], processes=state.num_processes)
 
 
-def score_answers(data: Data, split: str, answers: list[str], evaluation: Evaluation, seconds: float) -> Scores:
-    """Return the scores of the answers to all rows of a split, in order, which took some seconds to find."""
+def needs_probabilities(data: Data, evaluation: Evaluation) -> bool:
+    """Return whether a metric of a task takes the probabilities of classes, not the answers."""
+    return any(metric in OF_PROBABILITIES for metric in _chosen_metrics(data, evaluation)[0])
+
+
+def score_answers(
+    data: Data,
+    split: str,
+    answers: list[str],
+    evaluation: Evaluation,
+    seconds: float,
+    shares: Sequence[Sequence[float]] = (),
+) -> Scores:
+    """Return the scores of the answers to all rows of a split, in order.
+
+    Args:
+        data: what was answered.
+        split: its name.
+        answers: of all rows.
+        evaluation: how they were obtained.
+        seconds: that it took to find them.
+        shares: of each row, the probabilities of the task's classes; where `needs_probabilities`.
+    """
     predictions = [data.form.target.decode(text) for text in answers]
     metrics, chosen_by = _chosen_metrics(data, evaluation)
     return Scores(
-        metrics={metric.__name__: metric(predictions, data.references[split]) for metric in metrics},
+        metrics={
+            metric.__name__: metric(shares if metric in OF_PROBABILITIES else predictions, data.references[split])
+            for metric in metrics
+        },
         invalid=sum(map(_is_invalid, predictions)) / len(predictions),
         decode=ENCODINGS[data.kind].mode(data.form, evaluation.decode),
         seconds=seconds,
