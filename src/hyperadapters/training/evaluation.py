@@ -119,7 +119,7 @@ def _evaluate_task(delta: Delta, data: Data, split: str, evaluation: Evaluation,
     with Meter(f"evaluate {split}", math.ceil(len(rows) / evaluation.batch_size), quiet=quiet) as meter:
         answers = answer_rows(delta, rows, data.form, data.tokenizer, data.text.target_length, evaluation, meter)
     shares: list[list[float]] = []
-    if needs_probabilities(data, evaluation):
+    if _needs_probabilities(data, evaluation):
         found = probabilities_of_rows(delta, rows, data.form, data.tokenizer, evaluation.batch_size)
         shares = [[row[label] for label in data.form.target.texts] for row in found]  # type: ignore[attr-defined]
     return score_answers(data, split, answers, evaluation, time.perf_counter() - start, shares)
@@ -202,7 +202,7 @@ def _by_batch(
         return in_row_order([(numbers, answer_batch(numbers)) for numbers in own], processes=state.num_processes)
 
 
-def needs_probabilities(data: Data, evaluation: Evaluation) -> bool:
+def _needs_probabilities(data: Data, evaluation: Evaluation) -> bool:
     """Return whether a metric of a task takes the probabilities of classes, not the answers."""
     return any(metric in OF_PROBABILITIES for metric in _chosen_metrics(data, evaluation)[0])
 
@@ -223,7 +223,7 @@ def score_answers(
         answers: of all rows.
         evaluation: how they were obtained.
         seconds: that it took to find them.
-        shares: of each row, the probabilities of the task's classes; where `needs_probabilities`.
+        shares: of each row, the probabilities of the task's classes; where `_needs_probabilities`.
     """
     predictions = [data.form.target.decode(text) for text in answers]
     metrics, chosen_by = _chosen_metrics(data, evaluation)
