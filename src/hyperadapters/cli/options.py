@@ -154,7 +154,7 @@ class _TaskOptions:
     @property
     def given(self) -> list[str]:
         """The options that name or describe a user's own files, those of them that are given."""
-        values = {**vars(self), "encoding": self.encoding != "utf-8", "task": "", "data": ""}
+        values = {**vars(self), "encoding": self.encoding != "utf-8", "task": "", "tasks": "", "data": ""}
         return [f"--{name.replace('_', '-')}" for name, value in values.items() if value]
 
 

@@ -21,6 +21,9 @@ _LISTS = ("text", "columns")
 _COLUMN_OF = {"label": "label", "labels": "label", "text": "target", "score": "score"}
 """The option that names the column of an answer of each kind that `FilesTask.answers` knows."""
 
+_OPTION = re.compile(r"(?:(?<=\s)|(?<=\()|^)--(?=[a-z])")
+"""The strokes before the name of an option, which is a key here."""
+
 _OWN = (*_PLACES, *_LISTS, *_TEXTS, "skip_bad_rows", "answer", "answers", "classes", "reading", "split_seed")
 """The keys of a user's own files: the options of `train` without their strokes, and the fields of `FilesTask`."""
 
@@ -83,7 +86,7 @@ def _choose_entries(
         except InputError as error:
             name = entry.get("name") if isinstance(entry, Mapping) else None
             which = f", task {number}{f' ({name})' if name else ''}" if len(entries) > 1 else ""
-            problems.append(f"{where}{which}: {error}")
+            problems.append(f"{where}{which}: {_OPTION.sub('', str(error))}")
     twice = sorted({name for name in names if names.count(name) > 1})
     problems += [f"{where}: {', '.join(twice)}: name each task once; `name` renames own files."] if twice else []
     problems += [] if entries else [f"{where}: there is no task."]
@@ -169,10 +172,7 @@ def _choose_own(given: Mapping[str, Any], seed: int, folder: Path | None) -> "Si
     skip = values.get("skip_bad_rows", False)
     if not isinstance(skip, bool):
         raise InputError(f"skip_bad_rows is {skip!r}: write true or false.")
-    try:
-        task = _choose_files(replace(_TaskOptions(), **texts, **places, **joined, skip_bad_rows=skip), seed)
-    except InputError as error:
-        raise InputError(re.sub(r"(?<!\S)(\(?)--(?=[a-z])", r"\1", str(error))) from error
+    task = _choose_files(replace(_TaskOptions(), **texts, **places, **joined, skip_bad_rows=skip), seed)
     changes: dict[str, Any] = {key: lists[key] for key in ("text", "classes") if key in lists}
     changes |= {"answers": kind} if kind else {}
     changes |= {"split_seed": _as_number(values["split_seed"])} if "split_seed" in values else {}
