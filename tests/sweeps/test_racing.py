@@ -77,6 +77,7 @@ def test_runs_are_raced_in_one_pass_too(tmp_path):
     assert (one.steps, one.grid_steps) == (3 * 2 + 2 * 2 + 6, 30)
 
 
+@pytest.mark.slow
 def test_seeds_of_a_setting_stay_together(tmp_path):
     runs = [run for seed in (1, 2) for run in field(tmp_path, seed=seed)[1:3]]
     found = race(runs, tmp_path / "race", executor=here, pack=1, quiet=True)
@@ -87,6 +88,7 @@ def test_seeds_of_a_setting_stay_together(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_methods_are_raced_apart(tmp_path):
     from hyperadapters import METHODS
 
@@ -104,6 +106,7 @@ def test_a_pause_changes_no_bit_of_a_run(tmp_path):
         assert load_file(tmp_path / "parts" / TENSORS)[name].equal(tensor)
 
 
+@pytest.mark.slow
 def test_a_run_out_of_patience_before_the_pause_takes_part_with_its_result(tmp_path):
     impatient = field(tmp_path, evaluate_steps=1, patience=1)[:2]
     (one,) = race(impatient, tmp_path / "race", executor=here, quiet=True).races
