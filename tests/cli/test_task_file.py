@@ -49,8 +49,11 @@ def backbones(tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("kind", ["encoder", "decoder", "encoder-decoder"])
-def test_own_files_share_an_adapter_through_every_command(kind, backbones, folder, monkeypatch):
+KINDS = ["encoder", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("decoder", "encoder-decoder"))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_own_files_share_an_adapter_through_every_command(kind, backbones, folder):
     given = ("--tasks", folder / "tasks.yaml", "--backbone", backbones[kind], "--method", "hyperformer++")
     mix = folder / "mix"
     result = answered("train", *given, "--output", mix, *SHORT)

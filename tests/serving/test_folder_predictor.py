@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from families import FAMILIES
 
 from hyperadapters import METHODS, InputError, Predictor, attach, load_backbone, load_predictor
 from hyperadapters.delta.method import Method
@@ -27,7 +28,7 @@ USUAL = Evaluation()
 WORDS = Labels(("good", "bad", "neither"))
 
 
-def save(folder, backbone, method: Method, tasks=("demo/sentiment",), target=None, evaluation=USUAL):
+def save(folder, backbone, method: Method, tasks=("demo/sentiment",), target=None, evaluation=USUAL, outputs=None):
     """A saved adapter that differs from the backbone, as `train` would leave it."""
     forms = {}
     for task in tasks:
@@ -35,7 +36,7 @@ def save(folder, backbone, method: Method, tasks=("demo/sentiment",), target=Non
         experiment = Experiment(method=method, task=NamedTask(name=task), training=training, evaluation=evaluation)
         form = task_named(task).form
         forms[task] = _format_to_json(replace(form, target=target) if target else form, experiment)
-    delta = attach(backbone, method, tasks=tasks if len(tasks) > 1 else ())
+    delta = attach(backbone, method, tasks=tasks if len(tasks) > 1 else (), outputs=outputs)
     delta.about = {"forms": forms} if len(tasks) > 1 else {"task": forms[tasks[0]]}
     with torch.no_grad():
         for tensor in delta.trained().values():
@@ -274,3 +275,24 @@ def test_the_command_line_answers_a_folder(folder, rows, expected, tmp_path):
     assert "knows no task 'nothing'" in refuses("predict", folder, "--file", bad)
     assert not output.exists()
     assert isinstance(load_predictor(folder / "words"), Predictor)
+
+
+def test_encoders_with_two_three_and_five_classes_share_a_batch(tmp_path, monkeypatch):
+    (place := tmp_path / "backbone").mkdir()
+    tokenizer = load_backbone()[1]
+    FAMILIES["bert"].make(vocab_size=len(tokenizer)).save_pretrained(place)
+    tokenizer.save_pretrained(place)
+    backbone, _ = load_backbone(str(place))
+    sizes = {"two": 2, "three": 3, "five": 5}
+    for name, size in sizes.items():
+        labels = Labels(tuple("abcde"[:size]))
+        save(tmp_path / "adapters" / name, backbone, METHODS["compacter++"], target=labels, outputs=size)
+    rows = [{"task": name, "sentence": text} for text in SENTENCES for name in sizes]
+    expected = [load_predictor(tmp_path / "adapters" / row["task"])([row])[0] for row in rows]
+    seen = []
+    answer = ENCODINGS["encoder"].answer
+    monkeypatch.setattr(ENCODINGS["encoder"], "answer", lambda *given: seen.append(given[2]) or answer(*given))
+    found = list(_FolderPredictor(tmp_path / "adapters").file(write(tmp_path / "rows.jsonl", rows)))
+    assert [row["prediction"] for row in found] == expected
+    assert [{len(form.target.texts) for form in forms} for forms in seen] == [{2, 3, 5}]
+    assert len({*expected}) > 2
