@@ -71,7 +71,7 @@ def test_a_finished_run_is_not_run_again(trained, files):
     assert one_json(again)["seconds"] == one_json(result)["seconds"]
     assert "is not empty" in refuses(*words)
     refusal = refuses(*words, "--resume", "--set", "training.lr=1")
-    assert "another experiment: training.lr: 0.01 there, 1.0 now Give the settings of that run" in refusal
+    assert "another experiment: training.lr: 0.03 there, 1.0 now Give the settings of that run" in refusal
     other = refuses(*words, "--resume", "--method", "houlsby", "--lr", "1e-2", "--set", "text.source_length=9")
     assert "experiment: method.type: Compacter there, Adapter now text.source_length: 128 there, 9 now Give" in other
 
@@ -524,7 +524,7 @@ WRONG = [
     (("--train", __file__, "--validation", "5%", "--name", "glue/rte"), "a task of the package is called so"),
     (("--train", __file__, "--validation", "5%", "--template", "{a}", "--text", "a", "--label", "b"), "leave --text"),
     (("--train", __file__, "--validation", "5%", "--template", "{a.b}", "--label", "b"), "{a.b}: between braces"),
-    (("--train", __file__, "--validation", "5%", "--template", "{a}"), "need --label (or --target)"),
+    (("--train", __file__, "--validation", "5%", "--template", "{a}"), "need --label (or --target, --score, --tags)"),
     (("--task", "glue/rte"), "could not be read"),
     (("--task", "glue/rte", "--train", "a.jsonl"), "give one or the other"),
     (("--train", "a.jsonl"), "your own files need --validation, --text (or --template), --label"),

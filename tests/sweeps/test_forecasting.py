@@ -12,6 +12,7 @@ from hyperadapters.sweeps.jobs import _Job, _record_failure
 from hyperadapters.sweeps.keys import experiment_key
 from hyperadapters.sweeps.sampling import _Sample
 from hyperadapters.sweeps.sweeping import sweep
+from hyperadapters.training.schedule import Schedule
 
 
 def length(row):
@@ -52,10 +53,12 @@ def test_a_forecast_leaves_out_what_failed_for_good_unless_it_is_tried_again(tmp
 
 def test_a_forecast_counts_the_rows_that_are_answered(tmp_path):
     sample = _Sample(experiment(tmp_path))
-    assert _answered_tokens(experiment(tmp_path, epochs=2, evaluate_steps=1), sample, 6) == 7 * sample.tokens(
+    assert _answered_tokens(
+        sample, Schedule.of(experiment(tmp_path, epochs=2, evaluate_steps=1).training, 24)
+    ) == 7 * sample.tokens("validation")
+    assert _answered_tokens(sample, Schedule.of(experiment(tmp_path, epochs=2).training, 24)) == 3 * sample.tokens(
         "validation"
     )
-    assert _answered_tokens(experiment(tmp_path, epochs=2), sample, 6) == 3 * sample.tokens("validation")
 
 
 def test_a_forecast_knows_how_many_rows_there_are_where_it_reads_some(tmp_path):

@@ -1,7 +1,7 @@
 """From options, and the file that `--config` names, to an experiment."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -205,17 +205,36 @@ def _plan_experiment(
     Raises:
         InputError: unknown settings or wrong values, all of them in one error.
     """
-    from hyperadapters.backbones import kind_and_width
+    return _with_rate(_plan_without_rate(method, task, backbone, changes, start), changes)
+
+
+def _plan_without_rate(
+    method: "Method", task: "TaskChoice", backbone: str, changes: Mapping[str, str], start: "WarmStart | None" = None
+) -> "Experiment":
+    """Return what `_plan_experiment` returns, but for the learning rate, which needs the backbone's configuration."""
     from hyperadapters.runs import Experiment, apply_changes, text_for, training_for
     from hyperadapters.training import Training
 
     if "training.epochs" in changes:  # whoever says how many passes wants no more of them
         changes = {"training.min_steps": "1", **changes}
-    rate = method.suggested_rate(*kind_and_width(backbone))
-    training = Training(lr=rate, **training_for(task), **_stored_types(start))
+    training = Training(lr=1.0, **training_for(task), **_stored_types(start))
     text = text_for(task)
     experiment = Experiment(method=method, task=task, backbone=backbone, training=training, text=text, start=start)
     return apply_changes(experiment, changes)
+
+
+def _with_rate(experiment: "Experiment", changes: Mapping[str, str]) -> "Experiment":
+    """Return a planned experiment with the rate that suits its method on its backbone, unless another is given.
+
+    Raises:
+        InputError: the backbone's configuration is not there.
+    """
+    if "training.lr" in changes:
+        return experiment
+    from hyperadapters.backbones import kind_and_width
+
+    rate = experiment.method.suggested_rate(*kind_and_width(experiment.backbone))
+    return replace(experiment, training=replace(experiment.training, lr=rate))
 
 
 def _stored_types(start: "WarmStart | None") -> dict[str, Any]:

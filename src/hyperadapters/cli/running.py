@@ -25,7 +25,9 @@ from hyperadapters.cli.planning import (
     _choose_start,
     _choose_task,
     _plan_experiment,
+    _plan_without_rate,
     _Problems,
+    _with_rate,
 )
 from hyperadapters.cli.run_file import _read_run_file, _RunFile
 from hyperadapters.cli.tables import _comparison_table, _result_table
@@ -179,10 +181,10 @@ def _plan_run(
         changed = {k: v for k, v in changed.items() if not k.startswith("method.")}
     used, place = found or (method_named("compacter++"), "embedded")
     plan = (used, chosen or _choose_task(_TaskOptions(), {}), place, {**kept, **changed}, begun)
-    experiment = problems.unless_wrong(lambda: _plan_experiment(*plan))
+    experiment = problems.unless_wrong(lambda: _plan_without_rate(*plan))
     problems.raise_any()
     assert experiment is not None
-    return experiment
+    return _with_rate(experiment, {**kept, **changed})
 
 
 def _check_output(output: Path, resume: bool) -> None:

@@ -54,7 +54,7 @@ def _choose_files(options: _TaskOptions, seed: int) -> "FilesTask | Instructions
         InputError: options or files are missing, or do not go together.
     """
     from hyperadapters.runs import FilesTask, InstructionsTask
-    from hyperadapters.tasks import Reading, check_places, share_of
+    from hyperadapters.tasks import Reading, check_places, share_of, template_fields
 
     named = {option: column for option, column in options.answers.items() if column}
     columns = bool(options.text or options.template or named or options.labels or options.separator)
@@ -77,6 +77,8 @@ def _choose_files(options: _TaskOptions, seed: int) -> "FilesTask | Instructions
     if options.data:
         raise InputError(f"--data {options.data} is for tasks of the package; --train names files of your own.")
     check_places(options.files.values())
+    if options.template:
+        template_fields(options.template)
     reading = Reading(
         columns=tuple(_split_names(options.columns)),
         encoding=options.encoding,
