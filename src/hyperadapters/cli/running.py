@@ -82,11 +82,11 @@ def train(
     - `hyperadapters train --config out/mrpc/experiment.json --seed 1 --output out/mrpc-1`
     """
     file = _read_run_file(config) if config else _RunFile()
+    if not tune:
+        _check_output(output, resume)
     experiment = _plan_run(context, file, method, backbone, task, training, start)
     if tune and track:
         raise InputError("--tune races many runs, which --track cannot follow: leave one of them out.")
-    if not tune:
-        _check_output(output, resume)
     from hyperadapters.reports import comparison_title
     from hyperadapters.runs import describe_baselines, run
     from hyperadapters.sweeps import tune as tune_rate
