@@ -111,8 +111,7 @@ def test_a_run_of_own_files_is_of_their_content_and_finds_them_where_they_were_m
     assert "topics.train: " in changed
     one = ("evaluate", mix, "--data", folder / "moved", "--task")
     assert answered(*one, "reviews", "--split", "validation")["rows"] == 12
-    other = ("--file", folder / "moved" / "reviews.jsonl", "--split", "validation")
-    assert "say which with --task" in refuses("evaluate", mix, *other)
+    assert "say which with --task" in refuses("evaluate", mix, "--file", folder / "moved" / "reviews.jsonl")
 
 
 def test_paths_begin_at_the_folder_of_the_file_and_entries_may_be_of_many_forms(folder, monkeypatch):
@@ -126,11 +125,16 @@ def test_paths_begin_at_the_folder_of_the_file_and_entries_may_be_of_many_forms(
     (folder / "classes.txt").write_text("bad\ngood\nneither\n")
     named = {**ENTRIES[0], "labels": "classes.txt", "encoding": "latin-1"}
     listed = {**ENTRIES[1], "classes": ["music", "politics", "sport", "weather"], "reading": {"encoding": "utf-8"}}
-    mixture = {"tasks": ["demo/sentiment", {"task": "scitail"}, named, listed, long, chats], "temperature": 2}
+    (folder / "words.jsonl").write_text('{"w": ["a", "b"], "k": ["O", "P"]}\n')
+    tags = {"train": "words.jsonl", "validation": "words.jsonl", "text": "w", "tags": "k"}
+    template = {**ENTRIES[2], "name": "asked", "template": "Grade, please: {t}"}
+    template.pop("text")
+    own = [named, listed, long, chats, tags, template]
+    mixture = {"tasks": ["demo/sentiment", {"task": "scitail"}, *own], "temperature": 2}
     (folder / "tasks.json").write_text(json.dumps(mixture))
     found = _read_task_file(folder / "tasks.json", "", 7)
     assert isinstance(found, MixtureTask)
-    assert found.names == ("demo/sentiment", "scitail", "reviews", "topics", "all", "chats")
+    assert found.names == ("demo/sentiment", "scitail", "reviews", "topics", "all", "chats", "words", "asked")
     assert found.temperature == 2
     assert found.tasks[2].train == str(folder / "data" / "reviews.jsonl")
     assert found.tasks[2].classes == ("bad", "good", "neither")
@@ -140,6 +144,8 @@ def test_paths_begin_at_the_folder_of_the_file_and_entries_may_be_of_many_forms(
     assert found.tasks[4].train == str(folder / "data" / "*.jsonl")
     assert found.tasks[4].reading.skip_bad_rows
     assert found.tasks[5].split_seed == 3
+    assert (found.tasks[6].answer, found.tasks[6].answers) == ("k", "tags")
+    assert (found.tasks[7].template, found.tasks[7].answers) == ("Grade, please: {t}", "score")
     (folder / "one.yaml").write_text("- demo/sentiment\n")
     assert _read_task_file(folder / "one.yaml", "", 7) == NamedTask(name="demo/sentiment")
 
@@ -167,7 +173,7 @@ def test_all_that_is_wrong_with_all_tasks_is_in_one_error_and_nothing_is_written
         "task 3 (gone): ",
         "absent.jsonl does not exist",
         "task 4: txt: a task of own files has no such key. Did you mean text",
-        "task 5: your own files need label (or target, score) too.",
+        "task 5: your own files need label (or target, score, tags) too.",
         "task 6: label is for classes, target for free text",
         "task 7: there is no task 'glue/mprc'. Did you mean glue/mrpc",
         "task 8: 5 is no task: write a name",
