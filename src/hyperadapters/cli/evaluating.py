@@ -1,0 +1,226 @@
+"""The command that scores a saved adapter again: evaluate."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from hyperadapters._utils import InputError, console, metric_scale, shown_metric
+from hyperadapters.cli.base import _command, _quiet_libraries, _show
+from hyperadapters.cli.file_scoring import _score_file
+from hyperadapters.cli.options import _AdapterFolder, _Json, _OneOfTasks, _OtherBackbone
+
+if TYPE_CHECKING:
+    from hyperadapters.runs import Experiment
+    from hyperadapters.training import Scores
+
+
+@_command("Use a saved adapter")
+def evaluate(
+    adapter: _AdapterFolder,
+    split: Annotated[
+        str,
+        typer.Option(
+            help="Which rows to score: train, validation or test; default: test or, where there is none, validation."
+        ),
+    ] = "",
+    decode: Annotated[
+        str,
+        typer.Option(
+            help="How to answer: score (likeliest label), generate (as the papers) or auto; default: as in training."
+        ),
+    ] = "",
+    data: Annotated[
+        str,
+        typer.Option(help="Folder with the same files, if they no longer lie where they did in training."),
+    ] = "",
+    file: Annotated[
+        str,
+        typer.Option(help="Score the rows of this file instead: any with the task's columns and answers."),
+    ] = "",
+    label: Annotated[
+        str, typer.Option(help="With --file: the column of the answers, if it is called otherwise than in training.")
+    ] = "",
+    metric: Annotated[
+        str, typer.Option(help="Another metric, or MODULE:FUNCTION of your own, as `train --metric` takes it.")
+    ] = "",
+    task: _OneOfTasks = "",
+    backbone: _OtherBackbone = "",
+    json_output: _Json = False,
+) -> None:
+    """Score a saved adapter again, on the tasks it was trained on or on one of those that it holds; or on a new file.
+
+    The files are those of the training: where their checksums differ, nothing is scored. A file of --file may be any;
+    the adapter's folder alone is needed for it.
+
+    Examples:
+    - `hyperadapters evaluate out/mix`
+    - `hyperadapters evaluate out/mix --task mrpc --split validation`
+    - `hyperadapters evaluate out/adapter --file new.jsonl --label verdict`
+    """
+    from hyperadapters._utils import settings
+    from hyperadapters.runs import entries_of
+    from hyperadapters.storage import backbone_of, load, read_config
+
+    _check_evaluate(split, data, file, label)
+    config = read_config(adapter)
+    if file:
+        name, found, count = _score_file(
+            adapter, config, file, label, task, decode, _metric_to_compute(metric, ""), backbone
+        )
+        _show_scores(found, name, "", file, count, json_output)
+        return
+    experiment = _experiment_to_score(adapter, config, task)
+    how = settings.updated(experiment.evaluation, {"decode": decode} if decode else {}, "evaluation")
+    how = replace(how, metric=_metric_to_compute(metric, how.metric))
+    has_test = any(getattr(entry, "test", True) for entry in entries_of(experiment.task))
+    scored = split or ("test" if has_test else "validation")
+    experiment = _with_places(experiment, adapter, scored, data)
+    from hyperadapters.runs import load_task, task_name
+    from hyperadapters.training import evaluate as score
+    from hyperadapters.training import tasks_of
+
+    _quiet_libraries()
+    model, tokenizer = backbone_of(config, backbone)
+    delta = load(adapter, model)
+    rows = load_task(experiment, tokenizer, model)
+    if not split and scored != "test":
+        console.print("there is no test split: validation is scored")
+    found = score(delta, rows, scored, how, quiet=False)
+    count = sum(len(part.splits.get(scored, [])) for part in tasks_of(rows))
+    _show_scores(found, task_name(experiment.task), scored, "", count, json_output)
+
+
+def _check_evaluate(split: str, data: str, file: str, label: str) -> None:
+    """Raise InputError if the options of `evaluate` do not go together, or name what is not there."""
+    if split not in ("", "train", "validation", "test"):
+        raise InputError(f"--split {split}: one of train, validation, test.")
+    if data and not Path(data).is_dir():
+        raise InputError(f"--data {data}: there is no such folder.")
+    both = [f"--{name}" for name, value in {"split": split, "data": data}.items() if value and file]
+    if both:
+        raise InputError(f"--file names the rows to score: leave out {' and '.join(both)}.")
+    if label and not file:
+        raise InputError("--label goes with --file.")
+    if file and not Path(file).is_file():
+        raise InputError(f"--file {file} does not exist (looked in {Path.cwd()}).")
+
+
+def _experiment_to_score(adapter: Path, config: Mapping[str, Any], task: str) -> "Experiment":
+    """Return the experiment of the run that trained an adapter, or what it says of one of the adapter's tasks.
+
+    Args:
+        adapter: the adapter's folder.
+        config: its `adapter_config.json`.
+        task: which task; empty: all.
+
+    Raises:
+        InputError: there is no such task, or no run trained the adapter.
+    """
+    from hyperadapters._utils import read_json, resolve_task
+    from hyperadapters.runs import EXPERIMENT, Experiment, narrow_to_task, task_name
+
+    if not (adapter / EXPERIMENT).is_file():
+        raise InputError(
+            f"{adapter} has no {EXPERIMENT}, so which rows it was trained on is not known. Name the folder that "
+            "`hyperadapters train` wrote, or give rows to score with --file."
+        )
+    experiment = Experiment.from_json(read_json(adapter / EXPERIMENT))
+    if not task:
+        return experiment
+    known = config["tasks"] or [task_name(experiment.task)]
+    return narrow_to_task(experiment, resolve_task(task, known, f"the adapter at {adapter}"), experiment.method)
+
+
+def _metric_to_compute(asked: str, saved: str) -> str:
+    """Return the metric to compute besides the task's own: the one asked for, or the one that the run chose by.
+
+    A function of the user's own is imported only if it is asked for here: the run's file could name anything.
+
+    Args:
+        asked: of the command line; may be empty.
+        saved: of the run's file; may be empty.
+
+    Raises:
+        InputError: there is no such function.
+    """
+    from hyperadapters.tasks import allow_metric
+
+    if ":" in asked:
+        allow_metric(asked)
+    if not asked and ":" in saved:
+        console.print(f"not computed: {saved}, by which the run chose its weights; give --metric {saved} to import it")
+        return ""
+    return asked or saved
+
+
+def _with_places(experiment: "Experiment", adapter: Path, split: str, data: str) -> "Experiment":
+    """Return an experiment whose files lie where the options say, and are those that the adapter was trained on.
+
+    Args:
+        experiment: of the run that trained the adapter.
+        adapter: the adapter's folder, for errors.
+        split: which rows are to be scored.
+        data: the folder of the files; empty: where they were.
+
+    Raises:
+        InputError: a file or folder is not there, or the rows or labels are not those of the training.
+    """
+    from hyperadapters.runs import (
+        FilesTask,
+        InstructionsTask,
+        changed_data,
+        deciding_checksums,
+        moved_to,
+        without_checksums,
+    )
+
+    task = moved_to(experiment.task, data) if data else experiment.task
+    own = isinstance(task, FilesTask | InstructionsTask)
+    changed = changed_data(task)
+    deciding = deciding_checksums(task, split)
+    wrong = {name: what for name, what in changed.items() if name in deciding}
+    if wrong:
+        hint = "Put them back, or name the folder that holds them with --data"
+        hint += ", or other rows to score with --file." if own else "."
+        raise InputError("the data are not those of the training:\n  " + "\n  ".join([*wrong.values(), hint]))
+    for what in changed.values():
+        console.print(f"changed since the training, and not scored: {what}", soft_wrap=True)
+    return replace(experiment, task=without_checksums(task, changed))
+
+
+def _show_scores(found: "Scores", task: str, split: str, file: str, rows: int, json_output: bool) -> None:
+    """Print how an adapter scored.
+
+    Args:
+        found: its scores.
+        task: the task's name.
+        split: which rows were scored; empty: those of a file.
+        file: its path.
+        rows: how many there were.
+        json_output: as JSON.
+    """
+    value = {
+        "task": task,
+        "split": split or None,
+        "file": file or None,
+        "metrics": found.metrics,
+        "average": found.mean,
+        "invalid": found.invalid,
+        "decode": found.decode,
+        "rows": rows,
+        "seconds": found.seconds,
+    }
+    table = Table()
+    table.add_column("metric", no_wrap=True)
+    table.add_column("value", justify="right")
+    for name, number in found.metrics.items():
+        table.add_row(name, shown_metric(name, number))
+    shares = all(metric_scale(name).share for name in found.chosen_by)
+    average = {"average": found.mean} if shares else {}  # of an error it would be the error with the other sign
+    for what, number in {**average, "invalid answers": found.invalid}.items():
+        table.add_row(what, f"{100 * number:.2f}")
+    _show(value, json_output, f"{task}, {file or f'{split} split'}, {rows} rows, {found.decode}", table)
