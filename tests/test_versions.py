@@ -11,7 +11,9 @@ from packaging.utils import canonicalize_name
 
 from versions import PROJECT, ROOT, declared, oldest
 
-EXTRAS = [Requirement(line) for extra in ("quantized", "ray") for line in PROJECT["optional-dependencies"][extra]]
+EXTRAS = [
+    Requirement(line) for extra in ("metrics", "quantized", "ray") for line in PROJECT["optional-dependencies"][extra]
+]
 NEEDS = pytest.mark.parametrize("need", declared(), ids=lambda need: need.name)
 
 

@@ -73,7 +73,8 @@ def test_a_finished_run_is_not_run_again(trained, files):
     refusal = refuses(*words, "--resume", "--set", "training.lr=1")
     assert "another experiment: training.lr: 0.03 there, 1.0 now Give the settings of that run" in refusal
     other = refuses(*words, "--resume", "--method", "houlsby", "--lr", "1e-2", "--set", "text.source_length=9")
-    assert "experiment: method.type: Compacter there, Adapter now text.source_length: 128 there, 9 now Give" in other
+    assert "method.type: Compacter there, Adapter now" in other
+    assert "text.source_length: 128 there, 9 now" in other
 
 
 @pytest.mark.parametrize("command", ["train", "compare"])

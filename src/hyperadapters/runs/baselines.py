@@ -8,7 +8,7 @@ from hyperadapters._utils import shown_metric
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.result import Result
 from hyperadapters.runs.task_choice import FilesTask, task_definitions
-from hyperadapters.tasks import Example, Labels, Numeric, Task
+from hyperadapters.tasks import Example, Labels, Numeric, TagSequence, Task
 from hyperadapters.training import load_examples
 
 _WORD_ROWS = 20_000
@@ -37,20 +37,24 @@ def _find_baselines(experiment: Experiment) -> dict[str, dict[str, dict[str, flo
         return {}
     ((task, folder),) = task_definitions(experiment.task)
     rows = load_examples(task, folder, experiment.text, seed=experiment.training.seed)
-    found = {
-        CONSTANT: _scores(task, rows, {split: [_constant(task, rows["train"])] * len(rows[split]) for split in rows})
-    }
+    found = {CONSTANT: _scores(task, rows, _constant_answers(task, rows))}
     if isinstance(task.form.target, Labels) and (answers := _answers_of_words(rows)):
         found[WORDS] = _scores(task, rows, answers)
     return found
 
 
-def _constant(task: Task, rows: Sequence[Example]) -> Any:
-    """Return the value that answers every row alike: the mean of numbers, or the commonest value."""
-    if isinstance(task.form.target, Numeric):
-        numbers = [row.number if row.number is not None else float(row.target) for row in rows]
-        return sum(numbers) / len(numbers)
-    return task.form.target.decode(Counter(row.target for row in rows).most_common(1)[0][0])
+def _constant_answers(task: Task, rows: Mapping[str, Sequence[Example]]) -> dict[str, list[Any]]:
+    """Return what answers the rows of each split alike: the mean of numbers, the commonest tag, or commonest value."""
+    target, train = task.form.target, rows["train"]
+    if isinstance(target, TagSequence):
+        tag = Counter(tag for row in train for tag in row.reference).most_common(1)[0][0]
+        return {split: [(tag,) * len(row.words) for row in found] for split, found in rows.items()}
+    if isinstance(target, Numeric):
+        numbers = [row.number if row.number is not None else float(row.target) for row in train]
+        answer: Any = sum(numbers) / len(numbers)
+    else:
+        answer = target.decode(Counter(row.target for row in train).most_common(1)[0][0])
+    return {split: [answer] * len(found) for split, found in rows.items()}
 
 
 def _answers_of_words(rows: Mapping[str, Sequence[Example]]) -> dict[str, list[int]]:

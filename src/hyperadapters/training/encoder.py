@@ -167,4 +167,4 @@ def _read_answer(outputs: Float[Tensor, " outputs"], form: TaskFormat) -> str:
             label for label, output in zip(target.texts, outputs.tolist(), strict=False) if output >= 0
         )
     assert isinstance(target, Numeric)
-    return target.from_output(float(outputs[0]))
+    return target.from_output(outputs.tolist()[0])
