@@ -525,7 +525,10 @@ WRONG = [
     (("--train", __file__, "--validation", "5%", "--name", "glue/rte"), "a task of the package is called so"),
     (("--train", __file__, "--validation", "5%", "--template", "{a}", "--text", "a", "--label", "b"), "leave --text"),
     (("--train", __file__, "--validation", "5%", "--template", "{a.b}", "--label", "b"), "{a.b}: between braces"),
-    (("--train", __file__, "--validation", "5%", "--template", "{a}"), "need --label (or --target, --score, --tags)"),
+    (
+        ("--train", __file__, "--validation", "5%", "--template", "{a}"),
+        "need --label (or --target, --score, --tags, --span)",
+    ),
     (("--task", "glue/rte"), "could not be read"),
     (("--task", "glue/rte", "--train", "a.jsonl"), "give one or the other"),
     (("--train", "a.jsonl"), "your own files need --validation, --text (or --template), --label"),

@@ -57,5 +57,5 @@ def test_options_that_do_not_go_together_are_refused(prices, tmp_path):
     assert "both text and answer" in refuses("train", *words)
     words = own_files(prices, text="price", score="house", output=tmp_path / "out")
     assert "no finite number" in refuses("train", *words)
-    assert "--label (or --target, --score, --tags)" in refuses("train", *own_files(prices, text="house"))
+    assert "--label (or --target, --score, --tags, --span)" in refuses("train", *own_files(prices, text="house"))
     assert not (tmp_path / "out").exists()

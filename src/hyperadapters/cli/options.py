@@ -116,6 +116,14 @@ class _TaskOptions:
             ".conll file has the columns tokens and tags.",
         ),
     ] = ""
+    span: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_DATA,
+            help="Column of the answer, if it is a part of the text: of the last of two columns, question,context "
+            "unless --text names others. SQuAD's files have the column answers.",
+        ),
+    ] = ""
     name: Annotated[
         str,
         typer.Option(
@@ -149,7 +157,7 @@ class _TaskOptions:
     @property
     def answers(self) -> dict[str, str]:
         """The column of the answer by the option that may name it; empty texts where it does not."""
-        return {"label": self.label, "target": self.target, "score": self.score, "tags": self.tags}
+        return {"label": self.label, "target": self.target, "score": self.score, "tags": self.tags, "span": self.span}
 
     @property
     def given(self) -> list[str]:

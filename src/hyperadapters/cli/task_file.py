@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from hyperadapters.runs import SingleTask, TaskChoice
 
 _NAMED = ("task", "data")
-_TEXTS = ("name", "template", "label", "target", "score", "tags", "separator", "encoding")
+_TEXTS = ("name", "template", "label", "target", "score", "tags", "span", "separator", "encoding")
 _PLACES = ("train", "validation", "test", "labels")
 _LISTS = ("text", "columns")
-_COLUMN_OF = {"label": "label", "labels": "label", "text": "target", "score": "score", "tags": "tags"}
+_COLUMN_OF = {"label": "label", "labels": "label", "text": "target", "score": "score", "tags": "tags", "span": "span"}
 """The option that names the column of an answer of each kind that `FilesTask.answers` knows."""
 
 _OPTION = re.compile(r"(?:(?<=\s)|(?<=\()|^)--(?=[a-z])")

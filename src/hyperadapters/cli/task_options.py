@@ -1,5 +1,6 @@
 """What to train on, from options: tasks of the package, or a user's own files."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,13 @@ if TYPE_CHECKING:
     from hyperadapters.tasks import AnswerType, Reading
 
 
-_ANSWERS: "dict[str, AnswerType]" = {"label": "label", "target": "text", "score": "score", "tags": "tags"}
+_ANSWERS: "dict[str, AnswerType]" = {
+    "label": "label",
+    "target": "text",
+    "score": "score",
+    "tags": "tags",
+    "span": "span",
+}
 """What the answers are, by the option that names their column."""
 
 
@@ -57,17 +64,18 @@ def _choose_files(options: _TaskOptions, seed: int) -> "FilesTask | Instructions
     from hyperadapters.tasks import Reading, check_places, share_of, template_fields
 
     named = {option: column for option, column in options.answers.items() if column}
+    options = replace(options, text="question,context") if options.span and not options.text else options
     columns = bool(options.text or options.template or named or options.labels or options.separator)
     missing = [f"--{name}" for name in ("train", "validation") if not options.files[name]]
     if missing or columns:
         missing += [] if options.text or options.template else ["--text (or --template)"]
-        missing += [] if named else ["--label (or --target, --score, --tags)"]
+        missing += [] if named else ["--label (or --target, --score, --tags, --span)"]
     if missing:
         raise InputError(f"your own files need {', '.join(missing)} too.")
     if len(named) > 1:
         raise InputError(
-            "--label is for classes, --target for free text, --score for numbers, --tags for a tag a word: give one of "
-            "them."
+            "--label is for classes, --target for free text, --score for numbers, --tags for a tag a word, --span for "
+            "a part of the text: give one of them."
         )
     if options.text and options.template:
         raise InputError("--template names its columns itself: leave --text out, or --template.")

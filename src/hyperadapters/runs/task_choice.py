@@ -87,7 +87,7 @@ class FilesTask(_OwnFiles):
     """The column of the answer."""
     answers: AnswerType
     """What the answers are: classes (`label`), any number of labels a row (`labels`), free text (`text`), numbers
-    (`score`) or a tag for each word (`tags`)."""
+    (`score`), a tag for each word (`tags`) or a part of the text (`span`)."""
     classes: tuple[str, ...] = ()
     """All classes or labels, in order; empty: those that occur in the training rows."""
     separator: str = ""
@@ -213,13 +213,17 @@ def _head_for(task: TaskChoice) -> HeadKind:
         InputError: the tasks of a mixture want different heads.
     """
     entries = {entry.name: entry for entry in entries_of(task)}
-    tags = [name for name, entry in entries.items() if isinstance(entry, FilesTask) and entry.answers == "tags"]
-    if tags and len(tags) < len(entries):
-        raise InputError(
-            f"{few_names(tags)} asks for a tag for each word, the other tasks for an answer for each row: a mixture "
-            "has one kind of head. Train them apart."
-        )
-    return "token" if tags else "sequence"
+    answers = {name: entry.answers if isinstance(entry, FilesTask) else "" for name, entry in entries.items()}
+    for kind, what in {"tags": "a tag for each word", "span": "a part of the text"}.items():
+        asking = [name for name, own in answers.items() if own == kind]
+        if asking and len(asking) < len(entries):
+            raise InputError(
+                f"{few_names(asking)} asks for {what}, the other tasks for other answers: a mixture has one kind of "
+                "head. Train them apart."
+            )
+        if asking:
+            return "token"
+    return "sequence"
 
 
 def text_for(task: TaskChoice) -> Text:
@@ -236,6 +240,8 @@ def text_for(task: TaskChoice) -> Text:
 def _text_of(task: SingleTask) -> Text:
     if isinstance(task, InstructionsTask):
         return Text(source_length=512, target_length=256)
+    if isinstance(task, FilesTask) and task.answers == "span":
+        return Text(source_length=384, target_length=32)
     return Text(target_length=64) if isinstance(task, FilesTask) and task.answers in ("text", "labels") else Text()
 
 

@@ -28,6 +28,7 @@ from .reading import Reading as Reading
 from .registry import TASKS as TASKS
 from .registry import task_named as task_named
 from .splits import permutation as permutation
+from .targets import AnswerSpan as AnswerSpan
 from .targets import Labels as Labels
 from .targets import LabelSet as LabelSet
 from .targets import Numeric as Numeric

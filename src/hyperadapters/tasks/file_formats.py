@@ -10,6 +10,7 @@ from hyperadapters._utils import InputError, UnavailableError
 from hyperadapters.tasks.conll_files import _conll_rows
 from hyperadapters.tasks.delimited_files import _delimited
 from hyperadapters.tasks.reading import AS_USUAL, Reading
+from hyperadapters.tasks.squad_files import _squad_records
 from hyperadapters.tasks.text_lines import _lines, _Problems
 
 _DELIMITED = (".csv", ".tsv", ".txt")
@@ -103,8 +104,14 @@ def _json_lines(path: Path, problems: _Problems, reading: Reading) -> Iterator[t
     for number, line in _lines(path, problems, reading):
         try:
             record = json.loads(line)
+            if number == 1 and (questions := _questions(path, record)) is not None:
+                yield from enumerate(questions, 1)
+                return
         except (ValueError, RecursionError) as error:  # no JSON, or a number of too many digits
             if number == 1 and path.suffix == ".json":
+                if (questions := _questions(path, _whole_json(path, problems, reading))) is not None:
+                    yield from enumerate(questions, 1)
+                    return
                 raise InputError(
                     f"{path} holds neither an array of objects nor one object in each line: {error}."
                 ) from error
@@ -112,6 +119,26 @@ def _json_lines(path: Path, problems: _Problems, reading: Reading) -> Iterator[t
             continue
         if _is_row(record, "\\u" in line, f"{path.name}:{number}", problems):
             yield number, record
+
+
+def _whole_json(path: Path, problems: _Problems, reading: Reading) -> Any:
+    """Return what a file of JSON holds; None if it is no JSON."""
+    try:
+        return json.loads(_whole_text(path, problems, reading))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _questions(path: Path, data: Any) -> list[dict[str | int, Any]] | None:
+    """Return the questions of a .json file in SQuAD's form as rows; None if it is another file.
+
+    Raises:
+        InputError: it begins as such a file and goes on otherwise.
+    """
+    try:
+        return _squad_records(data) if path.suffix == ".json" else None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} begins as a file of SQuAD and goes on otherwise ({error!r}).") from error
 
 
 def _is_row(record: Any, has_escapes: bool, place: str, problems: _Problems) -> bool:

@@ -44,6 +44,6 @@ def instruction_task(
     else:
         raise InputError(
             f"{places['train']} has neither messages nor prompt and response; its columns: {few_names(columns)}. "
-            "For other columns give --text and --label (or --target, --score)."
+            "For other columns give --text and --label (or --target, --score, --tags, --span)."
         )
     return Task(form, _TEXT_METRICS, source, split, chosen_by=(exact_match,))

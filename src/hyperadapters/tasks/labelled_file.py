@@ -4,12 +4,11 @@ from pathlib import Path
 
 from hyperadapters._utils import InputError, few_names
 from hyperadapters.tasks.conversation import _rows_to_learn
-from hyperadapters.tasks.label_set_metrics import _LABEL_SET_METRICS
-from hyperadapters.tasks.metrics import _NUMBER_METRICS, _TEXT_METRICS, Metric, accuracy, macro_f1
-from hyperadapters.tasks.own_answers import _exact_number
+from hyperadapters.tasks.own_answers import _answers_of
 from hyperadapters.tasks.own_rows import _OwnRows
+from hyperadapters.tasks.span_rows import _span_rows
 from hyperadapters.tasks.splits import _as_given
-from hyperadapters.tasks.targets import Labels, LabelSet, Numeric, _Number
+from hyperadapters.tasks.targets import LabelSet
 from hyperadapters.tasks.task import Task, _target_value
 from hyperadapters.tasks.task_format import TaskFormat
 
@@ -31,28 +30,22 @@ def labelled_task(form: TaskFormat, path: Path, answer: str, known: Task | None 
             f"{form.name} is scored by more than each row's text and answer: give its official files with --data in "
             "place of --file."
         )
-    metrics = known.metrics if known else _metrics_of(form)
+    apart = f"answer to {', '.join(form.fields)}"  # longer than any of them: a text column may be called `label`
+    found = _answers_of(form.target, apart)
+    metrics, chosen_by = (known.metrics, known.chosen_by) if known else (found.metrics, found.chosen_by)
     if form.style == "conversation":
         conversations = _OwnRows(places={"test": path}, unfold=_rows_to_learn)
-        return Task(form, metrics, conversations, _as_given)
+        return Task(form, metrics, conversations, _as_given, chosen_by=chosen_by)
     _check_columns(path, form, answer)
-    apart = f"answer to {', '.join(form.fields)}"  # longer than any of them: a text column may be called `label`
+    lists = {"label_set": {apart: LabelSet.SEPARATOR.strip()}, "tags": {**form.lists, apart: ""}}
     source = _OwnRows(
         places={"test": path},
         columns={**{field: field for field in form.fields}, apart: answer},
-        lists={apart: LabelSet.SEPARATOR.strip()} if isinstance(form.target, LabelSet) else {},
+        lists=lists.get(form.answers, {}),
+        unfold=_span_rows(form.fields, answer, apart) if form.answers == "span" else None,
     )
-    reference = _exact_number(apart) if isinstance(form.target, _Number) else _target_value
-    return Task(form, metrics, source, _as_given, answer=apart, reference=reference)
-
-
-def _metrics_of(form: TaskFormat) -> tuple[Metric, ...]:
-    """Return the metrics of answers of one kind, as own files have them."""
-    if isinstance(form.target, Labels):
-        return (accuracy, macro_f1)
-    if isinstance(form.target, LabelSet):
-        return _LABEL_SET_METRICS
-    return _NUMBER_METRICS if isinstance(form.target, Numeric) else _TEXT_METRICS
+    reference = _target_value if known else found.reference
+    return Task(form, metrics, source, _as_given, answer=apart, reference=reference, chosen_by=chosen_by)
 
 
 def _check_columns(path: Path, form: TaskFormat, answer: str) -> None:

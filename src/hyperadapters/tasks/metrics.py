@@ -160,7 +160,8 @@ def normalized_exact_match(predictions: Sequence[str], references: Sequence[str 
 def token_f1(predictions: Sequence[str], references: Sequence[str | tuple[str, ...]]) -> float:
     """Return the mean over rows of the F1 between the normalised words of answer and reference; the best of several.
 
-    As in ReCoRD's script, an answer without a word left, such as "the", shares none and counts 0.
+    As in ReCoRD's script, an answer without a word left, such as "the", shares none and counts 0. Where the reference
+    is the empty text, for a question without an answer, the empty answer counts 1 (SQuAD 2.0, arXiv:1806.03822).
     """
     return _best(_word_f1, predictions, references)
 
@@ -173,6 +174,8 @@ def _best(
 
 
 def _word_f1(prediction: str, reference: str) -> float:
+    if not reference.strip():
+        return float(not prediction.strip())
     predicted, expected = _normalize(prediction).split(), _normalize(reference).split()
     common = sum((Counter(predicted) & Counter(expected)).values())
     return 2 * common / (len(predicted) + len(expected)) if common else 0.0
@@ -234,3 +237,6 @@ def bootstrap(metric: Metric, predictions: Sequence[Any], references: Sequence[A
 
 _TEXT_METRICS = (exact_match, normalized_exact_match, token_f1)
 """The metrics of free text in a user's own files; the first chooses the best weights."""
+
+_SPAN_METRICS = (token_f1, normalized_exact_match)
+"""The metrics of answers that are a part of the text, as SQuAD has them; the first chooses the best weights."""

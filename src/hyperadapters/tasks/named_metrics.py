@@ -11,13 +11,14 @@ from typing import Any
 from hyperadapters._utils import InputError, metric_scale, neighbours
 from hyperadapters.tasks import label_set_metrics, metrics, tag_metrics, text_metrics
 from hyperadapters.tasks.metrics import Metric
-from hyperadapters.tasks.targets import Labels, LabelSet, Numeric, TagSequence, _FreeText, _Target
+from hyperadapters.tasks.targets import AnswerSpan, Labels, LabelSet, Numeric, TagSequence, _FreeText, _Target
 
 _KNOWN: dict[Any, tuple[Metric, ...]] = {
     Labels: (metrics.accuracy, metrics.macro_f1, metrics.micro_f1, metrics.matthews, metrics.roc_auc),
     TagSequence: (tag_metrics.span_f1, tag_metrics.tag_accuracy),
     LabelSet: label_set_metrics._LABEL_SET_METRICS,
     Numeric: metrics._NUMBER_METRICS,
+    AnswerSpan: metrics._SPAN_METRICS,
     _FreeText: (*metrics._TEXT_METRICS, text_metrics.rouge_l, text_metrics.bleu),
 }
 """The metrics that suit each kind of answer."""

@@ -9,21 +9,43 @@ from typing import Any, Literal
 
 from hyperadapters._utils import InputError, expand_path, few_names, listed, shortened
 from hyperadapters.tasks.label_set_metrics import _LABEL_SET_METRICS
-from hyperadapters.tasks.metrics import _NUMBER_METRICS, _TEXT_METRICS, Metric, accuracy, exact_match, macro_f1
+from hyperadapters.tasks.metrics import (
+    _NUMBER_METRICS,
+    _SPAN_METRICS,
+    _TEXT_METRICS,
+    Metric,
+    accuracy,
+    exact_match,
+    macro_f1,
+    token_f1,
+)
 from hyperadapters.tasks.readers import _Record
 from hyperadapters.tasks.tag_metrics import span_f1, tag_accuracy
-from hyperadapters.tasks.targets import Labels, LabelSet, TagSequence, _FreeText, _Number, _plain_form, _Target
+from hyperadapters.tasks.targets import (
+    AnswerSpan,
+    Labels,
+    LabelSet,
+    Numeric,
+    TagSequence,
+    _FreeText,
+    _Number,
+    _plain_form,
+    _Target,
+)
 from hyperadapters.tasks.task import _Reference, _target_value
 
-AnswerType = Literal["label", "labels", "text", "score", "tags"]
-"""What the answers of own files are: one class a row, any number of labels, any text, numbers, or a tag a word."""
+AnswerType = Literal["label", "labels", "text", "score", "tags", "span"]
+"""What the answers of own files are: one class a row, any number of labels, any text, numbers, a tag a word, or
+a part of the text."""
 
 _ADD_ROWS = (
     "Classes are those of the training rows: add rows of the others there, or name all classes with --labels FILE."
 )
 _ADD_LABELS = "Classes are those that --labels names: add the others there, or correct the rows."
 
-_SPAN_METRICS = (span_f1, tag_accuracy)
+_ADD_EMPTY = "Add training rows whose text has no answer, or leave these rows out."
+
+_TAG_METRICS = (span_f1, tag_accuracy)
 """The metrics of tags that mark spans; the first chooses the best weights."""
 
 _FEW_CLASSES = 10
@@ -76,14 +98,13 @@ def _describe_answers(
         InputError: as `own_task`.
     """
     if answers == "text":
-        return _Answers(_FreeText(), _TEXT_METRICS, (exact_match,))
+        return _answers_of(_FreeText(), answer)
     if answers == "score":
-        numbers = _number_format([(row.values[answer], row.place) for row in rows()], column)
-        return _Answers(numbers, _NUMBER_METRICS, reference=_exact_number(answer))
+        return _answers_of(_number_format([(row.values[answer], row.place) for row in rows()], column), answer)
+    if answers == "span":
+        return _answers_of(AnswerSpan(empty=not all(row.values[answer] for row in rows())), answer, _ADD_EMPTY)
     if answers == "tags":
-        tags = _tags([(row.values[answer], row.place) for row in rows()], column)
-        marked = any(tag.startswith(("B-", "I-")) for tag in tags)
-        return _Answers(TagSequence(tags), _SPAN_METRICS if marked else (tag_accuracy,), (span_f1,) if marked else ())
+        return _answers_of(TagSequence(_tags([(row.values[answer], row.place) for row in rows()], column)), answer)
     if classes:
         _check_given(classes)
         found, remedy = classes, _ADD_LABELS
@@ -93,9 +114,32 @@ def _describe_answers(
         each = [(text, place) for value, place in values for text in (value if several else [value.strip()])]
         found, remedy = _classes(each, column), _ADD_ROWS
     if answers == "label":
-        return _Answers(Labels(found), (accuracy, macro_f1), remedy=remedy)
+        return _answers_of(Labels(found), answer, remedy)
     _check_joinable(found)
-    return _Answers(LabelSet(found), _LABEL_SET_METRICS, remedy=remedy)
+    return _answers_of(LabelSet(found), answer, remedy)
+
+
+def _answers_of(target: _Target, answer: str, remedy: str = "") -> _Answers:
+    """Return how answers of one kind are scored in a user's own rows.
+
+    Args:
+        target: the answers.
+        answer: the name of the answer among a row's values.
+        remedy: what to do about answers that are not valid.
+    """
+    if isinstance(target, Labels):
+        return _Answers(target, (accuracy, macro_f1), remedy=remedy)
+    if isinstance(target, LabelSet):
+        return _Answers(target, _LABEL_SET_METRICS, remedy=remedy)
+    if isinstance(target, AnswerSpan):
+        return _Answers(target, _SPAN_METRICS, (token_f1,), _all_answers(answer), remedy)
+    if isinstance(target, TagSequence):
+        marked = any(tag.startswith(("B-", "I-")) for tag in target.texts)
+        return _Answers(target, _TAG_METRICS if marked else (tag_accuracy,), (span_f1,) if marked else ())
+    if isinstance(target, Numeric):
+        exact = _exact_number(answer) if isinstance(target, _Number) else _target_value
+        return _Answers(target, _NUMBER_METRICS, reference=exact)
+    return _Answers(target, _TEXT_METRICS, (exact_match,))
 
 
 def read_labels(path: str | Path) -> tuple[str, ...]:
@@ -258,3 +302,12 @@ def _exact_number(answer: str) -> Callable[[Any, _Record], float]:
         answer: the name of the answer among a row's values.
     """
     return lambda _, row: float(row.values[answer])
+
+
+def _all_answers(answer: str) -> Callable[[Any, _Record], tuple[str, ...]]:
+    """Return what a part of a text is compared with: all right ones, of which the first is learned; or no text.
+
+    Args:
+        answer: the name of the answers among a row's values.
+    """
+    return lambda _, row: row.values[answer] or ("",)

@@ -8,6 +8,7 @@ from hyperadapters._utils import InputError
 from hyperadapters.tasks.own_answers import AnswerType, _Column, _describe_answers
 from hyperadapters.tasks.own_rows import _OwnRows, _places_and_split
 from hyperadapters.tasks.reading import AS_USUAL, Reading
+from hyperadapters.tasks.span_rows import _span_rows
 from hyperadapters.tasks.task import Task
 from hyperadapters.tasks.task_format import TaskFormat
 from hyperadapters.tasks.templates import template_fields
@@ -38,7 +39,8 @@ def own_task(
         answers: what they are: `label` for one class a row; `labels` for any number of labels a row, as a list or with
             a separator between; `text` for any text; `score` for numbers, which an encoder learns by regression and the
             other backbones as rounded text; `tags` for a list of tags, one for each word of the one field, which is a
-            list of words.
+            list of words; `span` for a part of the last of one or two fields (a question and its text), as SQuAD's
+            files have it.
         name: the task's name in results and in the saved adapter.
         template: the source text, with a column's name in braces where its text goes: `Question: {question}`; empty:
             every column after its name.
@@ -52,7 +54,7 @@ def own_task(
         InputError: a file or column is missing, a column is both text and answer, rows are bad, there is only one
             class or number, classes look the same or are numbers to predict, or a number is none; or classes or a
             separator are given for answers that have none; a template is malformed, or there are both fields and a
-            template; or the text of tags is not one column.
+            template; or the text of tags is not one column, or that of a part of it more than two.
     """
     fields, style = _source_form(fields, template)
     if answer in fields:
@@ -65,6 +67,11 @@ def own_task(
         raise InputError(f"separator {separator!r} is for several labels a row (answers='labels'): leave it out.")
     if answers == "tags" and len(fields) != 1:
         raise InputError(f"tags are of the words of one column, but the text has {', '.join(fields)}: name one.")
+    if answers == "span" and (template or len(fields) > 2):
+        raise InputError(
+            "an answer that is a part of the text needs the column of that text, perhaps after that of a question, "
+            f"without a template: {template or ', '.join(fields)}."
+        )
     apart = f"answer to {', '.join(fields)}"  # longer than any of them: a text column may be called `label`
     places, split = _places_and_split(files, split_seed, apart if answers == "label" else "")
     lists = {"labels": {apart: separator}, "tags": {fields[0]: "", apart: ""}}.get(answers, {})
@@ -73,6 +80,7 @@ def own_task(
         reading=reading,
         columns={**{field: field for field in fields}, apart: answer},
         lists=lists,
+        unfold=_span_rows(fields, answer, apart) if answers == "span" else None,
     )
     found = _describe_answers(
         lambda: source.rows("train"), apart, _Column(files["train"], answer), answers, tuple(classes)

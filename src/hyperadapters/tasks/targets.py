@@ -165,6 +165,26 @@ class TagSequence(_Target):
         return [*value]
 
 
+@dataclass(frozen=True)
+class AnswerSpan(_Target):
+    """A part of the last text of the source (SQuAD, arXiv:1606.05250); metrics see the text, or all right ones."""
+
+    empty: bool = False
+    """Whether some texts have no answer (SQuAD 2.0, arXiv:1806.03822), whose answer is the empty text."""
+
+    def encode(self, raw: Sequence[str]) -> str | None:
+        return raw[0] if raw else "" if self.empty else None
+
+    def decode(self, text: str) -> str:
+        return text.strip()
+
+    def expected(self) -> str:
+        return "parts of the text" + (", or nothing" if self.empty else "")
+
+    def hint(self, raw: Sequence[str]) -> str:
+        return " (no answer, which no training row has)"
+
+
 class Numeric(_Target):
     """Numbers, which encoders learn by regression; metrics see the number, or None for an invalid answer."""
 
@@ -295,6 +315,7 @@ _TARGETS: dict[str, type[_Target]] = {
     "labels": Labels,
     "label_set": LabelSet,
     "tags": TagSequence,
+    "span": AnswerSpan,
     "score": _Score,
     "number": _Number,
     "text": _FreeText,

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from hyperadapters._utils import InputError, listed, shortened
 from hyperadapters.tasks.metrics import Metric
 from hyperadapters.tasks.readers import _Record
+from hyperadapters.tasks.span_rows import _PLACE
 from hyperadapters.tasks.splits import _Split, _Splits
 from hyperadapters.tasks.targets import Numeric
 from hyperadapters.tasks.task_format import Example, TaskFormat
@@ -149,7 +150,7 @@ class Task:
         return [
             self.form.example(
                 row.values, text or "", self.reference(target.decode(text or ""), row), prefix=prefix
-            )._replace(number=number)
+            )._replace(number=number, span=row.values.get(_PLACE, (0, 0)))
             for row, text, number in zip(rows, targets, numbers, strict=True)
         ]
 

@@ -32,6 +32,9 @@ class Example(NamedTuple):
     """The answer as it was given, where it is a number; the target's text is rounded. Encoders learn it."""
     words: tuple[str, ...] = ()
     """The words of the source, where each has an answer."""
+    span: tuple[int, int] | None = (0, 0)
+    """Where the answer stands in the last text: first character and the one after the last; None: the text has none.
+    Where the answer is no part of a text, or not known, it is (0, 0)."""
 
 
 _Style = Literal["named", "bare", "conversation", "template", "words"]
@@ -117,16 +120,20 @@ class TaskFormat:
             return ""
         return f"{words:,} word(s) and {len(answer):,} tag(s): each word needs one"
 
+    @property
+    def answers(self) -> str:
+        """The kind of answers, as an adapter's file calls it."""
+        return next(name for name, cls in _TARGETS.items() if cls is type(self.target))
+
     def to_json(self) -> dict[str, Any]:
         """Return the form as plain JSON values."""
-        target_type = next(name for name, cls in _TARGETS.items() if cls is type(self.target))
         return {
             "name": self.name,
             "fields": list(self.fields),
             "without_colon": list(self.without_colon),
             "style": self.style,
             "template": self.template,
-            "target": {"type": target_type, **vars(self.target)},
+            "target": {"type": self.answers, **vars(self.target)},
         }
 
     @staticmethod

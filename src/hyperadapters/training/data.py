@@ -117,8 +117,16 @@ def tasks_of(data: Data | Mixture) -> tuple[Data, ...]:
 
 
 def training_rows(data: Data | Mixture) -> list[Encoded]:
-    """Return the training rows of all tasks, one task after the other, each with the name of its task."""
-    return [row._replace(task=task.form.name) for task in tasks_of(data) for row in task.splits["train"]]
+    """Return the training rows of all tasks, one task after the other, each with the name of its task.
+
+    Of a row whose text is longer than a window, every window is a row.
+    """
+    return [
+        window._replace(task=task.form.name, windows=())
+        for task in tasks_of(data)
+        for row in task.splits["train"]
+        for window in (row, *row.windows)
+    ]
 
 
 def load_data(

@@ -16,6 +16,12 @@ class Encoded(NamedTuple):
     """For an encoder that tells the texts of a pair apart by them: each source token's segment (`token_type_ids`)."""
     places: Sequence[int] = ()
     """Where each word has an answer: the place of its first token; -1 of a word without one."""
+    context: str = ""
+    """The text that the answer is a part of."""
+    offsets: Sequence[tuple[int, int]] = ()
+    """Where each token stands in that text: first character and the one after the last; (0, 0) of other tokens."""
+    windows: Sequence["Encoded"] = ()
+    """The other windows of that text, where it is longer than one."""
     weight: float = 1.0
     """By which its loss is multiplied (`Training.class_weights`)."""
 

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
 from hyperadapters.backbones import HeadKind
-from hyperadapters.tasks import Example, Labels, LabelSet, Numeric, TagSequence, TaskFormat
+from hyperadapters.tasks import AnswerSpan, Example, Labels, LabelSet, Numeric, TagSequence, TaskFormat
+from hyperadapters.training.answer_spans import OUTPUTS, _answer_of, _Best, _best_answer, _encode_spans, _span_losses
+from hyperadapters.training.config import Evaluation
 from hyperadapters.training.encoded import Encoded, _count_longer, _Cut
 from hyperadapters.training.encoding import Decoding, _Encoding
 from hyperadapters.training.tensors import _on_device, _pad_sequences, _precise, _source_batch
@@ -23,7 +25,7 @@ class _Encoder(_Encoding):
     name = "encoder"
 
     def head(self, form: TaskFormat) -> HeadKind:
-        return "token" if isinstance(form.target, TagSequence) else "sequence"
+        return "token" if isinstance(form.target, TagSequence | AnswerSpan) else "sequence"
 
     def outputs(self, form: TaskFormat) -> int:
         """Return one for each class or label, or one for a number.
@@ -35,9 +37,11 @@ class _Encoder(_Encoding):
             return len(form.target.texts)
         if isinstance(form.target, Numeric):
             return 1
+        if isinstance(form.target, AnswerSpan):
+            return OUTPUTS
         raise InputError(
             f"task {form.name}: the answers are {form.target.expected()}, but an encoder answers with classes, "
-            "labels, tags or numbers. Use an encoder-decoder or a decoder as backbone."
+            "labels, tags, numbers or a part of the text. Use an encoder-decoder or a decoder as backbone."
         )
 
     def mode(self, form: TaskFormat, wanted: str) -> str:
@@ -45,12 +49,18 @@ class _Encoder(_Encoding):
             raise InputError("evaluation.decode=generate: an encoder generates no text. Use auto or score.")
         return "score"
 
+    def decoding(self, form: TaskFormat, target_length: int, evaluation: Evaluation) -> Decoding:
+        found = super().decoding(form, target_length, evaluation)
+        return found._replace(target_length=target_length) if isinstance(form.target, AnswerSpan) else found
+
     def encode(
         self, rows: Sequence[Example], form: TaskFormat, tokenizer: Any, source_length: int, target_length: int
     ) -> tuple[list[Encoded], _Cut]:
         self.outputs(form)
         if isinstance(form.target, TagSequence):
             return _encode_words(rows, form, tokenizer, source_length)
+        if isinstance(form.target, AnswerSpan):
+            return _encode_spans(rows, form, tokenizer, source_length, target_length)
         texts = [list(column) for column in zip(*(row.texts for row in rows), strict=True)]
         found = tokenizer(*texts, verbose=False)
         cut = _Cut(_count_longer(found.input_ids, source_length))
@@ -77,12 +87,12 @@ class _Encoder(_Encoding):
         logits = _precise(model(**_encoder_batch(rows, pad, backbone)).logits)
         if not any(row.target for row in rows):  # a process without a row of its own: it takes part with a loss of zero
             return 0.0 * logits.flatten(1)[:, 0]
+        sizes = outputs or [logits.shape[-1]] * len(rows)
         if rows[0].places:
-            return _tag_losses(logits, rows, smoothing)
-        kinds = [
-            (size, len(row.target) > 1)
-            for size, row in zip(outputs or [logits.shape[1]] * len(rows), rows, strict=True)
-        ]
+            return _tag_losses(logits, rows, sizes, smoothing)
+        if rows[0].offsets:
+            return _span_losses(logits, rows, smoothing)
+        kinds = [(size, len(row.target) > 1) for size, row in zip(sizes, rows, strict=True)]
         found = logits.new_zeros(len(rows))
         for size, several in dict.fromkeys(kinds):
             own = [i for i, kind in enumerate(kinds) if kind == (size, several)]
@@ -110,6 +120,8 @@ class _Encoder(_Encoding):
         if rows[0].places:
             logits = backbone(**_encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
             return [_read_tags(*each) for each in zip(logits, rows, forms, strict=True)]
+        if rows[0].offsets:
+            return _answer_from_windows(backbone, rows, forms, tokenizer, decoding.target_length)
         logits = self.score_labels(backbone, rows, forms, tokenizer)
         return [_read_answer(row, form) for row, form in zip(_precise(logits), forms, strict=True)]
 
@@ -155,6 +167,23 @@ def _label_set_loss(logits: Float[Tensor, " outputs"], targets: Sequence[float])
     """Return the binary cross entropy of a row, summed over all labels of its task, which are the first outputs."""
     wanted = torch.tensor(targets, device=logits.device, dtype=logits.dtype)
     return F.binary_cross_entropy_with_logits(logits[: len(targets)], wanted, reduction="sum")
+
+
+def _answer_from_windows(
+    backbone: nn.Module, rows: Sequence[Encoded], forms: Sequence[TaskFormat], tokenizer: Any, target_length: int
+) -> list[str]:
+    """Return the part of each row's text that answers it.
+
+    The windows of a text are passed one after the other, so that every batch has the rows of the first: adapters and
+    task embeddings stand at the places of their rows. A row that has no more windows passes its first again.
+    """
+    found: list[list[_Best]] = [[] for _ in rows]
+    for number in range(1 + max(len(row.windows) for row in rows)):
+        batch = [row.windows[number - 1] if 0 < number <= len(row.windows) else row for row in rows]
+        logits = backbone(**_encoder_batch(batch, tokenizer.pad_token_id, backbone)).logits
+        for own, window, each in zip(found, batch, logits, strict=True):
+            own.append(_best_answer(each, window, target_length))
+    return [_answer_of(own, form) for own, form in zip(found, forms, strict=True)]
 
 
 def _read_answer(outputs: Float[Tensor, " outputs"], form: TaskFormat) -> str:

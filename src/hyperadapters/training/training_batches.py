@@ -3,6 +3,7 @@
 import hashlib
 import json
 import zlib
+from collections import Counter
 from functools import cached_property
 
 from hyperadapters.training.batching import _mixed_batches, epoch_batches
@@ -35,7 +36,8 @@ class _TrainingBatches:
         order = (self._training.batch_size, self._training.seed, epoch)
         if isinstance(self._data, Data):
             return epoch_batches(self.lengths, *order)
-        sizes = [len(task.splits["train"]) for task in self._data.tasks]
+        rows_of = Counter(row.task for row in self.rows)
+        sizes = [rows_of[task.form.name] for task in self._data.tasks]
         return _mixed_batches(self.lengths, sizes, self._data.temperature, *order)
 
     def batch(self, epoch: int, number: int) -> list[Encoded]:

@@ -30,11 +30,7 @@ def _encode_words(
     Raises:
         InputError: the tokenizer does not say it.
     """
-    if not getattr(tokenizer, "is_fast", False):
-        raise InputError(
-            f"task {form.name}: tags of words need a fast tokenizer, which knows the tokens of each word; this one is "
-            f"{type(tokenizer).__name__}. Save the backbone's tokenizer as tokenizer.json, or use another backbone."
-        )
+    _require_fast(form, tokenizer, "tags of words", "the tokens of each word")
     words = [list(row.words) for row in rows]
     found = tokenizer(words, is_split_into_words=True, verbose=False, truncation=True, max_length=source_length)
     encoded, cut = [], 0
@@ -44,6 +40,22 @@ def _encode_words(
         cut += len(source) == source_length and _NO_TOKEN in places
         encoded.append(Encoded(source, _tags_of(row, form, places), places=places))
     return encoded, _Cut(cut)
+
+
+def _require_fast(form: TaskFormat, tokenizer: Any, answers: str, known: str) -> None:
+    """Raise InputError unless a tokenizer is one of the fast ones.
+
+    Args:
+        form: of the task.
+        tokenizer: the backbone's.
+        answers: what needs it, in words.
+        known: what it knows, in words.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise InputError(
+            f"task {form.name}: {answers} need a fast tokenizer, which knows {known}; this one is "
+            f"{type(tokenizer).__name__}. Save the backbone's tokenizer as tokenizer.json, or use another backbone."
+        )
 
 
 def _first_tokens(word_of: Sequence[int | None], words: int) -> list[int]:
@@ -69,12 +81,12 @@ def _tags_of(row: Example, form: TaskFormat, places: Sequence[int]) -> list[int]
 
 
 def _tag_losses(
-    logits: Float[Tensor, "rows seq tags"], rows: Sequence[Encoded], smoothing: float
+    logits: Float[Tensor, "rows seq tags"], rows: Sequence[Encoded], sizes: Sequence[int], smoothing: float
 ) -> Float[Tensor, " rows"]:
-    """Return the cross entropy of each row's tags, summed over its words."""
+    """Return the cross entropy of each row's tags, summed over its words; `sizes` is how many tags its task has."""
     each = [
         F.cross_entropy(
-            logits[i, [place for place in row.places if place != _NO_TOKEN]],
+            logits[i, [place for place in row.places if place != _NO_TOKEN], : sizes[i]],
             torch.tensor(row.target, device=logits.device, dtype=torch.long),
             reduction="sum",
             label_smoothing=smoothing,
