@@ -217,6 +217,23 @@ def test_predict_gives_the_probabilities_of_labels(trained, files, tmp_path):
     assert "should be greater than or equal to 1" in refuses("predict", output, "a", "b", "--top", "0")
 
 
+def test_rows_in_another_encoding_without_a_header_are_answered_and_scored(trained, tmp_path):
+    output, _ = trained
+    path = tmp_path / "rows.csv"
+    path.write_bytes("1,é 1,b 1,no\n2,a 2,b 2,yes\n".encode("cp1252"))
+    how = ("--file", path, "--columns", "id,premise,hypothesis,label", "--encoding", "cp1252")
+    rows = [json.loads(line) for line in works("predict", output, *how).stdout.splitlines()]
+    assert [(row["id"], row["premise"], row["prediction"] in {"yes", "no"}) for row in rows] == [
+        ("1", "é 1", True),
+        ("2", "a 2", True),
+    ]
+    assert "accuracy" in works("evaluate", output, *how).stdout
+    assert "rows.csv:1: not UTF-8" in refuses("predict", output, "--file", path, "--columns", how[3])
+    for command in ("predict", "evaluate"):
+        words = ("a", "b") if command == "predict" else ()
+        assert "--columns and --encoding: for the rows of --file" in refuses(command, output, *words, *how[2:])
+
+
 def test_predict_answers_a_file_row_by_row(trained, files, tmp_path):
     output, _ = trained
     done = one_json(works("predict", output, "--file", files[2], "--output", tmp_path / "o.jsonl", "--json"))

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from hyperadapters import InputError, Reading
+from hyperadapters import InputError, Reading, load_backbone, load_data
+from hyperadapters.tasks import own_task
 from hyperadapters.tasks.notices import _say_once
 from hyperadapters.tasks.own_rows import _OwnRows
 
@@ -126,6 +127,18 @@ def test_bad_rows_are_left_out_and_said_when_asked_for(tmp_path, capsys):
     assert "a.csv: left out 4 bad row(s):" in said
     for part in ("a.csv:3: column 'text' is empty", "a.csv:4: 1 cells", "a.csv:5: not CSV", "a.csv:7: column 'label'"):
         assert part in said
+
+
+def test_the_rows_that_are_left_out_are_counted_once_by_split(tmp_path):
+    (tmp_path / "a.csv").write_text(BAD + "more,1\n,\n")
+    (tmp_path / "b.csv").write_text("text,label\na,1\n,0\n")
+    files = {"train": tmp_path / "a.csv", "validation": tmp_path / "b.csv"}
+    reading = Reading(skip_bad_rows=True)
+    task = own_task(files, ("text",), "label", answers="label", name="mine", reading=reading)
+    _, tokenizer = load_backbone("embedded")
+    found = load_data(task, tokenizer)
+    assert found.left_out == {"train": 5, "validation": 1}
+    assert found.available == {"train": 3, "validation": 1}
 
 
 def test_a_quotation_without_an_end_does_not_take_all_that_follows_with_it(tmp_path):

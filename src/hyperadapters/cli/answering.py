@@ -10,7 +10,8 @@ from rich.table import Table
 
 from hyperadapters._utils import InputError, console, shown_metric
 from hyperadapters.cli.base import _command, _print_json, _quiet_libraries, _show
-from hyperadapters.cli.options import _AdapterFolder, _Json, _OneOfTasks, _OtherBackbone
+from hyperadapters.cli.options import _AdapterFolder, _Columns, _Encoding, _Json, _OneOfTasks, _OtherBackbone
+from hyperadapters.cli.task_options import _reading_of_file
 
 if TYPE_CHECKING:
     from hyperadapters.serving import Predictor
@@ -32,6 +33,8 @@ def predict(
     top: Annotated[
         int | None, typer.Option(min=1, help="Give the so many likeliest labels with their probabilities.")
     ] = None,
+    columns: _Columns = "",
+    encoding: _Encoding = "utf-8",
     task: _OneOfTasks = "",
     backbone: _OtherBackbone = "",
     resident: Annotated[
@@ -55,6 +58,7 @@ def predict(
     - `hyperadapters predict adapters --file rows.jsonl --output answers.jsonl`
     """
     _check_predict(adapter, texts, file, output, json_output)
+    reading = _reading_of_file(file, columns, encoding)
     from hyperadapters.serving import Predictor, as_json, open_predictor, write_predictions
 
     _quiet_libraries()
@@ -63,7 +67,7 @@ def predict(
     predictor = open_predictor(adapter, **where, by_row=bool(file), scored=most != 0)
     if output:
         start = time.monotonic()
-        count = write_predictions(predictor, Path(file), Path(output), top=most)
+        count = write_predictions(predictor, Path(file), Path(output), top=most, reading=reading)
         seconds = time.monotonic() - start
         value: dict[str, Any] = {"rows": count, "output": output, "seconds": seconds}
         counts = {} if isinstance(predictor, Predictor) else dict(predictor.counts)
@@ -75,7 +79,7 @@ def predict(
         else:
             _show(value, json_output, *tables, done)
     elif file:
-        for row in predictor.file(Path(file), top=most):
+        for row in predictor.file(Path(file), top=most, reading=reading):
             _print_json(as_json(row))
     elif isinstance(predictor, Predictor):
         _show_answers(predictor, texts, most, json_output)

@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING, Any
 from hyperadapters.cli.base import _quiet_libraries
 
 if TYPE_CHECKING:
+    from hyperadapters.tasks import Reading
     from hyperadapters.training import Scores
 
 
 def _score_file(
-    adapter: Path, config: Mapping[str, Any], file: str, label: str, task: str, decode: str, metric: str, backbone: str
+    adapter: Path,
+    config: Mapping[str, Any],
+    file: str,
+    label: str,
+    task: str,
+    decode: str,
+    metric: str,
+    backbone: str,
+    reading: "Reading",
 ) -> tuple[str, "Scores", int]:
     """Score an adapter on the rows of a file.
 
@@ -25,6 +34,7 @@ def _score_file(
         decode: how to answer; empty: as in training.
         metric: another metric to compute besides the task's own; empty: none.
         backbone: where to load the backbone from; empty: from where the adapter says.
+        reading: how the file is read.
 
     Returns:
         The task's name, the scores and the number of rows.
@@ -39,7 +49,7 @@ def _score_file(
 
     form, text, saved = saved_task(config, adapter, task)
     how = replace(settings.updated(saved, {"decode": decode} if decode else {}, "evaluation"), metric=metric)
-    rows = labelled_task(form, Path(file), label or answer_column(config, adapter, task), TASKS.get(form.name))
+    rows = labelled_task(form, Path(file), label or answer_column(config, adapter, task), TASKS.get(form.name), reading)
     from hyperadapters.storage import backbone_of, load
     from hyperadapters.training import evaluate, load_data
 

@@ -32,6 +32,12 @@ _OtherBackbone = Annotated[
     str, typer.Option("--backbone", help="Where to load the backbone from, if not from where the adapter's run did.")
 ]
 
+_Columns = Annotated[
+    str, typer.Option(help="With --file: columns of a CSV, TSV or TXT file without a header line, in order.")
+]
+
+_Encoding = Annotated[str, typer.Option(help="With --file: how a text file is encoded: utf-8, cp1252, latin-1 …")]
+
 _DATA, _TRAINING, _START = "What to train on", "How to train", "Continuing from a trained adapter"
 
 

@@ -11,7 +11,8 @@ from rich.table import Table
 from hyperadapters._utils import InputError, console, metric_scale, shown_metric
 from hyperadapters.cli.base import _command, _quiet_libraries, _show
 from hyperadapters.cli.file_scoring import _score_file
-from hyperadapters.cli.options import _AdapterFolder, _Json, _OneOfTasks, _OtherBackbone
+from hyperadapters.cli.options import _AdapterFolder, _Columns, _Encoding, _Json, _OneOfTasks, _OtherBackbone
+from hyperadapters.cli.task_options import _reading_of_file
 
 if TYPE_CHECKING:
     from hyperadapters.runs import Experiment
@@ -44,6 +45,8 @@ def evaluate(
     label: Annotated[
         str, typer.Option(help="With --file: the column of the answers, if it is called otherwise than in training.")
     ] = "",
+    columns: _Columns = "",
+    encoding: _Encoding = "utf-8",
     metric: Annotated[
         str, typer.Option(help="Another metric, or MODULE:FUNCTION of your own, as `train --metric` takes it.")
     ] = "",
@@ -66,11 +69,11 @@ def evaluate(
     from hyperadapters.storage import backbone_of, load, read_config
 
     _check_evaluate(split, data, file, label)
+    reading = _reading_of_file(file, columns, encoding)
     config = read_config(adapter)
     if file:
-        name, found, count = _score_file(
-            adapter, config, file, label, task, decode, _metric_to_compute(metric, ""), backbone
-        )
+        chosen = _metric_to_compute(metric, "")
+        name, found, count = _score_file(adapter, config, file, label, task, decode, chosen, backbone, reading)
         _show_scores(found, name, "", file, count, json_output)
         return
     experiment = _experiment_to_score(adapter, config, task)

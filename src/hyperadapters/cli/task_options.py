@@ -126,3 +126,18 @@ def _describe_answer(options: _TaskOptions, named: dict[str, str], reading: "Rea
         raise InputError(f"--labels {options.labels} is empty: name every class, one a line.")
     answers = "labels" if several else _ANSWERS[option]
     return {"answer": column, "answers": answers, "classes": classes, "separator": options.separator}
+
+
+def _reading_of_file(file: str, columns: str, encoding: str) -> "Reading":
+    """Return how the file of --file is read.
+
+    Raises:
+        InputError: there is no file and options of it, or an option is wrong.
+    """
+    from hyperadapters.tasks import Reading
+
+    given = {"--columns": columns, "--encoding": encoding != "utf-8"}
+    wrong = [option for option, value in given.items() if value and not file]
+    if wrong:
+        raise InputError(f"{' and '.join(wrong)}: for the rows of --file.")
+    return Reading(columns=tuple(_split_names(columns)), encoding=encoding)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from hyperadapters._utils import shown_metric
@@ -9,7 +10,7 @@ from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.result import Result
 from hyperadapters.runs.task_choice import FilesTask, task_definitions
 from hyperadapters.tasks import Example, Labels, Numeric, TagSequence, Task
-from hyperadapters.training import load_examples
+from hyperadapters.training import Text, load_examples
 
 _WORD_ROWS = 20_000
 """The most training rows that the linear model of the words is fitted to: it takes seconds, and more change little."""
@@ -35,8 +36,14 @@ def _find_baselines(experiment: Experiment) -> dict[str, dict[str, dict[str, flo
     """
     if not isinstance(experiment.task, FilesTask):
         return {}
-    ((task, folder),) = task_definitions(experiment.task)
-    rows = load_examples(task, folder, experiment.text, seed=experiment.training.seed)
+    return _baselines_of(experiment.task, experiment.text, experiment.training.seed)
+
+
+@lru_cache(maxsize=4)
+def _baselines_of(own: FilesTask, text: Text, seed: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the baselines of own files, which runs that are trained together share."""
+    ((task, folder),) = task_definitions(own)
+    rows = load_examples(task, folder, text, seed=seed)
     found = {CONSTANT: _scores(task, rows, _constant_answers(task, rows))}
     if isinstance(task.form.target, Labels) and (answers := _answers_of_words(rows)):
         found[WORDS] = _scores(task, rows, answers)

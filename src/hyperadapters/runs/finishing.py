@@ -96,6 +96,7 @@ def _summarize(
         bytes=counted.bytes,
         rows=_sum_counts({split: len(rows) for split, rows in task.splits.items()} for task in tasks),
         rows_available=_sum_counts(task.available for task in tasks),
+        rows_left_out=_sum_counts(task.left_out for task in tasks),
         truncated=_sum_counts(task.truncated for task in tasks),
         truncated_targets=_sum_counts(task.truncated_targets for task in tasks),
         unwritable_targets=_sum_counts(task.unwritable_targets for task in tasks),

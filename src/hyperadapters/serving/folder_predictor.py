@@ -21,7 +21,7 @@ from hyperadapters.serving.predictor import _ROWS_AT_ONCE, Predictor, load_predi
 from hyperadapters.serving.saved_tasks import _find_tasks, saved_task
 from hyperadapters.serving.task_batches import _Batch, _plan_batches, _ServedTask
 from hyperadapters.storage import backbone_of, load, read_config
-from hyperadapters.tasks import iterate_tasks
+from hyperadapters.tasks import AS_USUAL, Reading, iterate_tasks
 from hyperadapters.training import (
     ENCODINGS,
     Encoded,
@@ -84,12 +84,13 @@ class _FolderPredictor:
         """The longest texts that are not cut, in words."""
         return "their tasks' limits of training"
 
-    def file(self, path: Path, *, top: int | None = 0) -> Iterator[dict[str, Any]]:
+    def file(self, path: Path, *, top: int | None = 0, reading: Reading = AS_USUAL) -> Iterator[dict[str, Any]]:
         """Yield the rows of a file in order, with all their columns and a `prediction`; all are checked before that.
 
         Args:
             path: the file.
             top: how many labels of each row to give with their probabilities, as `scores`; None: all.
+            reading: how the file is read.
 
         Raises:
             InputError: a row names no task or one without an adapter, lacks one of its task's columns, or has a column
@@ -97,7 +98,7 @@ class _FolderPredictor:
         """
         path = expand_path(path)
         self.counts = Counter()
-        for task, row in iterate_tasks(path, self._fields):
+        for task, row in iterate_tasks(path, self._fields, reading):
             _check_unanswered(row.given, row.place, scored=top != 0)
             if top != 0 and task not in self.counts:
                 _check_scored(self._task(task).form)
@@ -105,7 +106,7 @@ class _FolderPredictor:
         if not self.counts:
             return
         self._load()
-        rows = iterate_tasks(path, self._fields)
+        rows = iterate_tasks(path, self._fields, reading)
         while chunk := list(islice(rows, _ROWS_AT_ONCE)):
             answers = self._answers([(task, row.values) for task, row in chunk], top)
             for (task, row), answer in zip(chunk, answers, strict=True):

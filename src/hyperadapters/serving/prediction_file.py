@@ -16,7 +16,7 @@ from hyperadapters._utils import (
     is_stream,
     open_output,
 )
-from hyperadapters.tasks import Labels, TaskFormat
+from hyperadapters.tasks import AS_USUAL, Labels, Reading, TaskFormat
 
 _ANSWER = "prediction"
 """The column that an answer is written to."""
@@ -34,11 +34,18 @@ _THEIRS = (".json", ".md", ".safetensors", ".bin")
 class _FileAnswerer(Protocol):
     """What answers the rows of a file: a `Predictor` or a `FolderPredictor`."""
 
-    def file(self, path: Path, *, top: int | None = 0) -> Iterator[dict[str, Any]]:
+    def file(self, path: Path, *, top: int | None = 0, reading: Reading = AS_USUAL) -> Iterator[dict[str, Any]]:
         """Yield the rows in order, each with its `prediction` and, unless `top` is 0, its `scores`."""
 
 
-def write_predictions(predictor: _FileAnswerer, source: str | Path, output: str | Path, *, top: int | None = 0) -> int:
+def write_predictions(
+    predictor: _FileAnswerer,
+    source: str | Path,
+    output: str | Path,
+    *,
+    top: int | None = 0,
+    reading: Reading = AS_USUAL,
+) -> int:
     """Answer a file row by row into JSONL: every column of a row as it was given, and its `prediction`.
 
     The file appears at `output` when it is whole. A device or a pipe is written to as it is; of a link, the file that
@@ -49,6 +56,7 @@ def write_predictions(predictor: _FileAnswerer, source: str | Path, output: str 
         source: the file of rows.
         output: the file of answers.
         top: how many labels of each row to write with their probabilities, as `scores`; None: all.
+        reading: how the file of rows is read.
 
     Returns:
         The number of rows.
@@ -61,7 +69,7 @@ def write_predictions(predictor: _FileAnswerer, source: str | Path, output: str 
     check_prediction_file(source, output)
     count, shown = 0, time.monotonic()
     with open_output(output) as file:
-        for row in predictor.file(source, top=top):
+        for row in predictor.file(source, top=top, reading=reading):
             file.write(f"{json.dumps(as_json(row), ensure_ascii=False)}\n".encode(errors="backslashreplace"))
             count += 1
             if time.monotonic() - shown > SECONDS_BETWEEN_LINES:

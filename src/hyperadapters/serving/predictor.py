@@ -11,7 +11,7 @@ from hyperadapters.delta import Delta
 from hyperadapters.serving.prediction_file import _answered_row, _check_scored, _check_unanswered
 from hyperadapters.serving.saved_tasks import saved_task
 from hyperadapters.storage import backbone_of, load, read_config
-from hyperadapters.tasks import Example, TaskFormat, iterate_rows, iterate_unfolded, row_to_answer
+from hyperadapters.tasks import AS_USUAL, Example, Reading, TaskFormat, iterate_rows, iterate_unfolded, row_to_answer
 from hyperadapters.training import Encoded, Evaluation, Text, answer_rows, encode, probabilities_of_rows
 
 _ROWS_AT_ONCE = 2048
@@ -104,12 +104,13 @@ class Predictor:
             )
         return [dict(zip(fields, texts, strict=True))]
 
-    def file(self, path: Path, *, top: int | None = 0) -> Iterator[dict[str, Any]]:
+    def file(self, path: Path, *, top: int | None = 0, reading: Reading = AS_USUAL) -> Iterator[dict[str, Any]]:
         """Yield the rows of a JSONL, CSV, TSV or Parquet file in order, with all their columns and a `prediction`.
 
         Args:
             path: the file.
             top: how many labels of each row to give with their probabilities, as `scores`; None: all.
+            reading: how the file is read.
 
         Raises:
             InputError: no such file, a row is bad, or has a column `prediction` already; names its line. Scores are
@@ -117,9 +118,9 @@ class Predictor:
         """
         path = expand_path(path)
         if self.form.style == "conversation":
-            rows = iterate_unfolded(path, row_to_answer)
+            rows = iterate_unfolded(path, row_to_answer, reading)
         else:
-            rows = iterate_rows(path, {field: field for field in self.form.fields}, lists=self.form.lists)
+            rows = iterate_rows(path, {field: field for field in self.form.fields}, reading, self.form.lists)
         while chunk := list(islice(rows, _ROWS_AT_ONCE)):
             for row in chunk:
                 _check_unanswered(row.given, row.place, scored=top != 0)

@@ -24,6 +24,7 @@ from .own_rows import holds_lists as holds_lists
 from .readers import iterate_rows as iterate_rows
 from .readers import iterate_tasks as iterate_tasks
 from .readers import iterate_unfolded as iterate_unfolded
+from .reading import AS_USUAL as AS_USUAL
 from .reading import Reading as Reading
 from .registry import TASKS as TASKS
 from .registry import task_named as task_named

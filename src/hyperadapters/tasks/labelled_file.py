@@ -6,6 +6,7 @@ from hyperadapters._utils import InputError, few_names
 from hyperadapters.tasks.conversation import _rows_to_learn
 from hyperadapters.tasks.own_answers import _answers_of
 from hyperadapters.tasks.own_rows import _OwnRows
+from hyperadapters.tasks.reading import AS_USUAL, Reading
 from hyperadapters.tasks.span_rows import _span_rows
 from hyperadapters.tasks.splits import _as_given
 from hyperadapters.tasks.targets import LabelSet
@@ -13,7 +14,9 @@ from hyperadapters.tasks.task import Task, _target_value
 from hyperadapters.tasks.task_format import TaskFormat
 
 
-def labelled_task(form: TaskFormat, path: Path, answer: str, known: Task | None = None) -> Task:
+def labelled_task(
+    form: TaskFormat, path: Path, answer: str, known: Task | None = None, reading: Reading = AS_USUAL
+) -> Task:
     """Return a task whose test split is a labelled file, with the metrics of the task that an adapter was trained on.
 
     Args:
@@ -21,6 +24,7 @@ def labelled_task(form: TaskFormat, path: Path, answer: str, known: Task | None 
         path: JSONL, CSV, TSV or Parquet with the columns of the form, and the answers; of conversations, `messages`.
         answer: the column of the answers; conversations hold them in their turns.
         known: the package's task of that name, whose metrics are taken; None: there is none.
+        reading: how the file is read.
 
     Raises:
         InputError: there is no such file, it lacks a column, or the task is scored by more than text and answer.
@@ -34,12 +38,13 @@ def labelled_task(form: TaskFormat, path: Path, answer: str, known: Task | None 
     found = _answers_of(form.target, apart)
     metrics, chosen_by = (known.metrics, known.chosen_by) if known else (found.metrics, found.chosen_by)
     if form.style == "conversation":
-        conversations = _OwnRows(places={"test": path}, unfold=_rows_to_learn)
+        conversations = _OwnRows(places={"test": path}, reading=reading, unfold=_rows_to_learn)
         return Task(form, metrics, conversations, _as_given, chosen_by=chosen_by)
-    _check_columns(path, form, answer)
+    _check_columns(path, form, answer, reading)
     lists = {"label_set": {apart: LabelSet.SEPARATOR.strip()}, "tags": {**form.lists, apart: ""}}
     source = _OwnRows(
         places={"test": path},
+        reading=reading,
         columns={**{field: field for field in form.fields}, apart: answer},
         lists=lists.get(form.answers, {}),
         unfold=_span_rows(form.fields, answer, apart) if form.answers == "span" else None,
@@ -48,9 +53,9 @@ def labelled_task(form: TaskFormat, path: Path, answer: str, known: Task | None 
     return Task(form, metrics, source, _as_given, answer=apart, reference=reference, chosen_by=chosen_by)
 
 
-def _check_columns(path: Path, form: TaskFormat, answer: str) -> None:
+def _check_columns(path: Path, form: TaskFormat, answer: str, reading: Reading) -> None:
     """Raise InputError unless a file that has rows has the columns of the text and of the answers."""
-    columns = _OwnRows(places={"test": path}).first_columns("test")
+    columns = _OwnRows(places={"test": path}, reading=reading).first_columns("test")
     wanted = dict.fromkeys([*form.fields, answer])
     missing = [column for column in wanted if column not in columns]
     if columns and missing:

@@ -30,9 +30,14 @@ class _OwnRows(_Source):
     """Those of our columns that hold lists of texts; for each, what stands between them where they are no lists."""
     unfold: _Unfold | None = None
     """Makes rows of one record, where these are not rows already."""
+    _bad: dict[str, int] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """How many bad rows of each split were left out when they were last read."""
 
     def read(self, data: Path | None) -> _Splits:
         return {split: self.rows(split) for split in self.places}
+
+    def left_out(self) -> dict[str, int]:
+        return dict(self._bad)
 
     def rows(self, split: str) -> list[_Record]:
         """Return the rows of one split.
@@ -47,10 +52,11 @@ class _OwnRows(_Source):
                 rows += _unfolded(records, self.unfold, problems)
             else:
                 rows += _rows(records, self.columns, problems, source, lists=self.lists)
+        self._bad[split] = len(problems.places)
         if not self.reading.skip_bad_rows:
             problems.raise_any(str(place))
         elif problems.found:
-            _say_once(f"{place}: left out {len(problems.found)} bad row(s):\n  {listed(problems.found)}")
+            _say_once(f"{place}: left out {len(problems.places)} bad row(s):\n  {listed(problems.found)}")
         return rows if self.unfold else [row for row in rows if len(row.values) == len(self.columns)]
 
     def first_columns(self, split: str = "train") -> list[str]:

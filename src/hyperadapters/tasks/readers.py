@@ -102,18 +102,21 @@ def _checked(rows: Iterator[_Record], problems: _Problems, path: Path) -> Iterat
     problems.raise_any(path)
 
 
-def iterate_tasks(path: Path, fields: Callable[[str], Iterable[str]]) -> Iterator[tuple[str, _Record]]:
+def iterate_tasks(
+    path: Path, fields: Callable[[str], Iterable[str]], reading: Reading = AS_USUAL
+) -> Iterator[tuple[str, _Record]]:
     """Yield rows that each name their task in the column `task`, with that task's fields.
 
     Args:
         path: as for `read_rows`.
         fields: returns a task's columns; raises InputError for a task that it does not know.
+        reading: how the file is read.
 
     Raises:
         InputError: as for `read_rows`, at the first bad line; or from `fields`.
     """
     problems, checked = _Problems(), False
-    for number, record in _read_records(path, problems, header=True):
+    for number, record in _read_records(path, problems, reading, header=True):
         if not checked:
             _check_columns(path, {"task": "task"}, record)
             checked = True

@@ -29,6 +29,10 @@ class _Source(ABC):
             data: folder of the official files; None: the Hugging Face Hub, or what needs no files.
         """
 
+    def left_out(self) -> dict[str, int]:
+        """Return how many bad rows of each split the last `read` left out."""
+        return {}
+
     def check(self, data: Path | None) -> None:
         """Raise InputError unless the rows are there to be read, as far as seconds tell; nothing is read.
 
@@ -97,6 +101,10 @@ class Task:
     def has_files(self) -> bool:
         """Whether a folder of files can be given for the rows, rather than the package making them."""
         return self.source.has_files
+
+    def left_out(self) -> dict[str, int]:
+        """Return how many bad rows of each split the last `examples` left out (`Reading.skip_bad_rows`)."""
+        return self.source.left_out()
 
     def check_source(self, data: Path | None) -> None:
         """Raise UnavailableError unless the rows are there to be read, as far as seconds tell; nothing is read.

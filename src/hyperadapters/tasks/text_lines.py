@@ -34,12 +34,15 @@ class _Problems:
     def __init__(self, *, options: bool = False) -> None:
         self.options = options
         self.found: list[str] = []
+        self.places: set[str] = set()
+        """Where they are: a row may have several."""
         self.undecoded = False
         """Whether a line is in another encoding."""
 
     def add(self, place: str, what: str) -> None:
         """Note a problem at a place, such as file and line."""
         self.found.append(f"{place}: {what}")
+        self.places.add(place)
 
     def note_encoding(self, place: str, reading: Reading, error: UnicodeDecodeError) -> None:
         """Note that a line, or a file, is in another encoding than it is read in."""
@@ -51,7 +54,7 @@ class _Problems:
         if not self.found:
             return
         hints = [_DECODE if self.undecoded else _SKIP] if self.options else []
-        raise InputError("\n  ".join([f"{path} has {len(self.found)} bad row(s):", listed(self.found), *hints]))
+        raise InputError("\n  ".join([f"{path} has {len(self.places)} bad row(s):", listed(self.found), *hints]))
 
 
 def _lines(path: Path, problems: _Problems, reading: Reading) -> Iterator[tuple[int, str]]:

@@ -58,6 +58,8 @@ class Data:
     unwritable_targets: dict[str, int] = field(default_factory=dict)
     """Number of rows, by split, whose target the tokenizer does not give back as it is written: it holds unknown
     tokens, special ones, or white space that is lost. No answer of this backbone equals it to the letter."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Number of bad rows that were left out, by split (`Reading.skip_bad_rows`)."""
     chosen_by: tuple[Metric, ...] = ()
     """As in `Task`: the metrics that choose the best weights; none: all of them."""
 
@@ -187,6 +189,7 @@ def load_data(
         kind=kind,
         available=available,
         unwritable_targets=unwritable,
+        left_out=task.left_out(),
         chosen_by=task.chosen_by,
     )
 
