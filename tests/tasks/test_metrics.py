@@ -1,7 +1,8 @@
 """Metrics against hand-worked cases, invalid answers included."""
 
+import numpy as np
 import pytest
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, matthews_corrcoef
 
 from hyperadapters import TASKS
 from hyperadapters.tasks.metrics import (
@@ -108,7 +109,12 @@ def test_text_is_compared_as_squad_does():
 
 
 def test_token_f1_of_answers_without_a_word_is_zero_as_in_records_script():
-    assert token_f1(["", "the", "a cat", "-"], ["", "the", "...", "a cat"]) == 0.0
+    assert token_f1(["", "the", "a cat", "-"], ["cat", "the", "...", "a cat"]) == 0.0
+
+
+def test_no_answer_is_right_where_there_is_none_as_in_squads_script():
+    assert token_f1(["", "cat", ""], [("",), ("",), ("cat", "dog")]) == pytest.approx(1 / 3)
+    assert normalized_exact_match(["", "cat", ""], [("",), ("",), ("cat", "dog")]) == pytest.approx(1 / 3)
 
 
 def test_of_several_answers_the_best_counts():
@@ -134,3 +140,17 @@ def test_the_f1_over_answers_ignores_questions():
 
 def test_interleaved_answers_still_belong_to_their_question():
     assert question_exact_match([1, 0, 0], [(1, "a"), (0, "b"), (1, "a")]) == 0.5
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+@pytest.mark.parametrize("rows", [1, 2, 9, 400])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_metrics_of_classes_are_those_of_scikit_learn(classes, rows):
+    draw = np.random.default_rng(rows)
+    for _ in range(20):
+        wanted, answered = draw.integers(classes, size=rows).tolist(), draw.integers(-1, classes, size=rows).tolist()
+        valid = [max(answer, 0) for answer in answered]
+        assert macro_f1(valid, wanted) == pytest.approx(f1_score(wanted, valid, average="macro"))
+        assert matthews(answered, wanted) == pytest.approx(matthews_corrcoef(wanted, answered), abs=1e-12)
+        if classes == 2:
+            assert f1(valid, wanted) == pytest.approx(f1_score(wanted, valid, zero_division=0.0))

@@ -74,6 +74,7 @@ def test_scoring_free_text_is_refused():
         evaluate(attach(make_tiny(), METHODS["houlsby"]), data, "test", Evaluation(decode="score"))
 
 
+@pytest.mark.slow
 def test_a_real_run_on_mrpc_beats_the_majority_class(shared):
     """MRPC (Dolan and Brockett, 2005) with the embedded T5, on the papers' split, answers generated."""
     backbone, tokenizer = load_backbone()

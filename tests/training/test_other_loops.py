@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from training_runs import SHORT, fitted, toy
@@ -19,6 +20,7 @@ from hyperadapters.training.evaluation import evaluate
 NO_NETWORK = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_adapters_that_one_would_of_one_task_and_of_a_mixture(tmp_path):
     import mixture_runs
 

@@ -8,8 +8,8 @@ from hyperadapters import Training
 from hyperadapters.training.schedule import Schedule
 
 
-def of(rows=24, **settings):
-    return Schedule.of(Training(lr=1e-3, **settings), rows)
+def of(rows=24, validation_rows=1, **settings):
+    return Schedule.of(Training(lr=1e-3, **settings), rows, validation_rows)
 
 
 def test_the_rate_warms_up_and_falls_to_zero():
@@ -46,6 +46,11 @@ def test_few_rows_are_passed_over_until_there_are_enough_steps():
         ({"steps": 20, "batch_size": 8}, [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]),
         ({"steps": 5, "batch_size": 8, "evaluate_steps": 2}, [2, 4, 5]),
         ({"epochs": 1, "batch_size": 8, "min_steps": 5}, [1, 2, 3, 4, 5]),
+        ({"steps": 20, "batch_size": 8, "validation_rows": 48}, [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]),
+        ({"steps": 20, "batch_size": 8, "validation_rows": 120}, [5, 10, 15, 20]),
+        ({"steps": 20, "batch_size": 8, "validation_rows": 10**6}, [20]),
+        ({"steps": 20, "batch_size": 8, "validation_rows": 10**6, "evaluate_steps": 8}, [8, 16, 20]),
+        ({"epochs": 2, "batch_size": 8, "validation_rows": 10**6}, [3, 6]),
         ({"epochs": 8, "batch_size": 8, "min_steps": 5}, [3, 6, 9, 12, 15, 18, 21, 24]),
     ],
 )

@@ -202,7 +202,7 @@ def training_for(task: TaskChoice) -> dict[str, Any]:
     """
     entries = entries_of(task)
     if any(isinstance(entry, FilesTask | InstructionsTask) for entry in entries):
-        return {"batch_size": 16, "min_steps": 500 * len(entries), "patience": 4}
+        return {"batch_size": 16, "min_steps": 300 * len(entries), "patience": 4}
     return {"epochs": task_named(task.name).epochs} if isinstance(task, NamedTask) else {}
 
 

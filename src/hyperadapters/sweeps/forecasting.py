@@ -110,7 +110,7 @@ class _Estimator:
         """
         what = (experiment.task, experiment.text, experiment.backbone)
         sample = self.samples[what] = self.samples.get(what) or _Sample(experiment)
-        schedule = Schedule.of(experiment.training, sample.rows["train"])
+        schedule = Schedule.of(experiment.training, sample.rows["train"], sample.rows["validation"])
         tokens, pace = round(schedule.epochs * sample.tokens("train")), self._pace(experiment, sample)
         seconds = pace and pace[0] * tokens + pace[1] * _answered_tokens(sample, schedule)
         return _TaskCost(task_name(experiment.task), 1, schedule.total, tokens, seconds)

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from hyperadapters.tasks import label_set_metrics
 
@@ -33,18 +34,27 @@ def accuracy(predictions: Sequence[int], references: Sequence[int]) -> float:
 
 def f1(predictions: Sequence[int], references: Sequence[int]) -> float:
     """Return the F1 of class 1 of two; an invalid answer counts as the class that is wrong."""
-    from sklearn import metrics  # noqa: PLC0415 (slow to import)
-
     answers = [1 - r if p == INVALID else p for p, r in zip(predictions, references, strict=True)]
-    return float(metrics.f1_score(references, answers, zero_division=0.0))
+    return float(_f1_of_each(answers, references, [1])[0])
 
 
 def macro_f1(predictions: Sequence[int], references: Sequence[int], labels: Sequence[int] | None = None) -> float:
     """Return the mean F1 of all classes that are the answer or the reference of a row, or of `labels`."""
-    from sklearn import metrics  # noqa: PLC0415 (slow to import)
+    return float(np.mean(_f1_of_each(predictions, references, labels or _distinct_classes(predictions, references))))
 
-    labels = labels or _distinct_classes(predictions, references)
-    return float(metrics.f1_score(references, predictions, labels=labels, average="macro", zero_division=0.0))
+
+def _f1_of_each(
+    predictions: Sequence[int], references: Sequence[int], labels: Sequence[int]
+) -> Float[np.ndarray, " labels"]:
+    """Return the F1 of each class, 0 for one that is neither answered nor wanted.
+
+    As scikit-learn's `f1_score`, which checks its arguments for milliseconds: an interval takes 500 of them.
+    """
+    each = np.asarray(labels)[:, None]
+    answered, wanted = np.asarray(predictions) == each, np.asarray(references) == each
+    both = answered.sum(1) + wanted.sum(1)
+    found: Float[np.ndarray, " labels"] = 2 * (answered & wanted).sum(1) / np.maximum(both, 1)
+    return found
 
 
 def micro_f1(predictions: Sequence[int], references: Sequence[int]) -> float:
@@ -90,12 +100,15 @@ def _distinct_classes(predictions: Sequence[int], references: Sequence[int]) -> 
 
 
 def matthews(predictions: Sequence[int], references: Sequence[int]) -> float:
-    """Return Matthews' correlation coefficient; invalid answers are a class of their own."""
-    from sklearn import metrics  # noqa: PLC0415 (slow to import)
+    """Return Matthews' correlation coefficient; invalid answers are a class of their own; of one class it is 0.
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one class only: the coefficient is then defined as 0
-        return float(metrics.matthews_corrcoef(references, predictions))
+    As scikit-learn's `matthews_corrcoef`, of any number of classes.
+    """
+    answers, wanted, rows = np.asarray(predictions), np.asarray(references), len(references)
+    classes = np.unique(np.concatenate([answers, wanted]))[:, None]
+    answered, there = (np.sum(values == classes, axis=1, dtype=float) for values in (answers, wanted))
+    spread = (rows**2 - answered @ answered) * (rows**2 - there @ there)
+    return float((np.sum(answers == wanted) * rows - answered @ there) / np.sqrt(spread)) if spread > 0 else 0.0
 
 
 def _correlation(

@@ -48,8 +48,8 @@ class Training:
     gradient_checkpointing: bool = False
     """Keep only each layer's input and compute the rest again in the backward pass: less memory, more time."""
     evaluate_steps: int | None = None
-    """Steps between evaluations; None: evaluate after every epoch, or after every tenth of all steps where `steps` or
-    `min_steps` is given."""
+    """Steps between evaluations; None: evaluate after every epoch or, where `steps` or `min_steps` is given, ten times,
+    or as often as takes no longer than the training (`Schedule`)."""
     patience: int | None = None
     """Stop after this many evaluations without a better one; None: never."""
     checkpoint_seconds: float = 60.0

@@ -5,6 +5,12 @@ from dataclasses import dataclass
 
 from hyperadapters.training.config import Training
 
+_EVALUATIONS = 10
+"""Evaluations of a run whose steps are counted."""
+
+_TRAINING_COST = 3
+"""How many times as long a row takes in training as in evaluation: it passes forward, and twice that backward."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -19,12 +25,23 @@ class Schedule:
     """Steps between evaluations; None: evaluate at the end of every epoch."""
 
     @staticmethod
-    def of(training: Training, rows: int) -> "Schedule":
-        """Return the schedule of a run on a number of training rows."""
+    def of(training: Training, rows: int, validation_rows: int = 1) -> "Schedule":
+        """Return the schedule of a run.
+
+        Args:
+            training: its settings.
+            rows: to train on.
+            validation_rows: to evaluate on. Where steps are counted there are ten evaluations, or as many as take no
+                longer than the training, in which a row takes about three times as long; and one at least.
+        """
         per_epoch = math.ceil(rows / training.batch_size)
         total = training.steps or max(training.epochs * per_epoch, training.min_steps)
-        tenth = math.ceil(total / 10) if training.steps or training.min_steps > 1 else None
-        return Schedule(total, per_epoch, training.warmup_steps, training.evaluate_steps or tenth)
+        affordable = _TRAINING_COST * total * training.batch_size // max(1, validation_rows)
+        part = math.ceil(total / min(_EVALUATIONS, max(1, affordable)))
+        by_steps = training.steps or training.min_steps > 1
+        return Schedule(
+            total, per_epoch, training.warmup_steps, training.evaluate_steps or (part if by_steps else None)
+        )
 
     @property
     def epochs(self) -> float:

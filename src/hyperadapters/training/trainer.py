@@ -105,7 +105,8 @@ class Trainer:
         first = tasks_of(data)[0]
         self.encoding, self.pad = ENCODINGS[first.kind], first.tokenizer.pad_token_id
         self.batches = _TrainingBatches(data, training)
-        self.schedule = Schedule.of(training, len(self.batches.rows))
+        validation_rows = sum(len(task.splits.get("validation", ())) for task in tasks_of(data))
+        self.schedule = Schedule.of(training, len(self.batches.rows), validation_rows)
         self.device = device_of(delta.backbone)
         self._accelerator = Accelerator(mixed_precision="no")  # its autocast would stay on the backbone; ours is below
         self._trackers = trackers

@@ -1,0 +1,72 @@
+"""Plays races on the histories of whole grids, and writes what they found beside what the grids did, as JSON.
+
+python -m experiments.documents.race_table out/race-check results/race-check.json
+"""
+
+import json
+import math
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from hyperadapters.runs import RESULT, Result, read_result
+
+STOPS = (0.1, 0.2, 0.4)
+"""The shares of steps after which a race of five compares its runs (`ha.race`)."""
+
+
+def standing(result: Result, share: float) -> tuple[float, float]:
+    """Return by what a race ranks a run at a stop: its best validation score so far, and minus its loss there."""
+    until = [entry for entry in result.history if entry["step"] <= share * result.steps]
+    return max(validation_of(entry) for entry in until), -until[-1]["loss"]
+
+
+def validation_of(entry: dict[str, Any]) -> float:
+    """Return the score of one evaluation of a task with one metric."""
+    return float(entry["accuracy"])
+
+
+def play(grid: dict[float, Result]) -> tuple[float, int]:
+    """Return the rate that wins a race, and the steps that it takes."""
+    left, made = list(grid), dict.fromkeys(grid, 0)
+    for share in STOPS:
+        made |= {rate: round(share * grid[rate].steps) for rate in left}
+        order = sorted(left, key=lambda rate: standing(grid[rate], share), reverse=True)
+        left = order[: math.ceil(len(left) / 2)]
+    (winner,) = left
+    made[winner] = grid[winner].steps
+    return winner, sum(made.values())
+
+
+def compare(grid: dict[float, Result]) -> dict[str, Any]:
+    """Return what the race and the grid found, in percent of validation rows, and whether the race is as good."""
+    winner, steps = play(grid)
+    scores = {rate: result.averages["validation"] for rate, result in grid.items()}
+    best = max(scores.values())
+    error = math.sqrt(best * (1 - best) / next(iter(grid.values())).rows["validation"])
+    return {
+        "grid": {f"{rate:g}": round(100 * score, 2) for rate, score in sorted(scores.items())},
+        "race": f"{winner:g}",
+        "standard error": round(100 * error, 2),
+        "found": scores[winner] >= best - error,
+        "test of the race": round(100 * grid[winner].score, 2),
+        "test of the grid": round(100 * grid[max(scores, key=lambda rate: scores[rate])].score, 2),
+        "share of steps": round(steps / sum(result.steps for result in grid.values()), 3),
+    }
+
+
+def main() -> None:
+    folder, output = map(Path, sys.argv[1:])
+    grids: dict[str, dict[float, Result]] = defaultdict(dict)
+    for path in sorted(folder.glob(f"*/{RESULT}")):
+        result = read_result(path.parent)
+        training = result.experiment["training"]
+        grids[f"{result.task}, seed {training['seed']}"][training["lr"]] = result
+    table = {name: compare(grid) for name, grid in sorted(grids.items()) if len(grid) == 5}
+    output.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    print(f"{sum(row['found'] for row in table.values())} of {len(table)} races as good as the grid")
+
+
+if __name__ == "__main__":
+    main()

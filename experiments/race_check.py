@@ -1,0 +1,35 @@
+"""Does a race over learning rates find what the whole grid finds? Ten grids of five rates, each on other training rows.
+
+    hyperadapters sweep experiments/race_check.py --output out/race-check --jobs 2 --pack off
+    python -m experiments.documents.race_table out/race-check results/race-check.json
+
+Every run goes to its end, with ten evaluations, so the race, which is a function of them, is played on their histories.
+"""
+
+import hyperadapters as ha
+from hyperadapters.methods import method_named
+
+GRIDS = (("demo/paraphrase", 4), ("demo/entailment", 3), ("demo/sentiment", 3))
+"""Each task with how often its training rows are drawn."""
+FACTORS = (0.1, 0.32, 1.0, 3.2, 10.0)
+"""Those of `tune`, around the method's own rate."""
+METHOD, BACKBONE, ROWS, STEPS = "compacter++", "embedded", 600, 500
+
+
+def experiments() -> list[ha.Experiment]:
+    """Return the runs of all grids, one grid after the other."""
+    rate = method_named(METHOD).suggested_rate("encoder-decoder", 144)
+    return [
+        ha.Experiment(
+            method=method_named(METHOD),
+            backbone=BACKBONE,
+            task=ha.NamedTask(name=task),
+            text=ha.Text(train_rows=ROWS, evaluation_rows=300, source_length=64),
+            training=ha.Training(
+                lr=float(f"{factor * rate:.2g}"), seed=seed, steps=STEPS, batch_size=16, evaluate_steps=STEPS // 10
+            ),
+        )
+        for task, draws in GRIDS
+        for seed in range(1, draws + 1)
+        for factor in FACTORS
+    ]
