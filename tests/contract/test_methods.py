@@ -6,10 +6,11 @@ import sys
 
 import pytest
 import torch
+from contract_methods import METHODS
 from safetensors.torch import load_file, save_file
 
 from conftest import make_tiny, slow_but_for
-from hyperadapters import METHODS, InputError, attach, load
+from hyperadapters import InputError, attach, load
 from hyperadapters.backbones.checkpointing import _enable_checkpointing
 from hyperadapters.delta.container import attached
 from hyperadapters.methods.registry import count_parameters

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from contract_methods import METHODS
 from families import FAMILIES
 
 from conftest import make_batch, make_tiny, slow_but_for
-from hyperadapters import METHODS, InputError, attach, load
+from hyperadapters import InputError, attach, load
 from hyperadapters.backbones.checkpointing import _enable_checkpointing
 from hyperadapters.delta.container import attached
 from hyperadapters.training.encoder_decoder import _score_labels

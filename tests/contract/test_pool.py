@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from contract_methods import METHODS
 from families import FAMILIES
 from safetensors.torch import load_file, save_file
 
 from conftest import make_batch, make_tiny
-from hyperadapters import METHODS, InputError, Pool, attach, load
+from hyperadapters import InputError, Pool, attach, load
 from hyperadapters._utils import read_json, write_json
 from hyperadapters.delta.saving import CONFIG, TENSORS
 from hyperadapters.methods.registry import count_parameters

@@ -49,9 +49,15 @@ def test_accumulation_changes_memory_and_not_the_result():
     same(whole, parts, rtol=1e-3, atol=1e-5)
 
 
-def test_early_stopping_stops():
-    _, found = fitted(Training(lr=1e-12, epochs=50, batch_size=8, patience=2))
-    assert [entry["epoch"] for entry in found.history] == [1, 2, 3]
+def test_early_stopping_stops_two_evaluations_after_the_best():
+    _, found = fitted(Training(lr=1e-2, epochs=50, batch_size=8, patience=2))
+    assert found.best_step == found.history[-3]["step"]
+    assert len(found.history) < 50
+
+
+def test_a_run_that_answers_every_row_alike_is_not_out_of_patience():
+    _, found = fitted(Training(lr=1e-12, epochs=5, batch_size=8, patience=2))
+    assert len(found.history) == 5
 
 
 def test_evaluation_every_so_many_steps():

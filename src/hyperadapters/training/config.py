@@ -51,7 +51,8 @@ class Training:
     """Steps between evaluations; None: evaluate after every epoch or, where `steps` or `min_steps` is given, ten times,
     or as often as takes no longer than the training (`Schedule`)."""
     patience: int | None = None
-    """Stop after this many evaluations without a better one; None: never."""
+    """Stop after this many evaluations without a better one; None: never. Those at which every row gets the same answer
+    do not count: learning has not begun."""
     checkpoint_seconds: float = 60.0
     """Seconds after which a checkpoint is written, besides that of every evaluation."""
     seed: int = 42

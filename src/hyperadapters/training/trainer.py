@@ -327,7 +327,7 @@ class Trainer:
         state.history.append({**entry, **scores.metrics})
         self._log(state.history[-1])
         state.loss_sum, state.loss_steps = 0.0, 0
-        state.without_gain += 1
+        state.without_gain += len({*scores.answers}) > 1  # a run that answers every row alike has not begun to learn
         if scores.rank > state.best:
             state.best, state.best_step, state.without_gain = scores.rank, state.step, 0
             self._best = _snapshot(self.trained)
