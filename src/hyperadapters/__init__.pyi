@@ -11,6 +11,7 @@ from .delta.counting import ParameterCount as ParameterCount
 from .delta.delta import Delta as Delta
 from .delta.method import Method as Method
 from .delta.part import Part as Part
+from .delta.saved_backbone import save_what_trains as save_what_trains
 from .layers.matrices import AdapterMatrices as AdapterMatrices
 from .methods.adapters import Adapter as Adapter
 from .methods.adapters import Compacter as Compacter

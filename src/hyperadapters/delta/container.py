@@ -8,6 +8,7 @@ from torch import nn
 
 from hyperadapters._utils import InputError
 from hyperadapters.backbones import CONTAINER, disable_bnb_cpu_packing
+from hyperadapters.delta.saved_backbone import _change_saving, _give_back_saving
 
 if TYPE_CHECKING:
     from hyperadapters.delta.delta import Delta
@@ -48,6 +49,7 @@ def register(delta: "Delta") -> None:
         other.rest()
     if not hasattr(backbone, CONTAINER):
         backbone.add_module(CONTAINER, _Deltas(backbone))
+        _change_saving(backbone)
     backbone.requires_grad_(False)
     disable_bnb_cpu_packing(backbone)
     getattr(backbone, CONTAINER)[_key(delta.name)] = delta
@@ -61,6 +63,7 @@ def _unregister(delta: "Delta") -> None:
         del container[_key(delta.name)]
         if not len(container):
             delattr(delta.backbone, CONTAINER)
+            _give_back_saving(delta.backbone)
             container.give_back(delta.backbone)
 
 

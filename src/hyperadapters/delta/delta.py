@@ -27,6 +27,7 @@ from hyperadapters.delta.baking import _bake
 from hyperadapters.delta.building import Outputs, _in_place_dtype, _trains_in_place, build_parts, check_tasks
 from hyperadapters.delta.container import _unregister, at_rest, attached, check_name, register
 from hyperadapters.delta.counting import count_delta
+from hyperadapters.delta.frozen_by_others import _warn_if_frozen
 from hyperadapters.delta.generation import _Generation
 from hyperadapters.delta.head import _Head
 from hyperadapters.delta.late_gradients import _freeze, _unfreeze
@@ -452,6 +453,9 @@ class Delta(nn.Module):
             before, module = partial(generation.before_stack, stack), self.backbone.get_submodule(entry)
             self._handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
             self._handles.append(module.register_forward_hook(generation.after_stack, always_call=True))
+
+        first = self.backbone.get_submodule(next(iter(self.structure.entries.values())))
+        self._handles.append(first.register_forward_pre_hook(partial(_warn_if_frozen, self)))
 
         def place(name: str, index: int) -> Callable[[], Any]:
             return partial(generation.used, name, index, next(numbers))

@@ -35,15 +35,21 @@ _WEIGHTS = ("model*.safetensors*", "pytorch_model*.bin*")
 """The files, as patterns, that transformers keeps a model's weights in."""
 
 
-def _save_delta(delta: "Delta", folder: Path) -> Path:
+def _save_delta(delta: "Delta", folder: Path, *, beside_model: bool = False) -> Path:
     """Write a Delta's files into a folder, each whole or not at all; return the folder.
 
     Where the backbone is spread over processes, all of them must call it, and the first writes.
 
+    Args:
+        delta: what to write.
+        folder: where to.
+        beside_model: the folder holds files of a model, which is not there itself.
+
     Raises:
         InputError: the folder holds a model.
     """
-    _check_no_model(folder)
+    if not beside_model:
+        _check_no_model(folder)
     config, together = describe_delta(delta), is_sharded(delta.backbone)
     tensors = {name: whole_tensor(tensor.detach()) for name, tensor in delta.tensors().items()}
 
