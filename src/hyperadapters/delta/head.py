@@ -197,46 +197,24 @@ def _fresh_layer(backbone: nn.Module, structure: ModelStructure, outputs: int) -
 
 
 class _Logits:
-    """Sets the number of logits in a backbone's configuration, until `remove` restores the previous one.
-
-    What `save_pretrained` writes is the backbone's own number and names of labels, which fit the head that it writes.
-    """
+    """Sets the number of logits in a backbone's configuration, until `remove` restores the previous one."""
 
     def __init__(self, backbone: nn.Module, number: int) -> None:
         config: Any = backbone.config
-        self.config, self.backbone, self.number = config, backbone, number
+        self.config, self.backbone = config, backbone
         self.before = {name: getattr(config, name, None) for name in ("id2label", "label2id", "problem_type")}
         self.theirs = config.num_labels
-        self.save = backbone.save_pretrained
-        object.__setattr__(backbone, "save_pretrained", self.save_with_own_labels)
-        self.set()
-
-    def set(self) -> None:
-        """Write the number of logits where the model reads it."""
-        self._say(self.number)
-        if self.number != self.theirs:
+        self._say(number)
+        if number != self.theirs:
             self.config.problem_type = None
-
-    def save_with_own_labels(self, *args: Any, **kwargs: Any) -> Any:
-        """Save the backbone as its own `save_pretrained` does, with its own configuration."""
-        self.restore()
-        try:
-            return self.save(*args, **kwargs)  # type: ignore[operator]
-        finally:
-            self.set()
 
     def _say(self, number: int) -> None:
         self.config.num_labels = number
         if "num_labels" in vars(self.backbone):
             self.backbone.num_labels = number  # type: ignore[assignment]
 
-    def restore(self) -> None:
-        """Write the backbone's own labels into its configuration."""
+    def remove(self) -> None:
+        """Restore the backbone's own configuration."""
         self._say(self.theirs)
         for name, value in self.before.items():
             setattr(self.config, name, value)
-
-    def remove(self) -> None:
-        """Restore the backbone's own configuration, for good."""
-        self.restore()
-        vars(self.backbone).pop("save_pretrained", None)
