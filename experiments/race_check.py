@@ -13,7 +13,7 @@ GRIDS = (("demo/paraphrase", 4), ("demo/entailment", 3), ("demo/sentiment", 3))
 """Each task with how often its training rows are drawn."""
 FACTORS = (0.1, 0.32, 1.0, 3.2, 10.0)
 """Those of `tune`, around the method's own rate."""
-METHOD, BACKBONE, ROWS, STEPS = "compacter++", "embedded", 600, 500
+METHOD, BACKBONE, ROWS, STEPS = "compacter++", "embedded", 600, 200
 
 
 def experiments() -> list[ha.Experiment]:
