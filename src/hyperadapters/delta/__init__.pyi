@@ -19,6 +19,8 @@ from .delta import Delta as Delta
 from .method import Method as Method
 from .method import check_writable as check_writable
 from .method import method_to_json as method_to_json
+from .model_card import CARD as CARD
+from .model_card import PLACE_IN_CARD as PLACE_IN_CARD
 from .model_card import task_in_words as task_in_words
 from .owned_tensors import OwnedTensors as OwnedTensors
 from .owned_tensors import owned_norms as owned_norms

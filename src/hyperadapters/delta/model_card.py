@@ -1,14 +1,21 @@
 """The model card that lies beside every saved adapter."""
 
-import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hyperadapters._utils import shown_metric
+from hyperadapters.backbones import EMBEDDED
+from hyperadapters.delta.card_metadata import _backbone_in_words, _describe_for_hub, _hub_backbone
 
 _TEMPLATE = Path(__file__).with_name("model_card.md.j2")
-_HUB_NAME = r"[\w-][\w.-]*/[\w.-]+|t5-\w+"
+
+CARD = "README.md"
+"""The file of the model card."""
+
+PLACE_IN_CARD = "PATH_OF_THIS_FOLDER"
+"""Stands in a model card for the place that the adapter is loaded from."""
 
 
 def task_in_words(config: Mapping[str, Any]) -> str:
@@ -26,14 +33,9 @@ def _render_model_card(config: Mapping[str, Any]) -> str:
     Args:
         config: what `adapter_config.json` says.
     """
-    from huggingface_hub import ModelCard, ModelCardData  # noqa: PLC0415 (slow, and needed where a Delta is saved)
+    from huggingface_hub import ModelCard  # noqa: PLC0415 (slow, and needed where a Delta is saved)
 
-    base, method = config["backbone"]["name"], dict(config["method"])
-    data = ModelCardData(
-        library_name="hyperadapters",
-        base_model=base if re.fullmatch(_HUB_NAME, base) else None,
-        tags=["adapter", "hyperadapters"],
-    )
+    base, method = _backbone_in_words(config), dict(config["method"])
     kind = method.pop("type")
     rows = {
         "task": task_in_words(config),
@@ -42,17 +44,23 @@ def _render_model_card(config: Mapping[str, Any]) -> str:
         **{split: _scores_in_words(found) for split, found in config.get("scores", {}).items() if found},
     }
     card = ModelCard.from_template(
-        data,
+        _describe_for_hub(config),
         str(_TEMPLATE),
-        name=config["name"],
+        name=_in_one_line(config["name"]),
         kind=kind,
         base=base,
+        loads_backbone=bool(_hub_backbone(config)) or config["backbone"]["name"] == EMBEDDED,
         trained=config["trained"],
         size=config["bytes"],
-        rows={key: value.replace("|", r"\|").replace("\n", " ") for key, value in rows.items()},
-        task_option=f" --task {config['tasks'][0]}" if config["tasks"] else "",
+        rows={key: _in_one_line(value).replace("|", r"\|") for key, value in rows.items()},
+        place=PLACE_IN_CARD,
+        task_option=f" --task {shlex.quote(_in_one_line(config['tasks'][0]))}" if config["tasks"] else "",
     )
     return str(card)
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _scores_in_words(scores: Mapping[str, float]) -> str:
