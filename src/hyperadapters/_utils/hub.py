@@ -37,17 +37,22 @@ def hub_name(place: str) -> str:
     Args:
         place: a name on the Hub, or a folder; one of the local Hub cache has the name of its repository.
     """
-    from huggingface_hub.errors import HFValidationError  # noqa: PLC0415 (slow to import)
-    from huggingface_hub.utils import validate_repo_id  # noqa: PLC0415
-
     cached = _SNAPSHOT.fullmatch(place)
     if cached:
         return cached[1].replace("--", "/")
+    return "" if not is_hub_name(place) or expand_path(place).exists() else place
+
+
+def is_hub_name(text: str) -> bool:
+    """Return whether a text can be the name of a repository of the Hub, such as gpt2 or google-t5/t5-base."""
+    from huggingface_hub.errors import HFValidationError  # noqa: PLC0415 (slow to import)
+    from huggingface_hub.utils import validate_repo_id  # noqa: PLC0415
+
     try:
-        validate_repo_id(place)
+        validate_repo_id(text)
     except HFValidationError:
-        return ""
-    return "" if not place or expand_path(place).exists() else place
+        return False
+    return True
 
 
 def ask_hub(

@@ -21,6 +21,7 @@ from .method import check_writable as check_writable
 from .method import method_to_json as method_to_json
 from .model_card import CARD as CARD
 from .model_card import PLACE_IN_CARD as PLACE_IN_CARD
+from .model_card import needs_own_backbone as needs_own_backbone
 from .model_card import task_in_words as task_in_words
 from .owned_tensors import OwnedTensors as OwnedTensors
 from .owned_tensors import owned_norms as owned_norms
@@ -37,4 +38,7 @@ from .saving import describe_delta as describe_delta
 from .shadowing import shadow as shadow
 from .slots import fit_slot as fit_slot
 from .slots import widen_slots as widen_slots
+from .uploading import Upload as Upload
+from .uploading import card_of as card_of
+from .uploading import upload_files as upload_files
 from .vocabulary import Vocabulary as Vocabulary

@@ -27,6 +27,16 @@ def task_in_words(config: Mapping[str, Any]) -> str:
     return config.get("task", {}).get("name") or ", ".join(config.get("tasks", [])) or "not stated"
 
 
+def needs_own_backbone(config: Mapping[str, Any]) -> bool:
+    """Return whether an adapter's backbone is neither in this package nor on the Hub, as far as its name tells.
+
+    Args:
+        config: the content of `adapter_config.json`.
+    """
+    name = config["backbone"]["name"]
+    return not name or name not in (EMBEDDED, _hub_backbone(config))
+
+
 def _render_model_card(config: Mapping[str, Any]) -> str:
     """Return the text of an adapter's README.md: metadata that the Hub reads, a table, and how to use it.
 
@@ -49,7 +59,7 @@ def _render_model_card(config: Mapping[str, Any]) -> str:
         name=_in_one_line(config["name"]),
         kind=kind,
         base=base,
-        loads_backbone=bool(_hub_backbone(config)) or config["backbone"]["name"] == EMBEDDED,
+        loads_backbone=not needs_own_backbone(config),
         trained=config["trained"],
         size=config["bytes"],
         rows={key: _in_one_line(value).replace("|", r"\|") for key, value in rows.items()},

@@ -20,7 +20,7 @@ from hyperadapters.serving.prediction_file import _answered_row, _check_scored, 
 from hyperadapters.serving.predictor import _ROWS_AT_ONCE, Predictor, load_predictor
 from hyperadapters.serving.saved_tasks import _find_tasks, saved_task
 from hyperadapters.serving.task_batches import _Batch, _plan_batches, _ServedTask
-from hyperadapters.storage import backbone_of, load, read_config
+from hyperadapters.storage import backbone_of, load, locate_adapter, read_config
 from hyperadapters.tasks import AS_USUAL, Reading, iterate_tasks
 from hyperadapters.training import (
     ENCODINGS,
@@ -214,7 +214,7 @@ class _FolderPredictor:
 
 
 def open_predictor(
-    folder: Path,
+    folder: str | Path,
     *,
     task: str = "",
     backbone: str = "",
@@ -225,7 +225,7 @@ def open_predictor(
     """Return what answers for an adapter, or for a folder of them.
 
     Args:
-        folder: one adapter, or a folder with one in each sub-folder.
+        folder: one adapter, or a folder with one in each sub-folder; or its name on the Hub, as for `ha.load`.
         task: which task, where there are several; the last part of its name will do.
         backbone: another place to load the backbone from.
         by_row: where there are several tasks and none is named, let every row name its own.
@@ -235,7 +235,7 @@ def open_predictor(
     Raises:
         InputError: there is no adapter, it does not know the task, or its answers have no probabilities.
     """
-    folder = expand_path(folder)
+    folder = locate_adapter(folder)
     alone = (folder / CONFIG).is_file()
     if by_row and not task and not (alone and not read_config(folder)["tasks"]):
         return _FolderPredictor(folder, backbone, resident=resident)
