@@ -61,9 +61,9 @@ def hub(tmp_path):
 
 PUSH = """
 from hyperadapters.delta import Upload
-from hyperadapters.storage import push_adapter
+from hyperadapters.storage import push_adapters
 options = json.loads(sys.argv[2])
-print(json.dumps(said(lambda: push_adapter(sys.argv[1], Upload(**options)).address)))
+print(json.dumps(said(lambda: push_adapters(sys.argv[1], Upload(**options)).address)))
 """
 
 

@@ -46,7 +46,7 @@ def hub_name(place: str) -> str:
 def is_hub_name(text: str) -> bool:
     """Return whether a text can be the name of a repository of the Hub, such as gpt2 or google-t5/t5-base."""
     from huggingface_hub.errors import HFValidationError  # noqa: PLC0415 (slow to import)
-    from huggingface_hub.utils import validate_repo_id  # noqa: PLC0415
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined] # noqa: PLC0415
 
     try:
         validate_repo_id(text)

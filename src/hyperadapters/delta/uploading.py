@@ -40,6 +40,11 @@ class Upload:
     language: str | None = None
     """The language of its texts: en; None: what the card says."""
 
+    @property
+    def place(self) -> str:
+        """What loads from there: `user/name` or `user/name@revision`."""
+        return f"{self.repository}@{self.revision}" if self.revision else self.repository
+
     def __post_init__(self) -> None:
         """Raise InputError for what is no name of a repository of an account."""
         if self.repository.count("/") != 1 or not is_hub_name(self.repository):
@@ -121,9 +126,8 @@ def _finished_card(card: Path | bytes, upload: Upload) -> str:
     from huggingface_hub import ModelCard  # noqa: PLC0415 (slow to import)
 
     text = (card if isinstance(card, bytes) else card.read_bytes()).decode(errors="replace")
-    place = upload.repository + (f"@{upload.revision}" if upload.revision else "")
     try:
-        finished = ModelCard(text.replace(PLACE_IN_CARD, place))
+        finished = ModelCard(text.replace(PLACE_IN_CARD, upload.place))
         for key in ("license", "language"):
             value = getattr(upload, key)
             if value is not None:

@@ -53,8 +53,8 @@ class Pool:
         if resident < _FEWEST_SLOTS:
             raise InputError(f"resident={resident}: a pool keeps {_FEWEST_SLOTS} adapters in memory at least.")
         check_name(backbone, name)
-        adapters = {key: locate_adapter(folder) for key, folder in adapters.items()}
-        first = next(iter(adapters.values()))
+        folders = {key: locate_adapter(folder) for key, folder in adapters.items()}
+        first = next(iter(folders.values()))
         config = read_config(first)
         self._recipe = _adapter_recipe(config, first)
         with at_rest(backbone):
@@ -74,7 +74,7 @@ class Pool:
         """Held while adapters are read into slots or leave them."""
         self._reader = ThreadPoolExecutor(1, thread_name_prefix=f"{name} reads")
         self.reading: OrderedDict[str, Future[dict[str, Tensor]]] = OrderedDict()
-        for key, folder in adapters.items():
+        for key, folder in folders.items():
             self.add(key, folder)
         register(self.delta)
         self.use()

@@ -74,7 +74,7 @@ def _fetch_files(repository: _Repository, marker: str, patterns: Sequence[str]) 
     shown = f"{repository.name}@{repository.revision}" if repository.revision else repository.name
     raise UnavailableError(
         f"there is no adapter at {shown}: no such folder, and none of that name on the Hugging Face Hub or in the "
-        f"local Hub cache ({reason}). Give the folder of an adapter, or user/name or user/name@revision of a repository."
+        f"local Hub cache ({reason}). Give the folder of an adapter, or user/name[@revision] of a repository."
     )
 
 
