@@ -40,7 +40,7 @@ class _OwnRows(_Source):
         return dict(self._bad)
 
     def dataset(self) -> dict[str, str]:
-        place = self.places["train"]
+        place = self.places.get("train", "")
         if not is_on_hub(place):
             return {}
         found = _parse_hub_place(str(place), "train")
