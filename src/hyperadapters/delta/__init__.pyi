@@ -10,7 +10,7 @@ from .by_row import ByRow as ByRow
 from .by_row import by_rows as by_rows
 from .by_row import for_batch as for_batch
 from .by_row import only as only
-from .collection_card import collection_card as collection_card
+from .collection_card import render_collection_card as render_collection_card
 from .container import at_rest as at_rest
 from .container import check_name as check_name
 from .container import register as register

@@ -23,7 +23,7 @@ Every row of the file names its task in the column `task`; only the adapters of 
 """
 
 
-def collection_card(configs: Mapping[str, Mapping[str, Any]], tasks: Mapping[str, str]) -> bytes:
+def render_collection_card(configs: Mapping[str, Mapping[str, Any]], tasks: Mapping[str, str]) -> bytes:
     """Return the README.md of a repository that holds many adapters.
 
     Args:

@@ -10,6 +10,5 @@ from .loading import outline as outline
 from .loading import read_adapter as read_adapter
 from .loading import read_config as read_config
 from .loading import task_embeddings as task_embeddings
-from .pushing import Pushed as Pushed
 from .pushing import push_adapters as push_adapters
 from .repositories import locate_adapter as locate_adapter

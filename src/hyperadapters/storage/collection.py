@@ -109,7 +109,7 @@ def fetch_adapters(place: str | Path, tasks: Iterable[str]) -> dict[str, Path]:
     return {task: found.folder / place for task, place in whole.items()}
 
 
-def index_of(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _index_of(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the index of adapters: each task with its adapter's sub-folder.
 
     Args:

@@ -15,16 +15,16 @@ from hyperadapters.delta import (
     TENSORS,
     Upload,
     card_of,
-    collection_card,
     deciding_digest,
     needs_own_backbone,
+    render_collection_card,
     upload_files,
 )
-from hyperadapters.storage.collection import INDEX, index_of
+from hyperadapters.storage.collection import INDEX, _index_of
 from hyperadapters.storage.loading import read_adapter, read_config
 
 
-class Pushed(NamedTuple):
+class _Pushed(NamedTuple):
     """What was uploaded."""
 
     address: str
@@ -35,7 +35,7 @@ class Pushed(NamedTuple):
     """A backbone that they need, if that is not on the Hub as far as its name tells; empty: it is."""
 
 
-def push_adapters(folder: str | Path, upload: Upload) -> Pushed:
+def push_adapters(folder: str | Path, upload: Upload) -> _Pushed:
     """Upload a saved adapter, or all adapters of a folder: their two files and model cards, and nothing else there.
 
     Of many adapters, the repository has an index of their tasks, which is uploaded last.
@@ -62,7 +62,7 @@ def push_adapters(folder: str | Path, upload: Upload) -> Pushed:
     with TemporaryDirectory() as temporary:
         if places != [folder]:
             files |= _files_of_all(folder, found, Path(temporary))
-        return Pushed(upload_files(files, upload), len(found), next(iter(own), ""))
+        return _Pushed(upload_files(files, upload), len(found), next(iter(own), ""))
 
 
 def _check_whole(folder: Path) -> dict[str, Any]:
@@ -98,7 +98,9 @@ def _files_of(folder: Path, config: Mapping[str, Any], place: str, upload: Uploa
 def _files_of_all(folder: Path, found: Mapping[Path, Mapping[str, Any]], temporary: Path) -> dict[str, Path | bytes]:
     """Return the card and the index of a repository with many adapters; the index is written to a temporary folder."""
     configs = {place.relative_to(folder).as_posix(): config for place, config in found.items()}
-    index = index_of(configs)
+    index = _index_of(configs)
     write_json(temporary / INDEX, index)
-    card = (folder / CARD).read_bytes() if (folder / CARD).is_file() else collection_card(configs, index["tasks"])
+    card = (
+        (folder / CARD).read_bytes() if (folder / CARD).is_file() else render_collection_card(configs, index["tasks"])
+    )
     return {CARD: card, INDEX: temporary / INDEX}
