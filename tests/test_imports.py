@@ -187,6 +187,7 @@ def test_the_public_names_are_these():
         "attached",
         "count_parameters",
         "evaluate",
+        "fetch_adapters",
         "fit",
         "instruction_task",
         "load",

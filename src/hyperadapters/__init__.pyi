@@ -47,6 +47,7 @@ from .runs.warm_start import start_from as start_from
 from .serving.pool import Pool as Pool
 from .serving.predictor import Predictor as Predictor
 from .serving.predictor import load_predictor as load_predictor
+from .storage.collection import fetch_adapters as fetch_adapters
 from .storage.loading import load as load
 from .sweeps.processes import local_executor as local_executor
 from .sweeps.racing import Race as Race

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from hyperadapters._utils import InputError, console, shown_metric
 from hyperadapters.cli.base import _command, _print_json, _quiet_libraries, _show
-from hyperadapters.cli.options import _AdapterFolder, _Columns, _Encoding, _Json, _OneOfTasks, _OtherBackbone
+from hyperadapters.cli.options import _Columns, _Encoding, _Json, _OneOfTasks, _OtherBackbone, _SavedAdapter
 from hyperadapters.cli.task_options import _reading_of_file
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @_command("Use a saved adapter")
 def predict(
-    adapter: _AdapterFolder,
+    adapter: _SavedAdapter,
     texts: Annotated[
         list[str], typer.Argument(help="Texts to answer; if the task has several fields, one text for each field.")
     ] = [],  # noqa: B006
@@ -57,7 +57,7 @@ def predict(
     - `hyperadapters predict out/intents --file in.jsonl --top 3`
     - `hyperadapters predict adapters --file rows.jsonl --output answers.jsonl`
     """
-    _check_predict(adapter, texts, file, output, json_output)
+    _check_predict(texts, file, output, json_output)
     reading = _reading_of_file(file, columns, encoding)
     from hyperadapters.serving import Predictor, as_json, open_predictor, write_predictions
 
@@ -105,7 +105,7 @@ def _show_answers(predictor: "Predictor", texts: list[str], top: int | None, jso
     _show({"predictions": answers, "scores": found}, json_output, *lines)
 
 
-def _check_predict(adapter: Path, texts: list[str], file: str, output: str, json_output: bool) -> None:
+def _check_predict(texts: list[str], file: str, output: str, json_output: bool) -> None:
     """Raise InputError if the options of `predict` do not go together, or name files and folders that are not there."""
     if bool(texts) == bool(file):
         raise InputError("give either texts or --file.")
@@ -119,8 +119,6 @@ def _check_predict(adapter: Path, texts: list[str], file: str, output: str, json
         check_prediction_file(Path(file), Path(output))
     if file and not Path(file).is_file():
         raise InputError(f"--file {file} does not exist.")
-    if not adapter.is_dir():
-        raise InputError(f"there is no adapter at {adapter}: no such folder.")
 
 
 def _is_standard_output(path: Path) -> bool:
@@ -146,7 +144,7 @@ def _tasks_table(counts: dict[str, int]) -> Table:
 
 @_command("Use a saved adapter")
 def bake(
-    adapter: _AdapterFolder,
+    adapter: _SavedAdapter,
     task: Annotated[str, typer.Option(help="Which of the adapter's tasks.")],
     output: Annotated[Path, typer.Option(help="Folder for the new adapter; new or empty.")],
     backbone: _OtherBackbone = "",
@@ -160,17 +158,18 @@ def bake(
     from hyperadapters._utils import check_output, human_bytes, read_json, resolve_task, write_json
     from hyperadapters.methods import count_parameters
     from hyperadapters.runs import EXPERIMENT, Experiment, entries_of, task_name
-    from hyperadapters.storage import backbone_of, load, read_config
+    from hyperadapters.storage import backbone_of, load, locate_adapter, read_config
     from hyperadapters.tasks import TASKS
 
     check_output(output, resume=False)
-    config = read_config(adapter)
+    folder = locate_adapter(adapter)
+    config = read_config(folder)
     whole = resolve_task(task, config["tasks"], f"the adapter at {adapter}")
-    known = read_json(adapter / EXPERIMENT) if (adapter / EXPERIMENT).is_file() else None
+    known = read_json(folder / EXPERIMENT) if (folder / EXPERIMENT).is_file() else None
     trained = Experiment.from_json(known) if known else None
     _quiet_libraries()
     model, _ = backbone_of(config, backbone)
-    several = load(adapter, model, name="several tasks")
+    several = load(folder, model, name="several tasks")
     plain = several.bake(whole)
     plain.save(output)
     described = trained and (whole in TASKS or whole in map(task_name, entries_of(trained.task)))
@@ -189,7 +188,7 @@ def bake(
 
 
 @_command("Use a saved adapter")
-def info(adapter: _AdapterFolder, json_output: _Json = False) -> None:
+def info(adapter: _SavedAdapter, json_output: _Json = False) -> None:
     """Show what a saved adapter is: method, task, scores, size, backbone."""
     from hyperadapters.delta import task_in_words
     from hyperadapters.methods import method_from_json

@@ -1,7 +1,6 @@
 """Options that several commands share; those that belong together are dataclasses, whose fields are the options."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -24,7 +23,12 @@ _Track = Annotated[
 
 _Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder, which must be there.")]
 
-_AdapterFolder = Annotated[Path, typer.Argument(help="Folder of a saved adapter.", show_default=False)]
+_SavedAdapter = Annotated[
+    str,
+    typer.Argument(
+        help="Folder of a saved adapter, or user/name or user/name@revision of one on the Hub.", show_default=False
+    ),
+]
 
 _OneOfTasks = Annotated[str, typer.Option("--task", help="Which task, if the adapter holds several.")]
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from hyperadapters._utils import InputError, console, metric_scale, shown_metric
 from hyperadapters.cli.base import _command, _quiet_libraries, _show
 from hyperadapters.cli.file_scoring import _score_file
-from hyperadapters.cli.options import _AdapterFolder, _Columns, _Encoding, _Json, _OneOfTasks, _OtherBackbone
+from hyperadapters.cli.options import _Columns, _Encoding, _Json, _OneOfTasks, _OtherBackbone, _SavedAdapter
 from hyperadapters.cli.task_options import _reading_of_file
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @_command("Use a saved adapter")
 def evaluate(
-    adapter: _AdapterFolder,
+    adapter: _SavedAdapter,
     split: Annotated[
         str,
         typer.Option(
@@ -66,29 +66,30 @@ def evaluate(
     """
     from hyperadapters._utils import settings
     from hyperadapters.runs import entries_of
-    from hyperadapters.storage import backbone_of, load, read_config
+    from hyperadapters.storage import backbone_of, load, locate_adapter, read_config
 
     _check_evaluate(split, data, file, label)
     reading = _reading_of_file(file, columns, encoding)
-    config = read_config(adapter)
+    folder = locate_adapter(adapter)
+    config = read_config(folder)
     if file:
         chosen = _metric_to_compute(metric, "")
-        name, found, count = _score_file(adapter, config, file, label, task, decode, chosen, backbone, reading)
+        name, found, count = _score_file(folder, config, file, label, task, decode, chosen, backbone, reading)
         _show_scores(found, name, "", file, count, json_output)
         return
-    experiment = _experiment_to_score(adapter, config, task)
+    experiment = _experiment_to_score(folder, config, task)
     how = settings.updated(experiment.evaluation, {"decode": decode} if decode else {}, "evaluation")
     how = replace(how, metric=_metric_to_compute(metric, how.metric))
     has_test = any(getattr(entry, "test", True) for entry in entries_of(experiment.task))
     scored = split or ("test" if has_test else "validation")
-    experiment = _with_places(experiment, adapter, scored, data)
+    experiment = _with_places(experiment, folder, scored, data)
     from hyperadapters.runs import load_task, task_name
     from hyperadapters.training import evaluate as score
     from hyperadapters.training import tasks_of
 
     _quiet_libraries()
     model, tokenizer = backbone_of(config, backbone)
-    delta = load(adapter, model)
+    delta = load(folder, model)
     rows = load_task(experiment, tokenizer, model)
     if not split and scored != "test":
         console.print("there is no test split: validation is scored")

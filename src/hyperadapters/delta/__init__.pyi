@@ -10,6 +10,7 @@ from .by_row import ByRow as ByRow
 from .by_row import by_rows as by_rows
 from .by_row import for_batch as for_batch
 from .by_row import only as only
+from .collection_card import render_collection_card as render_collection_card
 from .container import at_rest as at_rest
 from .container import check_name as check_name
 from .container import register as register
@@ -19,6 +20,9 @@ from .delta import Delta as Delta
 from .method import Method as Method
 from .method import check_writable as check_writable
 from .method import method_to_json as method_to_json
+from .model_card import CARD as CARD
+from .model_card import PLACE_IN_CARD as PLACE_IN_CARD
+from .model_card import needs_own_backbone as needs_own_backbone
 from .model_card import task_in_words as task_in_words
 from .owned_tensors import OwnedTensors as OwnedTensors
 from .owned_tensors import owned_norms as owned_norms
@@ -35,4 +39,7 @@ from .saving import describe_delta as describe_delta
 from .shadowing import shadow as shadow
 from .slots import fit_slot as fit_slot
 from .slots import widen_slots as widen_slots
+from .uploading import Upload as Upload
+from .uploading import card_of as card_of
+from .uploading import upload_files as upload_files
 from .vocabulary import Vocabulary as Vocabulary

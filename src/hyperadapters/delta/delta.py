@@ -36,6 +36,7 @@ from hyperadapters.delta.part import Handle, Part
 from hyperadapters.delta.saving import _save_delta
 from hyperadapters.delta.task_entry import _TaskEntry
 from hyperadapters.delta.task_rows import _TaskRows
+from hyperadapters.delta.uploading import Upload, _push_delta
 from hyperadapters.layers import SEQUENCE_FIRST, AdapterIndex, not_by_row
 
 
@@ -233,6 +234,48 @@ class Delta(nn.Module):
             InputError: the folder holds a model, which transformers could not load with an adapter beside it.
         """
         return _save_delta(self, expand_path(folder))
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        revision: str | None = None,
+        private: bool | None = None,
+        token: str | None = None,
+        commit_message: str = "Upload an adapter of hyperadapters",
+        license: str | None = None,
+        language: str | None = None,
+    ) -> str:
+        """Upload to the Hugging Face Hub what `save` writes; `ha.load("user/name")` loads it.
+
+        The Hub checks the model card first. Under FSDP2 every process must call it, and the first uploads.
+
+        Args:
+            repository: `user/name`; made unless it exists.
+            revision: the branch, made unless it exists; None: the main one.
+            private: whether nobody else may read a new repository; None: as the account has it.
+            token: of the account; None: that of `hf auth login`.
+            commit_message: what the Hub's history says.
+            license: of the adapter, for its card, as the Hub writes it: `apache-2.0`.
+            language: of its texts, for its card: `en`.
+
+        Returns:
+            The address of the commit; empty in other processes than the first.
+
+        Raises:
+            InputError: that is no name of a repository, the Hub refuses the account or the card, or the repository is
+                public and is to be private; or the Hub does not answer (`UnavailableError`).
+        """
+        upload = Upload(
+            repository=repository,
+            revision=revision,
+            private=private,
+            token=token,
+            commit_message=commit_message,
+            license=license,
+            language=language,
+        )
+        return _push_delta(self, upload)
 
     def use(self) -> "Delta":
         """Make the backbone compute with this Delta, and put the others to rest.

@@ -17,7 +17,7 @@ from hyperadapters._utils import (
 from hyperadapters.backbones import head_kind_of, is_sharded, on_first_process, precision_of, whole_tensor
 from hyperadapters.delta.counting import count_delta
 from hyperadapters.delta.method import method_to_json
-from hyperadapters.delta.model_card import _render_model_card
+from hyperadapters.delta.model_card import CARD, _render_model_card
 
 if TYPE_CHECKING:
     from hyperadapters.delta.delta import Delta
@@ -56,7 +56,7 @@ def _save_delta(delta: "Delta", folder: Path, *, beside_model: bool = False) -> 
     def write() -> None:
         write_tensors(folder / TENSORS, tensors, {CONFIG: deciding_digest(config)})
         write_json(folder / CONFIG, config)
-        write_text(folder / "README.md", _render_model_card(config))
+        write_text(folder / CARD, _render_model_card(config))
 
     if together:
         on_first_process(write)

@@ -71,7 +71,9 @@ def attach_for(experiment: Experiment, backbone: nn.Module, data: Data | Mixture
     Raises:
         InputError: what `attach` and `load_warm_start` raise; the method may be one that holds one task alone.
     """
-    forms = {task.form.name: _format_to_json(task.form, experiment) for task in tasks_of(data)}
+    forms = {
+        task.form.name: {**_format_to_json(task.form, experiment), "dataset": task.dataset} for task in tasks_of(data)
+    }
     tasks = list(forms) if isinstance(data, Mixture) else []
     name = task_name(experiment.task).replace(".", "-")
     outputs = {task.form.name: ENCODINGS[task.kind].outputs(task.form) for task in tasks_of(data)}

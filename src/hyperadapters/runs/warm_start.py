@@ -11,7 +11,7 @@ from hyperadapters.backbones import Precision
 from hyperadapters.delta import TENSORS, Delta, Method, renew_head
 from hyperadapters.methods import method_from_json
 from hyperadapters.runs.experiment import WarmStart
-from hyperadapters.storage import load, read_config
+from hyperadapters.storage import load, locate_adapter, read_config
 
 
 def start_from(folder: str | Path, like: str = "", *, freeze: bool = False) -> WarmStart:
@@ -22,7 +22,7 @@ def start_from(folder: str | Path, like: str = "", *, freeze: bool = False) -> W
     from the adapter's; of another number, its last layer starts anew.
 
     Args:
-        folder: what `run`, `hyperadapters train` or `Delta.save` wrote.
+        folder: what `run`, `hyperadapters train` or `Delta.save` wrote, or its name on the Hub, as for `ha.load`.
         like: the adapter's task whose entry the new task starts from, by its full name or the last part of it; empty:
             the mean of all entries.
         freeze: train the new task's own entry alone.
@@ -30,7 +30,7 @@ def start_from(folder: str | Path, like: str = "", *, freeze: bool = False) -> W
     Raises:
         InputError: there is no adapter, it holds no such task, or it is of one task and `like` or `freeze` is given.
     """
-    folder = expand_path(folder)
+    folder = locate_adapter(folder)
     tasks = read_config(folder)["tasks"]
     if not tasks and (like or freeze):
         raise InputError(

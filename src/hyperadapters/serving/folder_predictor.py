@@ -18,9 +18,9 @@ from hyperadapters.serving.pool import _FEWEST_SLOTS, Pool
 from hyperadapters.serving.pool_slots import _adapter_recipe
 from hyperadapters.serving.prediction_file import _answered_row, _check_scored, _check_unanswered
 from hyperadapters.serving.predictor import _ROWS_AT_ONCE, Predictor, load_predictor
-from hyperadapters.serving.saved_tasks import _find_tasks, saved_task
+from hyperadapters.serving.saved_tasks import _AdapterPlace, _find_tasks, saved_task
 from hyperadapters.serving.task_batches import _Batch, _plan_batches, _ServedTask
-from hyperadapters.storage import backbone_of, load, read_config
+from hyperadapters.storage import Collection, backbone_of, load, locate_adapters, read_config
 from hyperadapters.tasks import AS_USUAL, Reading, iterate_tasks
 from hyperadapters.training import (
     ENCODINGS,
@@ -61,7 +61,8 @@ class _FolderPredictor:
     Adapters of one method and backbone are pooled, so that a batch mixes their tasks; the others take turns.
     """
 
-    folder: Path
+    folder: Path | Collection
+    """A folder, or a repository of the Hub, of which only the adapters that rows name are fetched."""
     backbone: str = ""
     """Another place to load the backbone from than the one that the adapters name."""
     batch_size: int = 128
@@ -98,6 +99,9 @@ class _FolderPredictor:
         """
         path = expand_path(path)
         self.counts = Counter()
+        if isinstance(self.folder, Collection):
+            named = {task for task, _ in iterate_tasks(path, lambda _: (), reading)}
+            self.folder.fetch(resolve_task(task, self._known, _in_words(self.folder)) for task in sorted(named))
         for task, row in iterate_tasks(path, self._fields, reading):
             _check_unanswered(row.given, row.place, scored=top != 0)
             if top != 0 and task not in self.counts:
@@ -123,7 +127,7 @@ class _FolderPredictor:
             InputError: there is no adapter for it, or the adapter does not say its task.
         """
         if name not in self._served:
-            full = resolve_task(name, self._known, f"the folder {self.folder}")
+            full = resolve_task(name, self._known, _in_words(self.folder))
             place = self._known[full]
             config = read_config(place.folder)
             form, text, evaluation = saved_task(config, place.folder, place.inner)
@@ -214,7 +218,7 @@ class _FolderPredictor:
 
 
 def open_predictor(
-    folder: Path,
+    folder: str | Path,
     *,
     task: str = "",
     backbone: str = "",
@@ -225,7 +229,7 @@ def open_predictor(
     """Return what answers for an adapter, or for a folder of them.
 
     Args:
-        folder: one adapter, or a folder with one in each sub-folder.
+        folder: one adapter, or a folder with one in each sub-folder; or its name on the Hub, as for `ha.load`.
         task: which task, where there are several; the last part of its name will do.
         backbone: another place to load the backbone from.
         by_row: where there are several tasks and none is named, let every row name its own.
@@ -235,14 +239,31 @@ def open_predictor(
     Raises:
         InputError: there is no adapter, it does not know the task, or its answers have no probabilities.
     """
-    folder = expand_path(folder)
-    alone = (folder / CONFIG).is_file()
-    if by_row and not task and not (alone and not read_config(folder)["tasks"]):
-        return _FolderPredictor(folder, backbone, resident=resident)
-    if not alone and task:
-        known = _find_tasks(folder)
-        folder, task = known[resolve_task(task, known, f"the folder {folder}")]
+    found = locate_adapters(folder)
+    alone = isinstance(found, Path) and (found / CONFIG).is_file()
+    of_one_task = isinstance(found, Path) and alone and not read_config(found)["tasks"]
+    if by_row and not task and not of_one_task:
+        return _FolderPredictor(found, backbone, resident=resident)
+    if isinstance(found, Collection) or (task and not alone):
+        found, task = _find_adapter(found, task)
     if scored:
-        form, *_ = saved_task(read_config(folder), folder, task)
+        form, *_ = saved_task(read_config(found), found, task)
         _check_scored(form)
-    return load_predictor(folder, backbone or None, task=task)
+    return load_predictor(found, backbone or None, task=task)
+
+
+def _find_adapter(folder: Path | Collection, task: str) -> _AdapterPlace:
+    """Return where the adapter of a task lies in a folder of many or, once it is fetched, in a repository.
+
+    Raises:
+        InputError: there is no adapter of this task; the error names those there are.
+    """
+    known = _find_tasks(folder)
+    whole = resolve_task(task, known, _in_words(folder))
+    if isinstance(folder, Collection):
+        folder.fetch([whole])
+    return known[whole]
+
+
+def _in_words(folder: Path | Collection) -> str:
+    return f"the repository {folder.name}" if isinstance(folder, Collection) else f"the folder {folder}"

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hyperadapters._utils import InputError, expand_path, few_names, shortened
+from hyperadapters._utils import InputError, few_names, shortened
 from hyperadapters.backbones import device_of
 from hyperadapters.delta import at_rest, check_name, deciding_digest, fit_slot, register, widen_slots
 from hyperadapters.layers import index_of
 from hyperadapters.serving.pool_slots import _adapter_recipe, _empty_slots, _outputs_of, _slot_shapes
-from hyperadapters.storage import check_backbone, read_adapter, read_config
+from hyperadapters.storage import check_backbone, locate_adapter, read_adapter, read_config
 
 _FEWEST_SLOTS = 2
 """With one slot alone there would be no axis of adapters."""
@@ -38,7 +38,8 @@ class Pool:
 
         Args:
             backbone: what the adapters were trained on.
-            adapters: by name, the folders that `Delta.save` or `hyperadapters train` wrote; at least one.
+            adapters: by name, the folders that `Delta.save` or `hyperadapters train` wrote, or names on the Hub, as for
+                `ha.load`; at least one.
             resident: how many of them may be in memory at a time, at least as many as the rows of a batch use. On a
                 CPU the memory is taken as adapters are read, on a GPU at once.
             name: the Delta's name on the backbone.
@@ -52,7 +53,8 @@ class Pool:
         if resident < _FEWEST_SLOTS:
             raise InputError(f"resident={resident}: a pool keeps {_FEWEST_SLOTS} adapters in memory at least.")
         check_name(backbone, name)
-        first = expand_path(next(iter(adapters.values())))
+        folders = {key: locate_adapter(folder) for key, folder in adapters.items()}
+        first = next(iter(folders.values()))
         config = read_config(first)
         self._recipe = _adapter_recipe(config, first)
         with at_rest(backbone):
@@ -72,7 +74,7 @@ class Pool:
         """Held while adapters are read into slots or leave them."""
         self._reader = ThreadPoolExecutor(1, thread_name_prefix=f"{name} reads")
         self.reading: OrderedDict[str, Future[dict[str, Tensor]]] = OrderedDict()
-        for key, folder in adapters.items():
+        for key, folder in folders.items():
             self.add(key, folder)
         register(self.delta)
         self.use()
@@ -91,15 +93,15 @@ class Pool:
 
         Args:
             name: what `rows` calls it.
-            folder: where it was saved.
+            folder: where it was saved, or its name on the Hub.
 
         Raises:
             InputError: the name is taken, the adapter is damaged or does not fit the others, or its head is wider than
                 those of all others and another thread computes with the pool.
         """
-        folder = expand_path(folder)
         if name in self._folders:
             raise InputError(f"the pool has an adapter {name!r} already ({self._folders[name]}): drop that one first.")
+        folder = locate_adapter(folder)
         config = read_config(folder)
         recipe = _adapter_recipe(config, folder)
         differing = [key for key, value in recipe.items() if value != self._recipe[key]]

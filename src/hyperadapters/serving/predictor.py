@@ -10,7 +10,7 @@ from hyperadapters._utils import InputError, expand_path
 from hyperadapters.delta import Delta
 from hyperadapters.serving.prediction_file import _answered_row, _check_scored, _check_unanswered
 from hyperadapters.serving.saved_tasks import saved_task
-from hyperadapters.storage import backbone_of, load, read_config
+from hyperadapters.storage import backbone_of, load, locate_adapter, read_config
 from hyperadapters.tasks import AS_USUAL, Example, Reading, TaskFormat, iterate_rows, iterate_unfolded, row_to_answer
 from hyperadapters.training import Encoded, Evaluation, Text, answer_rows, encode, probabilities_of_rows
 
@@ -136,7 +136,7 @@ def load_predictor(
     """Load a saved adapter with its backbone, ready to answer, on the accelerator if there is one.
 
     Args:
-        folder: what `hyperadapters train` wrote.
+        folder: what `hyperadapters train` wrote, or the name of such an adapter on the Hub, as for `ha.load`.
         backbone: another place to load the same backbone from than the one named in the adapter.
         evaluation: how answers are obtained; None: as in training.
         task: which task to answer, where the adapter holds several; the last part of its name will do.
@@ -145,7 +145,7 @@ def load_predictor(
         InputError: there is no adapter, it says no task or does not know this one, or its backbone is missing or
             another.
     """
-    folder = expand_path(folder)
+    folder = locate_adapter(folder)
     config = read_config(folder)
     form, text, saved = saved_task(config, folder, task)
     model, tokenizer = backbone_of(config, backbone)

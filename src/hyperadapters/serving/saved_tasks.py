@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from hyperadapters._utils import InputError, few_names, find_files, resolve_task, settings
 from hyperadapters.delta import CONFIG
-from hyperadapters.storage import read_config
+from hyperadapters.storage import Collection, read_config
 from hyperadapters.tasks import TaskFormat
 from hyperadapters.training import Evaluation, Text
 
@@ -18,14 +18,18 @@ class _AdapterPlace(NamedTuple):
     inner: str = ""
 
 
-def _find_tasks(folder: Path) -> dict[str, _AdapterPlace]:
-    """Return every task that the adapters in a folder answer, and where each lies.
+def _find_tasks(folder: Path | Collection) -> dict[str, _AdapterPlace]:
+    """Return every task that the adapters in a folder or a repository answer, and where each lies.
 
     A task is named by its adapter's sub-folder; where an adapter holds several, the task's own name stands behind it.
 
     Raises:
         InputError: there is no adapter in the folder, or one is damaged.
     """
+    if isinstance(folder, Collection):
+        return {
+            name: _AdapterPlace(folder.folder / place, name[len(place) + 1 :]) for name, place in folder.tasks.items()
+        }
     if (folder / CONFIG).is_file():
         return {name: _AdapterPlace(folder, name) for name in read_config(folder)["tasks"]}
     found: dict[str, _AdapterPlace] = {}

@@ -1,5 +1,8 @@
 """What other packages use of this one; each name is imported when it is first used."""
 
+from .collection import Collection as Collection
+from .collection import fetch_adapters as fetch_adapters
+from .collection import locate_adapters as locate_adapters
 from .loading import backbone_of as backbone_of
 from .loading import check_backbone as check_backbone
 from .loading import load as load
@@ -7,3 +10,5 @@ from .loading import outline as outline
 from .loading import read_adapter as read_adapter
 from .loading import read_config as read_config
 from .loading import task_embeddings as task_embeddings
+from .pushing import push_adapters as push_adapters
+from .repositories import locate_adapter as locate_adapter

@@ -40,6 +40,7 @@ from hyperadapters.delta import (
     describe_delta,
 )
 from hyperadapters.methods import HyperMethod, attach, method_from_json
+from hyperadapters.storage.repositories import locate_adapter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -49,14 +50,12 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     """Read and check the `adapter_config.json` of a saved adapter.
 
     Args:
-        folder: of the adapter.
+        folder: of the adapter, or its name on the Hub, as `locate_adapter` takes them.
 
     Raises:
-        InputError: there is no such file, it is damaged, or a newer version wrote it.
+        InputError: there is no such file, it is damaged, or a newer version wrote it; or as `locate_adapter`.
     """
-    folder = expand_path(folder)
-    if not folder.is_dir():
-        raise InputError(f"there is no adapter at {folder}: no such folder.")
+    folder = locate_adapter(folder)
     if not (folder / CONFIG).is_file():
         raise InputError(
             f"there is no adapter at {folder}: it has no {CONFIG}. Give the folder that `hyperadapters train` wrote."
@@ -137,7 +136,8 @@ def load(
     """Load a saved Delta onto a backbone and put it in use.
 
     Args:
-        folder: the folder that `Delta.save` or `hyperadapters train` wrote.
+        folder: the folder that `Delta.save` or `hyperadapters train` wrote; or `user/name` or `user/name@revision` of a
+            repository of the Hub, which is fetched into the local Hub cache. A folder of that name comes first.
         backbone: the model to attach it to; None: the backbone named in the file is loaded, on the CPU.
         name: the Delta's name on this backbone; None: the saved name.
         precision: the dtype in which to store its tensors; None: the saved one.
@@ -147,10 +147,10 @@ def load(
 
     Raises:
         InputError: the adapter was trained on another backbone (the error says what differs), its files are damaged or
-            of a newer version, or its tensors have wrong shapes (the error lists every one). The backbone is unchanged
-            then.
+            of a newer version, or its tensors have wrong shapes (the error lists every one); or there is none, in a
+            folder or on the Hub. The backbone is unchanged then.
     """
-    folder = expand_path(folder)
+    folder = locate_adapter(folder)
     config = read_config(folder)
     method = method_from_json(config["method"])
     if backbone is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperadapters._utils import listed
-from hyperadapters.tasks.hub_rows import _hub_records
+from hyperadapters.tasks.hub_rows import _hub_records, _parse_hub_place
 from hyperadapters.tasks.list_cells import _is_list
 from hyperadapters.tasks.notices import _say_once
 from hyperadapters.tasks.own_places import files_at, is_on_hub, share_of
@@ -38,6 +38,13 @@ class _OwnRows(_Source):
 
     def left_out(self) -> dict[str, int]:
         return dict(self._bad)
+
+    def dataset(self) -> dict[str, str]:
+        place = self.places.get("train", "")
+        if not is_on_hub(place):
+            return {}
+        found = _parse_hub_place(str(place), "train")
+        return {"type": found.repository, **({"config": found.configuration} if found.configuration else {})}
 
     def rows(self, split: str) -> list[_Record]:
         """Return the rows of one split.

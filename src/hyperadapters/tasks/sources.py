@@ -127,6 +127,9 @@ class _Official(_Source):
         folder = self._find(data)
         return {split: self._read_file(folder / name) for split, name in self.files.items()}
 
+    def dataset(self) -> dict[str, str]:
+        return {"type": self.hub.repository, "config": self.hub.configuration} if self.hub else {}
+
     def check(self, data: Path | None) -> None:
         if data is None and self.hub:
             self.hub.check()

@@ -33,6 +33,10 @@ class _Source(ABC):
         """Return how many bad rows of each split the last `read` left out."""
         return {}
 
+    def dataset(self) -> dict[str, str]:
+        """Return the data set of the Hub with these rows: its name as `type`, perhaps its `config`; empty: none."""
+        return {}
+
     def check(self, data: Path | None) -> None:
         """Raise InputError unless the rows are there to be read, as far as seconds tell; nothing is read.
 
@@ -101,6 +105,11 @@ class Task:
     def has_files(self) -> bool:
         """Whether a folder of files can be given for the rows, rather than the package making them."""
         return self.source.has_files
+
+    @property
+    def dataset(self) -> dict[str, str]:
+        """The data set of the Hub that has these rows: its name as `type`, perhaps its `config`; empty: none has."""
+        return self.source.dataset()
 
     def left_out(self) -> dict[str, int]:
         """Return how many bad rows of each split the last `examples` left out (`Reading.skip_bad_rows`)."""

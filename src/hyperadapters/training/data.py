@@ -62,6 +62,8 @@ class Data:
     """Number of bad rows that were left out, by split (`Reading.skip_bad_rows`)."""
     chosen_by: tuple[Metric, ...] = ()
     """As in `Task`: the metrics that choose the best weights; none: all of them."""
+    dataset: dict[str, str] = field(default_factory=dict)
+    """As in `Task`: the data set of the Hub that has the rows."""
 
     def __repr__(self) -> str:
         """Return the task and the numbers of rows, not the rows."""
@@ -191,6 +193,7 @@ def load_data(
         unwritable_targets=unwritable,
         left_out=task.left_out(),
         chosen_by=task.chosen_by,
+        dataset=task.dataset,
     )
 
 
