@@ -38,6 +38,7 @@ UNSEEN: dict[str, Any] = {
     "constant_answer": "",
     "rows": {},
     "rows_available": {},
+    "rows_left_out": {},
     "truncated": {},
     "truncated_targets": {},
     "unwritable_targets": {},

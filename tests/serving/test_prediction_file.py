@@ -19,7 +19,7 @@ class Answered:
     def __init__(self, fails: bool = False) -> None:
         self.fails = fails
 
-    def file(self, path, *, top=0):
+    def file(self, path, *, top=0, reading=None):
         for line in path.read_text().splitlines():
             yield {**json.loads(line), "prediction": "good"}
         if self.fails:

@@ -1,7 +1,7 @@
 """What a run found, as one JSON file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class Result:
     """Rows that were used, by split, of all tasks together."""
     rows_available: dict[str, int]
     """Rows that the tasks' splits hold, before `text.train_rows` and `text.evaluation_rows` limit them."""
-    rows_left_out: dict[str, int] = field(default_factory=dict)
+    rows_left_out: dict[str, int]
     """Bad rows that were left out, by split, of all tasks together (`Reading.skip_bad_rows`)."""
     truncated: dict[str, int]
     """Rows whose source was cut, by split, of all tasks together."""

@@ -1,7 +1,6 @@
 """What other packages use of this one; each name is imported when it is first used."""
 
 from .collection import Collection as Collection
-from .collection import fetch_adapters as fetch_adapters
 from .collection import locate_adapters as locate_adapters
 from .loading import backbone_of as backbone_of
 from .loading import check_backbone as check_backbone
