@@ -202,6 +202,7 @@ def test_the_public_names_are_these():
         "ray_executor",
         "read_results",
         "run",
+        "save_what_trains",
         "select",
         "set_fast_dropout",
         "start_from",

@@ -174,7 +174,7 @@ def test_all_that_is_wrong_with_all_tasks_is_in_one_error_and_nothing_is_written
         "task 3 (gone): ",
         "absent.jsonl does not exist",
         "task 4: txt: a task of own files has no such key. Did you mean text",
-        "task 5: your own files need label (or target, score, tags) too.",
+        "task 5: your own files need label (or target, score, tags, span) too.",
         "task 6: label is for classes, target for free text",
         "task 7: there is no task 'glue/mprc'. Did you mean glue/mrpc",
         "task 8: 5 is no task: write a name",

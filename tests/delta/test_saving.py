@@ -14,7 +14,8 @@ def delta(tiny):
 
 
 def test_a_folder_that_holds_a_model_takes_no_adapter_and_its_model_still_loads(delta, tiny, tmp_path):
-    tiny.save_pretrained(tmp_path / "model")
+    with delta.disabled():
+        tiny.save_pretrained(tmp_path / "model")
     before = sorted(path.name for path in (tmp_path / "model").iterdir())
     with pytest.raises(
         InputError, match=r"holds a model \(model.safetensors, config.json\).*Save the adapter in a folder"
@@ -42,7 +43,8 @@ def test_a_config_of_something_else_is_no_model(delta, tmp_path):
 def test_the_files_say_what_transformers_and_peft_look_for(delta, tiny, tmp_path):
     """PEFT names the type that it does not know, instead of taking the adapter for one of its own."""
     peft = pytest.importorskip("peft")
-    tiny.save_pretrained(tmp_path / "model")
+    with delta.disabled():
+        tiny.save_pretrained(tmp_path / "model")
     backbone = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "model")
     attach(backbone, METHODS["compacter++"]).save(tmp_path / "adapter")
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())

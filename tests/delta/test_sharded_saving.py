@@ -55,6 +55,11 @@ dist.destroy_process_group()
 """
 
 
+pytestmark = (
+    pytest.mark.slow
+)  # starts two processes for half a minute; tests/runs/test_processes.py has two in `make check`
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """The folder where two processes saved Deltas of every kind of method, after one step."""

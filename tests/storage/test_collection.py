@@ -51,6 +51,7 @@ print(json.dumps(done.stdout.splitlines()))
 """
 
 
+@pytest.mark.slow
 def test_a_folder_of_adapters_is_pushed_with_an_index_and_only_what_rows_name_is_fetched(hub, many, tmp_path):  # noqa: F811
     rows = [("odd [x]", "a dull film"), ("mix/demo/sentiment", "a fine film"), ("odd [x]", "a fine film")]
     lines = [json.dumps({"task": task, "sentence": text}) for task, text in rows]

@@ -100,6 +100,7 @@ def test_the_card_on_the_hub_says_where_the_adapter_is_and_under_what_licence(hu
     assert hub.state.files("me/mine", "main") == {}
 
 
+@pytest.mark.slow
 def test_revisions_are_branches_and_commits(hub, saved):
     push(hub, saved, revision="feature/x")
     commit = hub.state.branches["me/mine"]["feature/x"]
@@ -111,6 +112,7 @@ def test_revisions_are_branches_and_commits(hub, saved):
     assert "on the Hub it has no such revision" in absent
 
 
+@pytest.mark.slow
 def test_a_live_delta_is_pushed_as_it_would_be_saved(hub):
     script = """
 backbone, _ = ha.load_backbone()
@@ -159,6 +161,7 @@ def test_a_hub_that_does_not_answer_is_said_in_seconds(hub, saved):
     assert text == "UnavailableError: me/mine cannot be uploaded to: HF_HUB_OFFLINE is set."
 
 
+@pytest.mark.slow
 def test_an_account_that_may_not_write_and_a_bad_card_upload_nothing(hub, saved):
     text = push(hub, saved, as_token="hf_other")
     assert "the Hub says" in text

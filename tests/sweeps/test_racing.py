@@ -71,6 +71,7 @@ def test_a_race_that_is_over_is_not_run_again(raced, folder):
     assert race(field(folder), folder / "race", executor=unused, quiet=True) == raced
 
 
+@pytest.mark.slow
 def test_runs_are_raced_in_one_pass_too(tmp_path):
     (one,) = race(field(tmp_path)[:3], tmp_path / "race", executor=here, pack=1, quiet=True).races
     assert [len(stop.scores) for stop in one.stops] == [3, 2]

@@ -156,7 +156,9 @@ def test_a_template_cannot_reach_python(tmp_path):
 
 
 def test_an_encoder_refuses_instructions(tmp_path):
-    with pytest.raises(InputError, match="an encoder answers with classes, labels, tags or numbers"):
+    with pytest.raises(
+        InputError, match="an encoder answers with classes, labels, tags, numbers or a part of the text"
+    ):
         encoded(tmp_path, CHATS, family="bert")
 
 

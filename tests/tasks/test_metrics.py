@@ -113,8 +113,8 @@ def test_token_f1_of_answers_without_a_word_is_zero_as_in_records_script():
 
 
 def test_no_answer_is_right_where_there_is_none_as_in_squads_script():
-    assert token_f1(["", "cat", ""], [("",), ("",), ("cat", "dog")]) == pytest.approx(1 / 3)
-    assert normalized_exact_match(["", "cat", ""], [("",), ("",), ("cat", "dog")]) == pytest.approx(1 / 3)
+    assert token_f1(["", "cat", ""], [(), (), ("cat", "dog")]) == pytest.approx(1 / 3)
+    assert normalized_exact_match(["", "cat", ""], [(), (), ("cat", "dog")]) == pytest.approx(1 / 3)
 
 
 def test_of_several_answers_the_best_counts():

@@ -11,7 +11,7 @@ from hyperadapters.tasks.demo import _ROWS, _lexicon
 from hyperadapters.tasks.registry import task_named
 from hyperadapters.tasks.splits import _halve_validation, _hold_out_thousand, permutation
 from hyperadapters.tasks.targets import Labels, _FreeText, _Score
-from hyperadapters.tasks.task_format import TaskFormat
+from hyperadapters.tasks.task_format import Example, TaskFormat
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_the_official_folder_is_read_from_inside_or_above(tmp_path):
     folder = glue_folder(tmp_path)
     inside = TASKS["glue/rte"].examples(folder / "RTE")
     assert inside == TASKS["glue/rte"].examples(folder)
-    assert inside["train"][0] == ("sentence1: p 0 sentence2: h 0", "0", 0, ("p 0", "h 0"), (), None, ())
+    assert inside["train"][0] == Example("sentence1: p 0 sentence2: h 0", "0", 0, ("p 0", "h 0"))
 
 
 def test_a_label_outside_the_set_is_named_with_its_line(tmp_path):
@@ -253,7 +253,7 @@ def own_files(folder, labels=("yes", "no", "yes")):
 def test_own_files_with_classes_become_a_task(tmp_path):
     task = own_task(own_files(tmp_path), ("premise", "hypothesis"), "gold", answers="label", name="mine")
     assert task.form.target == Labels(("no", "yes"))
-    assert task.examples(None)["train"][0] == ("premise: p0 hypothesis: h0", "yes", 1, ("p0", "h0"), (), None, ())
+    assert task.examples(None)["train"][0] == Example("premise: p0 hypothesis: h0", "yes", 1, ("p0", "h0"))
 
 
 def test_own_files_with_text_answers_become_a_task(tmp_path):

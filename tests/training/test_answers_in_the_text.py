@@ -95,7 +95,7 @@ def test_answers_are_read_in_every_form_that_data_sets_have(tmp_path):
     ]
     found = examples_of(tmp_path / "rows.jsonl", rows)
     assert [row.span for row in found] == [(8, 11), (4, 7), (0, 3), (4, 7), None]
-    assert [row.reference for row in found] == [("one",), ("two",), ("one",), ("two", "one"), ("",)]
+    assert [row.reference for row in found] == [("one",), ("two",), ("one",), ("two", "one"), ()]
     assert [row.target for row in found] == ["one", "two", "one", "two", ""]
 
 

@@ -19,7 +19,9 @@ SMALL = {"bottleneck": 8}
 def test_an_encoder_generates_no_text_and_takes_no_free_text():
     with pytest.raises(InputError, match="an encoder generates no text"):
         ENCODINGS["encoder"].mode(BINARY, "generate")
-    with pytest.raises(InputError, match="an encoder answers with classes, labels, tags or numbers"):
+    with pytest.raises(
+        InputError, match="an encoder answers with classes, labels, tags, numbers or a part of the text"
+    ):
         ENCODINGS["encoder"].outputs(TaskFormat("free", ("x",), _FreeText()))
 
 

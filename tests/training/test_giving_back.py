@@ -57,15 +57,15 @@ def same(found, expected):
     assert all(torch.equal(values[0][name], values[1][name]) for name in values[1])
 
 
-def slow_but_for_t5(name, method):
+def but_for_the_slow(name, method):
     """A case that `make check` leaves out where it takes long: a projection of all parameters."""
-    return pytest.param(name, method, marks=pytest.mark.slow if method == "intrinsic-said" and name != "t5" else ())
+    return pytest.param(name, method, marks=pytest.mark.slow if method == "intrinsic-said" else ())
 
 
 @pytest.mark.parametrize(
     ("name", "method"),
     [
-        slow_but_for_t5(name, method)
+        but_for_the_slow(name, method)
         for name in KINDS
         for method in ("houlsby", "bitfit", "full", "prompt-r", "intrinsic-said")
     ],

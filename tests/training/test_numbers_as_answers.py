@@ -52,7 +52,7 @@ def test_other_backbones_write_numbers_as_rounded_text(prices, tmp_path):
 
 def test_options_that_do_not_go_together_are_refused(prices, tmp_path):
     words = own_files(prices, text="house", score="price", label="price", output=tmp_path / "out")
-    assert "--score for numbers, --tags for a tag a word: give one of them" in refuses("train", *words)
+    assert "--tags for a tag a word, --span for a part of the text: give one of them" in refuses("train", *words)
     words = own_files(prices, text="house", score="house", output=tmp_path / "out")
     assert "both text and answer" in refuses("train", *words)
     words = own_files(prices, text="price", score="house", output=tmp_path / "out")

@@ -59,6 +59,7 @@ def test_a_checkpoint_is_an_adapter_that_opens_and_no_model(trained):
     assert torch.equal(logits(found.backbone), logits(delta.backbone))
     with pytest.raises((OSError, ValueError)):
         AutoModelForSeq2SeqLM.from_pretrained(folder / "checkpoint-6")
+    delta.save(folder / "checkpoint-6")  # over itself
 
 
 def test_the_best_checkpoint_is_loaded_at_the_end(tmp_path):

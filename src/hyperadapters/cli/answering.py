@@ -57,7 +57,7 @@ def predict(
     - `hyperadapters predict out/intents --file in.jsonl --top 3`
     - `hyperadapters predict adapters --file rows.jsonl --output answers.jsonl`
     """
-    _check_predict(texts, file, output, json_output)
+    _check_predict(adapter, texts, file, output, json_output)
     reading = _reading_of_file(file, columns, encoding)
     from hyperadapters.serving import Predictor, as_json, open_predictor, write_predictions
 
@@ -105,7 +105,7 @@ def _show_answers(predictor: "Predictor", texts: list[str], top: int | None, jso
     _show({"predictions": answers, "scores": found}, json_output, *lines)
 
 
-def _check_predict(texts: list[str], file: str, output: str, json_output: bool) -> None:
+def _check_predict(adapter: str, texts: list[str], file: str, output: str, json_output: bool) -> None:
     """Raise InputError if the options of `predict` do not go together, or name files and folders that are not there."""
     if bool(texts) == bool(file):
         raise InputError("give either texts or --file.")
@@ -119,6 +119,10 @@ def _check_predict(texts: list[str], file: str, output: str, json_output: bool) 
         check_prediction_file(Path(file), Path(output))
     if file and not Path(file).is_file():
         raise InputError(f"--file {file} does not exist.")
+    if (
+        "/" not in adapter and not Path(adapter).is_dir()
+    ):  # no name on the Hub; `locate_adapter` takes seconds to import
+        raise InputError(f"there is no adapter at {adapter}: no such folder.")
 
 
 def _is_standard_output(path: Path) -> bool:

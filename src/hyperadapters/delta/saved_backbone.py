@@ -28,8 +28,10 @@ class _KeysToIgnore:
 
     def __init__(self, backbone: nn.Module) -> None:
         self.backbone = backbone
-        self.usual = tuple(getattr(type(backbone), _IGNORED, None) or ())
-        """Those that transformers leaves out of a model of this class."""
+        self.before = {name: value for name, value in vars(backbone).items() if name == _IGNORED}
+        """The backbone's own attribute, if it had one."""
+        self.usual = tuple(getattr(backbone, _IGNORED, None) or ())
+        """Those that transformers leaves out of this model."""
 
     def __iter__(self) -> Iterator[str]:
         yield from self.usual
@@ -50,8 +52,9 @@ def _change_saving(backbone: nn.Module) -> None:
         backbone: with its first Delta.
     """
     if hasattr(type(backbone), _METHOD):
+        keys = _KeysToIgnore(backbone)
         setattr(backbone, _METHOD, partial(_save_backbone, backbone))
-        setattr(backbone, _IGNORED, _KeysToIgnore(backbone))
+        setattr(backbone, _IGNORED, keys)
 
 
 def _give_back_saving(backbone: nn.Module) -> None:
@@ -60,8 +63,10 @@ def _give_back_saving(backbone: nn.Module) -> None:
     Args:
         backbone: without Deltas.
     """
-    for name in (_METHOD, _IGNORED):
-        vars(backbone).pop(name, None)
+    vars(backbone).pop(_METHOD, None)
+    keys = vars(backbone).pop(_IGNORED, None)
+    if isinstance(keys, _KeysToIgnore):
+        vars(backbone).update(keys.before)
 
 
 def _delta_in_use(backbone: nn.Module) -> "Delta | None":

@@ -48,7 +48,7 @@ def _save_delta(delta: "Delta", folder: Path, *, beside_model: bool = False) -> 
     Raises:
         InputError: the folder holds a model.
     """
-    if not beside_model:
+    if not beside_model and not ((folder / CONFIG).is_file() and not (folder / "config.json").exists()):
         _check_no_model(folder)
     config, together = describe_delta(delta), is_sharded(delta.backbone)
     tensors = {name: whole_tensor(tensor.detach()) for name, tensor in delta.tensors().items()}

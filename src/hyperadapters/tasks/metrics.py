@@ -173,8 +173,8 @@ def normalized_exact_match(predictions: Sequence[str], references: Sequence[str 
 def token_f1(predictions: Sequence[str], references: Sequence[str | tuple[str, ...]]) -> float:
     """Return the mean over rows of the F1 between the normalised words of answer and reference; the best of several.
 
-    As in ReCoRD's script, an answer without a word left, such as "the", shares none and counts 0. Where the reference
-    is the empty text, for a question without an answer, the empty answer counts 1 (SQuAD 2.0, arXiv:1806.03822).
+    As in ReCoRD's script, an answer without a word left, such as "the", shares none and counts 0. Where a row has no
+    reference, being a question without an answer, the empty answer counts 1 (SQuAD 2.0, arXiv:1806.03822).
     """
     return _best(_word_f1, predictions, references)
 
@@ -183,12 +183,11 @@ def _best(
     score: Callable[[str, str], float], predictions: Sequence[str], references: Sequence[str | tuple[str, ...]]
 ) -> float:
     several = [(r,) if isinstance(r, str) else r for r in references]
-    return float(np.mean([max(score(p, r) for r in rs) for p, rs in zip(predictions, several, strict=True)]))
+    rows = zip(predictions, several, strict=True)
+    return float(np.mean([max(score(p, r) for r in rs) if rs else not p.strip() for p, rs in rows]))
 
 
 def _word_f1(prediction: str, reference: str) -> float:
-    if not reference.strip():
-        return float(not prediction.strip())
     predicted, expected = _normalize(prediction).split(), _normalize(reference).split()
     common = sum((Counter(predicted) & Counter(expected)).values())
     return 2 * common / (len(predicted) + len(expected)) if common else 0.0

@@ -305,9 +305,9 @@ def _exact_number(answer: str) -> Callable[[Any, _Record], float]:
 
 
 def _all_answers(answer: str) -> Callable[[Any, _Record], tuple[str, ...]]:
-    """Return what a part of a text is compared with: all right ones, of which the first is learned; or no text.
+    """Return what a part of a text is compared with: all right ones, of which the first is learned; or none.
 
     Args:
         answer: the name of the answers among a row's values.
     """
-    return lambda _, row: row.values[answer] or ("",)
+    return lambda _, row: row.values[answer]
