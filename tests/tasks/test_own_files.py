@@ -91,3 +91,15 @@ def test_numbers_to_predict_are_refused_as_classes(numbers, tmp_path):
 )
 def test_numbers_that_name_classes_are_classes(numbers, tmp_path):
     assert len(classes(tmp_path, *numbers)) == len(set(numbers))
+
+
+def test_classify_is_short_for_the_two_usual_kinds(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"t": "a", "y": "x"}\n{"t": "b", "y": "z"}\n')
+    files = {"train": path, "validation": path}
+    for classify, answers in ((True, "label"), (False, "text")):
+        short = own_task(files, ("t",), "y", classify=classify, name="mine")
+        assert short.form == own_task(files, ("t",), "y", answers=answers, name="mine").form
+    for wrong in ({}, {"answers": "label", "classify": True}):
+        with pytest.raises(InputError, match="say what the answers are"):
+            own_task(files, ("t",), "y", name="mine", **wrong)

@@ -19,7 +19,8 @@ def own_task(
     fields: tuple[str, ...],
     answer: str,
     *,
-    answers: AnswerType,
+    answers: AnswerType | None = None,
+    classify: bool | None = None,
     name: str,
     template: str = "",
     classes: tuple[str, ...] = (),
@@ -41,6 +42,7 @@ def own_task(
             other backbones as rounded text; `tags` for a list of tags, one for each word of the one field, which is a
             list of words; `span` for a part of the last of one or two fields (a question and its text), as SQuAD's
             files have it.
+        classify: in place of `answers`, for the two usual kinds: True is `label`, False is `text`.
         name: the task's name in results and in the saved adapter.
         template: the source text, with a column's name in braces where its text goes: `Question: {question}`; empty:
             every column after its name.
@@ -56,6 +58,11 @@ def own_task(
             separator are given for answers that have none; a template is malformed, or there are both fields and a
             template; or the text of tags is not one column, or that of a part of it more than two.
     """
+    if (answers is None) == (classify is None):
+        raise InputError(
+            "say what the answers are: answers='label' (or 'text', 'score', …), or classify=True or False."
+        )
+    answers = answers or ("label" if classify else "text")
     fields, style = _source_form(fields, template)
     if answer in fields:
         raise InputError(
