@@ -75,9 +75,13 @@ def test_a_model_is_not_overwritten(tmp_path):
     backbone = make_tiny()
     backbone.save_pretrained(tmp_path)
     whole = (tmp_path / "model.safetensors").read_bytes()
-    attach(backbone, METHODS["houlsby"])
-    with pytest.raises(InputError, match="holds a model"):
-        backbone.save_pretrained(tmp_path)
+    delta = attach(backbone, METHODS["houlsby"])
+    for beside in ((), ("adapter_config.json",)):  # that of an adapter which someone put there
+        for name in beside:
+            (tmp_path / name).write_text("{}")
+        for save in (backbone.save_pretrained, delta.save):
+            with pytest.raises(InputError, match="holds a model"):
+                save(tmp_path)
     assert (tmp_path / "model.safetensors").read_bytes() == whole
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from hyperadapters._utils import expand_path
 from hyperadapters.backbones import CONTAINER, is_sharded
-from hyperadapters.delta.saving import CONFIG, _check_no_model, _save_delta
+from hyperadapters.delta.saving import _check_no_model, _save_delta
 
 if TYPE_CHECKING:
     from hyperadapters.delta.delta import Delta
@@ -110,10 +110,10 @@ def _save_backbone(backbone: nn.Module, save_directory: str | Path, *arguments: 
     delta, folder = _delta_in_use(backbone), expand_path(save_directory)
     if delta is None:
         return usual.save_pretrained(backbone, save_directory, *arguments, **options)
-    if not (folder / CONFIG).exists():
+    main = options.get("is_main_process", True)
+    if main:  # the others may see what it writes
         _check_no_model(folder)
     found = usual.save_pretrained(backbone, save_directory, *arguments, **options)
-    main = options.get("is_main_process", True)
     if main:
         (folder / "config.json").unlink(missing_ok=True)
     if main or is_sharded(backbone):

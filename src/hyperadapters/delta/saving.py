@@ -48,7 +48,7 @@ def _save_delta(delta: "Delta", folder: Path, *, beside_model: bool = False) -> 
     Raises:
         InputError: the folder holds a model.
     """
-    if not beside_model and not ((folder / CONFIG).is_file() and not (folder / "config.json").exists()):
+    if not beside_model:
         _check_no_model(folder)
     config, together = describe_delta(delta), is_sharded(delta.backbone)
     tensors = {name: whole_tensor(tensor.detach()) for name, tensor in delta.tensors().items()}
@@ -66,13 +66,15 @@ def _save_delta(delta: "Delta", folder: Path, *, beside_model: bool = False) -> 
 
 
 def _check_no_model(folder: Path) -> None:
-    """Raise InputError if a folder holds a model.
+    """Raise InputError if a folder holds a model; a checkpoint of an attached backbone, without its config, is none.
 
     Where transformers finds an `adapter_config.json` beside a model's `config.json`, it hands it to PEFT, so that the
     model itself could no longer be loaded.
     """
-    found = [path.name for pattern in _WEIGHTS for path in sorted(folder.glob(pattern))]
     config = folder / "config.json"
+    if (folder / CONFIG).is_file() and not config.exists():
+        return
+    found = [path.name for pattern in _WEIGHTS for path in sorted(folder.glob(pattern))]
     if config.is_file() and {"model_type", "architectures"} & read_json(config).keys():
         found.append(config.name)
     if found:

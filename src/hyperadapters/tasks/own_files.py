@@ -64,21 +64,7 @@ def own_task(
         )
     answers = answers or ("label" if classify else "text")
     fields, style = _source_form(fields, template)
-    if answer in fields:
-        raise InputError(
-            f"column {answer!r} is both text and answer: leave it out of the text, or name another answer."
-        )
-    if classes and answers not in ("label", "labels"):
-        raise InputError(f"labels are named, but the answers are of the kind {answers!r}: leave them out.")
-    if separator and answers != "labels":
-        raise InputError(f"separator {separator!r} is for several labels a row (answers='labels'): leave it out.")
-    if answers == "tags" and len(fields) != 1:
-        raise InputError(f"tags are of the words of one column, but the text has {', '.join(fields)}: name one.")
-    if answers == "span" and (template or len(fields) > 2):
-        raise InputError(
-            "an answer that is a part of the text needs the column of that text, perhaps after that of a question, "
-            f"without a template: {template or ', '.join(fields)}."
-        )
+    _check_answers(fields, answer, answers, template=template, classes=classes, separator=separator)
     apart = f"answer to {', '.join(fields)}"  # longer than any of them: a text column may be called `label`
     places, split = _places_and_split(files, split_seed, apart if answers == "label" else "")
     lists = {"labels": {apart: separator}, "tags": {fields[0]: "", apart: ""}}.get(answers, {})
@@ -102,6 +88,33 @@ def own_task(
         chosen_by=found.chosen_by,
         remedy=found.remedy,
     )
+
+
+def _check_answers(
+    fields: tuple[str, ...],
+    answer: str,
+    answers: AnswerType,
+    *,
+    template: str,
+    classes: tuple[str, ...],
+    separator: str,
+) -> None:
+    """Raise InputError if what is said of the answers does not go with their kind or with the text; as `own_task`."""
+    if answer in fields:
+        raise InputError(
+            f"column {answer!r} is both text and answer: leave it out of the text, or name another answer."
+        )
+    if classes and answers not in ("label", "labels"):
+        raise InputError(f"labels are named, but the answers are of the kind {answers!r}: leave them out.")
+    if separator and answers != "labels":
+        raise InputError(f"separator {separator!r} is for several labels a row (answers='labels'): leave it out.")
+    if answers == "tags" and len(fields) != 1:
+        raise InputError(f"tags are of the words of one column, but the text has {', '.join(fields)}: name one.")
+    if answers == "span" and (template or len(fields) > 2):
+        raise InputError(
+            "an answer that is a part of the text needs the column of that text, perhaps after that of a question, "
+            f"without a template: {template or ', '.join(fields)}."
+        )
 
 
 def _source_form(fields: tuple[str, ...], template: str) -> tuple[tuple[str, ...], Literal["named", "template"]]:

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from hyperadapters.tasks import AnswerSpan, Example, TaskFormat
 from hyperadapters.training.encoded import Encoded, _Cut
+from hyperadapters.training.tensors import _target_losses
 from hyperadapters.training.word_tags import _require_fast
 
 OUTPUTS = 2
@@ -159,18 +159,8 @@ def _span_losses(
     logits: Float[Tensor, "rows seq outputs"], rows: Sequence[Encoded], smoothing: float
 ) -> Float[Tensor, " rows"]:
     """Return the cross entropy of each row's start plus that of its end, over its own tokens."""
-    each = [
-        F.cross_entropy(
-            logits[i, : len(row.source), :OUTPUTS].T,
-            torch.tensor(row.target, device=logits.device, dtype=torch.long),
-            reduction="sum",
-            label_smoothing=smoothing,
-        )
-        if row.target
-        else 0.0 * logits[i].sum()
-        for i, row in enumerate(rows)
-    ]
-    return torch.stack(each)
+    scores = [own[: len(row.source), :OUTPUTS].T for own, row in zip(logits, rows, strict=True)]
+    return _target_losses(scores, [row.target for row in rows], smoothing)
 
 
 class _Best(NamedTuple):

@@ -62,6 +62,25 @@ def _row_cross_entropy(
     return each.view(labels.shape).sum(-1)
 
 
+def _target_losses(
+    scores: Sequence[Float[Tensor, "targets classes"]], targets: Sequence[Sequence[Any]], smoothing: float
+) -> Float[Tensor, " rows"]:
+    """Return the cross entropy of each row's targets, summed over them; 0 for a row without any.
+
+    Args:
+        scores: of each row, those of the classes of each target; of a row without targets, any of its logits.
+        targets: of each row.
+        smoothing: of the labels.
+    """
+    each = [
+        F.cross_entropy(own, torch.tensor(target, device=own.device), reduction="sum", label_smoothing=smoothing)
+        if target
+        else 0.0 * own.sum()
+        for own, target in zip(scores, targets, strict=True)
+    ]
+    return torch.stack(each)
+
+
 def _summed_log_probability(
     logits: Float[Tensor, "rows seq vocab"], targets: Int[Tensor, "rows seq"]
 ) -> Float[Tensor, " rows"]:

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from hyperadapters._utils import InputError
 from hyperadapters.tasks import Example, TagSequence, TaskFormat
 from hyperadapters.training.encoded import Encoded, _Cut
+from hyperadapters.training.tensors import _target_losses
 
 _NO_TOKEN = -1
 """In place of the token of a word that was cut off, or of which the tokenizer makes none."""
@@ -84,18 +83,9 @@ def _tag_losses(
     logits: Float[Tensor, "rows seq tags"], rows: Sequence[Encoded], sizes: Sequence[int], smoothing: float
 ) -> Float[Tensor, " rows"]:
     """Return the cross entropy of each row's tags, summed over its words; `sizes` is how many tags its task has."""
-    each = [
-        F.cross_entropy(
-            logits[i, [place for place in row.places if place != _NO_TOKEN], : sizes[i]],
-            torch.tensor(row.target, device=logits.device, dtype=torch.long),
-            reduction="sum",
-            label_smoothing=smoothing,
-        )
-        if row.target
-        else 0.0 * logits[i].sum()
-        for i, row in enumerate(rows)
-    ]
-    return torch.stack(each)
+    places = [[place for place in row.places if place != _NO_TOKEN] for row in rows]
+    scores = [own[at, :size] if at else own for own, at, size in zip(logits, places, sizes, strict=True)]
+    return _target_losses(scores, [row.target for row in rows], smoothing)
 
 
 def _read_tags(logits: Float[Tensor, "seq tags"], row: Encoded, form: TaskFormat) -> str:
