@@ -19,6 +19,7 @@ ORDER = [
     "delta",
     "methods",
     "storage",
+    "bridges",
     "tasks",
     "training",
     "runs",

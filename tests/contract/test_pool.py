@@ -236,7 +236,7 @@ def test_pools_that_cannot_be_are_refused_and_change_nothing(tiny, folders, tmp_
     with pytest.raises(InputError, match="resident=1: a pool keeps 2"):
         Pool(tiny, folders, resident=1)
     attach(tiny, METHODS["houlsby"], name="dense").save(tmp_path / "dense")
-    tiny.hyperadapters["delta:dense"].detach()
+    tiny.hyperadapters["dense"].detach()
     with pytest.raises(InputError, match="does not fit the pool's others: method is .*Adapter.* not .*Compacter"):
         Pool(tiny, {**folders, "dense": tmp_path / "dense"})
     config = read_json(folders["rte"] / CONFIG)

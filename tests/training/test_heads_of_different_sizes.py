@@ -216,7 +216,7 @@ def test_a_copy_has_the_sizes_and_moves_with_its_backbone():
     twin = copy.deepcopy(delta.backbone)
     with torch.no_grad(), delta.rows("two"):
         expected = delta.backbone(torch.tensor([[4, 5]])).logits
-    other = twin.hyperadapters["delta:mix"]
+    other = twin.hyperadapters["mix"]
     with torch.no_grad(), other.rows("two"):
         assert torch.equal(twin(torch.tensor([[4, 5]])).logits, expected)
     assert other.outputs == SIZES

@@ -24,6 +24,7 @@ from .kinds import Position as Position
 from .kinds import Stack as Stack
 from .kinds import head_kind_of as head_kind_of
 from .kinds import kind_of as kind_of
+from .kinds import task_type_of as task_type_of
 from .loading import default_device as default_device
 from .loading import load_backbone as load_backbone
 from .loading import loader_of as loader_of

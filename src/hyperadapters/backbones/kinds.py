@@ -44,3 +44,23 @@ def head_kind_of(backbone: Any) -> HeadKind:
 
     of_tokens = auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES.values()
     return "token" if any(type(backbone).__name__ == name for name in of_tokens) else "sequence"
+
+
+def task_type_of(backbone: Any) -> str | None:
+    """Return what PEFT calls the task of a model, such as "SEQ_CLS"; None if it has no word for it.
+
+    Args:
+        backbone: a model of the transformers library.
+    """
+    from transformers.models.auto import modeling_auto as auto  # noqa: PLC0415 (slow to import)
+
+    classes = {
+        "SEQ_CLS": auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+        "TOKEN_CLS": auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
+        "QUESTION_ANS": auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES,
+        "SEQ_2_SEQ_LM": auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+        "CAUSAL_LM": auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        "FEATURE_EXTRACTION": auto.MODEL_MAPPING_NAMES,
+    }
+    name = type(backbone).__name__
+    return next((task for task, names in classes.items() if name in names.values()), None)

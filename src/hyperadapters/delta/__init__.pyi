@@ -12,6 +12,7 @@ from .by_row import for_batch as for_batch
 from .by_row import only as only
 from .collection_card import render_collection_card as render_collection_card
 from .container import at_rest as at_rest
+from .container import attached as attached
 from .container import check_name as check_name
 from .container import register as register
 from .counting import ParameterCount as ParameterCount
@@ -36,6 +37,7 @@ from .saving import FORMAT as FORMAT
 from .saving import TENSORS as TENSORS
 from .saving import deciding_digest as deciding_digest
 from .saving import describe_delta as describe_delta
+from .saving import write_adapter as write_adapter
 from .shadowing import shadow as shadow
 from .slots import fit_slot as fit_slot
 from .slots import widen_slots as widen_slots

@@ -89,10 +89,13 @@ def check_name(backbone: nn.Module, name: str) -> None:
     """
     if not name or "." in name:
         raise InputError(f"a Delta cannot be called {name!r}: use a name without dots, such as {'mrpc'!r}.")
-    if name in {delta.name for delta in attached(backbone)}:
+    if _key(name) in getattr(backbone, CONTAINER, ()):
         raise InputError(f"the backbone has a Delta {name!r} already: use another name, or detach that one first.")
 
 
 def _key(name: str) -> str:
-    """Return a Delta's key in the container; the prefix avoids names that modules have already, such as "train"."""
-    return f"delta:{name}"
+    """Return a Delta's key in the container: its name, with a prefix if modules have an attribute such as "train".
+
+    So the names of its parameters hold `.<name>.`, by which TRL tells the parameters of PEFT's adapters.
+    """
+    return f"delta:{name}" if hasattr(_Deltas(nn.Module()), name) else name

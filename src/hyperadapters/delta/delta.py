@@ -47,7 +47,7 @@ class Delta(nn.Module):
     several can be attached to one backbone and switched independently; one of them is in use at a time. A Delta with
     several `tasks` holds an adapter for each, and `rows` says which task each row of a batch belongs to.
 
-    A Delta is a submodule of its backbone (`backbone.hyperadapters["delta:<name>"]`), so `.to()`, `.train()`, DDP, FSDP
+    A Delta is a submodule of its backbone (`backbone.hyperadapters["<name>"]`), so `.to()`, `.train()`, DDP, FSDP
     and `Trainer` find it. The backbone's own tensors and state-dict keys do not change.
 
     Args:

@@ -1,8 +1,11 @@
 """What a Delta writes: settings, tensors, and a card for people."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from hyperadapters._utils import (
     InputError,
@@ -14,7 +17,7 @@ from hyperadapters._utils import (
     write_tensors,
     write_text,
 )
-from hyperadapters.backbones import head_kind_of, is_sharded, on_first_process, precision_of, whole_tensor
+from hyperadapters.backbones import head_kind_of, is_sharded, on_first_process, precision_of, task_type_of, whole_tensor
 from hyperadapters.delta.counting import count_delta
 from hyperadapters.delta.method import method_to_json
 from hyperadapters.delta.model_card import CARD, _render_model_card
@@ -29,7 +32,8 @@ TENSORS = "adapter_model.safetensors"
 
 
 _PEFT_TYPE = "HYPERADAPTERS"
-"""What PEFT is told of the adapter: a type that it does not know, and whose name its error says."""
+"""What PEFT is told of the adapter: the type that `import hyperadapters` registers. Where that was not imported, PEFT's
+error says the type, and so the package's name."""
 
 _WEIGHTS = ("model*.safetensors*", "pytorch_model*.bin*")
 """The files, as patterns, that transformers keeps a model's weights in."""
@@ -52,17 +56,24 @@ def _save_delta(delta: "Delta", folder: Path, *, beside_model: bool = False) -> 
         _check_no_model(folder)
     config, together = describe_delta(delta), is_sharded(delta.backbone)
     tensors = {name: whole_tensor(tensor.detach()) for name, tensor in delta.tensors().items()}
-
-    def write() -> None:
-        write_tensors(folder / TENSORS, tensors, {CONFIG: deciding_digest(config)})
-        write_json(folder / CONFIG, config)
-        write_text(folder / CARD, _render_model_card(config))
-
     if together:
-        on_first_process(write)
+        on_first_process(partial(write_adapter, folder, config, tensors))
     else:
-        write()
+        write_adapter(folder, config, tensors)
     return folder
+
+
+def write_adapter(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write the files of an adapter, each whole or not at all.
+
+    Args:
+        folder: where to.
+        config: as `describe_delta` returns it.
+        tensors: those of `Delta.tensors`, by name.
+    """
+    write_tensors(folder / TENSORS, tensors, {CONFIG: deciding_digest(config)})
+    write_json(folder / CONFIG, config)
+    write_text(folder / CARD, _render_model_card(config))
 
 
 def _check_no_model(folder: Path) -> None:
@@ -84,7 +95,10 @@ def _check_no_model(folder: Path) -> None:
         )
 
 
-_DESCRIPTIVE = ("name", "scores", "trained", "bytes", "versions")
+_DESCRIPTIVE = (
+    *("name", "scores", "trained", "bytes", "versions"),
+    *("base_model_name_or_path", "revision", "task_type", "auto_mapping", "inference_mode"),  # of PEFT
+)
 """What a config says that no answer depends on."""
 
 
@@ -132,5 +146,12 @@ def describe_delta(delta: "Delta") -> dict[str, Any]:
         "versions": library_versions(),
         "peft_type": _PEFT_TYPE,
         "base_model_name_or_path": delta.backbone.config._name_or_path,  # type: ignore[union-attr]
+        "revision": None,
+        "task_type": task_type_of(delta.backbone),
+        "auto_mapping": {
+            "base_model_class": type(delta.backbone).__name__,
+            "parent_library": type(delta.backbone).__module__,
+        },
+        "inference_mode": True,
         **delta.about,
     }

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hyperadapters.layers.matrices import normal
 
@@ -43,8 +44,15 @@ class _Generator(nn.Module):
         self.bias = nn.Parameter(torch.zeros(maps, 1, sum(self.sizes)))
 
     def forward(self, embedding: Float[Tensor, "*sites width"]) -> dict[str, Tensor]:
-        """Return every tensor by name, (present, sites, *its shape), all from one matrix product."""
-        flat = (embedding.transpose(0, 1) @ self.weight + self.bias).transpose(0, 1)
+        """Return every tensor by name, (present, sites, *its shape), all from one matrix product.
+
+        `matmul` would choose its kernel, and so round, by whether the weights train; a frozen copy must answer the same.
+        """
+        if len(self.weight) == 1:
+            flat = F.linear(embedding.contiguous(), self.weight[0].mT, self.bias[0, 0])
+        else:
+            flat = torch.baddbmm(self.bias, embedding.transpose(0, 1).expand(len(self.weight), -1, -1), self.weight)
+            flat = flat.transpose(0, 1)
         pieces = torch.split(flat, self.sizes, dim=-1)
         return {
             name: piece.reshape(*piece.shape[:-1], *tensor.shape)

@@ -108,7 +108,7 @@ class Pool:
         if differing:
             found = "; ".join(f"{key} is {recipe[key]}, not {self._recipe[key]}" for key in differing)
             raise InputError(f"the adapter at {folder} does not fit the pool's others: {found}. Make a pool for each.")
-        check_backbone(config, folder, self._fingerprint)
+        check_backbone(config, f"the adapter at {folder}", self._fingerprint)
         self._make_room(folder, _outputs_of(config))
         self._folders[name], self._digests[name] = folder, deciding_digest(config)
         self._outputs[name] = _outputs_of(config)

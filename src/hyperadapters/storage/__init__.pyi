@@ -4,6 +4,7 @@ from .collection import Collection as Collection
 from .collection import locate_adapters as locate_adapters
 from .loading import backbone_of as backbone_of
 from .loading import check_backbone as check_backbone
+from .loading import check_config as check_config
 from .loading import load as load
 from .loading import outline as outline
 from .loading import read_adapter as read_adapter

@@ -60,19 +60,30 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise InputError(
             f"there is no adapter at {folder}: it has no {CONFIG}. Give the folder that `hyperadapters train` wrote."
         )
-    config = read_unchecked_json(folder / CONFIG)
+    return check_config(read_unchecked_json(folder / CONFIG), str(folder / CONFIG))
+
+
+def check_config(config: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return what an `adapter_config.json` says, without its checksum, after checking all of it.
+
+    Args:
+        config: as read.
+        where: the file, for errors.
+
+    Raises:
+        InputError: it is damaged, or a newer version wrote it.
+    """
     written = config.get("format")
     if not isinstance(written, int):
         raise InputError(
-            f"{folder / CONFIG} does not say its format, so it is not an adapter of hyperadapters. Give the folder "
-            "that `Delta.save` or `hyperadapters train` wrote."
+            f"{where} does not say its format, so it is not an adapter of hyperadapters. Give the folder that "
+            "`Delta.save` or `hyperadapters train` wrote."
         )
     if written > FORMAT:
         raise InputError(
-            f"{folder / CONFIG} has format {written}; this version reads up to {FORMAT}. "
-            "Update: pip install -U hyperadapters."
+            f"{where} has format {written}; this version reads up to {FORMAT}. Update: pip install -U hyperadapters."
         )
-    config = check_json(config, str(folder / CONFIG), required=True)
+    config = check_json(config, where, required=True)
     wanted: dict[str, type] = {"name": str, "method": dict, "backbone": dict}
     bad = [key for key, kind in wanted.items() if not isinstance(config.get(key), kind)]
     tasks = config.get("tasks")
@@ -81,9 +92,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         bad = [*_wrong_types(config["backbone"]), *([] if _held_in(config) else ["precision"])]
         bad += [] if isinstance(config["method"].get("type"), str) else ["method.type"]
     if bad:
-        raise InputError(
-            f"{folder / CONFIG} is damaged: {', '.join(bad)} missing or of a wrong type. Use an intact copy."
-        )
+        raise InputError(f"{where} is damaged: {', '.join(bad)} missing or of a wrong type. Use an intact copy.")
     return config
 
 
@@ -164,7 +173,7 @@ def load(
         structure = read_structure(backbone, settings.parse(Layout, layout, "backbone.layout") if layout else None)
         outputs = config["backbone"].get("outputs") if structure.head else None
         draft = outline(backbone, method, name, folder, structure, outputs, tasks)
-        check_backbone(config, folder, draft.fingerprint())
+        check_backbone(config, f"the adapter at {folder}", draft.fingerprint())
     found = read_adapter(folder, deciding_digest(config), draft.tensors())
     saved: StorageDtype = "fp32" if draft.trains_in_place else config["precision"]
     dtype = precision or saved
@@ -199,19 +208,19 @@ def read_adapter(folder: Path, digest: str, expected: Mapping[str, Tensor] | Non
     return found.tensors
 
 
-def check_backbone(config: dict[str, Any], folder: Path, found: Fingerprint) -> None:
+def check_backbone(config: dict[str, Any], which: str, found: Fingerprint) -> None:
     """Raise InputError unless an adapter was trained on the backbone with this fingerprint.
 
     Args:
         config: of the adapter, as `read_config` returns it.
-        folder: of the adapter, for the error.
+        which: the adapter, for the error.
         found: the fingerprint of the backbone at hand.
     """
     trained_on = Fingerprint(config["backbone"]["architecture"], config["backbone"]["weights"])
     differences = trained_on.differences(found)
     if differences:
         raise InputError(
-            f"the adapter at {folder} was trained on another backbone ({config['backbone']['name']}): "
+            f"{which} was trained on another backbone ({config['backbone']['name']}): "
             f"{'; '.join(differences)}. Load it on the backbone that it was trained on."
         )
 

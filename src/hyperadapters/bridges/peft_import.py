@@ -1,0 +1,73 @@
+"""Telling PEFT of our methods once both packages are imported, in either order, without importing PEFT ourselves."""
+
+import importlib.util
+import re
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+from typing import Any
+
+OLDEST_PEFT = (0, 21)
+"""The first release whose tuners say themselves what is saved."""
+
+
+def register_with_peft() -> None:
+    """Register our methods with PEFT: now if it is imported, else right after it is; never if it is older than 0.21."""
+    if "peft" not in sys.modules:
+        sys.meta_path.insert(0, _AfterPeft())
+    elif installed_peft() >= OLDEST_PEFT:
+        _register()
+
+
+def installed_peft() -> tuple[int, ...]:
+    """Return the version of PEFT that is installed, as numbers; empty if it is not."""
+    try:
+        return tuple(int(number) for number in re.findall(r"\d+", version("peft"))[:2])
+    except PackageNotFoundError:
+        return ()
+
+
+def _register() -> None:
+    from hyperadapters.bridges.peft_tuner import register  # noqa: PLC0415 (it imports PEFT)
+
+    register()
+
+
+class _AfterPeft(MetaPathFinder):
+    """Waits for the import of PEFT; the finders behind it find the package."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "peft":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is None or spec.loader is None:
+            sys.meta_path.insert(0, self)
+        elif installed_peft() >= OLDEST_PEFT:
+            spec.loader = _ThenRegister(spec.loader)
+        return spec
+
+
+class _ThenRegister(Loader):
+    """Loads PEFT as its own loader does, and registers our methods afterwards."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self.loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self.loader
+        self.loader.exec_module(module)
+        _register()

@@ -1,0 +1,256 @@
+"""The tuner that PEFT makes of a model and a configuration of ours: a thin shell around Deltas of the model.
+
+A Delta shares tensors between layers and hooks the model instead of replacing its layers, so everything that PEFT does
+layer by layer is done here for a Delta as a whole. Heavy imports wait until an adapter is made, because PEFT may be
+imported while this package is.
+"""
+
+import enum
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
+from peft.utils.peft_types import PeftType, register_peft_method
+from torch import Tensor, nn
+
+from hyperadapters._utils import InputError
+from hyperadapters.bridges.peft_config import PEFT_TYPE, PeftConfig, names
+
+if TYPE_CHECKING:
+    from hyperadapters.delta import Delta
+
+
+class _Adapters(nn.Module, BaseTunerLayer):  # type: ignore[misc]
+    """What PEFT looks at to learn which adapters there are, which is active and what trains: all adapters as one layer.
+
+    Args:
+        tuner: that it belongs to.
+    """
+
+    adapter_layer_names = ("deltas",)
+    tuner: "_DeltaTuner"
+
+    def __init__(self, tuner: "_DeltaTuner") -> None:
+        super().__init__()
+        object.__setattr__(self, "tuner", tuner)  # not a submodule: it is the parent
+
+    @property
+    def deltas(self) -> nn.ModuleDict:
+        """The Deltas by name."""
+        return nn.ModuleDict(self.tuner.deltas())
+
+    @property
+    def active_adapter(self) -> list[str]:
+        """The active adapter, in a list."""
+        return names(self.tuner.active_adapter)
+
+    def get_base_layer(self) -> nn.Module:
+        """Return the model, which all adapters have in common."""
+        return self.tuner.model  # type: ignore[no-any-return]
+
+    def _move_adapter_to_device_of_base_layer(self, adapter_name: str, device: torch.device | None = None) -> None:
+        """Do nothing: a Delta is made where its backbone is."""
+
+    @property
+    def disable_adapters(self) -> bool:
+        """Whether the model computes without an adapter."""
+        return not any(delta.in_use for delta in self.tuner.deltas().values())
+
+
+class _DeltaTuner(BaseTuner):  # type: ignore[misc]
+    """A model with Deltas, as PEFT's `PeftModel` wants it."""
+
+    prefix = ":"
+    """What PEFT searches for in names of parameters; it is in none, because PEFT need not search."""
+    tuner_layer_cls = _Adapters
+    target_module_mapping: ClassVar[dict[str, list[str]]] = {}
+    uses_shared_state = True
+
+    def deltas(self) -> "dict[str, Delta]":
+        """Return the Deltas of the model by name."""
+        from hyperadapters.delta import attached  # noqa: PLC0415 (see the module)
+
+        return {delta.name: delta for delta in attached(self.model) if delta.name in self.peft_config}
+
+    def _active(self) -> "Delta | None":
+        found = self.deltas()
+        return next((found[name] for name in names(self.active_adapter) if name in found), None)
+
+    def inject_adapter(self, model: nn.Module, adapter_name: str, *_: Any, **options: Any) -> None:
+        """Attach the Delta of a configuration; one that is active already stays so.
+
+        The arguments are those of PEFT. An adapter is small, so `low_cpu_mem_usage` changes nothing.
+
+        Raises:
+            InputError: as `ha.attach` or, for a saved adapter, `ha.load`; the model is unchanged then.
+        """
+        from hyperadapters.bridges.peft_adapters import attach_for_peft  # noqa: PLC0415 (see the module)
+
+        if "adapters" not in self._modules:
+            self.adapters = _Adapters(self)
+        config, before = self.peft_config[adapter_name], self._active()
+        rested = before is not None and not before.in_use
+        delta = attach_for_peft(model, config, adapter_name)
+        if before is None:
+            self._let_train([adapter_name], trains=not config.inference_mode)
+        elif rested:
+            delta.rest()
+        else:
+            before.use()
+
+    def _create_and_replace(self, *_: Any, **__: Any) -> None:
+        raise NotImplementedError("no layer of the model is replaced")
+
+    def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
+        """Do nothing: `PeftConfig.precision` says the dtype."""
+
+    @contextmanager
+    def _enable_peft_forward_hooks(
+        self, *_: Any, adapter_names: Sequence[str] | None = None, **__: Any
+    ) -> Iterator[None]:
+        if adapter_names is not None:
+            raise InputError(
+                "adapter_names: the adapters of a PeftModel are switched, not mixed in a batch. For rows with adapters "
+                "of their own use ha.Pool, or a Delta with several tasks and its `rows`."
+            )
+        yield
+
+    def _enable_adapter_layers(self, enabled: bool = True) -> None:
+        delta = self._active()
+        if delta is not None:
+            if enabled:
+                delta.use()
+            else:
+                delta.rest()
+
+    def set_adapter(self, adapter_name: str | list[str], inference_mode: bool = False) -> None:
+        """Make the model compute with an adapter, and let it train.
+
+        Args:
+            adapter_name: its name, alone or in a list.
+            inference_mode: freeze it instead.
+
+        Raises:
+            InputError: there is no such adapter, or several are asked for.
+        """
+        wanted, found = names(adapter_name), self.deltas()
+        if len(wanted) != 1 or wanted[0] not in found:
+            raise InputError(
+                f"set_adapter({adapter_name!r}): one adapter is active at a time. Give one of {', '.join(found)}."
+            )
+        found[wanted[0]].use()
+        self._let_train(wanted, trains=not inference_mode)
+        self.active_adapter = adapter_name
+
+    def set_requires_grad(self, adapter_names: str | Sequence[str], requires_grad: bool = True) -> None:
+        """Let adapters train, or freeze them.
+
+        Args:
+            adapter_names: their names.
+            requires_grad: whether they train.
+        """
+        self._let_train(names(adapter_names), trains=requires_grad)
+
+    def _let_train(self, adapters: Sequence[str], *, trains: bool) -> None:
+        for name, delta in self.deltas().items():
+            if name in adapters:
+                for tensor in delta.trained().values():
+                    tensor.requires_grad_(trains)
+
+    def delete_adapter(self, adapter_name: str) -> None:
+        """Detach an adapter; if it was active, the first of the others is.
+
+        Args:
+            adapter_name: its name.
+
+        Raises:
+            ValueError: there is no such adapter, as in PEFT.
+        """
+        found = self.deltas()
+        if adapter_name not in found:
+            raise ValueError(f"Adapter {adapter_name} does not exist")
+        was_active = adapter_name in names(self.active_adapter)
+        found.pop(adapter_name).detach()
+        del self.peft_config[adapter_name]
+        if was_active and found:
+            self.set_adapter(next(iter(found)))
+        elif was_active:
+            self.active_adapter = []
+
+    def unload(self) -> nn.Module:
+        """Detach all adapters, and return the model as it was before the first, bit for bit."""
+        for delta in self.deltas().values():
+            delta.detach()
+        self.peft_config.clear()
+        del self.model.peft_config
+        return self.model  # type: ignore[no-any-return]
+
+    def merge_adapter(self, *_: Any, **__: Any) -> None:
+        """Refuse: what our methods train is not a change of the model's matrices.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            "an adapter of hyperadapters is no change of the model's own matrices, so there is nothing to merge. Leave "
+            "it attached, or take it off with `unload`."
+        )
+
+    merge_and_unload = unmerge_adapter = merge_adapter
+
+    def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
+        """Return False: PEFT converts changes of matrices alone."""
+        return False
+
+    @classmethod
+    def _get_adapter_state_dict(
+        cls, model: Any, config: PeftConfig, adapter_name: str, state_dict: dict[str, Tensor], *_: Any, **__: Any
+    ) -> dict[str, Tensor]:
+        from hyperadapters.bridges.peft_adapters import adapter_of  # noqa: PLC0415 (see the module)
+
+        config.being_saved = adapter_of(model, _delta_of(model, adapter_name), config, state_dict)
+        return dict(config.being_saved["tensors"])
+
+    @classmethod
+    def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
+        return key
+
+    @classmethod
+    def _remap_adapter_state_dict_for_load(
+        cls, model: Any, config: PeftConfig, adapter_name: str, state_dict: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        from hyperadapters.bridges.peft_adapters import fill  # noqa: PLC0415 (see the module)
+
+        fill(_delta_of(model, adapter_name), state_dict)
+        return {}  # nothing is left for PEFT to load
+
+
+def _delta_of(model: Any, adapter_name: str) -> "Delta":
+    tuner: _DeltaTuner = model.base_model
+    return tuner.deltas()[adapter_name]
+
+
+def register() -> None:
+    """Tell PEFT of our methods, once: a type for its configurations, the configuration, and the tuner."""
+    if PEFT_TYPE not in PeftType.__members__:
+        _add_member(PeftType, PEFT_TYPE)
+        register_peft_method(
+            name=PEFT_TYPE.lower(), config_cls=PeftConfig, model_cls=_DeltaTuner, prefix=_DeltaTuner.prefix
+        )
+
+
+def _add_member(kind: type[enum.Enum], name: str) -> None:
+    """Add a member to an enumeration of texts, whose value is its name; PEFT registers no type that it does not list.
+
+    Args:
+        kind: the enumeration.
+        name: of the member.
+    """
+    member: Any = str.__new__(kind, name)  # type: ignore[type-var]
+    member._name_ = member._value_ = name
+    member._sort_order_ = len(kind)
+    kind._member_names_.append(name)
+    kind._member_map_[name] = kind._value2member_map_[name] = member
+    type.__setattr__(kind, name, member)
