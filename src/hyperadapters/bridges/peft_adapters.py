@@ -81,10 +81,9 @@ def attach_for_peft(model: nn.Module, config: PeftConfig, name: str) -> Delta:
         InputError: as `ha.attach`; or the configuration is of an adapter that was trained on another backbone; or a
             second adapter would train the backbone's own tensors.
     """
-    if name.isidentifier() and hasattr(nn.ModuleDict, name):
-        raise InputError(f"PEFT cannot call an adapter {name!r}, which is a word of its own: use another name.")
     method = method_from_json(config.method or {})
     others = attached(model)
+    computing = [other for other in others if other.in_use]
     if config.saved is not None:
         with at_rest(model):
             check_backbone(config.saved, f"the adapter {name!r}", fingerprint(model))
@@ -102,6 +101,8 @@ def attach_for_peft(model: nn.Module, config: PeftConfig, name: str) -> Delta:
         )
     if delta.trains_in_place and others:
         delta.detach()
+        for other in computing:
+            other.use()
         raise InputError(
             f"{method.label} trains the backbone's own tensors, of which PEFT keeps one set: a PeftModel can have no "
             "other adapter beside it. Use `ha.attach`, which keeps a set for each Delta."

@@ -45,19 +45,20 @@ class _AfterPeft(MetaPathFinder):
         if fullname != "peft":
             return None
         sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
-        if spec is None or spec.loader is None:
-            sys.meta_path.insert(0, self)
-        elif installed_peft() >= OLDEST_PEFT:
-            spec.loader = _ThenRegister(spec.loader)
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            sys.meta_path.insert(0, self)  # whoever asks may only want to know whether there is such a package
+        if spec is not None and spec.loader is not None and installed_peft() >= OLDEST_PEFT:
+            spec.loader = _ThenRegister(spec.loader, self)
         return spec
 
 
 class _ThenRegister(Loader):
     """Loads PEFT as its own loader does, and registers our methods afterwards."""
 
-    def __init__(self, loader: Loader) -> None:
-        self.loader = loader
+    def __init__(self, loader: Loader, finder: _AfterPeft) -> None:
+        self.loader, self.finder = loader, finder
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
@@ -70,4 +71,6 @@ class _ThenRegister(Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = self.loader
         self.loader.exec_module(module)
+        if self.finder in sys.meta_path:
+            sys.meta_path.remove(self.finder)
         _register()

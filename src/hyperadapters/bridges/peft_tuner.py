@@ -16,25 +16,21 @@ from peft.utils.peft_types import PeftType, register_peft_method
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
+from hyperadapters.backbones import CONTAINER
 from hyperadapters.bridges.peft_config import PEFT_TYPE, PeftConfig, names
 
 if TYPE_CHECKING:
     from hyperadapters.delta import Delta
 
 
-class _Adapters(nn.Module, BaseTunerLayer):  # type: ignore[misc]
-    """What PEFT looks at to learn which adapters there are, which is active and what trains: all adapters as one layer.
+class _AsOneLayer(BaseTunerLayer):  # type: ignore[misc]
+    """What PEFT asks of its layers, for the module that holds all Deltas of a model.
 
-    Args:
-        tuner: that it belongs to.
+    From it PEFT learns which adapters there are, which is active, what trains, and what is not the model's own.
     """
 
     adapter_layer_names = ("deltas",)
     tuner: "_DeltaTuner"
-
-    def __init__(self, tuner: "_DeltaTuner") -> None:
-        super().__init__()
-        object.__setattr__(self, "tuner", tuner)  # not a submodule: it is the parent
 
     @property
     def deltas(self) -> nn.ModuleDict:
@@ -46,6 +42,11 @@ class _Adapters(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         """The active adapter, in a list."""
         return names(self.tuner.active_adapter)
 
+    @property
+    def disable_adapters(self) -> bool:
+        """Whether the model computes without an adapter."""
+        return not any(delta.in_use for delta in self.tuner.deltas().values())
+
     def get_base_layer(self) -> nn.Module:
         """Return the model, which all adapters have in common."""
         return self.tuner.model  # type: ignore[no-any-return]
@@ -53,10 +54,21 @@ class _Adapters(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     def _move_adapter_to_device_of_base_layer(self, adapter_name: str, device: torch.device | None = None) -> None:
         """Do nothing: a Delta is made where its backbone is."""
 
-    @property
-    def disable_adapters(self) -> bool:
-        """Whether the model computes without an adapter."""
-        return not any(delta.in_use for delta in self.tuner.deltas().values())
+
+def _show_as_layer(model: nn.Module, tuner: "_DeltaTuner") -> None:
+    """Give the module that holds a model's Deltas a class by which PEFT takes it for one of its layers.
+
+    Args:
+        model: with a Delta.
+        tuner: of the model.
+    """
+    before = model.get_submodule(CONTAINER)
+    if not isinstance(before, _AsOneLayer):
+        kind: Any = type("Adapters", (_AsOneLayer, type(before)), {})
+        shown = kind.__new__(kind)
+        vars(shown).update(vars(before))
+        model.add_module(CONTAINER, shown)
+    object.__setattr__(model.get_submodule(CONTAINER), "tuner", tuner)  # not a submodule: it is the model's parent
 
 
 class _DeltaTuner(BaseTuner):  # type: ignore[misc]
@@ -64,7 +76,7 @@ class _DeltaTuner(BaseTuner):  # type: ignore[misc]
 
     prefix = ":"
     """What PEFT searches for in names of parameters; it is in none, because PEFT need not search."""
-    tuner_layer_cls = _Adapters
+    tuner_layer_cls = _AsOneLayer
     target_module_mapping: ClassVar[dict[str, list[str]]] = {}
     uses_shared_state = True
 
@@ -84,15 +96,17 @@ class _DeltaTuner(BaseTuner):  # type: ignore[misc]
         The arguments are those of PEFT. An adapter is small, so `low_cpu_mem_usage` changes nothing.
 
         Raises:
-            InputError: as `ha.attach` or, for a saved adapter, `ha.load`; the model is unchanged then.
+            InputError: as `ha.attach` or, for a saved adapter, `ha.load`, or PEFT cannot use the name; the model is
+                unchanged then.
         """
         from hyperadapters.bridges.peft_adapters import attach_for_peft  # noqa: PLC0415 (see the module)
 
-        if "adapters" not in self._modules:
-            self.adapters = _Adapters(self)
+        if adapter_name.isidentifier() and (hasattr(_AsOneLayer, adapter_name) or hasattr(nn.ModuleDict, adapter_name)):
+            raise InputError(f"PEFT cannot call an adapter {adapter_name!r}, a word of its own: use another name.")
         config, before = self.peft_config[adapter_name], self._active()
         rested = before is not None and not before.in_use
         delta = attach_for_peft(model, config, adapter_name)
+        _show_as_layer(model, self)
         if before is None:
             self._let_train([adapter_name], trains=not config.inference_mode)
         elif rested:

@@ -46,7 +46,7 @@ class _Generator(nn.Module):
     def forward(self, embedding: Float[Tensor, "*sites width"]) -> dict[str, Tensor]:
         """Return every tensor by name, (present, sites, *its shape), all from one matrix product.
 
-        `matmul` would choose its kernel, and so round, by whether the weights train; a frozen copy must answer the same.
+        `matmul` would choose its kernel, and so round, by whether the weights train; a frozen copy answers the same.
         """
         if len(self.weight) == 1:
             flat = F.linear(embedding.contiguous(), self.weight[0].mT, self.bias[0, 0])
