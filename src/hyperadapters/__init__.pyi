@@ -6,7 +6,7 @@ from ._utils.errors import NonFiniteLossError as NonFiniteLossError
 from .backbones.loading import load_backbone as load_backbone
 from .backbones.optimized_dropout import set_fast_dropout as set_fast_dropout
 from .backbones.sites import Layout as Layout
-from .bridges.peft_config import PeftConfig as PeftConfig
+from .bridges.peft_tuner import PeftConfig as PeftConfig
 from .delta.container import attached as attached
 from .delta.counting import ParameterCount as ParameterCount
 from .delta.delta import Delta as Delta

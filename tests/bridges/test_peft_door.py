@@ -1,6 +1,7 @@
 """Our methods inside PEFT: what PEFT's own tests ask of its methods, and that both sides read each other's folders."""
 
 import copy
+import importlib
 import json
 import subprocess
 import sys
@@ -395,3 +396,20 @@ print("good")
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout.strip().endswith("good"), done.stderr[-2000:]
+
+
+def test_the_entries_for_pefts_comparison_are_what_the_script_writes(tmp_path, monkeypatch):
+    root = Path(__file__).parents[2]
+    monkeypatch.syspath_prepend(root)
+    importlib.import_module("experiments.peft_entries").write(tmp_path)
+    kept = root / "experiments" / "method_comparison"
+    written = {path.relative_to(tmp_path): path for path in tmp_path.rglob("*.json")}
+    assert written.keys() == {path.relative_to(kept) for path in kept.rglob("*.json")}
+    for name, path in written.items():
+        versionless = [json.loads(file.read_text()) for file in (path, kept / name)]
+        for values in versionless:
+            values.pop("peft_version", None)
+        assert versionless[0] == versionless[1]
+        if name.name == "adapter_config.json":
+            model = peft.get_peft_model(FAMILIES["llama"].make(), peft.PeftConfig.from_pretrained(path.parent))
+            assert model.get_nb_trainable_parameters()[0] > 0

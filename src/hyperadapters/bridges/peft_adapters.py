@@ -139,8 +139,7 @@ def adapter_of(model: nn.Module, delta: Delta, config: PeftConfig, state: Mappin
     said.update({name: value for name in ("task_type", "revision") if (value := getattr(config, name)) is not None})
     keys = _keys_of(model, delta)
     tensors = {
-        name: (state[keys[name]] if name in keys and keys[name] in state else whole_tensor(tensor)).detach()
-        for name, tensor in delta.tensors().items()
+        name: whole_tensor(state.get(keys.get(name, ""), tensor).detach()) for name, tensor in delta.tensors().items()
     }
     return {"config": said, "tensors": tensors}
 

@@ -5,15 +5,9 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperadapters._utils import InputError, neighbours, settings
-from hyperadapters.bridges.peft_import import OLDEST_PEFT, installed_peft
-
-if installed_peft() < OLDEST_PEFT:
-    raise InputError(
-        f"ha.PeftConfig needs PEFT {'.'.join(map(str, OLDEST_PEFT))} or newer: pip install 'hyperadapters[peft]'."
-    )
-
 import peft
+
+from hyperadapters._utils import InputError, neighbours, settings
 
 if TYPE_CHECKING:
     from hyperadapters.backbones import Layout, StorageDtype

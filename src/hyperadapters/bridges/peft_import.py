@@ -1,5 +1,6 @@
 """Telling PEFT of our methods once both packages are imported, in either order, without importing PEFT ourselves."""
 
+import importlib
 import importlib.util
 import re
 import sys
@@ -10,30 +11,37 @@ from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any
 
+from hyperadapters._utils import InputError
+
 OLDEST_PEFT = (0, 21)
 """The first release whose tuners say themselves what is saved."""
 
+_DOOR = "hyperadapters.bridges.peft_tuner"
+"""The module that registers our methods when it is imported; where it is what imports PEFT, it does so at its end."""
+
 
 def register_with_peft() -> None:
-    """Register our methods with PEFT: now if it is imported, else right after it is; never if it is older than 0.21."""
+    """Register our methods with PEFT: now if it is imported, else right after it is; never if it is too old."""
     if "peft" not in sys.modules:
         sys.meta_path.insert(0, _AfterPeft())
-    elif installed_peft() >= OLDEST_PEFT:
-        _register()
+    elif _installed_peft() >= OLDEST_PEFT:
+        importlib.import_module(_DOOR)
 
 
-def installed_peft() -> tuple[int, ...]:
+def check_peft() -> None:
+    """Raise InputError unless PEFT is installed, and new enough."""
+    if _installed_peft() < OLDEST_PEFT:
+        raise InputError(
+            f"ha.PeftConfig needs PEFT {'.'.join(map(str, OLDEST_PEFT))} or newer: pip install 'hyperadapters[peft]'."
+        )
+
+
+def _installed_peft() -> tuple[int, ...]:
     """Return the version of PEFT that is installed, as numbers; empty if it is not."""
     try:
         return tuple(int(number) for number in re.findall(r"\d+", version("peft"))[:2])
     except PackageNotFoundError:
         return ()
-
-
-def _register() -> None:
-    from hyperadapters.bridges.peft_tuner import register  # noqa: PLC0415 (it imports PEFT)
-
-    register()
 
 
 class _AfterPeft(MetaPathFinder):
@@ -49,7 +57,7 @@ class _AfterPeft(MetaPathFinder):
             spec = importlib.util.find_spec(fullname)
         finally:
             sys.meta_path.insert(0, self)  # whoever asks may only want to know whether there is such a package
-        if spec is not None and spec.loader is not None and installed_peft() >= OLDEST_PEFT:
+        if spec is not None and spec.loader is not None and _installed_peft() >= OLDEST_PEFT:
             spec.loader = _ThenRegister(spec.loader, self)
         return spec
 
@@ -73,4 +81,4 @@ class _ThenRegister(Loader):
         self.loader.exec_module(module)
         if self.finder in sys.meta_path:
             sys.meta_path.remove(self.finder)
-        _register()
+        importlib.import_module(_DOOR)

@@ -1,7 +1,9 @@
 """The tuner that PEFT makes of a model and a configuration of ours: a thin shell around Deltas of the model.
 
 A Delta shares tensors between layers and hooks the model instead of replacing its layers, so everything that PEFT does
-layer by layer is done here for a Delta as a whole. Heavy imports wait until an adapter is made, because PEFT may be
+layer by layer is done here for a Delta as a whole.
+
+Importing this module registers our methods with PEFT. Heavy imports wait until an adapter is made, because PEFT may be
 imported while this package is.
 """
 
@@ -11,13 +13,19 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
-from peft.utils.peft_types import PeftType, register_peft_method
-from torch import Tensor, nn
 
-from hyperadapters._utils import InputError
-from hyperadapters.backbones import CONTAINER
-from hyperadapters.bridges.peft_config import PEFT_TYPE, PeftConfig, names
+from hyperadapters.bridges.peft_import import check_peft
+
+check_peft()
+
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer  # noqa: E402 (PEFT may not be there)
+from peft.utils.peft_types import PeftType, register_peft_method  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from hyperadapters._utils import InputError  # noqa: E402
+from hyperadapters.backbones import CONTAINER  # noqa: E402
+from hyperadapters.bridges.peft_config import PEFT_TYPE, names  # noqa: E402
+from hyperadapters.bridges.peft_config import PeftConfig as PeftConfig  # noqa: E402, PLC0414 (the public name)
 
 if TYPE_CHECKING:
     from hyperadapters.delta import Delta
@@ -246,15 +254,6 @@ def _delta_of(model: Any, adapter_name: str) -> "Delta":
     return tuner.deltas()[adapter_name]
 
 
-def register() -> None:
-    """Tell PEFT of our methods, once: a type for its configurations, the configuration, and the tuner."""
-    if PEFT_TYPE not in PeftType.__members__:
-        _add_member(PeftType, PEFT_TYPE)
-        register_peft_method(
-            name=PEFT_TYPE.lower(), config_cls=PeftConfig, model_cls=_DeltaTuner, prefix=_DeltaTuner.prefix
-        )
-
-
 def _add_member(kind: type[enum.Enum], name: str) -> None:
     """Add a member to an enumeration of texts, whose value is its name; PEFT registers no type that it does not list.
 
@@ -268,3 +267,10 @@ def _add_member(kind: type[enum.Enum], name: str) -> None:
     kind._member_names_.append(name)
     kind._member_map_[name] = kind._value2member_map_[name] = member
     type.__setattr__(kind, name, member)
+
+
+if PEFT_TYPE not in PeftType.__members__:
+    _add_member(PeftType, PEFT_TYPE)
+    register_peft_method(
+        name=PEFT_TYPE.lower(), config_cls=PeftConfig, model_cls=_DeltaTuner, prefix=_DeltaTuner.prefix
+    )
