@@ -13,6 +13,7 @@ from typing import Any
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C, which is tested
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a worker has one core, and so have the processes that its tests start
 HELPERS = [str(Path(__file__).parent), str(Path(__file__).parent / "support")]
 os.environ["PYTHONPATH"] = os.pathsep.join([*HELPERS, os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
 

@@ -168,6 +168,7 @@ def test_the_public_names_are_these():
         "ParameterCount",
         "Part",
         "Peft",
+        "PeftConfig",
         "Pool",
         "Predictor",
         "PromptTuning",

@@ -5,10 +5,10 @@ The public names stand in `__init__.pyi`; each is imported when it is first used
 
 import lazy_loader
 
-from hyperadapters.bridges.peft_import import register_with_peft
+from hyperadapters.bridges.peft_import import _register_with_peft
 
 __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
-register_with_peft()
+_register_with_peft()

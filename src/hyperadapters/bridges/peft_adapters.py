@@ -21,7 +21,7 @@ _REGISTER_PARAMETER = nn.Module.register_parameter
 """As torch has it: `low_cpu_mem_usage` of PEFT exchanges it."""
 
 
-def described_method(method: Method | str, changes: Mapping[str, Any]) -> dict[str, Any]:
+def _described_method(method: Method | str, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return a method's type and fields, for a configuration of PEFT.
 
     Args:
@@ -37,7 +37,7 @@ def described_method(method: Method | str, changes: Mapping[str, Any]) -> dict[s
     return method_to_json(chosen)
 
 
-def checked(values: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what an `adapter_config.json` says, as PEFT has read it, after checking all of it.
 
     Args:
@@ -49,7 +49,7 @@ def checked(values: Mapping[str, Any]) -> dict[str, Any]:
     return check_config(dict(values), f"the {CONFIG} that PEFT has read")
 
 
-def fields_of(config: Mapping[str, Any]) -> dict[str, Any]:
+def _fields_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of `PeftConfig` that a saved adapter's `adapter_config.json` holds.
 
     Args:
@@ -66,7 +66,7 @@ def fields_of(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def attach_for_peft(model: nn.Module, config: PeftConfig, name: str) -> Delta:
+def _attach_for_peft(model: nn.Module, config: PeftConfig, name: str) -> Delta:
     """Attach the Delta of a configuration and put it in use.
 
     Its fixed tensors are those of an adapter with the same configuration, if there is one: a copy that TRL makes of an
@@ -124,7 +124,7 @@ def _real_parameters() -> Iterator[None]:
         nn.Module.register_parameter = theirs  # type: ignore[method-assign]
 
 
-def adapter_of(model: nn.Module, delta: Delta, config: PeftConfig, state: Mapping[str, Tensor]) -> dict[str, Any]:
+def _adapter_of(model: nn.Module, delta: Delta, config: PeftConfig, state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return what the files of an adapter will hold: its `config` and its `tensors` by their names in the file.
 
     Where the backbone is spread over processes, all of them must call it.
@@ -144,7 +144,7 @@ def adapter_of(model: nn.Module, delta: Delta, config: PeftConfig, state: Mappin
     return {"config": said, "tensors": tensors}
 
 
-def write_files(folder: Path, adapter: Mapping[str, Any]) -> None:
+def _write_files(folder: Path, adapter: Mapping[str, Any]) -> None:
     """Write an adapter's files as `Delta.save` does, in place of those that PEFT has written.
 
     Args:
@@ -154,7 +154,7 @@ def write_files(folder: Path, adapter: Mapping[str, Any]) -> None:
     write_adapter(folder, adapter["config"], adapter["tensors"])
 
 
-def fill(delta: Delta, found: Mapping[str, Tensor]) -> None:
+def _fill(delta: Delta, found: Mapping[str, Tensor]) -> None:
     """Copy the tensors of a saved adapter into a Delta.
 
     Args:

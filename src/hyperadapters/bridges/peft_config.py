@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hyperadapters.backbones import Layout, StorageDtype
     from hyperadapters.delta import Method
 
-PEFT_TYPE = "HYPERADAPTERS"
+_PEFT_TYPE = "HYPERADAPTERS"
 """The name of our methods in PEFT. Where PEFT does not know it, its error says it, and it is the package's name."""
 
 
@@ -51,10 +51,10 @@ class PeftConfig(peft.PeftConfig):  # type: ignore[misc]
         self.being_saved: Mapping[str, Any] | None = None
         """What the files will hold that PEFT has begun to write: `config` and `tensors`."""
         if "format" in values:
-            from hyperadapters.bridges.peft_adapters import checked, fields_of  # noqa: PLC0415 (it imports the methods)
+            from hyperadapters.bridges.peft_adapters import _checked, _fields_of  # noqa: PLC0415 (it imports the methods)
 
-            self.saved = checked(values)
-            values = fields_of(self.saved)
+            self.saved = _checked(values)
+            values = _fields_of(self.saved)
         known = {one.name: one for one in fields(self)}
         if unknown := values.keys() - known.keys():
             raise InputError(f"ha.PeftConfig has no {', '.join(sorted(unknown))}. {neighbours(min(unknown), known)}")
@@ -64,7 +64,7 @@ class PeftConfig(peft.PeftConfig):  # type: ignore[misc]
         if not isinstance(self.method, dict):
             raise InputError('this configuration names no method. Make it with ha.PeftConfig.of("compacter").')
         self.__post_init__()
-        self.peft_type = PEFT_TYPE
+        self.peft_type = _PEFT_TYPE
 
     @classmethod
     def of(
@@ -93,11 +93,11 @@ class PeftConfig(peft.PeftConfig):  # type: ignore[misc]
             InputError: there is no such preset or field, a value has a wrong type, or the method is one of PEFT's own,
                 or for several tasks.
         """
-        from hyperadapters.bridges.peft_adapters import described_method  # noqa: PLC0415 (PEFT may import this module)
+        from hyperadapters.bridges.peft_adapters import _described_method  # noqa: PLC0415 (PEFT may import this module)
 
         return cls(
             task_type=task_type,
-            method=described_method(method, changes),
+            method=_described_method(method, changes),
             outputs=outputs,
             precision=precision,
             layout=settings.dump(layout) if layout else None,
@@ -118,12 +118,12 @@ class PeftConfig(peft.PeftConfig):  # type: ignore[misc]
         if adapter is None:
             super().save_pretrained(save_directory, **kwargs)
             return
-        from hyperadapters.bridges.peft_adapters import write_files  # noqa: PLC0415 (as above)
+        from hyperadapters.bridges.peft_adapters import _write_files  # noqa: PLC0415 (as above)
 
-        write_files(Path(save_directory), adapter)
+        _write_files(Path(save_directory), adapter)
 
 
-def names(adapters: str | Sequence[str]) -> list[str]:
+def _names(adapters: str | Sequence[str]) -> list[str]:
     """Return the names of adapters, of which PEFT gives one or several.
 
     Args:

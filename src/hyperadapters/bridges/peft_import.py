@@ -13,26 +13,26 @@ from typing import Any
 
 from hyperadapters._utils import InputError
 
-OLDEST_PEFT = (0, 21)
+_OLDEST_PEFT = (0, 21)
 """The first release whose tuners say themselves what is saved."""
 
 _DOOR = "hyperadapters.bridges.peft_tuner"
 """The module that registers our methods when it is imported; where it is what imports PEFT, it does so at its end."""
 
 
-def register_with_peft() -> None:
+def _register_with_peft() -> None:
     """Register our methods with PEFT: now if it is imported, else right after it is; never if it is too old."""
     if "peft" not in sys.modules:
         sys.meta_path.insert(0, _AfterPeft())
-    elif _installed_peft() >= OLDEST_PEFT:
+    elif _installed_peft() >= _OLDEST_PEFT:
         importlib.import_module(_DOOR)
 
 
-def check_peft() -> None:
+def _check_peft() -> None:
     """Raise InputError unless PEFT is installed, and new enough."""
-    if _installed_peft() < OLDEST_PEFT:
+    if _installed_peft() < _OLDEST_PEFT:
         raise InputError(
-            f"ha.PeftConfig needs PEFT {'.'.join(map(str, OLDEST_PEFT))} or newer: pip install 'hyperadapters[peft]'."
+            f"ha.PeftConfig needs PEFT {'.'.join(map(str, _OLDEST_PEFT))} or newer: pip install 'hyperadapters[peft]'."
         )
 
 
@@ -57,7 +57,7 @@ class _AfterPeft(MetaPathFinder):
             spec = importlib.util.find_spec(fullname)
         finally:
             sys.meta_path.insert(0, self)  # whoever asks may only want to know whether there is such a package
-        if spec is not None and spec.loader is not None and _installed_peft() >= OLDEST_PEFT:
+        if spec is not None and spec.loader is not None and _installed_peft() >= _OLDEST_PEFT:
             spec.loader = _ThenRegister(spec.loader, self)
         return spec
 

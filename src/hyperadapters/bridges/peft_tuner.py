@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from hyperadapters.bridges.peft_import import check_peft
+from hyperadapters.bridges.peft_import import _check_peft
 
-check_peft()
+_check_peft()
 
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer  # noqa: E402 (PEFT may not be there)
 from peft.utils.peft_types import PeftType, register_peft_method  # noqa: E402
@@ -24,7 +24,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from hyperadapters._utils import InputError  # noqa: E402
 from hyperadapters.backbones import CONTAINER  # noqa: E402
-from hyperadapters.bridges.peft_config import PEFT_TYPE, names  # noqa: E402
+from hyperadapters.bridges.peft_config import _PEFT_TYPE, _names  # noqa: E402
 from hyperadapters.bridges.peft_config import PeftConfig as PeftConfig  # noqa: E402, PLC0414 (the public name)
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class _AsOneLayer(BaseTunerLayer):  # type: ignore[misc]
     @property
     def active_adapter(self) -> list[str]:
         """The active adapter, in a list."""
-        return names(self.tuner.active_adapter)
+        return _names(self.tuner.active_adapter)
 
     @property
     def disable_adapters(self) -> bool:
@@ -96,7 +96,7 @@ class _DeltaTuner(BaseTuner):  # type: ignore[misc]
 
     def _active(self) -> "Delta | None":
         found = self.deltas()
-        return next((found[name] for name in names(self.active_adapter) if name in found), None)
+        return next((found[name] for name in _names(self.active_adapter) if name in found), None)
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *_: Any, **options: Any) -> None:
         """Attach the Delta of a configuration; one that is active already stays so.
@@ -107,13 +107,13 @@ class _DeltaTuner(BaseTuner):  # type: ignore[misc]
             InputError: as `ha.attach` or, for a saved adapter, `ha.load`, or PEFT cannot use the name; the model is
                 unchanged then.
         """
-        from hyperadapters.bridges.peft_adapters import attach_for_peft  # noqa: PLC0415 (see the module)
+        from hyperadapters.bridges.peft_adapters import _attach_for_peft  # noqa: PLC0415 (see the module)
 
         if adapter_name.isidentifier() and (hasattr(_AsOneLayer, adapter_name) or hasattr(nn.ModuleDict, adapter_name)):
             raise InputError(f"PEFT cannot call an adapter {adapter_name!r}, a word of its own: use another name.")
         config, before = self.peft_config[adapter_name], self._active()
         rested = before is not None and not before.in_use
-        delta = attach_for_peft(model, config, adapter_name)
+        delta = _attach_for_peft(model, config, adapter_name)
         _show_as_layer(model, self)
         if before is None:
             self._let_train([adapter_name], trains=not config.inference_mode)
@@ -157,7 +157,7 @@ class _DeltaTuner(BaseTuner):  # type: ignore[misc]
         Raises:
             InputError: there is no such adapter, or several are asked for.
         """
-        wanted, found = names(adapter_name), self.deltas()
+        wanted, found = _names(adapter_name), self.deltas()
         if len(wanted) != 1 or wanted[0] not in found:
             raise InputError(
                 f"set_adapter({adapter_name!r}): one adapter is active at a time. Give one of {', '.join(found)}."
@@ -173,7 +173,7 @@ class _DeltaTuner(BaseTuner):  # type: ignore[misc]
             adapter_names: their names.
             requires_grad: whether they train.
         """
-        self._let_train(names(adapter_names), trains=requires_grad)
+        self._let_train(_names(adapter_names), trains=requires_grad)
 
     def _let_train(self, adapters: Sequence[str], *, trains: bool) -> None:
         for name, delta in self.deltas().items():
@@ -193,7 +193,7 @@ class _DeltaTuner(BaseTuner):  # type: ignore[misc]
         found = self.deltas()
         if adapter_name not in found:
             raise ValueError(f"Adapter {adapter_name} does not exist")
-        was_active = adapter_name in names(self.active_adapter)
+        was_active = adapter_name in _names(self.active_adapter)
         found.pop(adapter_name).detach()
         del self.peft_config[adapter_name]
         if was_active and found:
@@ -230,9 +230,9 @@ class _DeltaTuner(BaseTuner):  # type: ignore[misc]
     def _get_adapter_state_dict(
         cls, model: Any, config: PeftConfig, adapter_name: str, state_dict: dict[str, Tensor], *_: Any, **__: Any
     ) -> dict[str, Tensor]:
-        from hyperadapters.bridges.peft_adapters import adapter_of  # noqa: PLC0415 (see the module)
+        from hyperadapters.bridges.peft_adapters import _adapter_of  # noqa: PLC0415 (see the module)
 
-        config.being_saved = adapter_of(model, _delta_of(model, adapter_name), config, state_dict)
+        config.being_saved = _adapter_of(model, _delta_of(model, adapter_name), config, state_dict)
         return dict(config.being_saved["tensors"])
 
     @classmethod
@@ -243,9 +243,9 @@ class _DeltaTuner(BaseTuner):  # type: ignore[misc]
     def _remap_adapter_state_dict_for_load(
         cls, model: Any, config: PeftConfig, adapter_name: str, state_dict: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        from hyperadapters.bridges.peft_adapters import fill  # noqa: PLC0415 (see the module)
+        from hyperadapters.bridges.peft_adapters import _fill  # noqa: PLC0415 (see the module)
 
-        fill(_delta_of(model, adapter_name), state_dict)
+        _fill(_delta_of(model, adapter_name), state_dict)
         return {}  # nothing is left for PEFT to load
 
 
@@ -269,8 +269,8 @@ def _add_member(kind: type[enum.Enum], name: str) -> None:
     type.__setattr__(kind, name, member)
 
 
-if PEFT_TYPE not in PeftType.__members__:
-    _add_member(PeftType, PEFT_TYPE)
+if _PEFT_TYPE not in PeftType.__members__:
+    _add_member(PeftType, _PEFT_TYPE)
     register_peft_method(
-        name=PEFT_TYPE.lower(), config_cls=PeftConfig, model_cls=_DeltaTuner, prefix=_DeltaTuner.prefix
+        name=_PEFT_TYPE.lower(), config_cls=PeftConfig, model_cls=_DeltaTuner, prefix=_DeltaTuner.prefix
     )
