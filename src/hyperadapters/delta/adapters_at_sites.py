@@ -45,6 +45,10 @@ class AdaptersAtSites(Part):
         self.activation: Activation = activation
         self.linear: list[nn.Module] = []
         """The linear layers whose output the adapters transform, set by `install`."""
+        self.has_projections = True
+        """Whether the adapters have projections; HyperFormer's ablations have layer norms alone."""
+        self.has_norms = False
+        """Whether a layer norm follows the up-projections."""
 
     @abstractmethod
     def weights(self, rows: AdapterIndex) -> AdapterWeights:
@@ -63,6 +67,20 @@ class AdaptersAtSites(Part):
         if isinstance(weight, tuple):
             return list(zip(*(_of_sites(factor, rows) for factor in weight), strict=True))
         return _of_sites(weight, rows)
+
+    def not_linear(self) -> list[str]:
+        """Return why the adapters are no linear maps; empty: they are."""
+        problems = []
+        if self.activation != "identity":
+            problems.append(
+                f"activation={self.activation!r} is not linear: train with activation='identity', or let `hyperadapters "
+                "convert --to lora --fit DATA` find the LoRA that comes nearest"
+            )
+        if not self.has_projections:
+            problems.append("it has no projections")
+        if self.has_norms:
+            problems.append("a layer norm follows the up-projections")
+        return problems
 
     def install(self, backbone: nn.Module, place: Place) -> list[Handle]:
         """Register a forward hook on the module of every site."""
@@ -115,6 +133,7 @@ class SiteAdapters(AdaptersAtSites):
         ones = torch.ones(post_norms, len(sites), d_model)
         self.scale = nn.Parameter(_POST_NORM_SCALE * ones) if post_norms else None
         self.shift = nn.Parameter(torch.zeros_like(ones)) if post_norms else None
+        self.has_norms = bool(post_norms)
 
     def kind(self, tensor: str) -> ParameterKind:
         """Return "shared" for slow weights that all sites share, "norm" for a norm's vectors, else "adapter"."""

@@ -99,6 +99,15 @@ class OwnedTensors(Part):
         }
         return by_rows([unbound[name][row] for name, row in self.places], rows)
 
+    def of_only_adapter(self) -> dict[str, Tensor]:
+        """Return the tensors of the only adapter, each by the first path of the parameter that it replaces.
+
+        Raises:
+            InputError: as `generate`.
+        """
+        values = self.generate(SINGLE_ADAPTER)[: len(self.tensors)]  # a head has its padding behind them
+        return {paths[0]: value for paths, value in zip(self.tensors, values, strict=True) if isinstance(value, Tensor)}
+
     def install(self, backbone: nn.Module, place: Place) -> list[Handle]:
         """Register hooks around every module that uses one of the tensors."""
         handles: list[Handle] = []

@@ -11,15 +11,22 @@ from torch import Tensor
 
 from hyperadapters.layers.adapter_index import _gathered, check_by_row
 
-Activation = Literal["gelu_new", "gelu", "relu", "silu"]
+Activation = Literal["gelu_new", "gelu", "relu", "silu", "identity"]
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
+
 
 _ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "gelu_new": partial(F.gelu, approximate="tanh"),
     "gelu": F.gelu,
     "relu": F.relu,
     "silu": F.silu,
+    "identity": _unchanged,
 }
-"""Activation functions by their names in transformers. Compacter and HyperFormer use `gelu_new`, Houlsby `gelu`."""
+"""Activation functions by their names in transformers. Compacter and HyperFormer use `gelu_new`, Houlsby `gelu`. With
+`identity` an adapter is linear, so that it can be merged into the linear layer before it, or be written as LoRA."""
 
 Factors = tuple[Float[Tensor, "..."], ...]
 """A matrix as a product of factors; a factor smaller than its input is applied block-diagonally."""

@@ -33,7 +33,7 @@ class _AtSites(Method):
     first_layer: int = 0
     """The lowest layer of each stack that gets adapters, from 0 (AdapterDrop: 5). The top layer always does."""
     activation: Activation = "gelu_new"
-    """The non-linearity between the projections."""
+    """The non-linearity between the projections; `identity`: none, so that `Delta.merge` can merge the adapters."""
     norms: bool = True
     """Train every layer norm of the backbone, including those of layers without adapters."""
 

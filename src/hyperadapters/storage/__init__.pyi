@@ -9,5 +9,6 @@ from .loading import outline as outline
 from .loading import read_adapter as read_adapter
 from .loading import read_config as read_config
 from .loading import task_embeddings as task_embeddings
+from .lora_export import export_lora as export_lora
 from .pushing import push_adapters as push_adapters
 from .repositories import locate_adapter as locate_adapter
