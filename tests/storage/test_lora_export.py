@@ -1,13 +1,10 @@
 """Adapters without a non-linearity are LoRA: peft opens what is written, and the logits agree."""
 
-import json
-
 import pytest
 import torch
 from families import FAMILIES
 
-from hyperadapters import METHODS, Adapter, Compacter, InputError, LowRankAdapter, PHMAdapter, attach
-from hyperadapters.delta.saving import CONFIG
+from hyperadapters import Adapter, attach
 from hyperadapters.storage import export_lora
 
 peft = pytest.importorskip("peft")
