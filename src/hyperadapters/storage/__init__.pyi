@@ -1,5 +1,8 @@
 """What other packages use of this one; each name is imported when it is first used."""
 
+from .adapterhub import adapterhub_backbone as adapterhub_backbone
+from .adapterhub import export_adapterhub as export_adapterhub
+from .adapterhub import is_adapterhub as is_adapterhub
 from .collection import Collection as Collection
 from .collection import locate_adapters as locate_adapters
 from .loading import backbone_of as backbone_of
