@@ -102,11 +102,14 @@ class OwnedTensors(Part):
     def of_only_adapter(self) -> dict[str, Tensor]:
         """Return the tensors of the only adapter, each by the first path of the parameter that it replaces.
 
+        They are views, which can be written.
+
         Raises:
-            InputError: as `generate`.
+            InputError: one of the tensors is the output layer's, and the vocabulary was resized.
         """
-        values = self.generate(SINGLE_ADAPTER)[: len(self.tensors)]  # a head has its padding behind them
-        return {paths[0]: value for paths, value in zip(self.tensors, values, strict=True) if isinstance(value, Tensor)}
+        self._vocabulary.check()
+        places = zip(self.tensors, self.places, strict=True)
+        return {paths[0]: getattr(self, name).detach()[0, row] for paths, (name, row) in places}
 
     def install(self, backbone: nn.Module, place: Place) -> list[Handle]:
         """Register hooks around every module that uses one of the tensors."""

@@ -5,6 +5,7 @@ from .adapterhub import export_adapterhub as export_adapterhub
 from .adapterhub import is_adapterhub as is_adapterhub
 from .collection import Collection as Collection
 from .collection import locate_adapters as locate_adapters
+from .compacter_checkpoints import load_compacter_checkpoint as load_compacter_checkpoint
 from .loading import backbone_of as backbone_of
 from .loading import check_backbone as check_backbone
 from .loading import load as load
