@@ -15,7 +15,7 @@ from hyperadapters import Adapter, Compacter, InputError, LowRankAdapter, PHMAda
 from hyperadapters.delta.saving import CONFIG
 from hyperadapters.storage import export_adapterhub, is_adapterhub
 
-NAMES = ["bart", "bert", "distilbert", "electra", "gpt2", "llama", "mistral", "mt5", "roberta", "t5"]
+NAMES = ["bart", "bert", "deberta-v2", "distilbert", "electra", "gpt2", "llama", "mistral", "mt5", "roberta", "t5"]
 OWN = {"norms": False, "bottleneck": 8}
 METHODS = {
     "double_seq_bn": Adapter(**OWN, activation="silu"),

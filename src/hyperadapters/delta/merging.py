@@ -76,7 +76,7 @@ def linear_changes(delta: "Delta") -> list[LinearChange]:
     for part in delta.parts.values():
         if isinstance(part, AdaptersAtSites):
             together = part.weights(SINGLE_ADAPTER)[:4]
-            down, down_bias, up, up_bias = (tensor[0].detach().double() for tensor in together)  # type: ignore[union-attr, index]
+            down, down_bias, up, up_bias = (tensor[0].detach().double() for tensor in together)  # type: ignore[index]
             bias = torch.einsum("sk,skd->sd", down_bias, up) + up_bias
             paths = [site.linear for site in part.sites]
             changes += [LinearChange(*site) for site in zip(paths, down, up, bias, strict=True)]

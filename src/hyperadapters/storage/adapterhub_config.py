@@ -186,7 +186,11 @@ def _read_matrices(config: Mapping[str, Any], fields: dict[str, Any], problems: 
         problems.append("config.scaling='channel' of Kronecker products: has no counterpart")
     shared, factorized = bool(config["shared_phm_rule"]), bool(config["factorized_phm_rule"])
     if config["factorized_phm_W"]:
-        slow = {"shared_slow": shared, "train_slow": bool(config["learn_phm"]), "factorized_slow": factorized}
+        slow: dict[str, Any] = {
+            "shared_slow": shared,
+            "train_slow": bool(config["learn_phm"]),
+            "factorized_slow": factorized,
+        }
         return Compacter(**fields, n=config["phm_dim"], rank=config["phm_rank"], **slow)
     if shared or factorized or not config["learn_phm"]:
         problems.append(

@@ -30,9 +30,10 @@ def _read_head(
         found: the tensors beside it.
     """
     own = config.get("config")
-    flexible = isinstance(own, Mapping)
-    read = _read_flexible(backbone, structure, own, found) if flexible else _read_static(backbone, structure, found)
-    values, problems = read
+    if isinstance(own, Mapping):
+        values, problems = _read_flexible(backbone, structure, own, found)
+    else:
+        values, problems = _read_static(backbone, structure, found)
     last = structure.head[-1].rpartition(".")[0] if structure.head else ""
     for path, tensor in values.items():
         outputs = path.rpartition(".")[0] == last  # the number of outputs may be another

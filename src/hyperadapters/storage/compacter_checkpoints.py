@@ -6,6 +6,7 @@ Its `AdapterController` stands in every sub-layer with an adapter and holds one 
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,7 +88,7 @@ def load_compacter_checkpoint(
     if problems:
         raise InputError(f"the checkpoint in {folder} cannot be read:\n  " + listed(problems, most=50))
     norms, output = (bool(own[kind]) for kind in ("norms", "output"))
-    method = method.changed({"norms": norms, "output_layer": output})
+    method = replace(method, norms=norms, output_layer=output)
     method.check(structure)
     with torch.random.fork_rng(devices=[]):
         delta = attach(backbone, method, name)
@@ -204,23 +205,26 @@ def _part_values(
             del tensors[key]  # a copy of what all share
     values: dict[str, Tensor] = {}
     for ours, theirs, transposed, shared in _entries_of(method):
-        if shared:
+        shown = theirs.replace("\\", "")
+        if shared and theirs not in found.slow:
+            problems.append(f"{theirs}: missing")
+        elif shared:
             values[ours] = found.slow[theirs][None, None]
+        if shared:
             continue
         each = []
-        for site in method.sites(structure):
-            module = _module_of(site)
-            key = next((key for key in left[module] if re.fullmatch(theirs, key)), None)
-            if key is None:
-                problems.append(f"{module}.adapter_controller: {theirs.replace(chr(92), '')} is missing")
-                continue
-            tensor = left[module].pop(key)
-            each.append(tensor.T if transposed else tensor)
+        for module in map(_module_of, method.sites(structure)):
+            matching = [name for name in left[module] if re.fullmatch(theirs, name)]
+            if matching:
+                tensor = left[module].pop(matching[0])
+                each.append(tensor.T if transposed else tensor)
+            else:
+                problems.append(f"{module}.adapter_controller.{shown}: missing")
         shapes = {tuple(tensor.shape) for tensor in each}
         if len(shapes) == 1:
             values[ours] = torch.stack(each)[None]
-        elif each:
-            problems.append(f"{theirs.replace(chr(92), '')}: of different shapes: {few_names(map(str, shapes))}")
+        elif shapes:
+            problems.append(f"{shown}: of different shapes: {few_names(map(str, shapes))}")
     problems += [f"{module}.adapter_controller.{key}: has no counterpart" for module in left for key in left[module]]
     return values
 

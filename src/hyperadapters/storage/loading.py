@@ -197,7 +197,8 @@ def _load_named(name: str, folder: Path) -> nn.Module:
 
     if not name:
         raise InputError(f"{folder / CONFIG} does not name its backbone: give one, ha.load(folder, backbone).")
-    return load_backbone(name)[0]
+    backbone: nn.Module = load_backbone(name)[0]
+    return backbone
 
 
 def read_adapter(folder: Path, digest: str, expected: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:

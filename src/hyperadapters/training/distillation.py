@@ -146,7 +146,7 @@ def _start_from(student: Delta, delta: Delta) -> None:
     held["matrices.down"][..., :width].copy_(found.down[..., :width])  # type: ignore[call-overload, index]
     held["down_bias"][..., :width].copy_(found.down_bias[..., :width])  # type: ignore[index]
     if not theirs.has_norms:
-        held["matrices.up"][..., :width, :].copy_(slope * found.up[..., :width, :])  # type: ignore[call-overload, index, operator]
+        held["matrices.up"][..., :width, :].copy_(slope * found.up[..., :width, :])  # type: ignore[call-overload, index]
         held["up_bias"].copy_(found.up_bias)  # type: ignore[arg-type]
     values = delta.tensors()
     for name, tensor in student.tensors().items():
@@ -165,6 +165,8 @@ def _batches(data: Data, batch_size: int, seed: int) -> Iterator[list[Encoded]]:
 
 class _Recorder(nn.Module):
     """A model that keeps the logits that it has given."""
+
+    backbone: nn.Module
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
