@@ -149,7 +149,7 @@ def _open_source(
 
     if source:
         model, tokenizer = load_backbone(backbone)
-        options = {"task": task, "activation": activation or None, "allow_bin": allow_bin}
+        options: dict[str, Any] = {"task": task, "activation": activation or None, "allow_bin": allow_bin}
         return _Source(load_compacter_checkpoint(adapter, model, **options), tokenizer, None, Path(adapter))
     folder = locate_adapter(adapter)
     if is_adapterhub(folder):
