@@ -16,6 +16,7 @@ def test_the_adapter_is_up_of_activation_of_down_plus_its_input(activation):
         "gelu_new": lambda x: 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3))),
         "gelu": lambda x: 0.5 * x * (1 + torch.erf(x / 2**0.5)),
         "relu": lambda x: x.clamp(min=0),
+        "identity": lambda x: x,
         "silu": lambda x: x * torch.sigmoid(x),
     }
     hidden = functions[activation](y @ weights.down + weights.down_bias)

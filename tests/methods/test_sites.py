@@ -235,6 +235,8 @@ FIELDS = {
     "factorized_slow": True,
     "init": "truncated",
     "post_norm": True,
+    "placement": "parallel",
+    "scaling": 2.0,
 }
 
 

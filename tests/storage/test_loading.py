@@ -48,6 +48,8 @@ def test_a_folder_holds_config_tensors_and_card(saved):
         "activation": "gelu_new",
         "norms": True,
         "output_layer": False,
+        "placement": "in_line",
+        "scaling": 1.0,
         "post_norm": False,
         "n": 4,
         "rank": 1,

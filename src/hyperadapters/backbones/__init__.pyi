@@ -20,6 +20,7 @@ from .fingerprints import disable_bnb_cpu_packing as disable_bnb_cpu_packing
 from .fingerprints import fingerprint as fingerprint
 from .kinds import BackboneKind as BackboneKind
 from .kinds import HeadKind as HeadKind
+from .kinds import Placement as Placement
 from .kinds import Position as Position
 from .kinds import Stack as Stack
 from .kinds import head_kind_of as head_kind_of
@@ -46,6 +47,8 @@ from .offloading import value_at as value_at
 from .offloading import value_of as value_of
 from .optimized_attention import combine_masks as combine_masks
 from .optimized_dropout import with_dropout_masks as with_dropout_masks
+from .residuals import Residual as Residual
+from .residuals import residual_of as residual_of
 from .shapes import kind_and_width as kind_and_width
 from .shapes import meta_backbone as meta_backbone
 from .shapes import shape_config as shape_config

@@ -18,6 +18,26 @@ _DROPOUTS: dict[str, dict[str, str]] = {
 that end with their norm and where the modules do not tell. BART and its kin drop out by a function, not by a module:
 there the adapter stands before the dropout."""
 
+_BART = {"self_attn.out_proj": ("self_attn", "self_attn_layer_norm"), "fc2": ("fc1", "final_layer_norm")}
+_LLAMA = {"self_attn.o_proj": ("input_layernorm", ""), "mlp.down_proj": ("post_attention_layernorm", "")}
+_T5 = {"SelfAttention.o": ("", ""), "DenseReluDense.wo": ("", "")}
+
+_RESIDUALS: dict[str, dict[str, tuple[str, str]]] = {
+    "bart": _BART,
+    "distilbert": {"attention.out_lin": ("attention", "sa_layer_norm"), "ffn.lin2": ("ffn.lin1", "output_layer_norm")},
+    "gpt2": {"attn.c_proj": ("ln_1", ""), "mlp.c_proj": ("ln_2", "")},
+    "llama": _LLAMA,
+    "mbart": {"self_attn.out_proj": ("self_attn_layer_norm", ""), "fc2": ("final_layer_norm", "")},
+    "mistral": _LLAMA,
+    "mt5": _T5,
+    "plbart": _BART,
+    "t5": _T5,
+}
+"""By type of model and how the path of a sub-layer's last linear layer ends: the module whose first argument is the
+residual stream that the sub-layer's output is added to, and the norm of that sum, if there is one. Both paths stand in
+the place of that end. The module lies inside the layer, whose own hooks checkpointing does not run a second time.
+Families with BERT's modules need no entry."""
+
 
 def _dropout_after(backbone: nn.Module, linear: str) -> str:
     """Return the path of the dropout after a sub-layer's last linear layer, if the adapter belongs behind it; else "".

@@ -13,6 +13,11 @@ Stack = Literal["encoder", "decoder"]
 Position = Literal["attention", "feed_forward"]
 """The sub-layer after which an adapter sits."""
 
+Placement = Literal["in_line", "after_sum", "parallel"]
+"""What an adapter reads, whose output is added to that of its sub-layer: y, the sub-layer's output (`in_line`); the
+norm of y + x or, where no norm follows, y + x itself (`after_sum`); or x, the residual stream that y is added to
+(`parallel`)."""
+
 
 def kind_of(config: Any) -> BackboneKind:
     """Return the kind of a model with this configuration.

@@ -18,6 +18,9 @@ from .container import register as register
 from .counting import ParameterCount as ParameterCount
 from .counting import count_delta as count_delta
 from .delta import Delta as Delta
+from .merging import LinearChange as LinearChange
+from .merging import is_transposed as is_transposed
+from .merging import linear_changes as linear_changes
 from .method import Method as Method
 from .method import check_writable as check_writable
 from .method import method_to_json as method_to_json

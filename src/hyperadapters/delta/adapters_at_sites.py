@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hyperadapters.backbones import Site
+from hyperadapters.backbones import Placement, Site, residual_of
 from hyperadapters.delta.by_row import _cast, _common_dtype, _of_sites
 from hyperadapters.delta.part import Handle, ParameterKind, Part, Place
+from hyperadapters.delta.residual_inputs import _ResidualInput
 from hyperadapters.layers import (
     Activation,
     AdapterIndex,
@@ -37,14 +38,20 @@ class AdaptersAtSites(Part):
     Args:
         sites: where the adapters sit.
         activation: the non-linearity between their projections.
+        placement: what they read.
     """
 
-    def __init__(self, sites: Sequence[Site], activation: Activation) -> None:
+    def __init__(self, sites: Sequence[Site], activation: Activation, placement: Placement = "in_line") -> None:
         super().__init__()
         self.sites = tuple(sites)
+        self.placement: Placement = placement
         self.activation: Activation = activation
         self.linear: list[nn.Module] = []
         """The linear layers whose output the adapters transform, set by `install`."""
+        self.has_projections = True
+        """Whether the adapters have projections; HyperFormer's ablations have layer norms alone."""
+        self.has_norms = False
+        """Whether a layer norm follows the up-projections."""
 
     @abstractmethod
     def weights(self, rows: AdapterIndex) -> AdapterWeights:
@@ -64,11 +71,50 @@ class AdaptersAtSites(Part):
             return list(zip(*(_of_sites(factor, rows) for factor in weight), strict=True))
         return _of_sites(weight, rows)
 
+    def not_linear(self) -> list[str]:
+        """Return why the adapters are no linear maps; empty: they are."""
+        problems = []
+        if self.activation != "identity":
+            problems.append(
+                f"activation={self.activation!r} is not linear: train with activation='identity', or let "
+                "`hyperadapters convert --to lora --fit DATA` find the LoRA that comes nearest"
+            )
+        if self.placement != "in_line":
+            problems.append(
+                f"placement={self.placement!r} reads the residual stream, which is not what the linear layer before "
+                "the adapters reads or returns"
+            )
+        if not self.has_projections:
+            problems.append("it has no projections")
+        if self.has_norms:
+            problems.append("a layer norm follows the up-projections")
+        return problems
+
     def install(self, backbone: nn.Module, place: Place) -> list[Handle]:
-        """Register a forward hook on the module of every site."""
+        """Register a forward hook on the module of every site and, where adapters read it, on the residual stream.
+
+        Raises:
+            InputError: they read it, and where it can be seen is not known.
+        """
         self.linear = [backbone.get_submodule(site.linear) for site in self.sites]
-        hosts = [backbone.get_submodule(site.module) for site in self.sites]
-        return [module.register_forward_hook(partial(self.adapt, place(index))) for index, module in enumerate(hosts)]
+        inputs = [self.residual_input(backbone, site) for site in self.sites]
+        handles: list[Handle] = []
+        for index, (site, found) in enumerate(zip(self.sites, inputs, strict=True)):
+            if found is not None:
+                seen = backbone.get_submodule(found.residual.module)
+                handles.append(seen.register_forward_pre_hook(found.keep, with_kwargs=True))
+            hook = partial(self.adapt, place(index), read=found)
+            handles.append(backbone.get_submodule(site.module).register_forward_hook(hook))
+        return handles
+
+    def residual_input(self, backbone: nn.Module, site: Site) -> _ResidualInput | None:
+        """Return what the adapter of a site reads, if that is not the output of its sub-layer."""
+        if self.placement == "in_line":
+            return None
+        residual = residual_of(backbone, site)
+        return _ResidualInput(
+            self.placement, residual, backbone.get_submodule(residual.norm) if residual.norm else None
+        )
 
     def adapt(
         self,
@@ -76,11 +122,16 @@ class AdaptersAtSites(Part):
         module: nn.Module,
         args: tuple[Any, ...],
         output: Float[Tensor, "*tokens d_model"] | tuple[Any, ...],
+        *,
+        read: _ResidualInput | None = None,
     ) -> Float[Tensor, "*tokens d_model"] | tuple[Any, ...]:
-        """Replace the module's output y by A(y) + y (a forward hook); y is the first element of a tuple."""
-        if isinstance(output, tuple):  # a mixture of experts returns its routing too
-            return (bottleneck_adapter(output[0], weights(), self.activation), *output[1:])
-        return bottleneck_adapter(output, weights(), self.activation)
+        """Replace the module's output y by A(x) + y (a forward hook); y is the first element of a tuple.
+
+        What the adapter reads, x, is y unless `read` gives something else.
+        """
+        y, rest = (output[0], output[1:]) if isinstance(output, tuple) else (output, None)
+        found = bottleneck_adapter(y, weights(), self.activation, None if read is None else read.read(y))
+        return found if rest is None else (found, *rest)  # a mixture of experts returns its routing too
 
 
 class SiteAdapters(AdaptersAtSites):
@@ -95,6 +146,8 @@ class SiteAdapters(AdaptersAtSites):
         adapters: length of the adapter axis, one entry per task.
         post_norms: number of layer norms after the up-projection at each site: 0, 1 (shared by all adapters), or one
             for each adapter.
+        placement: what the adapters read.
+        scaling: their outputs are multiplied by this.
     """
 
     def __init__(
@@ -106,15 +159,19 @@ class SiteAdapters(AdaptersAtSites):
         activation: Activation,
         adapters: int = 1,
         post_norms: int = 0,
+        *,
+        placement: Placement = "in_line",
+        scaling: float = 1.0,
     ) -> None:
-        super().__init__(sites, activation)
-        self.matrices = matrices
+        super().__init__(sites, activation, placement)
+        self.matrices, self.scaling = matrices, scaling
         self.adapters = adapters
         self.down_bias = nn.Parameter(torch.zeros(adapters, len(sites), bottleneck))
         self.up_bias = nn.Parameter(torch.zeros(adapters, len(sites), d_model))
         ones = torch.ones(post_norms, len(sites), d_model)
         self.scale = nn.Parameter(_POST_NORM_SCALE * ones) if post_norms else None
         self.shift = nn.Parameter(torch.zeros_like(ones)) if post_norms else None
+        self.has_norms = bool(post_norms)
 
     def kind(self, tensor: str) -> ParameterKind:
         """Return "shared" for slow weights that all sites share, "norm" for a norm's vectors, else "adapter"."""
@@ -136,6 +193,8 @@ class SiteAdapters(AdaptersAtSites):
         present = rows.present
         down, up = self.matrices.factors(present) if rows.is_per_row else self.matrices(present)
         vectors = [selected(vector, present) for vector in (self.down_bias, self.up_bias)]
+        if self.scaling != 1.0:
+            up, vectors[1] = _scaled(up, self.scaling), self.scaling * vectors[1]
         norms = [None if v is None else self.norm_of(v, present) for v in (self.scale, self.shift)]
         return AdapterWeights(down, vectors[0], up, vectors[1], *norms)
 
@@ -144,3 +203,8 @@ class SiteAdapters(AdaptersAtSites):
         if len(vector) == self.adapters:
             return selected(vector, present)
         return vector if present is None else vector.expand(len(present), -1, -1)
+
+
+def _scaled(weight: Tensor | Factors, by: float) -> Tensor | Factors:
+    """Return a matrix times a number; of a product of factors the last one is multiplied."""
+    return (*weight[:-1], by * weight[-1]) if isinstance(weight, tuple) else by * weight

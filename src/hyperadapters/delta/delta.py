@@ -31,6 +31,7 @@ from hyperadapters.delta.frozen_by_others import _warn_if_frozen
 from hyperadapters.delta.generation import _Generation
 from hyperadapters.delta.head import _Head
 from hyperadapters.delta.late_gradients import _freeze, _unfreeze
+from hyperadapters.delta.merging import _merge
 from hyperadapters.delta.method import Method
 from hyperadapters.delta.part import Handle, Part
 from hyperadapters.delta.saving import _save_delta
@@ -387,6 +388,26 @@ class Delta(nn.Module):
             InputError: the Delta knows no such task, the name is taken, or no task has weights of its own.
         """
         return _bake(self, task, name)
+
+    def merge(self, *, add_biases: bool = False) -> nn.Module:
+        """Write adapters without a non-linearity into the linear layers before them, and detach the Delta.
+
+        The backbone then computes without the Delta what it computed with it, norms and head included. This cannot be
+        undone: load the backbone again.
+
+        Args:
+            add_biases: give linear layers without a bias one, where an adapter's biases need it. `save_pretrained`
+                writes it, but `from_pretrained` does not read it back.
+
+        Returns:
+            The backbone.
+
+        Raises:
+            InputError: the adapters are not linear (`activation="identity"` is), have norms of their own, hold several
+                tasks, or do not stand behind linear layers; or the backbone's tensors cannot be written. The error says
+                all of it, and nothing is changed.
+        """
+        return _merge(self, add_biases=add_biases)
 
     def add_task(self, task: str, like: str = "", *, outputs: int | None = None) -> None:
         """Add a task, which starts as a copy of another task's adapter or as the mean of all.

@@ -99,6 +99,18 @@ class OwnedTensors(Part):
         }
         return by_rows([unbound[name][row] for name, row in self.places], rows)
 
+    def of_only_adapter(self) -> dict[str, Tensor]:
+        """Return the tensors of the only adapter, each by the first path of the parameter that it replaces.
+
+        They are views, which can be written.
+
+        Raises:
+            InputError: one of the tensors is the output layer's, and the vocabulary was resized.
+        """
+        self._vocabulary.check()
+        places = zip(self.tensors, self.places, strict=True)
+        return {paths[0]: getattr(self, name).detach()[0, row] for paths, (name, row) in places}
+
     def install(self, backbone: nn.Module, place: Place) -> list[Handle]:
         """Register hooks around every module that uses one of the tensors."""
         handles: list[Handle] = []

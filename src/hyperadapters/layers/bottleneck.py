@@ -11,15 +11,22 @@ from torch import Tensor
 
 from hyperadapters.layers.adapter_index import _gathered, check_by_row
 
-Activation = Literal["gelu_new", "gelu", "relu", "silu"]
+Activation = Literal["gelu_new", "gelu", "relu", "silu", "identity"]
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
+
 
 _ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "gelu_new": partial(F.gelu, approximate="tanh"),
     "gelu": F.gelu,
     "relu": F.relu,
     "silu": F.silu,
+    "identity": _unchanged,
 }
-"""Activation functions by their names in transformers. Compacter and HyperFormer use `gelu_new`, Houlsby `gelu`."""
+"""Activation functions by their names in transformers. Compacter and HyperFormer use `gelu_new`, Houlsby `gelu`. With
+`identity` an adapter is linear, so that it can be merged into the linear layer before it, or be written as LoRA."""
 
 Factors = tuple[Float[Tensor, "..."], ...]
 """A matrix as a product of factors; a factor smaller than its input is applied block-diagonally."""
@@ -72,22 +79,26 @@ class AdapterWeights(NamedTuple):
 
 
 def bottleneck_adapter(
-    y: Float[Tensor, "*tokens d_model"], weights: AdapterWeights, activation: Activation
+    y: Float[Tensor, "*tokens d_model"],
+    weights: AdapterWeights,
+    activation: Activation,
+    x: Float[Tensor, "*tokens d_model"] | None = None,
 ) -> Float[Tensor, "*tokens d_model"]:
-    """Compute A(y) + y with A(y) = U·g(D·y + b_D) + b_U (Houlsby et al., arXiv:1902.00751v2, §2.1).
+    """Compute A(x) + y with A(x) = U·g(D·x + b_D) + b_U (Houlsby et al., arXiv:1902.00751v2, §2.1, where x is y).
 
-    With a norm it is γ ⊙ norm(A(y)) + β + y, where A(y) = y if there are no projections (HyperFormer,
+    With a norm it is γ ⊙ norm(A(x)) + β + y, where A(x) = x if there are no projections (HyperFormer,
     arXiv:2106.04489v1, §2.2 and its ablations).
 
     Args:
         y: the output of a sub-layer; the computation takes place in its dtype.
         weights: one adapter's weights, or those of several adapters and each row's choice among them.
         activation: the name of g.
+        x: what the adapter reads; None: y.
 
     Raises:
         InputError: rows use different adapters, and the first axis of `y` does not hold every row equally often.
     """
-    w, x = weights.gathered(y), weights.by_row(y)
+    w, x = weights.gathered(y), weights.by_row(y if x is None else x.type_as(y))
     change = x
     if w.down is not None and w.down_bias is not None and w.up is not None and w.up_bias is not None:
         change = _affine(_ACTIVATIONS[activation](_affine(x, w.down, w.down_bias)), w.up, w.up_bias)

@@ -1,6 +1,11 @@
 """What other packages use of this one; each name is imported when it is first used."""
 
 from . import said as said
+from .adapters import Adapter as Adapter
+from .adapters import Compacter as Compacter
+from .adapters import LowRankAdapter as LowRankAdapter
+from .adapters import PHMAdapter as PHMAdapter
+from .adapters import SiteMethod as SiteMethod
 from .hyperformer import HyperMethod as HyperMethod
 from .peft import Peft as Peft
 from .registry import METHOD_TYPES as METHOD_TYPES

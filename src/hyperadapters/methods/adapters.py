@@ -3,16 +3,16 @@
 They differ in two choices: the sites at which adapters sit, and the parametrisation of their projections.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import gcd
 from typing import ClassVar, Literal
 
 from torch import nn
 
 from hyperadapters._utils import InputError
-from hyperadapters.backbones import BackboneKind, ModelStructure, Position, Site, Stack
+from hyperadapters.backbones import BackboneKind, ModelStructure, Placement, Position, Site, Stack, residual_of
 from hyperadapters.delta import Method, Part, SiteAdapters, owned_norms
 from hyperadapters.layers import PHM, Activation, AdapterMatrices, Dense, LowRank, LowRankPHM
 from hyperadapters.methods.output_layer import _check_output_layer, _output_layer
@@ -33,7 +33,7 @@ class _AtSites(Method):
     first_layer: int = 0
     """The lowest layer of each stack that gets adapters, from 0 (AdapterDrop: 5). The top layer always does."""
     activation: Activation = "gelu_new"
-    """The non-linearity between the projections."""
+    """The non-linearity between the projections; `identity`: none, so that `Delta.merge` can merge the adapters."""
     norms: bool = True
     """Train every layer norm of the backbone, including those of layers without adapters."""
 
@@ -75,6 +75,12 @@ class SiteMethod(_AtSites):
 
     output_layer: bool = False
     """Train the output layer too (Compacter, Table 7). If it is tied to the embeddings, they train with it."""
+    placement: Placement = "in_line"
+    """What the adapters read: the sub-layer's output y, as in the papers (`in_line`); the norm of y + x, or y + x where
+    no norm follows, with x the residual stream, as AdapterHub's `seq_bn` (`after_sum`); or x, as in parallel adapters
+    (He et al., arXiv:2110.04366). Their output is added to y."""
+    scaling: float = 1.0
+    """The adapters' output is multiplied by this (He et al.: 4)."""
     post_norm: bool = False
     """Put a layer norm after the up-projection, inside the skip: γ ⊙ norm(A(y)) + β + y (HyperFormer, §2.2)."""
 
@@ -96,6 +102,8 @@ class SiteMethod(_AtSites):
     def check(self, structure: ModelStructure) -> None:
         """Raise InputError as for all adapters, and if an output layer is to train but there is none."""
         super().check(structure)
+        if not (math.isfinite(self.scaling) and self.scaling != 0):
+            raise InputError(f"{type(self).__name__}(scaling={self.scaling}): give a finite number other than 0.")
         if self.output_layer:
             _check_output_layer(self, structure)
 
@@ -103,14 +111,26 @@ class SiteMethod(_AtSites):
         """Build the adapters and, if they train, the norms and the output layer; each task has its own norms.
 
         Raises:
-            InputError: the output layer is to train for several tasks.
+            InputError: the output layer is to train for several tasks; or adapters are to read the residual stream,
+                and where it can be read is not known for this family.
         """
         sites = self.sites(structure)
+        for site in sites if self.placement != "in_line" else ():
+            residual_of(backbone, site)
         matrices = self.matrices(tasks, len(sites), structure.d_model)
         widths = (structure.d_model, self.bottleneck)
         post_norms = tasks if self.post_norm else 0
         parts: dict[str, Part] = {
-            "adapters": SiteAdapters(sites, matrices, *widths, self.activation, tasks, post_norms=post_norms)
+            "adapters": SiteAdapters(
+                sites,
+                matrices,
+                *widths,
+                self.activation,
+                tasks,
+                post_norms,
+                placement=self.placement,
+                scaling=self.scaling,
+            )
         }
         if self.norms:
             parts["norms"] = owned_norms(backbone, structure, tasks)
@@ -128,7 +148,7 @@ def _check_rank(name: str, rank: int) -> None:
 def _check_divides(name: str, n: int, d_model: int, bottleneck: int) -> None:
     """Raise InputError, naming the common divisors, if n does not divide both d_model and the bottleneck."""
     if n < 1 or d_model % n or bottleneck % n:
-        common = gcd(d_model, bottleneck)
+        common = math.gcd(d_model, bottleneck)
         divisors = [k for k in range(1, common + 1) if common % k == 0]
         raise InputError(
             f"{name}(n={n}, bottleneck={bottleneck}) on d_model={d_model}: n must divide both widths. "

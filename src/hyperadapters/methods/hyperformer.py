@@ -51,6 +51,7 @@ class _HyperAdapters(AdaptersAtSites):
     def __init__(self, sites: tuple[Site, ...], method: "HyperMethod", d_model: int, tasks: int) -> None:
         super().__init__(sites, method.activation)
         self.method = method
+        self.has_projections, self.has_norms = method.adapter_blocks, method.conditional_norm
         self.tasks = normal(tasks, method.task_width, std=1.0)
         self.networks = nn.ModuleDict(method.networks(sites, d_model))
         slow = method.slow() if method.adapter_blocks else None

@@ -40,6 +40,7 @@ from hyperadapters.delta import (
     describe_delta,
 )
 from hyperadapters.methods import HyperMethod, attach, method_from_json
+from hyperadapters.storage.adapterhub import _load_adapterhub, adapterhub_backbone, is_adapterhub
 from hyperadapters.storage.repositories import locate_adapter
 
 if TYPE_CHECKING:
@@ -141,8 +142,10 @@ def load(
     *,
     name: str | None = None,
     precision: StorageDtype | None = None,
+    allow_bin: bool = False,
+    without_head: bool = False,
 ) -> Delta:
-    """Load a saved Delta onto a backbone and put it in use.
+    """Load a saved Delta onto a backbone and put it in use; also what AdapterHub's `adapters` library wrote.
 
     Args:
         folder: the folder that `Delta.save` or `hyperadapters train` wrote; or `user/name` or `user/name@revision` of a
@@ -150,6 +153,8 @@ def load(
         backbone: the model to attach it to; None: the backbone named in the file is loaded, on the CPU.
         name: the Delta's name on this backbone; None: the saved name.
         precision: the dtype in which to store its tensors; None: the saved one.
+        allow_bin: of AdapterHub's library: read tensors from a file of `torch.save` too (`weights_only=True`).
+        without_head: of AdapterHub's library: leave out a prediction head that was saved beside the adapter.
 
     Returns:
         The Delta; its `backbone` is the model.
@@ -157,9 +162,15 @@ def load(
     Raises:
         InputError: the adapter was trained on another backbone (the error says what differs), its files are damaged or
             of a newer version, or its tensors have wrong shapes (the error lists every one); or there is none, in a
-            folder or on the Hub. The backbone is unchanged then.
+            folder or on the Hub; or something in a folder of AdapterHub's library has no counterpart here (the error
+            names all of it). The backbone is unchanged then.
     """
     folder = locate_adapter(folder)
+    if is_adapterhub(folder):
+        model = _load_named(adapterhub_backbone(folder), folder) if backbone is None else backbone
+        return _load_adapterhub(
+            folder, model, name=name, precision=precision, allow_bin=allow_bin, without_head=without_head
+        )
     config = read_config(folder)
     method = method_from_json(config["method"])
     if backbone is None:
@@ -183,6 +194,20 @@ def load(
     described = describe_delta(delta)
     delta.about = {key: value for key, value in config.items() if key not in described}
     return delta
+
+
+def _load_named(name: str, folder: Path) -> nn.Module:
+    """Load the backbone that an adapter of AdapterHub's library names, on the CPU.
+
+    Raises:
+        InputError: it names none; or as `load_backbone`.
+    """
+    from hyperadapters.backbones import load_backbone  # noqa: PLC0415 (it imports transformers)
+
+    if not name:
+        raise InputError(f"{folder / CONFIG} does not name its backbone: give one, ha.load(folder, backbone).")
+    backbone: nn.Module = load_backbone(name)[0]
+    return backbone
 
 
 def read_adapter(folder: Path, digest: str, expected: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:

@@ -9,7 +9,12 @@ from typing import Any, NamedTuple
 from hyperadapters._utils import InputError, UnavailableError, ask_hub, expand_path, is_hub_name
 from hyperadapters.delta import CARD, CONFIG, TENSORS
 
-_FILES = (CONFIG, TENSORS, CARD)
+_ADAPTERHUB_FILES = ("adapter.safetensors", "pytorch_adapter.bin")
+_HEAD_FILES = ("model_head.safetensors", "pytorch_model_head.bin")
+_HEAD_CONFIG = "head_config.json"
+"""What AdapterHub's library calls the files of an adapter and of a head, the safe ones first."""
+
+_FILES = (CONFIG, TENSORS, CARD, *_ADAPTERHUB_FILES, *_HEAD_FILES, _HEAD_CONFIG)
 """The files of an adapter, which alone are fetched."""
 
 

@@ -17,6 +17,8 @@ from .data import load_data as load_data
 from .data import load_examples as load_examples
 from .data import tasks_of as tasks_of
 from .data import training_rows as training_rows
+from .distillation import distil as distil
+from .distillation import hold_out_rows as hold_out_rows
 from .encoded import Encoded as Encoded
 from .encoding import Decoding as Decoding
 from .encodings import ENCODINGS as ENCODINGS

@@ -1,0 +1,210 @@
+"""Checkpoints of Compacter's published code (github.com/rabeehk/compacter): a whole T5 with adapters in it.
+
+Its `AdapterController` stands in every sub-layer with an adapter and holds one adapter per task, with modules called
+`down_sampler` and `up_sampler`. Slow weights that all share stand at the top of the model and in every sampler too.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hyperadapters._utils import InputError, expand_path, few_names, listed, read_foreign_tensors, read_unchecked_json
+from hyperadapters.backbones import ModelStructure, read_structure, vectors
+from hyperadapters.delta import Delta, at_rest, check_name
+from hyperadapters.layers import Activation
+from hyperadapters.methods import Adapter, Compacter, LowRankAdapter, PHMAdapter, SiteMethod, attach
+from hyperadapters.storage.adapterhub_config import _read_activation
+from hyperadapters.storage.compacter_tensors import _SLOW, _check_shapes, _Found, _module_of, _part_values
+
+_FILE = "pytorch_model.bin"
+_SETTINGS = "training_config.json"
+"""What the code writes of a run's settings beside the checkpoint, the activation among them."""
+
+_ACTIVATION = "gelu_new"
+"""The activation of all its published settings."""
+
+_OF_ADAPTER = re.compile(
+    r"(?P<module>.+)\.adapter_controller\.(?:adapters\.(?P<task>.+)\.(?=down_sampler|up_sampler))?(?P<rest>.+)"
+)
+_FAMILIES = ("t5", "mt5")
+
+
+def load_compacter_checkpoint(
+    folder: str | Path,
+    backbone: nn.Module,
+    *,
+    name: str = "default",
+    task: str = "",
+    activation: Activation | None = None,
+    allow_bin: bool = False,
+) -> Delta:
+    """Load the adapters of a checkpoint of Compacter's published code onto a T5, and put them in use.
+
+    The checkpoint holds the whole model. Layer norms that differ from the backbone's, and an output layer that does,
+    are the Delta's own; everything else must be the backbone's.
+
+    Args:
+        folder: with `pytorch_model.bin`, as the code's trainer wrote it.
+        backbone: the T5 that it was trained on.
+        name: the Delta's name.
+        task: whose adapters; empty: the only ones.
+        activation: of the adapters; None: as `training_config.json` beside the checkpoint says, or `gelu_new`.
+        allow_bin: read tensors from the file of `torch.save` (`weights_only=True`).
+
+    Raises:
+        InputError: it was not asked for to read that file, it is damaged, or something in it has no counterpart or is
+            not the backbone's; the error names all of it. The backbone is unchanged.
+    """
+    folder = expand_path(folder)
+    check_name(backbone, name)
+    if getattr(backbone.config, "model_type", "") not in _FAMILIES:
+        raise InputError(f"Compacter's code adapts T5; {type(backbone).__name__} is none.")
+    with at_rest(backbone):
+        structure, problems = read_structure(backbone), list[str]()
+        found = _sorted_tensors(_read_file(folder, structure, allow_bin=allow_bin), task, problems)
+        chosen = activation or _read_activation(_setting(folder, "non_linearity", _ACTIVATION), problems)
+        method = _method_of(found, structure, chosen, problems)
+        values = {} if problems else _part_values(found, method, structure, problems)
+        if not problems:
+            _check_shapes(values, backbone, method, structure, problems)
+        own = _own_tensors(found, backbone, structure, problems)
+    if problems:
+        raise InputError(f"the checkpoint in {folder} cannot be read:\n  " + listed(problems, most=50))
+    norms, output = (bool(own[kind]) for kind in ("norms", "output"))
+    method = replace(method, norms=norms, output_layer=output)
+    method.check(structure)
+    with torch.random.fork_rng(devices=[]):
+        delta = attach(backbone, method, name)
+    _write_values(delta, values, own)
+    return delta
+
+
+def _read_file(folder: Path, structure: ModelStructure, *, allow_bin: bool) -> dict[str, Tensor]:
+    """Return the tensors of the checkpoint.
+
+    Raises:
+        InputError: as `load_compacter_checkpoint`.
+    """
+    file = folder / _FILE
+    if not file.is_file():
+        raise InputError(f"{folder} has no {_FILE}, in which Compacter's code keeps a checkpoint.")
+    if not allow_bin:
+        raise InputError(
+            f"{file} is in torch's own format, which may hold more than tensors. If you trust its source, read its "
+            "tensors alone with allow_bin=True (--allow-bin)."
+        )
+    return read_foreign_tensors(file, 8 * structure.parameters)  # tied tensors may be written several times
+
+
+def _setting(folder: Path, name: str, default: str) -> str:
+    """Return a setting of the run that made the checkpoint."""
+    path = folder / _SETTINGS
+    return str(read_unchecked_json(path).get(name, default)) if path.is_file() else default
+
+
+def _sorted_tensors(tensors: Mapping[str, Tensor], task: str, problems: list[str]) -> _Found:
+    """Return a checkpoint's tensors by what they belong to."""
+    matches = {key: _OF_ADAPTER.fullmatch(key) for key in tensors}
+    tasks = list(dict.fromkeys(match["task"] for match in matches.values() if match and match["task"]))
+    if not tasks:
+        problems.append("it holds no adapters: of its methods those with adapters can be read")
+    elif (task or len(tasks) > 1) and task not in tasks:
+        problems.append(f"it holds adapters of {few_names(tasks)}: name one of them with task=… (--task)")
+    chosen = task or next(iter(tasks), "")
+    found = _Found({}, {name: tensors[name] for name in _SLOW if name in tensors}, {})
+    for key, match in matches.items():
+        if match and match["task"] in (None, chosen):
+            found.adapters.setdefault(match["module"], {})[match["rest"]] = tensors[key]
+        elif not match and key not in found.slow:
+            found.own[key] = tensors[key]
+    return found
+
+
+def _method_of(found: _Found, structure: ModelStructure, activation: Activation, problems: list[str]) -> SiteMethod:
+    """Return the method whose adapters the tensors are."""
+    sites = [site for site in structure.sites if _module_of(site) in found.adapters]
+    if problems or not sites:
+        problems += [] if problems else ["its adapters stand where this backbone has no sub-layers"]
+        return Adapter()
+    first = found.adapters[_module_of(sites[0])]
+    down = {key.removeprefix("down_sampler."): t for key, t in first.items() if key.startswith("down_sampler.")}
+    bias = down.get("b", down.get("bias"))
+    stacks = _in_order(site.stack for site in sites)
+    fields: dict[str, Any] = {
+        "bottleneck": 1 if bias is None else len(bias),
+        "positions": _in_order(site.position for site in sites),
+        "first_layer": min(site.layer for site in sites),
+        "activation": activation,
+        "post_norm": any(key.startswith("post_") for key in first),
+        **({} if stacks == structure.stacks else {"stacks": stacks}),
+    }
+    method = _matrices_of(down, found.slow, fields, problems)
+    if set(method.sites(structure)) != set(sites) or len(found.adapters) != len(sites):
+        problems.append("its adapters stand at sites that no choice of positions, stacks and first layer gives")
+    return method
+
+
+def _matrices_of(
+    down: Mapping[str, Tensor], slow: Mapping[str, Tensor], fields: dict[str, Any], problems: list[str]
+) -> SiteMethod:
+    """Return the method whose projections have these tensors."""
+    if "weight" in down:
+        return Adapter(**fields)
+    if "W_left" in down and down["W_left"].dim() == 2:
+        return LowRankAdapter(**fields, rank=down["W_left"].shape[1])
+    if "W_left" in down and down["W_left"].dim() == 3:
+        factorized = "phm_rule_left" in {**down, **slow}
+        n, _, rank = down["W_left"].shape
+        return Compacter(**fields, n=n, rank=rank, shared_slow=bool(slow), factorized_slow=factorized)
+    if "W" in down and "phm_rule" in down and not slow:
+        return PHMAdapter(**fields, n=len(down["W"]))
+    problems.append(f"its samplers have tensors that no method of ours has: {few_names(sorted(down))}")
+    return Adapter(**fields)
+
+
+def _in_order(values: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(values))
+
+
+def _own_tensors(
+    found: _Found, backbone: nn.Module, structure: ModelStructure, problems: list[str]
+) -> dict[str, dict[str, Tensor]]:
+    """Return the norms and the output layer of the checkpoint, if they differ from the backbone's.
+
+    Everything else that differs is added to the problems.
+    """
+    state = backbone.state_dict()
+    norms = {f"{path}.{name}" for path in structure.norms for name in vectors(backbone.get_submodule(path))}
+    tied = {f"{path}.weight" for path in structure.output}
+    unknown = [key for key in found.own if key not in state]
+    missing = sorted(key for key in norms if key not in found.own)
+    differ = [key for key, tensor in found.own.items() if key in state and not _same(tensor, state[key])]
+    other = [key for key in differ if key not in norms | tied]
+    problems += [f"{key}: has no counterpart" for key in unknown]
+    problems += [f"{key}: missing" for key in missing]
+    if other:
+        problems.append(f"of the model itself, {len(other)} differ from this backbone: {few_names(other)}")
+    trained = norms if norms & set(differ) else set()
+    output = {key: found.own[key] for key in differ if key in tied}
+    return {"norms": {key: found.own[key] for key in trained if key in found.own}, "output": output}
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one.to(other), other)
+
+
+@torch.no_grad()
+def _write_values(delta: Delta, values: Mapping[str, Tensor], own: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Write what was read into a Delta."""
+    held = delta.parts["adapters"].held()  # type: ignore[operator]
+    for name, tensor in values.items():
+        held[name].copy_(tensor)
+    for part, kind in (("norms", "norms"), ("output_layer", "output")):
+        if own[kind]:
+            for path, tensor in delta.parts[part].of_only_adapter().items():  # type: ignore[operator]
+                tensor.copy_(own[kind].get(path, next(iter(own[kind].values()))))

@@ -1,0 +1,42 @@
+"""Adapters without a non-linearity are LoRA: peft opens what is written, and the logits agree."""
+
+import pytest
+import torch
+from families import FAMILIES
+
+from hyperadapters import Adapter, attach
+from hyperadapters.storage import export_lora
+
+peft = pytest.importorskip("peft")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning"),  # what peft asks transformers
+    pytest.mark.filterwarnings("ignore:`lora_bias=True` was passed"),  # peft itself could not merge it, which we can
+]
+LINEAR = sorted(name for name in FAMILIES if name != "mixtral")
+
+
+def disturb(delta):
+    """Give every trained tensor other values, so that nothing is zero or one."""
+    with torch.no_grad():
+        for number, tensor in enumerate(delta.trained().values()):
+            generator = torch.Generator().manual_seed(number)
+            tensor.add_(torch.randn(tensor.shape, generator=generator) * 0.05)
+    return delta
+
+
+def logits(model, batch):
+    with torch.no_grad():
+        return model(**batch).logits
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_peft_opens_the_folder_and_computes_the_same_logits(name, tmp_path):
+    family = FAMILIES[name]
+    backbone, batch = family.make(), family.batch()
+    delta = disturb(attach(backbone, Adapter(bottleneck=8, activation="identity")))
+    expected = logits(backbone, batch)
+    export_lora(delta, tmp_path / "lora")
+    with delta.disabled():
+        assert (logits(backbone, batch) - expected).abs().max() > 1e-3
+    opened = peft.PeftModel.from_pretrained(family.make(), tmp_path / "lora").eval()
+    torch.testing.assert_close(logits(opened, batch), expected, atol=1e-5, rtol=0)
