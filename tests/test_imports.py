@@ -2,6 +2,8 @@
 
 import ast
 import importlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -213,3 +215,27 @@ def test_the_public_names_are_these():
     ]
     for name in hyperadapters.__all__:
         assert getattr(hyperadapters, name).__doc__ or name in ("METHODS", "TASKS")
+
+
+USERS_CODE = """
+import hyperadapters as ha
+
+backbone, tokenizer = ha.load_backbone("embedded")
+delta = ha.attach(backbone, "compacter")
+ids = tokenizer(["a"], return_tensors="pt").input_ids
+backbone.generate(input_ids=ids)
+delta.backbone.generate(input_ids=ids)
+with delta.disabled() as base:
+    base.generate(input_ids=ids)
+with delta.rows("a") as same:
+    same(input_ids=ids, labels=ids)
+delta.detach().generate(input_ids=ids)
+"""
+
+
+@pytest.mark.slow  # mypy reads all of transformers
+def test_a_users_code_type_checks(tmp_path):
+    (tmp_path / "theirs.py").write_text(USERS_CODE)
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "theirs.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

@@ -150,6 +150,15 @@ def test_unloading_gives_the_model_back_as_it_was(batch):
     assert not any(isinstance(module, BaseTunerLayer) for module in backbone.modules())
 
 
+def test_merging_an_adapter_without_a_non_linearity():
+    backbone, batch = FAMILIES["bert"].make(), FAMILIES["bert"].batch()
+    model = wrapped("houlsby", backbone, activation="identity").eval()
+    before = logits(model, batch)
+    assert model.merge_and_unload() is backbone
+    assert not attached(backbone)
+    torch.testing.assert_close(logits(backbone, batch), before)
+
+
 def test_the_base_models_own_tensors_can_be_told_from_the_adapters():
     backbone = make_tiny()
     own = {key: tensor.clone() for key, tensor in backbone.state_dict().items()}
@@ -307,8 +316,10 @@ def test_what_cannot_be_is_refused_with_what_to_do(tmp_path):
         model.add_adapter("whole", PeftConfig.of("full"))
     assert [delta.name for delta in attached(model.get_base_model())] == ["default"]
     assert attached(model.get_base_model())[0].in_use
-    with pytest.raises(InputError, match="nothing to merge"):
+    with pytest.raises(InputError, match="not linear"):
         model.merge_and_unload()
+    with pytest.raises(InputError, match="for a while"):
+        model.merge_adapter()
     with pytest.raises(InputError, match="switched, not mixed"):
         model(**make_batch(2), adapter_names=["default", "__base__"])
 

@@ -33,6 +33,7 @@ from .loading import prepare_backbone as prepare_backbone
 from .locations import EMBEDDED as EMBEDDED
 from .locations import embedded_folder as embedded_folder
 from .locations import find_backbone as find_backbone
+from .model_type import Backbone as Backbone
 from .modes import in_mode as in_mode
 from .modules import CONTAINER as CONTAINER
 from .modules import is_inside as is_inside

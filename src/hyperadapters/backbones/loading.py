@@ -23,6 +23,7 @@ from hyperadapters._utils import InputError, process_state
 from hyperadapters.backbones.dtypes import StorageDtype, torch_dtype
 from hyperadapters.backbones.kinds import BackboneKind, HeadKind, kind_of
 from hyperadapters.backbones.locations import EMBEDDED, _not_found, find_backbone
+from hyperadapters.backbones.model_type import Backbone
 from hyperadapters.backbones.optimized_attention import combine_masks
 from hyperadapters.backbones.optimized_dropout import set_fast_dropout
 from hyperadapters.backbones.weights import _head_parameters
@@ -94,7 +95,7 @@ def load_backbone(
     device: str | torch.device = "cpu",
     device_map: str | dict[str, Any] = "",
     offload_folder: str | None = None,
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+) -> tuple[Backbone, PreTrainedTokenizerBase]:
     """Load a pretrained backbone, frozen, and its tokenizer.
 
     An encoder-decoder is loaded as a text-to-text model, a decoder as a causal language model, an encoder with a
@@ -130,7 +131,8 @@ def load_backbone(
         tokenizer.pad_token = tokenizer.eos_token
     backbone.config._name_or_path = name
     prepare_backbone(backbone)
-    return (backbone if device_map else backbone.to(device)), tokenizer
+    placed: Backbone = backbone if device_map else backbone.to(device)
+    return placed, tokenizer
 
 
 def prepare_backbone(backbone: PreTrainedModel) -> PreTrainedModel:

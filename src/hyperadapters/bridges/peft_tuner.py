@@ -209,18 +209,31 @@ class _DeltaTuner(BaseTuner):  # type: ignore[misc]
         del self.model.peft_config
         return self.model  # type: ignore[no-any-return]
 
+    def merge_and_unload(self, *_: Any, **__: Any) -> nn.Module:
+        """Write the active adapter into the model's own matrices, where that can be, and detach all adapters.
+
+        The arguments are those of PEFT, and change nothing: what cannot be merged exactly is not merged.
+
+        Raises:
+            InputError: as `Delta.merge`; nothing is changed then.
+        """
+        active = self._active()
+        if active is not None:
+            active.merge()
+        return self.unload()
+
     def merge_adapter(self, *_: Any, **__: Any) -> None:
-        """Refuse: what our methods train is not a change of the model's matrices.
+        """Refuse: `Delta.merge` cannot be undone.
 
         Raises:
             InputError: always.
         """
         raise InputError(
-            "an adapter of hyperadapters is no change of the model's own matrices, so there is nothing to merge. Leave "
-            "it attached, or take it off with `unload`."
+            "an adapter of hyperadapters cannot be merged for a while: `merge_and_unload` merges one without a "
+            "non-linearity for good, and `unload` takes adapters off."
         )
 
-    merge_and_unload = unmerge_adapter = merge_adapter
+    unmerge_adapter = merge_adapter
 
     def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
         """Return False: PEFT converts changes of matrices alone."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hyperadapters._utils import InputError, expand_path, few_names, html_table, human_bytes
 from hyperadapters.backbones import (
+    Backbone,
     Fingerprint,
     Layout,
     ModelStructure,
@@ -62,7 +63,7 @@ class Delta(nn.Module):
         precision: the dtype of its tensors.
     """
 
-    backbone: nn.Module
+    backbone: Backbone
     """The model that the Delta is attached to."""
 
     def __init__(
@@ -324,7 +325,7 @@ class Delta(nn.Module):
         discard_compiled_code()
 
     @contextmanager
-    def disabled(self) -> Iterator[nn.Module]:
+    def disabled(self) -> Iterator[Backbone]:
         """Restore the backbone, bit for bit, to what it was before `attach`, inside this context.
 
         Yields:
@@ -338,7 +339,7 @@ class Delta(nn.Module):
             if was_in_use and self in attached(self.backbone):
                 self.use()
 
-    def detach(self) -> nn.Module:
+    def detach(self) -> Backbone:
         """Remove the Delta from the backbone, which is then bit for bit what it was before `attach`.
 
         Returns:
@@ -349,7 +350,7 @@ class Delta(nn.Module):
         return self.backbone
 
     @contextmanager
-    def rows(self, tasks: str | Sequence[str] | AdapterIndex) -> Iterator[nn.Module]:
+    def rows(self, tasks: str | Sequence[str] | AdapterIndex) -> Iterator[Backbone]:
         """Say which task each row of a batch belongs to, for the forward passes inside this context.
 
         `generate` repeats rows for beams; each beam uses its row's task.
@@ -389,7 +390,7 @@ class Delta(nn.Module):
         """
         return _bake(self, task, name)
 
-    def merge(self, *, add_biases: bool = False) -> nn.Module:
+    def merge(self, *, add_biases: bool = False) -> Backbone:
         """Write adapters without a non-linearity into the linear layers before them, and detach the Delta.
 
         The backbone then computes without the Delta what it computed with it, norms and head included. This cannot be

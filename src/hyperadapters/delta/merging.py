@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError, few_names, listed
-from hyperadapters.backbones import is_quantized, is_sharded
+from hyperadapters.backbones import Backbone, is_quantized, is_sharded
 from hyperadapters.delta.adapters_at_sites import AdaptersAtSites
 from hyperadapters.delta.container import attached
 from hyperadapters.delta.head import _Head, _Logits
@@ -103,7 +103,7 @@ def _not_linear(delta: "Delta") -> list[str]:
     return problems
 
 
-def _merge(delta: "Delta", *, add_biases: bool) -> nn.Module:
+def _merge(delta: "Delta", *, add_biases: bool) -> Backbone:
     """Write a Delta into its backbone and detach it; return the backbone. Arguments and errors as `Delta.merge`."""
     changes = linear_changes(delta)
     backbone = delta.backbone
@@ -117,7 +117,7 @@ def _merge(delta: "Delta", *, add_biases: bool) -> nn.Module:
         for path, value in values.items():
             _write_parameter(backbone, path, value)
         for part in owned:
-            if isinstance(part, _Head) and part.outputs != backbone.config.num_labels:  # type: ignore[union-attr]
+            if isinstance(part, _Head) and part.outputs != backbone.config.num_labels:
                 _Logits(backbone, part.outputs)
     return delta.detach()
 

@@ -133,7 +133,7 @@ def describe_delta(delta: "Delta") -> dict[str, Any]:
         "tasks": list(delta.tasks),
         "precision": delta.precision,
         "backbone": {
-            "name": delta.backbone.config._name_or_path,  # type: ignore[union-attr]
+            "name": delta.backbone.config._name_or_path,
             "architecture": fingerprint.architecture,
             "weights": fingerprint.weights,
             "precision": precision_of(delta.backbone),
@@ -145,7 +145,7 @@ def describe_delta(delta: "Delta") -> dict[str, Any]:
         "bytes": counted.bytes,
         "versions": library_versions(),
         "peft_type": _PEFT_TYPE,
-        "base_model_name_or_path": delta.backbone.config._name_or_path,  # type: ignore[union-attr]
+        "base_model_name_or_path": delta.backbone.config._name_or_path,
         "revision": None,
         "task_type": task_type_of(delta.backbone),
         "auto_mapping": {

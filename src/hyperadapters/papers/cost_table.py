@@ -210,9 +210,9 @@ def _random_rows(backbone: nn.Module, rows: int, length: int) -> list[Encoded]:
 def _measure_point(delta: Delta, rows: int, length: int, precision: Precision) -> _Point:
     """Measure one batch size once."""
     device = next(delta.backbone.parameters()).device
-    pad = delta.backbone.config.pad_token_id or 0  # type: ignore[union-attr]
+    pad = delta.backbone.config.pad_token_id or 0
     batch = _random_rows(delta.backbone, rows, length)
-    loss, step = training_step(delta, batch, int(pad), precision)  # type: ignore[arg-type]
+    loss, step = training_step(delta, batch, int(pad), precision)
     memory = PeakMemory(device)
     seconds = median_seconds(step, _STEPS, device)
     peak = memory.read()

@@ -214,8 +214,8 @@ def export_adapterhub(delta: Delta, folder: str | Path) -> Path:
     about = {
         "hidden_size": delta.structure.d_model,
         "model_class": type(backbone).__name__,
-        "model_name": backbone.config._name_or_path,  # type: ignore[union-attr]
-        "model_type": backbone.config.model_type,  # type: ignore[union-attr]
+        "model_name": backbone.config._name_or_path,
+        "model_type": backbone.config.model_type,
         "version": VERSION,
     }
     if "head" in delta.parts:

@@ -99,7 +99,7 @@ def _lora_config(
     return {
         "peft_type": "LORA",
         "task_type": _task_type(delta),
-        "base_model_name_or_path": backbone.config._name_or_path,  # type: ignore[union-attr]
+        "base_model_name_or_path": backbone.config._name_or_path,
         "inference_mode": True,
         "r": rank,
         "lora_alpha": rank,
