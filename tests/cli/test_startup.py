@@ -13,7 +13,7 @@ from hyperadapters.cli.__main__ import app
 
 COMMANDS = "train compare evaluate predict bake info sweep report methods tasks count cost".split()
 
-SLOW = ("transformers", "accelerate", "datasets", "sklearn", "scipy", "pandas", "matplotlib")
+SLOW = ("transformers", "accelerate", "datasets", "sklearn", "scipy", "matplotlib")
 
 SCRIPT = """
 import json, sys

@@ -8,6 +8,7 @@ from .errors import NonFiniteLossError as NonFiniteLossError
 from .errors import UnavailableError as UnavailableError
 from .errors import collect_errors as collect_errors
 from .errors import listed as listed
+from .extras import check_extra as check_extra
 from .files import file_digest as file_digest
 from .files import is_stream as is_stream
 from .files import open_output as open_output

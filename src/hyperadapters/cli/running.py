@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, check_extra
 from hyperadapters.cli.base import _command, _quiet_libraries, _show, _was_given
 from hyperadapters.cli.options import (
     _Backbone,
@@ -133,6 +133,7 @@ def compare(
     names = list(METHODS) if methods == "all" else _split_names(methods)
     if len(set(names)) != len(names) or not names:
         raise InputError(f"--methods {methods}: name each method once, such as full,houlsby,compacter++.")
+    check_extra("reports", "compare draws a figure")
     _check_resumable(output, resume)
     chosen = _choose_task(task, _changed_settings(training))
     own = {name: replace(training, settings=_choose_for_method(training.settings, name, names)) for name in names}

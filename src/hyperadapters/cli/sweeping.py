@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from hyperadapters._utils import InputError, console
+from hyperadapters._utils import InputError, check_extra, console
 from hyperadapters.cli.base import _command, _quiet_libraries, _show
 from hyperadapters.cli.options import (
     _ExecutorOptions,
@@ -173,6 +173,7 @@ def report(
         raise InputError(
             f"{results} does not exist. Name a folder with runs, such as the --output of a sweep, or a .jsonl file."
         )
+    check_extra("reports", "a report has figures and intervals")
     from hyperadapters.reports import read_embeddings, read_results, versions_differ, write_report
 
     found, wrong = read_results(results)

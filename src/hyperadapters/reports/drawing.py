@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from hyperadapters._utils import check_extra
 from hyperadapters.reports.figures import _Figure, _Mark
 from hyperadapters.reports.point_labels import _label_points
 from hyperadapters.reports.svg import _INK, _PAPER, _add_tips
@@ -49,6 +50,7 @@ def render_figure(figure: _Figure, *formats: str) -> dict[str, bytes]:
 
 def _figure_style(figure: _Figure) -> Any:
     """Return a context with matplotlib's settings for a figure: text stays text, and identifiers do not change."""
+    check_extra("reports", "figures")
     import matplotlib  # noqa: PLC0415 (slow to import)
 
     return matplotlib.rc_context(

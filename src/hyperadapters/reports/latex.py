@@ -2,8 +2,6 @@ r"""Tables and figures in LaTeX, to be `\input`."""
 
 from collections.abc import Sequence
 
-from pandas import DataFrame
-
 from hyperadapters.reports.document import _FIGURES, Section, _Grid
 from hyperadapters.reports.figures import _Figure
 
@@ -43,10 +41,11 @@ def _latex_section(section: Section) -> list[str]:
 
 def _latex_table(grid: _Grid, caption: str) -> str:
     """Return a table that is made smaller if it is wider than the line."""
-    cells = [[_escape_latex(cell) for cell in row] for row in grid.rows]
-    frame = DataFrame(cells, columns=[_escape_latex(column) for column in grid.columns])
+    head, *rows = (" & ".join(map(_escape_latex, cells)) + r" \\" for cells in (grid.columns, *grid.rows))
     alignment = "l" * grid.labels + "r" * (len(grid.columns) - grid.labels)
-    tabular = frame.to_latex(index=False, escape=False, column_format=alignment).strip()
+    tabular = "\n".join(
+        [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]
+    )
     lines = [
         r"\begin{table}",
         r"\centering",

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pandas import DataFrame
+from tabulate import tabulate
 
 from hyperadapters.reports.document import _FIGURES, Section
 
@@ -17,7 +17,7 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, lab
     """
     align = ["left"] * labels + ["right"] * (len(columns) - labels)
     cells = [[cell.replace("|", r"\|") for cell in row] for row in rows]
-    table: str = DataFrame(cells, columns=columns).to_markdown(index=False, disable_numparse=True, colalign=align)
+    table: str = tabulate(cells, headers=columns, tablefmt="pipe", disable_numparse=True, colalign=align)
     return table
 
 

@@ -1,5 +1,6 @@
 """What other packages use of this one; each name is imported when it is first used."""
 
+from . import named_metrics as named_metrics
 from . import text_metrics as text_metrics
 from .conversation import row_to_answer as row_to_answer
 from .instructions import instruction_task as instruction_task
@@ -9,6 +10,7 @@ from .metrics import OF_PROBABILITIES as OF_PROBABILITIES
 from .metrics import Metric as Metric
 from .metrics import bootstrap as bootstrap
 from .named_metrics import allow_metric as allow_metric
+from .named_metrics import check_metrics as check_metrics
 from .named_metrics import metric_named as metric_named
 from .own_answers import AnswerType as AnswerType
 from .own_answers import read_labels as read_labels

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, UnavailableError
+from hyperadapters._utils import InputError, UnavailableError, check_extra
 from hyperadapters.tasks.conll_files import _conll_rows
 from hyperadapters.tasks.delimited_files import _delimited
 from hyperadapters.tasks.reading import AS_USUAL, Reading
@@ -162,6 +162,7 @@ def _half_character(record: Any) -> str:
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, dict[str | int, Any]]]:
+    check_extra("data", f"{path}, a Parquet file", "pyarrow")
     import pyarrow  # noqa: PLC0415 (slow to import, seldom needed)
 
     try:

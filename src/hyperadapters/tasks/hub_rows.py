@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, check_extra
 
 
 class _HubPlace(NamedTuple):
@@ -44,6 +44,7 @@ def _hub_records(place: str, split: str) -> Iterator[tuple[str, Mapping[str, Any
     Raises:
         InputError: the place is written otherwise, or the data set cannot be read.
     """
+    check_extra("data", f"{place}, a data set of the Hub")
     import datasets  # noqa: PLC0415 (only where a Hub data set is asked for)
 
     where = _parse_hub_place(place, split)

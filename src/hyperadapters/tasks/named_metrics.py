@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hyperadapters._utils import InputError, metric_scale, neighbours
+from hyperadapters._utils import InputError, check_extra, metric_scale, neighbours
 from hyperadapters.tasks import label_set_metrics, metrics, tag_metrics, text_metrics
 from hyperadapters.tasks.metrics import Metric
 from hyperadapters.tasks.targets import AnswerSpan, Labels, LabelSet, Numeric, TagSequence, _FreeText, _Target
@@ -49,13 +49,29 @@ def metric_named(name: str, target: _Target, own: Sequence[Metric]) -> Metric:
             f"evaluation.metric={name}: no metric for answers that are {target.expected()}. "
             f"{neighbours(name, known)} Known: {', '.join(known)}; or module:function, a function of your own."
         )
-    module, package = text_metrics._NEEDS.get(name, ("", ""))
-    if module and importlib.util.find_spec(module) is None:
-        raise InputError(
-            f"evaluation.metric={name} needs the library {package}, which is not installed: "
-            "pip install 'hyperadapters[metrics]'"
-        )
+    check_metrics([known[name]])
     return known[name]
+
+
+_NEEDS = {
+    "rouge_l": "rouge_score",
+    "bleu": "sacrebleu",
+    "pearson": "scipy",
+    "spearman": "scipy",
+    "roc_auc": "sklearn",
+}
+"""The module that a metric needs, by the metric's name."""
+
+
+def check_metrics(chosen: Sequence[Metric]) -> None:
+    """Raise InputError unless the libraries are installed that some metrics are computed with.
+
+    Args:
+        chosen: the metrics.
+    """
+    for metric in chosen:
+        if metric.__name__ in _NEEDS:
+            check_extra("metrics", f"the metric {metric.__name__}", _NEEDS[metric.__name__])
 
 
 def allow_metric(name: str) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, UnavailableError, ask_hub
+from hyperadapters._utils import InputError, UnavailableError, ask_hub, check_extra
 from hyperadapters.tasks.readers import _read_rows, _read_unfolded, _Record, _Unfold
 from hyperadapters.tasks.splits import _Splits
 from hyperadapters.tasks.task import _Source
@@ -26,6 +26,7 @@ class _Hub:
 
     def read(self, columns: Mapping[str, str | int], copy: Path | None = None) -> _Splits:
         """Read rows through `datasets`: downloaded, from its cache, or from a folder with the Hub's Parquet files."""
+        check_extra("data", f"the data set {self.repository} of the Hub")
         import datasets  # noqa: PLC0415 (only where a Hub data set is asked for)
 
         if copy is None:
@@ -49,6 +50,7 @@ class _Hub:
 
     def check(self) -> None:
         """Raise UnavailableError unless the Hub has the data set, or an earlier run has left it in the local cache."""
+        check_extra("data", f"the data set {self.repository} of the Hub")
         answer = ask_hub(self.repository, "README.md", kind="dataset")
         if answer.state != "found" and not self._is_cached():
             raise self._unreadable("the Hugging Face Hub or its local cache", answer.reason)

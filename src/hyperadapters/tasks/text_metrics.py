@@ -7,9 +7,6 @@ from statistics import fmean
 _References = Sequence[str | tuple[str, ...]]
 """What each answer is compared with: one text, or several of which the best counts."""
 
-_NEEDS = {"rouge_l": ("rouge_score", "rouge-score"), "bleu": ("sacrebleu", "sacrebleu")}
-"""For each of these metrics the module that it needs, and the package that has it."""
-
 
 def rouge_l(predictions: Sequence[str], references: _References) -> float:
     """Return the mean F-measure of ROUGE-L, the best of several, as rouge-score computes it without stemming.

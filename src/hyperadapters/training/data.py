@@ -9,7 +9,7 @@ from torch import nn
 
 from hyperadapters._utils import InputError, expand_path, few_names, html_table
 from hyperadapters.backbones import BackboneKind, kind_of
-from hyperadapters.tasks import Example, Metric, Task, TaskFormat, permutation, task_named
+from hyperadapters.tasks import Example, Metric, Task, TaskFormat, check_metrics, permutation, task_named
 from hyperadapters.training.encoded import Encoded, _Cut
 from hyperadapters.training.encodings import ENCODINGS
 from hyperadapters.training.label_checks import _check_labels, _count_unwritable
@@ -164,6 +164,7 @@ def load_data(
     if text.source_length < 2 or text.target_length < 2:
         raise InputError("text.source_length and text.target_length are 2 tokens at least.")
     task = task_named(task) if isinstance(task, str) else task
+    check_metrics(task.metrics)
     kind: BackboneKind = "encoder-decoder" if backbone is None else kind_of(backbone.config)
     every = task.examples(expand_path(folder) if folder else None, prefix=text.prefix)
     used = _limit_rows(every, text, task.form.name, seed, at_most=at_most)
