@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -19,6 +20,7 @@ from hyperadapters.backbones import (
     device_of,
     discard_compiled_code,
     fingerprint,
+    inner_model,
     read_structure,
     torch_dtype,
 )
@@ -34,6 +36,7 @@ from hyperadapters.delta.late_gradients import _freeze, _unfreeze
 from hyperadapters.delta.method import Method
 from hyperadapters.delta.part import Handle, Part
 from hyperadapters.delta.saving import _save_delta
+from hyperadapters.delta.sentence_models import _JoinedModel
 from hyperadapters.delta.task_entry import _TaskEntry
 from hyperadapters.delta.task_rows import _TaskRows
 from hyperadapters.delta.uploading import Upload, _push_delta
@@ -63,6 +66,8 @@ class Delta(nn.Module):
 
     backbone: nn.Module
     """The model that the Delta is attached to."""
+    around: nn.Module | None
+    """The SentenceTransformer or CrossEncoder around it, if the Delta was attached to one."""
 
     def __init__(
         self,
@@ -77,6 +82,7 @@ class Delta(nn.Module):
     ):
         super().__init__()
         object.__setattr__(self, "backbone", backbone)  # not a submodule: it is the parent
+        object.__setattr__(self, "around", None)
         self.method = method
         self.name = name
         self.structure = structure
@@ -104,26 +110,30 @@ class Delta(nn.Module):
         layout: Layout | None = None,
         tasks: Sequence[str] = (),
         precision: StorageDtype = "fp32",
+        own_head: bool = True,
     ) -> "Delta":
         """Make a Delta, attach it and put it in use. `ha.attach` calls this, and also takes presets and a seed.
 
         Args:
-            backbone: the model to adapt.
+            backbone: the model to adapt, or a model of sentence-transformers around it.
             method: the method.
             name: the Delta's name.
             outputs: as for `ha.attach`.
             layout: as for `ha.attach`.
             tasks: as for `ha.attach`.
             precision: as for `ha.attach`.
+            own_head: whether the Delta has its own copy of the backbone's task head, if there is one.
 
         Raises:
             InputError: as `ha.attach`; the backbone is unchanged then.
         """
+        model, backbone = backbone, inner_model(backbone)
         check_name(backbone, name)
         check_tasks(method, tasks)
         device = device_of(backbone)
         with at_rest(backbone), torch.device("meta" if device.type == "meta" else "cpu"):
             structure = read_structure(backbone, layout)
+            structure = structure if own_head else replace(structure, head=())
             method.check(structure)
             parts = build_parts(backbone, method, structure, outputs, tasks)
         if _trains_in_place(parts):
@@ -131,7 +141,7 @@ class Delta(nn.Module):
         delta = cls(backbone, method, name, structure, parts, tuple(tasks), precision=precision)
         delta.to(device, torch_dtype(precision))
         register(delta)
-        return delta.use()
+        return delta.join(model).use()
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -370,6 +380,18 @@ class Delta(nn.Module):
         with self._rows.using(tasks):
             yield self.backbone
 
+    def join(self, model: nn.Module) -> "Delta":
+        """Let `encode`, `predict` and the trainers of a model around the backbone know of the Delta; return the Delta.
+
+        Args:
+            model: a SentenceTransformer, a CrossEncoder or a relative; for the backbone itself nothing changes.
+        """
+        if model is not self.backbone and model is not self.around:
+            object.__setattr__(self, "around", model)
+            if self.in_use:
+                self._handles.append(_JoinedModel(self, model))
+        return self
+
     def bake(self, task: str, name: str = "") -> "Delta":
         """Turn one task's adapter into a Delta of its own, on the same backbone and in use.
 
@@ -499,6 +521,9 @@ class Delta(nn.Module):
 
         first = self.backbone.get_submodule(next(iter(self.structure.entries.values())))
         self._handles.append(first.register_forward_pre_hook(partial(_warn_if_frozen, self)))
+
+        if self.around is not None:
+            self._handles.append(_JoinedModel(self, self.around))
 
         def place(name: str, index: int) -> Callable[[], Any]:
             return partial(generation.used, name, index, next(numbers))

@@ -78,7 +78,8 @@ def attach(
     """Attach a method to a backbone and put it in use.
 
     Args:
-        backbone: a pretrained model of the transformers library. Its own parameters are frozen.
+        backbone: a pretrained model of the transformers library, or a SentenceTransformer or CrossEncoder around one.
+            The model's own parameters are frozen.
         method: a method, such as `ha.Compacter(n=4)`, or the name of a preset, such as "compacter++" or "peft:lora".
         name: the Delta's name, without dots, unique on this backbone.
         outputs: number of logits of the Delta's own head, for a backbone with a classification head: one per class, or
