@@ -18,6 +18,7 @@ from torch import nn
 
 from hyperadapters._utils import InputError, few_names
 from hyperadapters.backbones import device_of
+from hyperadapters.delta.frozen_by_others import _warn_if_frozen
 from hyperadapters.layers import index_of
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ def _class_for(usual: Any, delta: "Delta | None") -> type[nn.Module]:
 
         def forward(self, features: Any, **options: Any) -> Any:
             adapters, own = features.pop(_ADAPTERS, None), vars(self)[_DELTA]
+            _warn_if_frozen(own, self, features)  # the backbone's hook is passed by: its `forward` is called
             if adapters is None:
                 return super().forward(features, **options)
             with own.rows(index_of(adapters, device_of(own.backbone))):
