@@ -27,6 +27,7 @@ from hyperadapters.backbones import (
 from hyperadapters.delta.added_tasks import _add_task
 from hyperadapters.delta.baking import _bake
 from hyperadapters.delta.building import Outputs, _in_place_dtype, _trains_in_place, build_parts, check_tasks
+from hyperadapters.delta.class_names import _LABELS, _check_names, _names_of_backbone, _state_names
 from hyperadapters.delta.container import _unregister, at_rest, attached, check_name, register
 from hyperadapters.delta.counting import count_delta
 from hyperadapters.delta.frozen_by_others import _warn_if_frozen
@@ -88,8 +89,7 @@ class Delta(nn.Module):
         self.structure = structure
         self.precision: StorageDtype = precision
         """The dtype in which its tensors were made."""
-        self.about: dict[str, Any] = {}
-        """What else is saved in `adapter_config.json`, such as the task and its scores: plain JSON."""
+        self._about: dict[str, Any] = {}
         self.parts = nn.ModuleDict(parts)
         self._entry: _TaskEntry | None = None
         self._rows = _TaskRows(name, tasks, slots)
@@ -106,7 +106,7 @@ class Delta(nn.Module):
         method: Method,
         name: str,
         *,
-        outputs: Outputs = None,
+        outputs: Outputs | Sequence[str] = None,
         layout: Layout | None = None,
         tasks: Sequence[str] = (),
         precision: StorageDtype = "fp32",
@@ -130,18 +130,41 @@ class Delta(nn.Module):
         model, backbone = backbone, inner_model(backbone)
         check_name(backbone, name)
         check_tasks(method, tasks)
+        names = outputs if isinstance(outputs, Sequence) else ()
+        sizes = _check_names(names) if isinstance(outputs, Sequence) else outputs
         device = device_of(backbone)
         with at_rest(backbone), torch.device("meta" if device.type == "meta" else "cpu"):
             structure = read_structure(backbone, layout)
             structure = structure if own_head else replace(structure, head=())
             method.check(structure)
-            parts = build_parts(backbone, method, structure, outputs, tasks)
+            parts = build_parts(backbone, method, structure, sizes, tasks)
         if _trains_in_place(parts):
             precision = _in_place_dtype(backbone, method, precision)
         delta = cls(backbone, method, name, structure, parts, tuple(tasks), precision=precision)
         delta.to(device, torch_dtype(precision))
+        if isinstance(delta.outputs, int):
+            delta.about = {_LABELS: [*names]} if names else _names_of_backbone(backbone, delta.outputs)
         register(delta)
         return delta.join(model).use()
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What else is saved in `adapter_config.json`, such as the task and its scores: plain JSON.
+
+        While the Delta is in use, the backbone's configuration states the names of its classes (`id2label`).
+        """
+        return self._about
+
+    @about.setter
+    def about(self, said: dict[str, Any]) -> None:
+        self._about = said
+        if self.in_use:
+            self._state_classes()
+
+    def _state_classes(self) -> None:
+        """Let the backbone's configuration state the names of the head's classes."""
+        if isinstance(self.outputs, int):
+            _state_names(self.backbone, self.outputs, self._about)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -530,6 +553,7 @@ class Delta(nn.Module):
 
         for name, part in self._named_parts():
             self._handles += part.install(self.backbone, partial(place, name))
+        self._state_classes()
 
     def _make(self, rows: AdapterIndex) -> dict[str, Any]:
         """Compute what every part needs for one pass over these rows.
