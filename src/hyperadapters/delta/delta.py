@@ -27,7 +27,6 @@ from hyperadapters.backbones import (
 from hyperadapters.delta.added_tasks import _add_task
 from hyperadapters.delta.baking import _bake
 from hyperadapters.delta.building import Outputs, _in_place_dtype, _trains_in_place, build_parts, check_tasks
-from hyperadapters.delta.class_names import _LABELS, _check_names, _names_of_backbone, _state_names
 from hyperadapters.delta.container import _unregister, at_rest, attached, check_name, register
 from hyperadapters.delta.counting import count_delta
 from hyperadapters.delta.frozen_by_others import _warn_if_frozen
@@ -35,6 +34,7 @@ from hyperadapters.delta.generation import _Generation
 from hyperadapters.delta.head import _Head
 from hyperadapters.delta.late_gradients import _freeze, _unfreeze
 from hyperadapters.delta.method import Method
+from hyperadapters.delta.named_classes import _LABELS, _check_names, _names_of_backbone, _state_names
 from hyperadapters.delta.part import Handle, Part
 from hyperadapters.delta.saving import _save_delta
 from hyperadapters.delta.sentence_models import _JoinedModel

@@ -1,5 +1,7 @@
 """What other packages use of this one; each name is imported when it is first used."""
 
+from .exporting import ExportFormat as ExportFormat
+from .exporting import export as export
 from .folder_predictor import open_predictor as open_predictor
 from .prediction_file import as_json as as_json
 from .prediction_file import check_prediction_file as check_prediction_file

@@ -55,7 +55,7 @@ def _target_of(about: Mapping[str, Any]) -> Mapping[str, Any]:
     return target if isinstance(target, Mapping) else {}
 
 
-def _names_in(about: Mapping[str, Any]) -> list[str]:
+def class_names(about: Mapping[str, Any]) -> list[str]:
     """Return the names of the classes that a Delta says; empty where it says none.
 
     Args:
@@ -76,7 +76,7 @@ def _state_names(backbone: nn.Module, outputs: int, about: Mapping[str, Any]) ->
         about: of the Delta.
     """
     config: Any = backbone.config
-    names, problem = _names_in(about), _PROBLEMS.get(_target_of(about).get("type", ""))
+    names, problem = class_names(about), _PROBLEMS.get(_target_of(about).get("type", ""))
     if len(names) == outputs:
         config.id2label = dict(enumerate(names))
         config.label2id = {name: number for number, name in enumerate(names)}
