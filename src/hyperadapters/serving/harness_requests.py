@@ -51,8 +51,8 @@ class _AdapterLM(HFLM):  # type: ignore[misc]
         if name in self.adapters or len(self.adapters) == 1:
             return name if name in self.adapters else self.adapters[0]
         raise InputError(
-            f"the task {request.task_name} does not say which adapter answers it. Call it task{_SEPARATOR}adapter, with "
-            f"one of {few_names(self.adapters)}; `hyperadapters harness` does that."
+            f"the task {request.task_name} does not say which adapter answers it. Call it task{_SEPARATOR}adapter, of "
+            f"{few_names(self.adapters)}; `hyperadapters harness` does that."
         )
 
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
@@ -91,7 +91,7 @@ class _AdapterLM(HFLM):  # type: ignore[misc]
             ids = [F.pad(torch.tensor(row[:-1]), (0, longest + 1 - len(row))) for row in tokens]
             with self.rows([self._asked[n] for n in batch]):
                 logits = self._model_call(torch.stack(ids).to(self.device))
-            found |= {n: _score(*each, requests[n][2]) for n, *each in zip(batch, logits, tokens, strict=True)}
+            found |= {n: _score(own, row, requests[n][2]) for n, own, row in zip(batch, logits, tokens, strict=True)}
         return [found[number] for number in range(len(requests))]
 
     def _batches(self, requests: Sequence[Any]) -> Iterator[list[int]]:

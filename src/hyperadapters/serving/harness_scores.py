@@ -1,6 +1,6 @@
 """Saved adapters scored by lm-evaluation-harness (EleutherAI), any number of them in the same batches."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -40,15 +40,16 @@ def harness_model(
     model.eval()
     if len(folders) > 1:
         pool = Pool(model, folders, resident=max(_FEWEST_SLOTS, min(batch_size, len(folders))))
-        names, rows, delta = tuple(folders), pool.rows, pool.delta
+        names, delta = tuple(folders), pool.delta
+        rows: Callable[..., Any] = pool.rows
     else:
         delta = load(first, model)
         names = delta.tasks or (delta.name,)
         rows = delta.rows if len(names) > 1 else _same_for_all
     if delta.structure.kind == "encoder":
         raise InputError(
-            f"the adapter at {first} was trained on an encoder, which gives text no likelihood. `hyperadapters evaluate` "
-            "scores it."
+            f"the adapter at {first} was trained on an encoder, which gives text no likelihood. Score it with "
+            "`hyperadapters evaluate`."
         )
     return _AdapterLM(model, tokenizer, names, rows, batch_size)
 
