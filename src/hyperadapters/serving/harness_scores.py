@@ -91,7 +91,9 @@ def score_with_harness(
 
     from hyperadapters.serving.harness_requests import _SEPARATOR  # noqa: PLC0415
 
-    manager = TaskManager(include_path=include_path)
+    manager = TaskManager(include_path=include_path, include_defaults=False)
+    if not {*tasks} <= {*manager.all_tasks}:
+        manager = TaskManager(include_path=include_path)  # reads thousands of files, which takes a minute
     unknown = [task for task in tasks if task not in manager.all_tasks]
     if unknown or not tasks:
         known = f"in {include_path} or " if include_path else ""
