@@ -22,6 +22,7 @@ GUIDES = (
     "guarantees parity add-a-method".split()
 )
 RESULTS = "methods reproducing-table-1 results results-multi-task performance-results embedded".split()
+BRIDGES = sorted(path.stem for path in ROOT.glob("docs/bridges/*.md"))
 PROJECT = "docs/decisions docs/log CONTRIBUTING SECURITY CHANGELOG".split()
 
 project = "hyperadapters"
@@ -88,6 +89,7 @@ def add_contents(app: Sphinx, page: str, source: list[str]) -> None:
     packages = [f"docs/reference/{name.strip('_')}" for name in public_names()]
     parts = {
         "Guides": [f"docs/{name}" for name in GUIDES],
+        "Bridges": [f"docs/bridges/{name}" for name in BRIDGES],
         "Results": [f"docs/{name}" for name in RESULTS],
         "Reference": ["docs/reference/index", *packages],
         "Project": PROJECT,

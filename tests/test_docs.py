@@ -17,7 +17,7 @@ import pytest
 import hyperadapters
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/bridges/*.md")])
 README = ROOT / "README.md"
 ENVIRONMENT = {
     **os.environ,
@@ -48,6 +48,19 @@ def succeeds(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
+COMMANDS_OF_EXTRAS = {"lm_eval": "lm_eval", "--format onnx": "onnxscript"}
+"""The library that a shell example needs, beyond what the package depends on, by a part of the example."""
+
+
+def skip_without_its_libraries(example: str) -> None:
+    """Skip a test of an example that needs a library of an extra that is not installed."""
+    imported = re.findall(r"^(?:from|import) (\w+)", example, re.MULTILINE)
+    wanted = {*imported, *(library for part, library in COMMANDS_OF_EXTRAS.items() if part in example)}
+    missing = sorted(name for name in wanted if importlib.util.find_spec(name) is None)
+    if missing:
+        pytest.skip(f"{', '.join(missing)} is not installed (hyperadapters[bridges])")
+
+
 def slow_but_for_the_readme(page: Path, *values: object) -> object:
     """A case of a test, which `make check` leaves out for all pages but the README."""
     return pytest.param(page, *values, marks=() if page == README else pytest.mark.slow)
@@ -61,6 +74,7 @@ WITH_PYTHON = [
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=named)
 def test_the_python_examples_of_a_page_run(page, tmp_path):
     code = "\n\n".join(blocks(page, "python"))
+    skip_without_its_libraries(code)
     succeeds([sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", code], tmp_path)
 
 
@@ -80,6 +94,7 @@ SHELL = [slow_but_for_the_readme(page, number) for page in PAGES for number in r
 def test_the_shell_examples_of_a_page_run(page, number, tmp_path):
     for folder in ("experiments", "results"):
         (tmp_path / folder).symlink_to(ROOT / folder)
+    skip_without_its_libraries(blocks(page, "sh")[number])
     succeeds(["bash", "-euo", "pipefail", "-c", blocks(page, "sh")[number]], tmp_path)
 
 

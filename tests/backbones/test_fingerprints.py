@@ -5,9 +5,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from tiny_encoders import tiny_encoder
 
 from conftest import make_tiny
-from hyperadapters import METHODS, InputError, attach, load
+from hyperadapters import METHODS, InputError, Pool, attach, load
 from hyperadapters.backbones.fingerprints import fingerprint
 
 
@@ -77,3 +80,53 @@ def test_an_adapter_loads_where_transformers_has_renamed_the_backbones_parameter
         other.shared.weight.add_(0.1)
     with pytest.raises(InputError, match="the weights are others"):
         load(tmp_path, other)
+
+
+@pytest.fixture
+def without_pooler(tmp_path):
+    """An encoder's folder whose weights lack the pooler, as many checkpoints do."""
+    folder = tiny_encoder(tmp_path / "bert")
+    weights = folder / "model.safetensors"
+    save_file({k: v for k, v in load_file(weights).items() if "pooler" not in k}, weights, {"format": "pt"})
+    return folder
+
+
+def test_a_pooler_that_is_drawn_at_each_loading_keeps_no_adapter_from_a_model_without_a_head(without_pooler, tmp_path):
+    one, other = (transformers.AutoModel.from_pretrained(without_pooler) for _ in range(2))
+    assert not torch.equal(one.pooler.dense.weight, other.pooler.dense.weight)
+    delta = attach(one, METHODS["houlsby"])
+    delta.save(tmp_path / "adapter")
+    again, alone = load(tmp_path / "adapter", other), load(tmp_path / "adapter")
+    assert type(alone.backbone) is transformers.BertModel  # its file says that it had no head
+    ids = torch.randint(3, 90, (2, 7))
+    found = [made.backbone.eval()(ids).last_hidden_state for made in (delta, again, alone)]
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+def test_a_head_that_reads_another_pooler_refuses_the_adapter_and_says_why(without_pooler, tmp_path):
+    make = transformers.AutoModelForSequenceClassification.from_pretrained
+    backbone = make(without_pooler)
+    delta = attach(backbone, METHODS["houlsby"], outputs=3)
+    delta.save(tmp_path / "adapter")
+    with pytest.raises(InputError, match="the pooler, which the task head reads, is another"):
+        load(tmp_path / "adapter", make(without_pooler))
+    with delta.disabled():  # as the error advises
+        backbone.save_pretrained(tmp_path / "kept")
+    load(tmp_path / "adapter", make(tmp_path / "kept"))
+
+
+def test_an_adapter_made_without_a_head_leaves_the_head_that_it_finds(without_pooler, tmp_path):
+    delta = attach(transformers.AutoModel.from_pretrained(without_pooler), METHODS["houlsby"])
+    delta.save(tmp_path / "adapter")
+    for name in ("AutoModelForSequenceClassification", "AutoModelForTokenClassification"):
+        backbone = getattr(transformers, name).from_pretrained(
+            without_pooler, num_labels=5, ignore_mismatched_sizes=True
+        )
+        ids = torch.randint(3, 90, (2, 7))
+        logits = backbone.eval()(ids).logits
+        loaded = load(tmp_path / "adapter", backbone)
+        assert (loaded.outputs, loaded.tensors().keys()) == (None, delta.tensors().keys())
+        assert backbone(ids).logits.shape == logits.shape
+        with Pool(loaded.detach(), {"one": tmp_path / "adapter"}).rows("one"):
+            backbone(ids)

@@ -8,7 +8,7 @@ import torch
 from conftest import make_batch, make_tiny
 from hyperadapters import attach
 
-peft = pytest.importorskip("peft")
+peft = pytest.importorskip("peft", reason="peft is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
 
 
@@ -44,3 +44,18 @@ def test_nothing_is_said_where_the_delta_rests_or_nothing_trains():
     for tensor in alone.trained().values():
         tensor.requires_grad_(False)
     alone.backbone.train()(**make_batch(2))
+
+
+def test_a_backbone_that_was_unfrozen_whole_says_so():
+    delta = attach(make_tiny(), "houlsby")
+    delta.backbone.train()
+    delta.backbone.shared.weight.requires_grad_()  # a part is somebody's choice
+    delta.backbone(**make_batch(2))
+    delta.backbone.requires_grad_(True)
+    with pytest.warns(UserWarning, match="all of the backbone trains beside the Delta 'default'"):
+        delta.backbone(**make_batch(2))
+    delta.backbone.requires_grad_(False)
+    for tensor in delta.trained().values():
+        tensor.requires_grad_()
+    delta.backbone(**make_batch(2)).loss.backward()
+    attach(make_tiny(), "full").backbone.train()(**make_batch(2)).loss.backward()

@@ -148,7 +148,8 @@ def test_a_newer_format_asks_for_an_update(saved):
         ({"method": "compacter"}, "damaged: method"),
         (
             {"backbone": {}},
-            "backbone.name, backbone.architecture, backbone.weights, backbone.precision, backbone.head missing",
+            "backbone.name, backbone.architecture, backbone.weights, backbone.pooler, backbone.precision, "
+            "backbone.head missing",
         ),
         ({"backbone": {"precision": "int3"}}, "backbone.precision, backbone.head missing or of a wrong type"),
         ({"backbone": {"precision": ["fp32"], "outputs": "2", "layout": 3}}, "backbone.outputs, backbone.precision"),

@@ -206,3 +206,38 @@ def test_a_name_may_have_a_revision():
     assert _parse_repository("me/mine@refs/pr/1") == ("me/mine", "refs/pr/1")
     assert _parse_repository("me/mine") == ("me/mine", "")
     assert _parse_repository("me/mine@") is None
+
+
+TRAIN = """
+import torch
+from transformers import Trainer, TrainingArguments
+backbone, tokenizer = ha.load_backbone()
+delta = ha.attach(backbone, "compacter++", name="mine", seed=0)
+rows = [{**tokenizer("a king"), "labels": tokenizer("a monk").input_ids}] * 4
+arguments = TrainingArguments(
+    "out", max_steps=1, per_device_train_batch_size=2, report_to=[], use_cpu=True, hub_model_id="me/trained",
+    disable_tqdm=True, dataloader_pin_memory=False,
+)
+trainer = Trainer(backbone, arguments, train_dataset=rows)
+trainer.train()
+trainer.push_to_hub(license="mit", language="en", tags="news")
+loaded = ha.load("me/trained")
+same = all((delta.tensors()[key] == tensor).all() for key, tensor in loaded.tensors().items())
+with delta.disabled():
+    trainer.create_model_card()
+print(json.dumps([bool(same), open("out/README.md").read()]))
+"""
+
+
+@pytest.mark.slow
+def test_a_trainer_pushes_the_card_of_the_delta(hub):
+    same, without_delta = hub(TRAIN)
+    assert same
+    files = hub.state.files("me/trained")
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= files.keys()
+    content = hub.state.blobs.get(files["README.md"], files["README.md"])
+    card = ModelCard(content if isinstance(content, str) else content.decode())
+    assert (card.data.library_name, card.data.license, card.data.language) == ("hyperadapters", "mit", "en")
+    assert {"adapter", "news"} <= set(card.data.tags)
+    assert 'ha.load("me/trained"' in card.text
+    assert "library_name: transformers" in without_delta

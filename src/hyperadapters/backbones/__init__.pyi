@@ -15,6 +15,7 @@ from .dtypes import Precision as Precision
 from .dtypes import StorageDtype as StorageDtype
 from .dtypes import precision_of as precision_of
 from .dtypes import torch_dtype as torch_dtype
+from .enclosing import inner_model as inner_model
 from .fingerprints import Fingerprint as Fingerprint
 from .fingerprints import disable_bnb_cpu_packing as disable_bnb_cpu_packing
 from .fingerprints import fingerprint as fingerprint

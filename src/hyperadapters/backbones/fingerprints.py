@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from hyperadapters.backbones.offloading import value_at
 from hyperadapters.backbones.sharding import whole_tensor
-from hyperadapters.backbones.weights import own_parameters
+from hyperadapters.backbones.weights import _head_parameters, _is_pooler, own_parameters
 
 _SAMPLE = 65_536
 """A fingerprint hashes at least this many numbers of each tensor, or all of a smaller one."""
@@ -27,6 +27,9 @@ class Fingerprint:
     weights: str
     """64 hexadecimal digits of SHA-256 sums over sampled weights; empty for a backbone without weights. 32 are of the
     values and the layer that each belongs to, 16 of the parameters' names, 16 of which value has which name."""
+    pooler: str = ""
+    """A hash of the pooler that a task head reads; empty where no head reads one. Many checkpoints lack the pooler, and
+    transformers then draws one at random at each loading, which no model without a head computes with."""
 
     def differences(self, other: "Fingerprint") -> list[str]:
         """Return, in words, what is different in another backbone; empty if nothing is.
@@ -43,6 +46,12 @@ class Fingerprint:
             differing.append("a vocabulary is resized (resize_token_embeddings) after loading, not before")
         if not differing and "" not in (self.weights, other.weights) and not _are_alike(self.weights, other.weights):
             differing.append(f"the weights are others (hash {other.weights[:12]}, not {self.weights[:12]})")
+        if not differing and "" not in (self.pooler, other.pooler) and self.pooler != other.pooler:
+            differing.append(
+                "the pooler, which the task head reads, is another: transformers draws one at random at each loading "
+                "where a checkpoint has none. ha.load_backbone draws the same every time; of a model that you loaded "
+                "otherwise, keep the one that you trained on: with delta.disabled(): backbone.save_pretrained(folder)"
+            )
         return differing
 
 
@@ -107,7 +116,8 @@ def fingerprint(backbone: nn.Module, tensors: dict[str, Tensor] | None = None) -
     The hash covers at least 65,536 evenly spaced numbers of every tensor (all of a smaller one), rounded to bfloat16,
     so that it is the same for a backbone stored in float32 or in bfloat16. It is different for a quantised backbone,
     and empty for one without weights (meta device). Neither the order in which a model registers its parameters nor
-    their names decide whether two hashes are of the same weights.
+    their names decide whether two hashes are of the same weights. A pooler is hashed by itself, and only where a task
+    head reads it.
 
     Args:
         backbone: a model of the transformers library.
@@ -125,7 +135,10 @@ def fingerprint(backbone: nn.Module, tensors: dict[str, Tensor] | None = None) -
             sample = tensor.detach().flatten()[::step].to(torch.bfloat16).cpu()
             shape = f"{tuple(tensor.shape)}".encode()
             digests[name] = hashlib.sha256(shape + sample.view(torch.int16).numpy().tobytes()).hexdigest()
-    return Fingerprint(architecture, _combined(digests))
+    poolers = {name: digest for name, digest in digests.items() if _is_pooler(name)}
+    read = bool(poolers) and bool(_head_parameters(backbone))
+    others = {name: digest for name, digest in digests.items() if name not in poolers}
+    return Fingerprint(architecture, _combined(others), _hash_of(poolers.values()) if read else "")
 
 
 def _combined(digests: Mapping[str, str]) -> str:

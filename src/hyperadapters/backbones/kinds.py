@@ -4,8 +4,9 @@ from typing import Any, Literal
 
 BackboneKind = Literal["encoder-decoder", "encoder", "decoder"]
 
-HeadKind = Literal["sequence", "token"]
-"""What the task head of an encoder reads: the sequence as a whole, or each token by itself."""
+HeadKind = Literal["sequence", "token", "none"]
+"""What the task head of an encoder reads: the sequence as a whole, or each token by itself. "none": the model has
+neither a task head nor an output layer, as `AutoModel` loads it."""
 
 Stack = Literal["encoder", "decoder"]
 """One of the backbone's stacks of layers."""
@@ -47,8 +48,11 @@ def head_kind_of(backbone: Any) -> HeadKind:
     """
     from transformers.models.auto import modeling_auto as auto  # noqa: PLC0415 (slow to import)
 
-    of_tokens = auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES.values()
-    return "token" if any(type(backbone).__name__ == name for name in of_tokens) else "sequence"
+    own = type(backbone).__name__
+    if own in auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES.values():
+        return "token"
+    bare = auto.MODEL_MAPPING_NAMES.values()  # some families have several
+    return "none" if any(own == name if isinstance(name, str) else own in name for name in bare) else "sequence"
 
 
 def task_type_of(backbone: Any) -> str | None:

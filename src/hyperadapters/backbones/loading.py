@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
@@ -26,7 +27,7 @@ from hyperadapters.backbones.locations import EMBEDDED, _not_found, find_backbon
 from hyperadapters.backbones.model_type import Backbone
 from hyperadapters.backbones.optimized_attention import combine_masks
 from hyperadapters.backbones.optimized_dropout import set_fast_dropout
-from hyperadapters.backbones.weights import _head_parameters
+from hyperadapters.backbones.weights import _head_parameters, _is_pooler
 
 
 def _loading_error(name: str, error: Exception) -> InputError:
@@ -66,13 +67,14 @@ def loader_of(name: str, config: PretrainedConfig, head: HeadKind = "sequence") 
     Args:
         name: of the backbone, for the error.
         config: its configuration.
-        head: what the task head of an encoder reads; the other kinds have none.
+        head: what the task head of an encoder reads; "none": the model without a head, of any kind.
 
     Raises:
         InputError: it is no model of text.
     """
     kind = kind_of(config)
     loader = AutoModelForTokenClassification if (kind, head) == ("encoder", "token") else _LOADERS[kind]
+    loader = AutoModel if head == "none" else loader
     if type(config) not in loader._model_mapping:
         raise InputError(
             f"backbone {name!r} is a {config.model_type!r}, which is no model of text. Load it with transformers and "
@@ -107,6 +109,7 @@ def load_backbone(
             T5 that comes with the package.
         precision: the dtype to store the weights in: "fp32", "bf16" or "fp16".
         head: what the task head of an encoder reads: the sequence as a whole, or each "token", for tags of words.
+            "none": load a model of any kind without its head (`AutoModel`), for embeddings.
         device: where to put the model.
         device_map: for a backbone too large for one device: "auto", or a device, "cpu" or "disk" for each module, as
             accelerate takes it. `device` is ignored then. A method that writes the backbone's own weights cannot be
@@ -183,7 +186,7 @@ def _load_model(
             )
     finally:
         logging.set_verbosity(verbosity)
-    missing = sorted(key for key in {*info["missing_keys"]} - {*_head_parameters(backbone)} if "pooler" not in key)
+    missing = sorted(key for key in {*info["missing_keys"]} - {*_head_parameters(backbone)} if not _is_pooler(key))
     if missing:
         raise InputError(
             f"backbone {name!r} lacks {len(missing)} weights of {type(backbone).__name__}: {missing[0]} … Give a "

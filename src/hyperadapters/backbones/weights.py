@@ -34,6 +34,15 @@ def own_parameters(backbone: nn.Module) -> dict[str, nn.Parameter]:
     return {n: p for n, p in backbone.named_parameters() if not is_inside(n, CONTAINER) and n not in head}
 
 
+def _is_pooler(path: str) -> bool:
+    """Return whether a parameter is of a pooler, which a task head reads and which many checkpoints lack.
+
+    Args:
+        path: of the parameter.
+    """
+    return "pooler" in path
+
+
 def tensor_users(backbone: nn.Module) -> list[list[tuple[nn.Module, str]]]:
     """Return, for each of the backbone's own parameters in order, the modules that use it and its attribute there.
 

@@ -28,6 +28,7 @@ from .model_card import CARD as CARD
 from .model_card import PLACE_IN_CARD as PLACE_IN_CARD
 from .model_card import needs_own_backbone as needs_own_backbone
 from .model_card import task_in_words as task_in_words
+from .named_classes import class_names as class_names
 from .owned_tensors import OwnedTensors as OwnedTensors
 from .owned_tensors import owned_norms as owned_norms
 from .owned_tensors import repeated as repeated

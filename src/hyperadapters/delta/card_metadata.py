@@ -85,7 +85,7 @@ def _pipeline_of(config: Mapping[str, Any], form: Mapping[str, Any] | None = Non
     if found:
         return found.pop() if len(found) == 1 else None
     if config["backbone"].get("outputs") is None:
-        return "text-generation"
+        return "feature-extraction" if config["backbone"].get("head") == "none" else "text-generation"
     return "token-classification" if config["backbone"].get("head") == "token" else "text-classification"
 
 

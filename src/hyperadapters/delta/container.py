@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from hyperadapters._utils import InputError
-from hyperadapters.backbones import CONTAINER, disable_bnb_cpu_packing
+from hyperadapters.backbones import CONTAINER, disable_bnb_cpu_packing, inner_model
 from hyperadapters.delta.saved_backbone import _change_saving, _give_back_saving
 
 if TYPE_CHECKING:
@@ -32,10 +32,11 @@ def attached(backbone: nn.Module) -> "list[Delta]":
     """Return the Deltas that are attached to a backbone, in the order in which they were attached.
 
     Args:
-        backbone: a model of the transformers library.
+        backbone: a model of the transformers library, or of sentence-transformers around one.
     """
-    container = getattr(backbone, CONTAINER, None)
-    return list(container.values()) if container is not None else []
+    container = getattr(inner_model(backbone), CONTAINER, None)
+    found: list[Delta] = list(container.values()) if container is not None else []
+    return [delta.join(backbone) for delta in found]
 
 
 def register(delta: "Delta") -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -20,6 +21,7 @@ from hyperadapters.backbones import (
     device_of,
     discard_compiled_code,
     fingerprint,
+    inner_model,
     read_structure,
     torch_dtype,
 )
@@ -34,8 +36,10 @@ from hyperadapters.delta.head import _Head
 from hyperadapters.delta.late_gradients import _freeze, _unfreeze
 from hyperadapters.delta.merging import _merge
 from hyperadapters.delta.method import Method
+from hyperadapters.delta.named_classes import _LABELS, _check_names, _names_of_backbone, _state_names
 from hyperadapters.delta.part import Handle, Part
 from hyperadapters.delta.saving import _save_delta
+from hyperadapters.delta.sentence_models import _JoinedModel
 from hyperadapters.delta.task_entry import _TaskEntry
 from hyperadapters.delta.task_rows import _TaskRows
 from hyperadapters.delta.uploading import Upload, _push_delta
@@ -65,6 +69,8 @@ class Delta(nn.Module):
 
     backbone: Backbone
     """The model that the Delta is attached to."""
+    around: nn.Module | None
+    """The SentenceTransformer or CrossEncoder around it, if the Delta was attached to one."""
 
     def __init__(
         self,
@@ -79,13 +85,13 @@ class Delta(nn.Module):
     ):
         super().__init__()
         object.__setattr__(self, "backbone", backbone)  # not a submodule: it is the parent
+        object.__setattr__(self, "around", None)
         self.method = method
         self.name = name
         self.structure = structure
         self.precision: StorageDtype = precision
         """The dtype in which its tensors were made."""
-        self.about: dict[str, Any] = {}
-        """What else is saved in `adapter_config.json`, such as the task and its scores: plain JSON."""
+        self._about: dict[str, Any] = {}
         self.parts = nn.ModuleDict(parts)
         self._entry: _TaskEntry | None = None
         self._rows = _TaskRows(name, tasks, slots)
@@ -102,38 +108,65 @@ class Delta(nn.Module):
         method: Method,
         name: str,
         *,
-        outputs: Outputs = None,
+        outputs: Outputs | Sequence[str] = None,
         layout: Layout | None = None,
         tasks: Sequence[str] = (),
         precision: StorageDtype = "fp32",
+        own_head: bool = True,
     ) -> "Delta":
         """Make a Delta, attach it and put it in use. `ha.attach` calls this, and also takes presets and a seed.
 
         Args:
-            backbone: the model to adapt.
+            backbone: the model to adapt, or a model of sentence-transformers around it.
             method: the method.
             name: the Delta's name.
             outputs: as for `ha.attach`.
             layout: as for `ha.attach`.
             tasks: as for `ha.attach`.
             precision: as for `ha.attach`.
+            own_head: whether the Delta has its own copy of the backbone's task head, if there is one.
 
         Raises:
             InputError: as `ha.attach`; the backbone is unchanged then.
         """
+        model, backbone = backbone, inner_model(backbone)
         check_name(backbone, name)
         check_tasks(method, tasks)
+        names = outputs if isinstance(outputs, Sequence) else ()
+        sizes = _check_names(names) if isinstance(outputs, Sequence) else outputs
         device = device_of(backbone)
         with at_rest(backbone), torch.device("meta" if device.type == "meta" else "cpu"):
             structure = read_structure(backbone, layout)
+            structure = structure if own_head else replace(structure, head=())
             method.check(structure)
-            parts = build_parts(backbone, method, structure, outputs, tasks)
+            parts = build_parts(backbone, method, structure, sizes, tasks)
         if _trains_in_place(parts):
             precision = _in_place_dtype(backbone, method, precision)
         delta = cls(backbone, method, name, structure, parts, tuple(tasks), precision=precision)
         delta.to(device, torch_dtype(precision))
+        if isinstance(delta.outputs, int):
+            delta.about = {_LABELS: [*names]} if names else _names_of_backbone(backbone, delta.outputs)
         register(delta)
-        return delta.use()
+        return delta.join(model).use()
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What else is saved in `adapter_config.json`, such as the task and its scores: plain JSON.
+
+        While the Delta is in use, the backbone's configuration states the names of its classes (`id2label`).
+        """
+        return self._about
+
+    @about.setter
+    def about(self, said: dict[str, Any]) -> None:
+        self._about = said
+        if self.in_use:
+            self._state_classes()
+
+    def _state_classes(self) -> None:
+        """Let the backbone's configuration state the names of the head's classes."""
+        if isinstance(self.outputs, int):
+            _state_names(self.backbone, self.outputs, self._about)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -372,6 +405,18 @@ class Delta(nn.Module):
         with self._rows.using(tasks):
             yield self.backbone
 
+    def join(self, model: nn.Module) -> "Delta":
+        """Let `encode`, `predict` and the trainers of a model around the backbone know of the Delta; return the Delta.
+
+        Args:
+            model: a SentenceTransformer, a CrossEncoder or a relative; for the backbone itself nothing changes.
+        """
+        if model is not self.backbone and model is not self.around:
+            object.__setattr__(self, "around", model)
+            if self.in_use:
+                self._handles.append(_JoinedModel(self, model))
+        return self
+
     def bake(self, task: str, name: str = "") -> "Delta":
         """Turn one task's adapter into a Delta of its own, on the same backbone and in use.
 
@@ -522,11 +567,15 @@ class Delta(nn.Module):
         first = self.backbone.get_submodule(next(iter(self.structure.entries.values())))
         self._handles.append(first.register_forward_pre_hook(partial(_warn_if_frozen, self)))
 
+        if self.around is not None:
+            self._handles.append(_JoinedModel(self, self.around))
+
         def place(name: str, index: int) -> Callable[[], Any]:
             return partial(generation.used, name, index, next(numbers))
 
         for name, part in self._named_parts():
             self._handles += part.install(self.backbone, partial(place, name))
+        self._state_classes()
 
     def _make(self, rows: AdapterIndex) -> dict[str, Any]:
         """Compute what every part needs for one pass over these rows.

@@ -15,6 +15,7 @@ from torch import nn
 from hyperadapters._utils import expand_path
 from hyperadapters.backbones import CONTAINER, is_sharded
 from hyperadapters.delta.saving import _check_no_model, _save_delta
+from hyperadapters.delta.trainer_cards import _give_trainer_card
 
 if TYPE_CHECKING:
     from hyperadapters.delta.delta import Delta
@@ -118,4 +119,5 @@ def _save_backbone(backbone: nn.Module, save_directory: str | Path, *arguments: 
         (folder / "config.json").unlink(missing_ok=True)
     if main or is_sharded(backbone):
         _save_delta(delta, folder, beside_model=True)
+        _give_trainer_card(delta)
     return found

@@ -136,6 +136,7 @@ def describe_delta(delta: "Delta") -> dict[str, Any]:
             "name": delta.backbone.config._name_or_path,
             "architecture": fingerprint.architecture,
             "weights": fingerprint.weights,
+            "pooler": fingerprint.pooler,
             "precision": precision_of(delta.backbone),
             "layout": settings.dump(layout) if layout else None,
             "outputs": delta.outputs,

@@ -115,7 +115,7 @@ class _TaskRows:
         self._choices_turn.give()
         return choice
 
-    def _chosen(self) -> AdapterIndex | None:
+    def chosen(self) -> AdapterIndex | None:
         """Return the index that applies here; None if no choice was made.
 
         Raises:
@@ -162,7 +162,7 @@ class _TaskRows:
         Raises:
             InputError: the Delta holds several tasks, and the rows' tasks were not given in this context.
         """
-        index = self._chosen()
+        index = self.chosen()
         if index is None and self.must_be_chosen:
             raise InputError(
                 f"Delta {self._owner!r} holds {self.slots or len(self.tasks)} tasks and was not told which of them the "
@@ -172,7 +172,7 @@ class _TaskRows:
 
     def differ_from(self, index: AdapterIndex) -> bool:
         """Return whether the current pass uses another index than this one."""
-        chosen = self._chosen()
+        chosen = self.chosen()
         return (chosen is not None or self.must_be_chosen) and chosen is not index
 
     def number(self, task: str) -> int:

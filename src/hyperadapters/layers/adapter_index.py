@@ -38,6 +38,13 @@ class AdapterIndex:
         """Whether so few rows share an adapter that forming its full matrices costs more than it saves."""
         return self.index is not None and self.run_length < _SHARED
 
+    def numbers(self) -> list[int]:
+        """Return the number of each row's adapter; of an index for any number of rows, of one row."""
+        present = [0] if self.present is None else self.present.tolist()
+        if self.index is None:
+            return present * (self.count or 1)
+        return [present[place] for place in self.index.tolist() for _ in range(self.run_length)]
+
 
 SINGLE_ADAPTER = AdapterIndex()
 """The index for one adapter that all rows share: nothing is selected and nothing is gathered."""

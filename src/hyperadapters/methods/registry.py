@@ -69,7 +69,7 @@ def attach(
     method: Method | str,
     name: str = "default",
     *,
-    outputs: Outputs = None,
+    outputs: Outputs | Sequence[str] = None,
     layout: Layout | None = None,
     tasks: Sequence[str] = (),
     precision: StorageDtype = "fp32",
@@ -78,12 +78,14 @@ def attach(
     """Attach a method to a backbone and put it in use.
 
     Args:
-        backbone: a pretrained model of the transformers library. Its own parameters are frozen.
+        backbone: a pretrained model of the transformers library, or a SentenceTransformer or CrossEncoder around one.
+            The model's own parameters are frozen.
         method: a method, such as `ha.Compacter(n=4)`, or the name of a preset, such as "compacter++" or "peft:lora".
         name: the Delta's name, without dots, unique on this backbone.
         outputs: number of logits of the Delta's own head, for a backbone with a classification head: one per class, or
-            1 for regression; a mapping gives each of the `tasks` a number of its own. Logits are as many as the most,
-            and -inf where a row's task has fewer. None: the Delta's head starts as a copy of the backbone's.
+            1 for regression; or the classes' names, which are saved and which `pipeline` shows. A mapping gives each of
+            the `tasks` a number of its own: logits are as many as the most, and -inf where a row's task has fewer.
+            None: the Delta's head starts as a copy of the backbone's.
         layout: names the adapter sites by hand, for a backbone in whose modules they are not found.
         tasks: names of the tasks if the Delta holds several, with one adapter each. `Delta.rows` then says which task
             each row of a batch belongs to.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError, few_names, shortened
-from hyperadapters.backbones import device_of
+from hyperadapters.backbones import device_of, inner_model
 from hyperadapters.delta import at_rest, check_name, deciding_digest, fit_slot, register, widen_slots
 from hyperadapters.layers import index_of
 from hyperadapters.serving.pool_slots import _adapter_recipe, _empty_slots, _outputs_of, _slot_shapes
@@ -37,7 +37,7 @@ class Pool:
         """Attach a Delta of empty slots to the backbone and put it in use; tensors are read when they are needed.
 
         Args:
-            backbone: what the adapters were trained on.
+            backbone: what the adapters were trained on, as for `ha.attach`.
             adapters: by name, the folders that `Delta.save` or `hyperadapters train` wrote, or names on the Hub, as for
                 `ha.load`; at least one.
             resident: how many of them may be in memory at a time, at least as many as the rows of a batch use. On a
@@ -52,6 +52,7 @@ class Pool:
             raise InputError("a pool needs one adapter at least, to know their method.")
         if resident < _FEWEST_SLOTS:
             raise InputError(f"resident={resident}: a pool keeps {_FEWEST_SLOTS} adapters in memory at least.")
+        model, backbone = backbone, inner_model(backbone)
         check_name(backbone, name)
         folders = {key: locate_adapter(folder) for key, folder in adapters.items()}
         first = next(iter(folders.values()))
@@ -76,7 +77,7 @@ class Pool:
         self.reading: OrderedDict[str, Future[dict[str, Tensor]]] = OrderedDict()
         for key, folder in folders.items():
             self.add(key, folder)
-        register(self.delta)
+        register(self.delta.join(model))
         self.use()
 
     def __len__(self) -> int:

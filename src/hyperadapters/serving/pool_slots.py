@@ -1,6 +1,7 @@
 """The empty slots of a pool, made for what its adapters have in common."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ def _empty_slots(
             "Load each adapter as a Delta, or bake the tasks of one that holds several."
         )
     structure = read_structure(backbone, settings.parse(Layout, layout, "backbone.layout") if layout else None)
+    if config["backbone"]["head"] == "none":  # the backbone's own head, if it has one, stays as it is
+        structure = replace(structure, head=())
     outputs = _outputs_of(config) if structure.head else None
     shapes = outline(backbone, method, name, folder, structure, outputs).tensors()
     read_adapter(folder, deciding_digest(config), shapes)

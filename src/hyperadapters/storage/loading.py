@@ -1,6 +1,7 @@
 """Loading saved Deltas. Everything is checked against the backbone before anything is changed."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -23,6 +24,7 @@ from hyperadapters.backbones import (
     Layout,
     ModelStructure,
     StorageDtype,
+    inner_model,
     read_structure,
 )
 from hyperadapters.delta import (
@@ -39,7 +41,7 @@ from hyperadapters.delta import (
     deciding_digest,
     describe_delta,
 )
-from hyperadapters.methods import HyperMethod, attach, method_from_json
+from hyperadapters.methods import HyperMethod, method_from_json
 from hyperadapters.storage.adapterhub import _load_adapterhub, adapterhub_backbone, is_adapterhub
 from hyperadapters.storage.repositories import locate_adapter
 
@@ -99,7 +101,7 @@ def check_config(config: dict[str, Any], where: str) -> dict[str, Any]:
 
 def _wrong_types(backbone: dict[str, Any]) -> list[str]:
     """Return the keys of a config's entry on the backbone that are missing or of a wrong type."""
-    wanted = {"name": str, "architecture": dict, "weights": str}
+    wanted = {"name": str, "architecture": dict, "weights": str, "pooler": str}
     optional = {"layout": dict | None, "outputs": int | dict | None}
     bad = [key for key, kind in wanted.items() if not isinstance(backbone.get(key), kind)]
     bad += [key for key, kind in optional.items() if not isinstance(backbone.get(key), kind)]
@@ -147,10 +149,13 @@ def load(
 ) -> Delta:
     """Load a saved Delta onto a backbone and put it in use; also what AdapterHub's `adapters` library wrote.
 
+    One that was made on a model without a task head leaves the head of this one as it is.
+
     Args:
         folder: the folder that `Delta.save` or `hyperadapters train` wrote; or `user/name` or `user/name@revision` of a
             repository of the Hub, which is fetched into the local Hub cache. A folder of that name comes first.
-        backbone: the model to attach it to; None: the backbone named in the file is loaded, on the CPU.
+        backbone: the model to attach it to, as for `ha.attach`; None: the backbone named in the file is loaded, on the
+            CPU.
         name: the Delta's name on this backbone; None: the saved name.
         precision: the dtype in which to store its tensors; None: the saved one.
         allow_bin: of AdapterHub's library: read tensors from a file of `torch.save` too (`weights_only=True`).
@@ -175,13 +180,15 @@ def load(
     method = method_from_json(config["method"])
     if backbone is None:
         backbone, _ = backbone_of(config, device="cpu")
-    name = config["name"] if name is None else name
+    name, model, backbone = config["name"] if name is None else name, backbone, inner_model(backbone)
     check_name(backbone, name)
     tasks = tuple(config["tasks"])
     check_tasks(method, tasks)
     layout = config["backbone"].get("layout")
     with at_rest(backbone):
         structure = read_structure(backbone, settings.parse(Layout, layout, "backbone.layout") if layout else None)
+        own_head = config["backbone"]["head"] != "none"
+        structure = structure if own_head else replace(structure, head=())
         outputs = config["backbone"].get("outputs") if structure.head else None
         draft = outline(backbone, method, name, folder, structure, outputs, tasks)
         check_backbone(config, f"the adapter at {folder}", draft.fingerprint())
@@ -189,7 +196,16 @@ def load(
     saved: StorageDtype = "fp32" if draft.trains_in_place else config["precision"]
     dtype = precision or saved
     with torch.random.fork_rng(devices=[]):
-        delta = attach(backbone, method, name, outputs=outputs, layout=structure.layout, tasks=tasks, precision=dtype)
+        delta = Delta.create(
+            model,
+            method,
+            name,
+            outputs=outputs,
+            layout=structure.layout,
+            tasks=tasks,
+            precision=dtype,
+            own_head=own_head,
+        )
     copy_tensors(found, delta.tensors())
     described = describe_delta(delta)
     delta.about = {key: value for key, value in config.items() if key not in described}
@@ -241,7 +257,7 @@ def check_backbone(config: dict[str, Any], which: str, found: Fingerprint) -> No
         which: the adapter, for the error.
         found: the fingerprint of the backbone at hand.
     """
-    trained_on = Fingerprint(config["backbone"]["architecture"], config["backbone"]["weights"])
+    trained_on = Fingerprint(*(config["backbone"][key] for key in ("architecture", "weights", "pooler")))
     differences = trained_on.differences(found)
     if differences:
         raise InputError(
