@@ -40,6 +40,7 @@ def test_a_config_of_something_else_is_no_model(delta, tmp_path):
     delta.save(tmp_path)  # over itself
 
 
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* is deprecated:FutureWarning")  # peft asks it
 def test_the_files_say_what_transformers_and_peft_look_for(delta, tiny, tmp_path):
     """PEFT opens it, and where transformers would load it layer by layer, PEFT refuses the type by its name."""
     peft = pytest.importorskip("peft")
