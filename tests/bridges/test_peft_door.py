@@ -13,12 +13,11 @@ import torch
 from contract_methods import METHODS
 from families import FAMILIES
 from safetensors.torch import load_file, save_file
-from training_runs import toy
-from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
+from short_trainers import trainer_of
+from transformers import BertModel
 
 from conftest import make_batch, make_tiny, slow_but_for
 from hyperadapters import InputError, Peft, PeftConfig, attach, attached, load
-from hyperadapters.training.tensors import _collate
 
 peft = pytest.importorskip("peft", minversion="0.21", reason="peft 0.21 is not installed")
 from peft.tuners.tuners_utils import BaseTunerLayer  # noqa: E402
@@ -291,6 +290,19 @@ def test_a_classifier_has_a_head_of_its_own(tmp_path):
     assert torch.equal(logits(again, batch), logits(model, batch))
 
 
+def test_an_adapter_that_was_made_without_a_head_leaves_the_head_as_it_is(tmp_path):
+    classifier, batch = FAMILIES["bert"].make(), FAMILIES["bert"].batch()
+    bare = BertModel(classifier.config)
+    bare.load_state_dict(classifier.bert.state_dict(), strict=False)
+    attach(bare.eval(), "compacter", seed=0).save(tmp_path)
+    model = peft.PeftModel.from_pretrained(classifier, tmp_path)
+    (delta,) = attached(classifier)
+    assert delta.outputs is None
+    ours = FAMILIES["bert"].make()
+    load(tmp_path, ours)
+    assert torch.equal(logits(model, batch), logits(ours, batch))
+
+
 def test_what_cannot_be_is_refused_with_what_to_do(tmp_path):
     for wrong, message in (
         ({"method": "compactor"}, "Did you mean"),
@@ -357,26 +369,14 @@ def test_a_configuration_alone_is_written_and_read(tmp_path):
 
 
 def test_a_checkpoint_of_trainer_is_the_adapter_and_resumes_to_the_bit(tmp_path):
-    def trainer(model, **options):
-        arguments = Seq2SeqTrainingArguments(
-            output_dir=str(tmp_path / "run"), max_steps=4, per_device_train_batch_size=4, learning_rate=1e-2,
-            report_to=[], save_strategy="steps", save_steps=2, remove_unused_columns=False, use_cpu=True,
-            disable_tqdm=True, **options,
-        )  # fmt: skip
-        rows = [{"row": row} for row in toy().splits["train"]]
-        return Seq2SeqTrainer(
-            model=model, args=arguments, train_dataset=rows, eval_dataset=rows[:8],
-            data_collator=lambda batch: _collate([each["row"] for each in batch], 0),
-        )  # fmt: skip
-
     model = wrapped("compacter")
-    trainer(model, eval_strategy="steps", eval_steps=2, load_best_model_at_end=True).train()
-    checkpoint = tmp_path / "run" / "checkpoint-2"
+    trainer_of(model, tmp_path, max_steps=4, eval_strategy="steps", eval_steps=2, load_best_model_at_end=True).train()
+    checkpoint = tmp_path / "checkpoint-2"
     assert not list(checkpoint.glob("model*"))
-    delta = load(tmp_path / "run" / "checkpoint-4", make_tiny())
+    delta = load(tmp_path / "checkpoint-4", make_tiny())
 
     again = wrapped("compacter")
-    trainer(again).train(resume_from_checkpoint=str(checkpoint))
+    trainer_of(again, tmp_path, max_steps=4).train(resume_from_checkpoint=str(checkpoint))
     (resumed,) = attached(again.get_base_model())
     for key, tensor in delta.tensors().items():
         assert torch.equal(resumed.tensors()[key], tensor)

@@ -1,11 +1,8 @@
 """Our methods inside PEFT, on models that two processes share: replicated (DDP) and sharded (FSDP2)."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
+from two_processes import run_in_two_processes
 
 from conftest import make_batch, make_tiny
 from hyperadapters import load
@@ -50,19 +47,7 @@ dist.destroy_process_group()
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """The folder where two processes saved adapters after one step."""
-    folder = tmp_path_factory.mktemp("processes")
-    (folder / "program.py").write_text(PROGRAM)
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "program.py", "."]
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=folder,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+    return run_in_two_processes(tmp_path_factory.mktemp("processes"), PROGRAM)
 
 
 @pytest.mark.parametrize("how", ["replicated", "sharded"])

@@ -2,25 +2,12 @@
 
 import pytest
 import torch
+from disturbed import disturb, logits
 from families import FAMILIES
 
 from hyperadapters import METHODS, Adapter, Compacter, InputError, LowRankAdapter, PHMAdapter, attach, attached
 
 LINEAR = sorted(name for name in FAMILIES if name != "mixtral")
-
-
-def disturb(delta):
-    """Give every trained tensor other values, so that nothing is zero or one."""
-    with torch.no_grad():
-        for number, tensor in enumerate(delta.trained().values()):
-            generator = torch.Generator().manual_seed(number)
-            tensor.add_(torch.randn(tensor.shape, generator=generator) * 0.05)
-    return delta
-
-
-def logits(model, batch):
-    with torch.no_grad():
-        return model(**batch).logits
 
 
 def refuses(delta, match, **options):

@@ -1,12 +1,9 @@
 """A Delta on a backbone that FSDP2 has spread over two processes, over gloo: saved whole, by one of them."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from safetensors.torch import load_file
+from two_processes import run_in_two_processes
 
 from conftest import make_batch, make_tiny
 from hyperadapters import METHODS, attach, load
@@ -63,19 +60,7 @@ pytestmark = (
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """The folder where two processes saved Deltas of every kind of method, after one step."""
-    folder = tmp_path_factory.mktemp("sharded")
-    (folder / "program.py").write_text(PROGRAM)
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "program.py", "."]
-    done = subprocess.run(
-        [sys.executable, *words, *METHODS_OF_ALL_KINDS],
-        cwd=folder,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+    return run_in_two_processes(tmp_path_factory.mktemp("sharded"), PROGRAM, *METHODS_OF_ALL_KINDS)
 
 
 @pytest.mark.parametrize("name", METHODS_OF_ALL_KINDS)

@@ -1,14 +1,11 @@
 """One run in two processes, started by torchrun, over gloo: it is the run that one process makes."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from mixture_runs import trained
 from safetensors.torch import load_file
 from sweep_runs import experiment
+from two_processes import run_in_two_processes
 
 from hyperadapters import Training
 from hyperadapters.runs.result import read_result
@@ -56,15 +53,7 @@ run(experiment(folder), folder / f"run-{rank}", quiet=True)
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
     """The folder in which two processes trained a mixture at once, and in two halves, and made a whole run."""
-    folder = tmp_path_factory.mktemp("together")
-    (folder / "program.py").write_text(PROGRAM)
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "program.py", "."]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(
-        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+    return run_in_two_processes(tmp_path_factory.mktemp("together"), PROGRAM, ACCELERATE_USE_CPU="true")
 
 
 def adapter(folder):

@@ -8,6 +8,7 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
+from disturbed import disturb, logits
 from families import FAMILIES
 from safetensors.torch import load_file, save_file
 
@@ -31,24 +32,11 @@ METHODS = {
 }
 
 
-def disturb(delta):
-    """Give every trained tensor other values."""
-    with torch.no_grad():
-        for number, tensor in enumerate(delta.trained().values()):
-            tensor.add_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(number)) * 0.1)
-    return delta
-
-
-def logits(model, batch):
-    with torch.no_grad():
-        return model(**batch).logits
-
-
 def written(name, method, folder, **options):
     """An adapter of a family as the library would have written it, and the logits that it gives."""
     family = FAMILIES[name]
     backbone = family.make()
-    delta = disturb(attach(backbone, method, "own", **options))
+    delta = disturb(attach(backbone, method, "own", **options), by=0.1)
     export_adapterhub(delta, folder)
     return folder, logits(backbone, family.batch())
 
@@ -301,7 +289,7 @@ def test_names_of_activations_in_files_without_a_version_are_the_old_ones(tmp_pa
 
 def test_what_has_no_counterpart_in_the_library_is_not_written(tmp_path):
     bert = FAMILIES["bert"].make()
-    trained = disturb(attach(bert, Adapter(), name="norms"))
+    trained = disturb(attach(bert, Adapter(), name="norms"), by=0.1)
     with pytest.raises(InputError, match="layer norms were trained.*norms=False"):
         export_adapterhub(trained, tmp_path / "a")
     several = attach(bert, Adapter(norms=False), name="several", tasks=["a", "b"])

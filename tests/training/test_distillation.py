@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from disturbed import disturb
 from families import FAMILIES
 from training_runs import toy
 
@@ -25,14 +26,6 @@ def data_for(kind):
     return replace(data, kind=kind, splits={"test": rows}, references={"test": references})
 
 
-def disturb(delta):
-    """Give every trained tensor other values."""
-    with torch.no_grad():
-        for number, tensor in enumerate(delta.trained().values()):
-            tensor.add_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(number)) * 0.2)
-    return delta
-
-
 def logits(backbone, family):
     with torch.no_grad():
         return backbone(**family.batch()).logits
@@ -52,7 +45,7 @@ def test_learning_brings_linear_adapters_nearer_than_their_start(name, kind):
     family = FAMILIES[name]
     backbone = family.make()
     data = hold_out_rows(data_for(kind), "test")
-    delta = disturb(attach(backbone, Adapter(bottleneck=8, activation="relu", norms=False), name="own"))
+    delta = disturb(attach(backbone, Adapter(bottleneck=8, activation="relu", norms=False), name="own"), by=0.2)
     wanted = logits(backbone, family)
     start = distil(delta, data, steps=1, lr=0.0)
     distance = (logits(backbone, family) - wanted).square().mean()
@@ -70,7 +63,7 @@ def test_a_linear_adapter_is_copied_exactly_norms_and_head_included():
     family = FAMILIES["roberta"]
     backbone = family.make()
     method = Compacter(n=4, bottleneck=8, activation="identity", positions=("attention",))
-    delta = disturb(attach(backbone, method, name="own", outputs=3))
+    delta = disturb(attach(backbone, method, name="own", outputs=3), by=0.2)
     wanted = logits(backbone, family)
     data = hold_out_rows(data_for("encoder"), "test")
     data = replace(data, form=replace(data.form, target=Labels(("0", "1", "2"))))

@@ -7,27 +7,13 @@ import pytest
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
-from training_runs import toy
-from transformers import AutoModelForSeq2SeqLM, Seq2SeqTrainer, Seq2SeqTrainingArguments
+from short_trainers import trainer_of
+from transformers import AutoModelForSeq2SeqLM
 
 from conftest import make_batch, make_tiny
 from hyperadapters import METHODS, InputError, attach, load, save_what_trains
-from hyperadapters.training.tensors import _collate
 
 METHODS_OF_ALL_KINDS = ["compacter", "bitfit", "full", "prompt-r", "intrinsic-said"]
-
-
-def trainer_of(backbone, folder, **options):
-    """A Trainer of six steps that saves after every second."""
-    arguments = Seq2SeqTrainingArguments(
-        output_dir=str(folder), max_steps=6, per_device_train_batch_size=4, learning_rate=1e-2, report_to=[],
-        save_strategy="steps", save_steps=2, remove_unused_columns=False, use_cpu=True, disable_tqdm=True, **options,
-    )  # fmt: skip
-    rows = [{"row": row} for row in toy().splits["train"]]
-    return Seq2SeqTrainer(
-        model=backbone, args=arguments, train_dataset=rows, eval_dataset=rows[:8],
-        data_collator=lambda batch: _collate([each["row"] for each in batch], 0),
-    )  # fmt: skip
 
 
 def logits(backbone):

@@ -14,6 +14,7 @@ from .files import is_stream as is_stream
 from .files import open_output as open_output
 from .files import write_bytes as write_bytes
 from .files import write_text as write_text
+from .foreign_tensors import check_bin_allowed as check_bin_allowed
 from .foreign_tensors import read_foreign_tensors as read_foreign_tensors
 from .formatting import human_bytes as human_bytes
 from .html_tables import html_table as html_table

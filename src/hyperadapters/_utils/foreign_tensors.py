@@ -52,6 +52,21 @@ def read_foreign_tensors(path: Path, largest: int) -> dict[str, Tensor]:
     return tensors
 
 
+def check_bin_allowed(path: Path, *, allow_bin: bool, instead: str = "") -> None:
+    """Raise InputError unless a file in torch's own format was asked for.
+
+    Args:
+        path: the file.
+        allow_bin: whether it was.
+        instead: what else the user can do, for the error.
+    """
+    if not allow_bin:
+        raise InputError(
+            f"{path} is in torch's own format, which may hold more than tensors. If you trust its source, read its "
+            f"tensors alone with allow_bin=True (--allow-bin){instead}."
+        )
+
+
 def _unpacked_size(path: Path) -> int:
     """Return how many bytes the parts of a file of `torch.save` take; 0 for other files."""
     try:

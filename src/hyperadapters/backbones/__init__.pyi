@@ -19,6 +19,7 @@ from .enclosing import inner_model as inner_model
 from .fingerprints import Fingerprint as Fingerprint
 from .fingerprints import disable_bnb_cpu_packing as disable_bnb_cpu_packing
 from .fingerprints import fingerprint as fingerprint
+from .kinds import PEFT_TYPE as PEFT_TYPE
 from .kinds import BackboneKind as BackboneKind
 from .kinds import HeadKind as HeadKind
 from .kinds import Placement as Placement

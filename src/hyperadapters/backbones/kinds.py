@@ -55,6 +55,11 @@ def head_kind_of(backbone: Any) -> HeadKind:
     return "none" if any(own == name if isinstance(name, str) else own in name for name in bare) else "sequence"
 
 
+PEFT_TYPE = "HYPERADAPTERS"
+"""What PEFT is told that an adapter of ours is: the type that `import hyperadapters` registers. Where that was not
+imported, PEFT's error says the type, and so the package's name."""
+
+
 def task_type_of(backbone: Any) -> str | None:
     """Return what PEFT calls the task of a model, such as "SEQ_CLS"; None if it has no word for it.
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,8 +9,8 @@ from torch import Tensor, nn
 from hyperadapters._utils import InputError, copy_tensors, listed, settings
 from hyperadapters.backbones import Layout, fingerprint, whole_tensor
 from hyperadapters.bridges.peft_config import PeftConfig
-from hyperadapters.delta import CONFIG, Delta, Method, at_rest, attached, describe_delta, method_to_json, write_adapter
-from hyperadapters.methods import Peft, attach, method_from_json, method_named
+from hyperadapters.delta import CONFIG, Delta, Method, at_rest, attached, describe_delta, method_to_json
+from hyperadapters.methods import Peft, method_from_json, method_named, seeded
 from hyperadapters.storage import check_backbone, check_config
 
 _OF_PEFT = ("task_type", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode")
@@ -37,26 +36,18 @@ def _described_method(method: Method | str, changes: Mapping[str, Any]) -> dict[
     return method_to_json(chosen)
 
 
-def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an `adapter_config.json` says, as PEFT has read it, after checking all of it.
+def _fields_of(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what an `adapter_config.json` says, after checking all of it, and the fields of `PeftConfig` in it.
 
     Args:
-        values: of the file.
+        values: of the file, as PEFT has read it.
 
     Raises:
         InputError: as `check_config`.
     """
-    return check_config(dict(values), f"the {CONFIG} that PEFT has read")
-
-
-def _fields_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of `PeftConfig` that a saved adapter's `adapter_config.json` holds.
-
-    Args:
-        config: what the file says.
-    """
+    config = check_config(dict(values), f"the {CONFIG} that PEFT has read")
     backbone = config["backbone"]
-    return {
+    return config, {
         **{name: config[name] for name in _OF_PEFT if name in config},
         "method": config["method"],
         "outputs": backbone.get("outputs"),
@@ -88,8 +79,8 @@ def _attach_for_peft(model: nn.Module, config: PeftConfig, name: str) -> Delta:
         with at_rest(model):
             check_backbone(config.saved, f"the adapter {name!r}", fingerprint(model))
     layout = settings.parse(Layout, config.layout, "layout") if config.layout else None
-    with _real_parameters():
-        delta = attach(
+    with _real_parameters(), seeded(config.seed):
+        delta = Delta.create(
             model,
             method,
             name,
@@ -97,7 +88,7 @@ def _attach_for_peft(model: nn.Module, config: PeftConfig, name: str) -> Delta:
             layout=layout,
             tasks=config.tasks,
             precision=config.precision,  # type: ignore[arg-type]
-            seed=config.seed,
+            own_head=config.saved is None or config.saved["backbone"]["head"] != "none",
         )
     if delta.trains_in_place and others:
         delta.detach()
@@ -142,16 +133,6 @@ def _adapter_of(model: nn.Module, delta: Delta, config: PeftConfig, state: Mappi
         name: whole_tensor(state.get(keys.get(name, ""), tensor).detach()) for name, tensor in delta.tensors().items()
     }
     return {"config": said, "tensors": tensors}
-
-
-def _write_files(folder: Path, adapter: Mapping[str, Any]) -> None:
-    """Write an adapter's files as `Delta.save` does, in place of those that PEFT has written.
-
-    Args:
-        folder: where PEFT has written them.
-        adapter: as `adapter_of` returns it.
-    """
-    write_adapter(folder, adapter["config"], adapter["tensors"])
 
 
 def _fill(delta: Delta, found: Mapping[str, Tensor]) -> None:

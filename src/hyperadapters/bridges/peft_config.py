@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 import peft
 
 from hyperadapters._utils import InputError, neighbours, settings
+from hyperadapters.backbones import PEFT_TYPE
 
 if TYPE_CHECKING:
     from hyperadapters.backbones import Layout, StorageDtype
     from hyperadapters.delta import Method
-
-_PEFT_TYPE = "HYPERADAPTERS"
-"""The name of our methods in PEFT. Where PEFT does not know it, its error says it, and it is the package's name."""
 
 
 @dataclass(init=False)
@@ -51,10 +49,9 @@ class PeftConfig(peft.PeftConfig):  # type: ignore[misc]
         self.being_saved: Mapping[str, Any] | None = None
         """What the files will hold that PEFT has begun to write: `config` and `tensors`."""
         if "format" in values:
-            from hyperadapters.bridges.peft_adapters import _checked, _fields_of  # noqa: PLC0415 (it imports the methods)
+            from hyperadapters.bridges.peft_adapters import _fields_of  # noqa: PLC0415 (it imports the methods)
 
-            self.saved = _checked(values)
-            values = _fields_of(self.saved)
+            self.saved, values = _fields_of(values)
         known = {one.name: one for one in fields(self)}
         if unknown := values.keys() - known.keys():
             raise InputError(f"ha.PeftConfig has no {', '.join(sorted(unknown))}. {neighbours(min(unknown), known)}")
@@ -64,7 +61,7 @@ class PeftConfig(peft.PeftConfig):  # type: ignore[misc]
         if not isinstance(self.method, dict):
             raise InputError('this configuration names no method. Make it with ha.PeftConfig.of("compacter").')
         self.__post_init__()
-        self.peft_type = _PEFT_TYPE
+        self.peft_type = PEFT_TYPE
 
     @classmethod
     def of(
@@ -118,9 +115,9 @@ class PeftConfig(peft.PeftConfig):  # type: ignore[misc]
         if adapter is None:
             super().save_pretrained(save_directory, **kwargs)
             return
-        from hyperadapters.bridges.peft_adapters import _write_files  # noqa: PLC0415 (as above)
+        from hyperadapters.delta import write_adapter  # noqa: PLC0415 (as above)
 
-        _write_files(Path(save_directory), adapter)
+        write_adapter(Path(save_directory), adapter["config"], adapter["tensors"])
 
 
 def _names(adapters: str | Sequence[str]) -> list[str]:

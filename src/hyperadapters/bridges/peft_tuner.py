@@ -23,9 +23,9 @@ from peft.utils.peft_types import PeftType, register_peft_method  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from hyperadapters._utils import InputError  # noqa: E402
-from hyperadapters.backbones import CONTAINER  # noqa: E402
-from hyperadapters.bridges.peft_config import _PEFT_TYPE, _names  # noqa: E402
+from hyperadapters.backbones import CONTAINER, PEFT_TYPE  # noqa: E402
 from hyperadapters.bridges.peft_config import PeftConfig as PeftConfig  # noqa: E402, PLC0414 (the public name)
+from hyperadapters.bridges.peft_config import _names  # noqa: E402
 
 if TYPE_CHECKING:
     from hyperadapters.delta import Delta
@@ -206,7 +206,8 @@ class _DeltaTuner(BaseTuner):  # type: ignore[misc]
         for delta in self.deltas().values():
             delta.detach()
         self.peft_config.clear()
-        del self.model.peft_config
+        if hasattr(self.model, "peft_config"):
+            del self.model.peft_config
         return self.model  # type: ignore[no-any-return]
 
     def merge_and_unload(self, *_: Any, **__: Any) -> nn.Module:
@@ -245,8 +246,9 @@ class _DeltaTuner(BaseTuner):  # type: ignore[misc]
     ) -> dict[str, Tensor]:
         from hyperadapters.bridges.peft_adapters import _adapter_of  # noqa: PLC0415 (see the module)
 
-        config.being_saved = _adapter_of(model, _delta_of(model, adapter_name), config, state_dict)
-        return dict(config.being_saved["tensors"])
+        adapter = _adapter_of(model, _delta_of(model, adapter_name), config, state_dict)
+        config.being_saved = adapter
+        return dict(adapter["tensors"])
 
     @classmethod
     def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
@@ -282,8 +284,8 @@ def _add_member(kind: type[enum.Enum], name: str) -> None:
     type.__setattr__(kind, name, member)
 
 
-if _PEFT_TYPE not in PeftType.__members__:
-    _add_member(PeftType, _PEFT_TYPE)
+if PEFT_TYPE not in PeftType.__members__:
+    _add_member(PeftType, PEFT_TYPE)
     register_peft_method(
-        name=_PEFT_TYPE.lower(), config_cls=PeftConfig, model_cls=_DeltaTuner, prefix=_DeltaTuner.prefix
+        name=PEFT_TYPE.lower(), config_cls=PeftConfig, model_cls=_DeltaTuner, prefix=_DeltaTuner.prefix
     )

@@ -1,10 +1,8 @@
 """The Delta: a method attached to a backbone, with the tensors that it trains."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +28,9 @@ from hyperadapters.delta.baking import _bake
 from hyperadapters.delta.building import Outputs, _in_place_dtype, _trains_in_place, build_parts, check_tasks
 from hyperadapters.delta.container import _unregister, at_rest, attached, check_name, register
 from hyperadapters.delta.counting import count_delta
-from hyperadapters.delta.frozen_by_others import _warn_if_frozen
 from hyperadapters.delta.generation import _Generation
 from hyperadapters.delta.head import _Head
+from hyperadapters.delta.installing import _compute_parts, _install_hooks
 from hyperadapters.delta.late_gradients import _freeze, _unfreeze
 from hyperadapters.delta.merging import _merge
 from hyperadapters.delta.method import Method
@@ -43,7 +41,7 @@ from hyperadapters.delta.sentence_models import _JoinedModel
 from hyperadapters.delta.task_entry import _TaskEntry
 from hyperadapters.delta.task_rows import _TaskRows
 from hyperadapters.delta.uploading import Upload, _push_delta
-from hyperadapters.layers import SEQUENCE_FIRST, AdapterIndex, not_by_row
+from hyperadapters.layers import AdapterIndex
 
 
 class Delta(nn.Module):
@@ -553,40 +551,12 @@ class Delta(nn.Module):
         change(self.trained().values())
 
     def _install(self) -> None:
-        """Register all hooks. Those that detect the start of a pass come first, because a part may hook a stack too."""
-        discard_compiled_code()
-        generation, numbers = self._generation, count()
-        if len(self.structure.entries) > 1:
-            self._handles.append(self.backbone.register_forward_pre_hook(generation.before_model))
-            self._handles.append(self.backbone.register_forward_hook(generation.after_model, always_call=True))
-        for stack, entry in self.structure.entries.items():
-            before, module = partial(generation.before_stack, stack), self.backbone.get_submodule(entry)
-            self._handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
-            self._handles.append(module.register_forward_hook(generation.after_stack, always_call=True))
-
-        first = self.backbone.get_submodule(next(iter(self.structure.entries.values())))
-        self._handles.append(first.register_forward_pre_hook(partial(_warn_if_frozen, self)))
-
+        """Register all hooks, and state what the backbone and a model around it are to know."""
+        self._handles = _install_hooks(self, self._generation)
         if self.around is not None:
             self._handles.append(_JoinedModel(self, self.around))
-
-        def place(name: str, index: int) -> Callable[[], Any]:
-            return partial(generation.used, name, index, next(numbers))
-
-        for name, part in self._named_parts():
-            self._handles += part.install(self.backbone, partial(place, name))
         self._state_classes()
 
     def _make(self, rows: AdapterIndex) -> dict[str, Any]:
-        """Compute what every part needs for one pass over these rows.
-
-        Raises:
-            InputError: rows use different adapters, in a family whose layers do not have rows on the first axis.
-        """
-        if rows.index is not None and getattr(self.backbone.config, "model_type", "") in SEQUENCE_FIRST:
-            raise not_by_row("tokens where other families have rows")
-        with ExitStack() as stack:
-            if self._entry is not None:
-                for name, part in self._named_parts():
-                    stack.enter_context(self._entry.spliced_into(name, part))
-            return {name: part.generate(rows) for name, part in self._named_parts()}
+        """Compute what every part needs for one pass over these rows; errors as `_compute_parts`."""
+        return _compute_parts(self, self._entry, rows)

@@ -22,8 +22,10 @@ def _check_names(names: Sequence[str]) -> int:
     """Return the number of classes that names stand for.
 
     Raises:
-        InputError: there are fewer than two of them, or they are not different texts.
+        InputError: they are one text, fewer than two, or not different texts.
     """
+    if isinstance(names, str):
+        raise InputError(f"outputs={names!r}: give a list of names, one for each class, or the number of outputs.")
     wrong = [repr(name) for name in names if not isinstance(name, str) or not name.strip()]
     twice = [name for name in dict.fromkeys(names) if list(names).count(name) > 1]
     if wrong or twice or len(names) < 2:

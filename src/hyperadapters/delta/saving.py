@@ -17,7 +17,15 @@ from hyperadapters._utils import (
     write_tensors,
     write_text,
 )
-from hyperadapters.backbones import head_kind_of, is_sharded, on_first_process, precision_of, task_type_of, whole_tensor
+from hyperadapters.backbones import (
+    PEFT_TYPE,
+    head_kind_of,
+    is_sharded,
+    on_first_process,
+    precision_of,
+    task_type_of,
+    whole_tensor,
+)
 from hyperadapters.delta.counting import count_delta
 from hyperadapters.delta.method import method_to_json
 from hyperadapters.delta.model_card import CARD, _render_model_card
@@ -29,11 +37,6 @@ FORMAT = 1
 """Version of the layout on disk; a reader refuses newer ones."""
 CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"
-
-
-_PEFT_TYPE = "HYPERADAPTERS"
-"""What PEFT is told of the adapter: the type that `import hyperadapters` registers. Where that was not imported, PEFT's
-error says the type, and so the package's name."""
 
 _WEIGHTS = ("model*.safetensors*", "pytorch_model*.bin*")
 """The files, as patterns, that transformers keeps a model's weights in."""
@@ -145,7 +148,7 @@ def describe_delta(delta: "Delta") -> dict[str, Any]:
         "trained": counted.trained,
         "bytes": counted.bytes,
         "versions": library_versions(),
-        "peft_type": _PEFT_TYPE,
+        "peft_type": PEFT_TYPE,
         "base_model_name_or_path": delta.backbone.config._name_or_path,
         "revision": None,
         "task_type": task_type_of(delta.backbone),

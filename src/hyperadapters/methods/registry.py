@@ -6,7 +6,8 @@ new method needs no registration.
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,19 @@ def method_from_json(values: Mapping[str, Any]) -> Method:
     return settings.parse(METHOD_TYPES[kind], {k: v for k, v in values.items() if k != "type"}, "method")
 
 
+@contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Draw from a generator with this seed, inside this context, and leave torch's global generator unchanged.
+
+    Args:
+        seed: of the generator; None: draw from the global one.
+    """
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)
+        yield
+
+
 def attach(
     backbone: nn.Module,
     method: Method | str,
@@ -102,9 +116,7 @@ def attach(
             the method cannot hold several tasks, or `outputs` is not a number for each. The backbone is unchanged then.
     """
     chosen = method_named(method) if isinstance(method, str) else method
-    with torch.random.fork_rng(devices=[], enabled=seed is not None):
-        if seed is not None:
-            torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         return Delta.create(backbone, chosen, name, outputs=outputs, layout=layout, tasks=tasks, precision=precision)
 
 

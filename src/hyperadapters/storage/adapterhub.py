@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hyperadapters._utils import (
     InputError,
+    check_bin_allowed,
     copy_tensors,
     expand_path,
     listed,
@@ -172,11 +173,7 @@ def _file_of(folder: Path, names: tuple[str, str], *, allow_bin: bool) -> Path:
         return safe
     if not other.is_file():
         raise InputError(f"{folder} has neither {safe.name} nor {other.name}.")
-    if not allow_bin:
-        raise InputError(
-            f"{other} is in torch's own format, which may hold more than tensors. If you trust its source, read its "
-            "tensors alone with allow_bin=True (--allow-bin); or save it again with use_safetensors=True."
-        )
+    check_bin_allowed(other, allow_bin=allow_bin, instead="; or save it again with use_safetensors=True")
     return other
 
 

@@ -13,7 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hyperadapters._utils import InputError, expand_path, few_names, listed, read_foreign_tensors, read_unchecked_json
+from hyperadapters._utils import (
+    InputError,
+    check_bin_allowed,
+    expand_path,
+    few_names,
+    listed,
+    read_foreign_tensors,
+    read_unchecked_json,
+)
 from hyperadapters.backbones import ModelStructure, read_structure, vectors
 from hyperadapters.delta import Delta, at_rest, check_name
 from hyperadapters.layers import Activation
@@ -93,11 +101,7 @@ def _read_file(folder: Path, structure: ModelStructure, *, allow_bin: bool) -> d
     file = folder / _FILE
     if not file.is_file():
         raise InputError(f"{folder} has no {_FILE}, in which Compacter's code keeps a checkpoint.")
-    if not allow_bin:
-        raise InputError(
-            f"{file} is in torch's own format, which may hold more than tensors. If you trust its source, read its "
-            "tensors alone with allow_bin=True (--allow-bin)."
-        )
+    check_bin_allowed(file, allow_bin=allow_bin)
     return read_foreign_tensors(file, 8 * structure.parameters)  # tied tensors may be written several times
 
 

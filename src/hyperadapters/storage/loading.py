@@ -176,6 +176,11 @@ def load(
         return _load_adapterhub(
             folder, model, name=name, precision=precision, allow_bin=allow_bin, without_head=without_head
         )
+    return _load_saved(folder, backbone, name, precision)
+
+
+def _load_saved(folder: Path, backbone: nn.Module | None, name: str | None, precision: StorageDtype | None) -> Delta:
+    """Load what `Delta.save` wrote; arguments and errors as `load`."""
     config = read_config(folder)
     method = method_from_json(config["method"])
     if backbone is None:
