@@ -1,5 +1,6 @@
 """Exported models compute what the model does, for batches of any size, and a file that does not is not left."""
 
+import importlib.util
 import json
 
 import pytest
@@ -119,8 +120,8 @@ def test_what_cannot_be_exported_is_said_before_anything_is_written(tokenizer, t
 
 
 def test_onnx_without_its_libraries_says_what_to_install(tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr(exporting, "find_spec", lambda name: None)
-    with pytest.raises(ha.InputError, match=r"ONNX needs onnx and .*hyperadapters\[onnx\]"):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ha.InputError, match=r"ONNX, .*: onnx and .*hyperadapters\[onnx\]"):
         ha.export(ha.attach(FAMILIES["gpt2"].make(), "houlsby"), tokenizer, tmp_path / "out")
 
 

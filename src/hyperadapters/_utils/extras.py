@@ -8,6 +8,8 @@ _EXTRAS = {
     "data": {"datasets": "datasets", "pyarrow": "pyarrow"},
     "reports": {"matplotlib": "matplotlib", "scipy": "scipy"},
     "metrics": {"sklearn": "scikit-learn", "scipy": "scipy", "rouge_score": "rouge-score", "sacrebleu": "sacrebleu"},
+    "onnx": {"onnx": "onnx", "onnxscript": "onnxscript", "onnxruntime": "onnxruntime"},
+    "bridges": {"lm_eval": "lm-eval"},
 }
 """The packages of each extra, by the modules that they hold."""
 

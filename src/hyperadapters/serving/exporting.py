@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from hyperadapters._utils import (
     InputError,
+    check_extra,
     check_output,
     expand_path,
     few_names,
@@ -33,9 +33,6 @@ ExportFormat = Literal["onnx", "torch"]
 """ONNX, for ONNX Runtime and others, or a program of `torch.export`."""
 
 _FILES: dict[ExportFormat, str] = {"onnx": "model.onnx", "torch": "model.pt2"}
-
-_NEEDED = ("onnx", "onnxscript", "onnxruntime")
-"""The libraries that ONNX needs."""
 
 _TOLERANCE = 1e-5
 """The largest difference of a value from the model's, as a part of the largest value, or absolute where that is < 1."""
@@ -110,12 +107,8 @@ def _check(delta: Delta, folder: Path, format: str, task: str) -> str:
     """Return the whole name of the task, or raise InputError unless a Delta can be exported like this."""
     if format not in get_args(ExportFormat):
         raise InputError(f"format {format!r} is none of {', '.join(get_args(ExportFormat))}.")
-    missing = [name for name in _NEEDED if find_spec(name) is None] if format == "onnx" else []
-    if missing:
-        raise InputError(
-            f"ONNX needs {' and '.join(missing)}: pip install 'hyperadapters[onnx]'. Or give format torch, which needs "
-            "nothing more."
-        )
+    if format == "onnx":
+        check_extra("onnx", "ONNX, in place of which format torch needs nothing more")
     delta.check_in_use()
     if delta.slots or (len(delta.tasks) > 1 and not task):
         held = few_names(delta.tasks, none="those of a pool, each loaded by itself")

@@ -1,11 +1,10 @@
 """Saved adapters scored by lm-evaluation-harness (EleutherAI), any number of them in the same batches."""
 
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, find_files
+from hyperadapters._utils import InputError, check_extra, find_files
 from hyperadapters.delta import CONFIG
 from hyperadapters.serving.pool import _FEWEST_SLOTS, Pool
 from hyperadapters.storage import backbone_of, load, locate_adapter, read_config
@@ -30,8 +29,7 @@ def harness_model(
         InputError: lm-evaluation-harness is missing, there is no adapter, it was trained on an encoder, or the adapters
             do not fit one pool.
     """
-    if find_spec("lm_eval") is None:
-        raise InputError("this needs lm-evaluation-harness: pip install 'hyperadapters[bridges]'.")
+    check_extra("bridges", "lm-evaluation-harness")
     from hyperadapters.serving.harness_requests import _AdapterLM, _same_for_all  # noqa: PLC0415 (of an extra)
 
     folders = _adapters_in(folder)
