@@ -1,3 +1,1 @@
 """What other packages use of this one; each name is imported when it is first used."""
-
-
