@@ -12,7 +12,9 @@ from packaging.utils import canonicalize_name
 from versions import PROJECT, ROOT, declared, oldest
 
 EXTRAS = [
-    Requirement(line) for extra in ("metrics", "quantized", "ray") for line in PROJECT["optional-dependencies"][extra]
+    Requirement(line)
+    for extra in ("quantized", "ray", "onnx", "bridges")
+    for line in PROJECT["optional-dependencies"][extra]
 ]
 NEEDS = pytest.mark.parametrize("need", declared(), ids=lambda need: need.name)
 

@@ -45,8 +45,11 @@ class Outcome(NamedTuple):
 
 
 def declared() -> list[Requirement]:
-    """Return the dependencies, those of the bridge to PEFT included."""
-    return [Requirement(line) for line in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["peft"])]
+    """Return the dependencies, those of the extra `all` included."""
+    extras = PROJECT["optional-dependencies"]
+    (everything,) = map(Requirement, extras["all"])
+    lines = [*PROJECT["dependencies"], *(line for extra in sorted(everything.extras) for line in extras[extra])]
+    return [Requirement(line) for line in dict.fromkeys(lines)]
 
 
 def oldest() -> dict[str, str]:

@@ -93,16 +93,19 @@ def test_buckets_hold_their_lengths_and_are_few():
     assert sorted(set(sizes)) == [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]
 
 
+@pytest.mark.slow  # compiles with inductor; the contract suite compiles whole graphs
 def test_loss_and_gradients_are_those_of_the_backbone(found):
     assert found["worst"] < 1e-3
 
 
+@pytest.mark.slow
 def test_a_run_ends_where_the_plain_one_does(found):
     plain, compiled, auto = found["losses"]
     assert compiled == pytest.approx(plain, rel=1e-4)
     assert auto == plain
 
 
+@pytest.mark.slow
 def test_a_run_compiles_once_a_bucket(found):
     plain, compiled, auto = found["compilations"]
     assert plain == 0
@@ -110,12 +113,14 @@ def test_a_run_compiles_once_a_bucket(found):
     assert auto == 0, "on a CPU it is not compiled unasked"
 
 
+@pytest.mark.slow
 def test_unasked_the_lengths_that_are_met_often_are_compiled(found):
     loss, compilations = found["unasked"]
     assert compilations == sum(count == max(found["sizes"]) for count in found["sizes"]) < len(found["sizes"])
     assert loss == pytest.approx(found["losses"][0], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_where_compiling_fails_a_run_goes_on_unless_it_was_asked_for(found):
     assert found["failed"][0] == pytest.approx(found["losses"][0], rel=1e-6)
     assert len(found["said"]) == 1
@@ -124,6 +129,7 @@ def test_where_compiling_fails_a_run_goes_on_unless_it_was_asked_for(found):
     assert "training.compile=false" in found["refused"]
 
 
+@pytest.mark.slow
 def test_segments_of_an_encoder_are_padded_too(found):
     assert found["segments"] < 1e-5
 

@@ -278,6 +278,7 @@ def test_predict_leaves_nothing_half_written(trained, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["bad.jsonl"]
 
 
+@pytest.mark.slow
 def test_predict_leaves_quietly_when_nobody_reads_on(trained, files):
     words = [sys.executable, "-m", "hyperadapters.cli", "predict", str(trained[0]), "--file", str(files[2])]
     reading, writing = os.pipe()
@@ -337,6 +338,7 @@ def test_several_tasks_train_in_one_adapter_which_scores_each(mixed):
     assert "demo/paraphrase, demo/sentiment" in " ".join(works("info", output).stdout.split())
 
 
+@pytest.mark.slow
 def test_one_task_of_several_answers_and_is_baked_into_an_adapter_that_answers_alike(mixed, tmp_path):
     output, result, _ = mixed
     texts = [f"{SENTENCE} {number}" for number in range(4)]
@@ -461,6 +463,7 @@ def test_compare_writes_one_table_and_one_figure(tmp_path):
     assert "is not empty" in refuses(*words)
 
 
+@pytest.mark.slow
 def test_compare_names_each_method_as_it_was_asked_for(files, tmp_path):
     """Two presets of one class, both changed: two rows and two points."""
     words = ("compare", "--methods", "houlsby,pfeiffer", *own(files), "--output", tmp_path / "c", *QUICK[:2])

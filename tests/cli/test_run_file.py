@@ -24,6 +24,7 @@ def trained(path, *words):
     return one_json(works(*words))["experiment"]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_repeated_from_its_experiment(tmp_path):
     first = one_json(works("train", "--output", tmp_path / "a", "--epochs", "1", "--lr", "2e-2", *FEW, "--json"))
     assert first["experiment"]["training"]["lr"] == 0.02

@@ -131,7 +131,7 @@ def test_it_trains_is_saved_copied_mixed_by_row_and_leaves_nothing(name, placeme
         with delta.rows(task):
             alone.append(logits(backbone, batch)[number])
     torch.testing.assert_close(mixed, torch.stack(alone), atol=1e-5, rtol=1e-4)
-    with copy.deepcopy(backbone).hyperadapters["delta:two"].rows(["a", "b"]) as copied:
+    with copy.deepcopy(backbone).hyperadapters["two"].rows(["a", "b"]) as copied:
         assert torch.equal(logits(copied, batch), mixed)
     delta.save(tmp_path / "a")
     delta.detach()

@@ -22,6 +22,7 @@ def row(found, table, method, backbone="", **changes):
     return line
 
 
+@pytest.mark.slow  # tests/methods/test_counts.py has the counts
 def test_every_percentage_that_we_have_of_the_papers_is_ours_too(found):
     assert [line for line in found if line.differs] == []
     assert sum(line.printed is not None for line in found) == 2 * len(_BASE) + 2

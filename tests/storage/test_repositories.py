@@ -152,6 +152,7 @@ def test_the_hub_says_why_it_has_no_adapter(hub, saved):
     assert all(text.count("\n") == 0 for text in found)
 
 
+@pytest.mark.slow  # tests/backbones/test_locations.py has a Hub that does not answer
 def test_a_hub_that_does_not_answer_is_said_in_seconds(hub, saved):
     (found,) = hub(FETCH, "me/mine", endpoint="http://127.0.0.1:9")
     assert "the Hub at http://127.0.0.1:9 does not answer" in found

@@ -19,6 +19,7 @@ def length(row):
     return len(row.source) + len(row.target)
 
 
+@pytest.mark.slow
 def test_a_forecast_counts_what_is_left(tmp_path):
     runs = [experiment(tmp_path, epochs=epochs) for epochs in (1, 3)]
     before = forecast(runs, tmp_path / "out")

@@ -43,6 +43,7 @@ def test_biases_end_there_too_but_those_of_keys(tmp_path):
         same_history(found[member.number], expected)
 
 
+@pytest.mark.slow
 def test_with_our_dropout_too(tmp_path):
     pack = pack_of(with_dropout(), [experiment(**changes) for changes in VARIED], toy(), tmp_path)
     ends_as_alone(pack, trained(pack), with_dropout, toy())

@@ -20,6 +20,7 @@ from hyperadapters.sweeps.sweeping import sweep
 from hyperadapters.training.checkpoint import CHECKPOINT
 
 
+@pytest.mark.slow  # tests/sweeps/test_pack.py compares every tensor
 def test_results_are_those_of_single_runs(tmp_path):
     """On the backbone of the package, with its dropout: the same files, keys and figures; times aside."""
     base = replace(experiment(epochs=2, batch_size=8), task=rows(tmp_path), text=Text(train_rows=20))

@@ -39,6 +39,7 @@ def raced(folder):
     return race(field(folder), folder / "race", executor=here, keep=True, quiet=True)
 
 
+@pytest.mark.slow
 def test_the_winner_is_the_run_that_it_would_have_been_alone(raced, folder):
     (one,) = raced.races
     (key,) = raced.swept.results

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from contract_methods import METHODS
 from families import FAMILIES
 from toy_tasks import toy
 from training_runs import SHORT
 
-from hyperadapters import METHODS, NonFiniteLossError, attach, fit, method_named
+from hyperadapters import NonFiniteLossError, attach, fit, method_named
 from hyperadapters.backbones.checkpointing import _enable_checkpointing
 from hyperadapters.training.profiling import measure
 

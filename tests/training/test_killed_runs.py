@@ -76,6 +76,7 @@ def test_killed_and_resumed_a_run_ends_with_the_same_bits(step, uninterrupted, t
     ends_the_same(folder, whole, tmp_path / "out")
 
 
+@pytest.mark.slow  # a killed run and an interrupted sweep are in `make check`
 def test_ctrl_c_keeps_a_checkpoint_says_how_to_go_on_and_exits_with_130(uninterrupted, tmp_path):
     folder, whole = uninterrupted
     with subprocess.Popen(command(folder, tmp_path / "out"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

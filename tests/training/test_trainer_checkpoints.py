@@ -6,12 +6,13 @@ import pickle
 import pytest
 import torch
 from accelerate import Accelerator
+from contract_methods import METHODS
 from safetensors.torch import load_file
 from short_trainers import trainer_of
 from transformers import AutoModelForSeq2SeqLM
 
 from conftest import make_batch, make_tiny
-from hyperadapters import METHODS, InputError, attach, load, save_what_trains
+from hyperadapters import InputError, attach, load, save_what_trains
 
 METHODS_OF_ALL_KINDS = ["compacter", "bitfit", "full", "prompt-r", "intrinsic-said"]
 
