@@ -5,7 +5,7 @@ BIN := .venv/bin
 SETTINGS ?=
 PAIRS ?=
 
-.PHONY: run test check versions fuzz docs format install clean
+.PHONY: run test check bridges versions fuzz docs format install clean
 
 install: .venv/installed
 
@@ -27,6 +27,13 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m 'not cluster and not slow'
+
+.venv/bridges: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bridges]'
+	touch $@
+
+bridges: .venv/bridges
+	$(BIN)/python tests/works_with.py
 
 versions: install
 	$(BIN)/python tests/versions.py $(PAIRS)

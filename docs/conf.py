@@ -19,7 +19,7 @@ REFERENCE = ROOT / "docs" / "reference"
 START = "README"
 GUIDES = (
     "training tasks backbones multi-task serving sharing converting sweeps reports costs performance coming-from-peft "
-    "guarantees parity add-a-method".split()
+    "works-with guarantees parity add-a-method".split()
 )
 RESULTS = "methods reproducing-table-1 results results-multi-task performance-results embedded".split()
 BRIDGES = sorted(path.stem for path in ROOT.glob("docs/bridges/*.md"))

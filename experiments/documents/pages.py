@@ -9,11 +9,12 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from experiments.documents.evidence_behind_table import behind_table
 from experiments.documents.multitask_tables import mixture_table, transfer_table
 from experiments.documents.pretraining_table import proof_table
-from hyperadapters.reports import Section, markdown_section, read_results, render_figure, report
+from hyperadapters.reports import Section, markdown_section, markdown_table, read_results, render_figure, report
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = ROOT / "docs" / "figures"
@@ -35,8 +36,31 @@ def tables_of(file: Path) -> str:
     table = json.loads(file.read_text(encoding="utf-8"))
     if file.stem == "transfer":
         return "\n".join(f"{task}:\n\n{transfer_table(arms)}\n" for task, arms in table.items())
-    tables = {"multitask": mixture_table, "pretraining-proof": proof_table, "evidence-behind": behind_table}
+    tables = {
+        "works-with": works_with_table,
+        "multitask": mixture_table,
+        "pretraining-proof": proof_table,
+        "evidence-behind": behind_table,
+    }
     return tables[file.stem](table) + "\n"
+
+
+def works_with_table(rows: list[dict[str, Any]]) -> str:
+    """Return the rows that tests/works_with.py wrote."""
+    return markdown_table(
+        ["", "release", "what works", "tests passed", "holds"],
+        [
+            [
+                f"[{row['name']}]({row['page']}.md)",
+                ", ".join(release or f"{package} is not installed" for package, release in row["releases"].items()),
+                row["promise"],
+                str(row["passed"]),
+                "yes" if row["holds"] else "no",
+            ]
+            for row in rows
+        ],
+        labels=3,
+    )
 
 
 def report_of(file: Path) -> str:
