@@ -1,7 +1,7 @@
 """Try what hyperadapters works with, and write what came out: `make bridges`.
 
-Each row of the table names a library, what is promised about it, and the tests and examples that hold the promise. A row
-holds if every one of them ran and passed: a test that was skipped, or is not found, is no proof. The file
+Each row of the table names a library, what is promised about it, and the tests and examples that hold the promise. A
+row holds if every one of them ran and passed: a test that was skipped, or is not found, is no proof. The file
 results/works-with.json has the verdicts and the releases; docs/works-with.md shows them.
 """
 

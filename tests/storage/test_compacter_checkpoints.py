@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from families import FAMILIES
 
-from hyperadapters import Adapter, Compacter, InputError, LowRankAdapter, PHMAdapter
+from hyperadapters import Adapter, BitFit, Compacter, InputError, LowRankAdapter, PHMAdapter, PromptTuning
 from hyperadapters.storage import load_compacter_checkpoint
 
 D, K, N, R = 32, 8, 4, 2
@@ -158,7 +158,72 @@ def test_what_cannot_be_read_is_named_at_once(tmp_path):
     refuses(tmp_path / "a", "adapters of mrpc, rte: name one of them with task=")
     assert reads(tmp_path / "a", task="rte")[0].method == KINDS["compacter"].changed({"norms": False})
     torch.save({key: tensor for key, tensor in tensors.items() if "adapter_controller" not in key}, file)
-    refuses(tmp_path / "a", "it holds no adapters")
+    refuses(tmp_path / "a", "it holds no adapters, no prompt and no biases")
+
+
+def biases(model, draw):
+    """A bias for every linear layer and every norm inside a layer, as the code gives them to a T5."""
+    return {
+        path: draw(len(module.weight))
+        for path, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) or (path.endswith("layer_norm") and ".block." in path)
+    }
+
+
+@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize("name", ["t5", "t5-v1.1"])
+def test_biases_are_added_to_the_outputs_of_linear_layers_and_norms(name, trained, tmp_path):
+    model, generator = FAMILIES[name].make(), torch.Generator().manual_seed(5)
+    state = model.state_dict()
+    if trained:
+        with torch.no_grad():
+            model.lm_head.weight.add_(0.1)  # tied to the embeddings where the family ties them
+        state = model.state_dict()
+    added = biases(model, lambda *shape: torch.randn(shape, generator=generator) * 0.3)
+    for path, bias in added.items():
+        model.get_submodule(path).register_forward_hook(lambda module, args, y, bias=bias: y + bias)
+    with torch.no_grad():
+        expected = model(**FAMILIES[name].batch()).logits
+    torch.save({**state, **{f"{path}.bias": bias for path, bias in added.items()}}, tmp_path / "pytorch_model.bin")
+    delta, found = reads(tmp_path, name)
+    assert delta.method == BitFit(output_layer=trained)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_prompt_stands_before_the_encoders_embeddings(tmp_path):
+    model, batch = FAMILIES["t5"].make(), FAMILIES["t5"].batch()
+    prompt = torch.randn(5, D, generator=torch.Generator().manual_seed(5))
+    embedded = model.shared(batch["input_ids"])
+    rows = len(embedded)
+    mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"]))
+    inputs = {"inputs_embeds": torch.cat([prompt.expand(rows, -1, -1), embedded], 1),
+              "attention_mask": torch.cat([mask.new_ones(rows, 5), mask], 1)}  # fmt: skip
+    others = {key: value for key, value in batch.items() if key not in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        expected = model(**inputs, **others).logits
+    names = ("prefix_shared", "encoder.prefix_emb", "decoder.prefix_emb")
+    tensors = {**model.state_dict(), **dict.fromkeys(names, prompt)}
+    torch.save(tensors, tmp_path / "pytorch_model.bin")
+    delta, found = reads(tmp_path)
+    assert delta.method == PromptTuning(prompt_length=5)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    torch.save({**tensors, "encoder.prefix_emb": prompt + 1}, tmp_path / "pytorch_model.bin")
+    refuses(tmp_path, "prefix_shared: the stacks have another prompt")
+    torch.save({**tensors, **dict.fromkeys(names, prompt[:, 1:])}, tmp_path / "pytorch_model.bin")
+    refuses(tmp_path, f"prefix_shared: shape [5, {D - 1}], expected [prompt length, {D}]")
+    torch.save({**tensors, "encoder.final_layer_norm.weight": torch.zeros(D)}, tmp_path / "pytorch_model.bin")
+    refuses(tmp_path, "of the model itself, 1 differ from this backbone: encoder.final_layer_norm.weight")
+    refuses(tmp_path, "it holds adapters of no task", task="rte")
+
+
+def test_damaged_biases_are_named(tmp_path):
+    model, file = FAMILIES["t5"].make(), tmp_path / "pytorch_model.bin"
+    added = {f"{path}.bias": bias for path, bias in biases(model, torch.zeros).items()}
+    tensors = {**model.state_dict(), **added}
+    torch.save({key: tensor for key, tensor in tensors.items() if key != "lm_head.bias"}, file)
+    refuses(tmp_path, "lm_head.bias: missing")
+    torch.save({**tensors, "lm_head.bias": torch.zeros(3)}, file)
+    refuses(tmp_path, "lm_head.bias: shape [3] in the checkpoint, expected [")
 
 
 def test_another_backbone_is_refused(tmp_path):

@@ -6,8 +6,10 @@ from .adapters import Compacter as Compacter
 from .adapters import LowRankAdapter as LowRankAdapter
 from .adapters import PHMAdapter as PHMAdapter
 from .adapters import SiteMethod as SiteMethod
+from .bitfit import BitFit as BitFit
 from .hyperformer import HyperMethod as HyperMethod
 from .peft import Peft as Peft
+from .prompts import PromptTuning as PromptTuning
 from .registry import METHOD_TYPES as METHOD_TYPES
 from .registry import METHODS as METHODS
 from .registry import attach as attach

@@ -1,14 +1,14 @@
 """Checkpoints of Compacter's published code (github.com/rabeehk/compacter): a whole T5 with adapters in it.
 
 Its `AdapterController` stands in every sub-layer with an adapter and holds one adapter per task, with modules called
-`down_sampler` and `up_sampler`. Slow weights that all share stand at the top of the model and in every sampler too.
+`down_sampler` and `up_sampler`. Slow weights that all share stand at the top of the model and in every sampler too. A
+prompt is `prefix_shared`; BitFit's biases are the `bias` of the T5's linear layers and norms, which else have none.
 """
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +23,18 @@ from hyperadapters._utils import (
     read_unchecked_json,
 )
 from hyperadapters.backbones import ModelStructure, read_structure, vectors
-from hyperadapters.delta import Delta, at_rest, check_name
+from hyperadapters.delta import Delta, Method, at_rest, build_parts, check_name
 from hyperadapters.layers import Activation
-from hyperadapters.methods import Adapter, Compacter, LowRankAdapter, PHMAdapter, SiteMethod, attach
+from hyperadapters.methods import (
+    Adapter,
+    BitFit,
+    Compacter,
+    LowRankAdapter,
+    PHMAdapter,
+    PromptTuning,
+    SiteMethod,
+    attach,
+)
 from hyperadapters.storage.adapterhub_config import _read_activation
 from hyperadapters.storage.compacter_tensors import _SLOW, _check_shapes, _Found, _module_of, _part_values
 
@@ -41,6 +50,21 @@ _OF_ADAPTER = re.compile(
 )
 _FAMILIES = ("t5", "mt5")
 
+_PROMPT = ("prefix_shared", "encoder.prefix_emb", "decoder.prefix_emb")
+"""The names of a prompt: of the model's and of both stacks', which are one tensor."""
+
+
+class _Read(NamedTuple):
+    """What a checkpoint holds, in our words."""
+
+    method: Method
+    part: str
+    """Of the Delta, the part that has the tensors."""
+    tensors: dict[str, Tensor]
+    """By name in the part."""
+    own: frozenset[str] = frozenset()
+    """What of the backbone may be the Delta's own: its `norms`, its `output` layer."""
+
 
 def load_compacter_checkpoint(
     folder: str | Path,
@@ -51,10 +75,11 @@ def load_compacter_checkpoint(
     activation: Activation | None = None,
     allow_bin: bool = False,
 ) -> Delta:
-    """Load the adapters of a checkpoint of Compacter's published code onto a T5, and put them in use.
+    """Load what a checkpoint of Compacter's published code trained onto a T5, and put it in use.
 
-    The checkpoint holds the whole model. Layer norms that differ from the backbone's, and an output layer that does,
-    are the Delta's own; everything else must be the backbone's.
+    Adapters of all kinds, prompts and BitFit are read. The checkpoint holds the whole model: layer norms and an output
+    layer that differ from the backbone's are the Delta's own where the method trains them, and everything else must be
+    the backbone's. Intrinsic-SAID of that code cannot be read, because its random projections are in no file.
 
     Args:
         folder: with `pytorch_model.bin`, as the code's trainer wrote it.
@@ -75,20 +100,22 @@ def load_compacter_checkpoint(
     with at_rest(backbone):
         structure, problems = read_structure(backbone), list[str]()
         found = _sorted_tensors(_read_file(folder, structure, allow_bin=allow_bin), task, problems)
-        chosen = activation or _read_activation(_setting(folder, "non_linearity", _ACTIVATION), problems)
-        method = _method_of(found, structure, chosen, problems)
-        values = {} if problems else _part_values(found, method, structure, problems)
-        if not problems:
-            _check_shapes(values, backbone, method, structure, problems)
-        own = _own_tensors(found, backbone, structure, problems)
+        if found.adapters:
+            chosen = activation or _read_activation(_setting(folder, "non_linearity", _ACTIVATION), problems)
+            read = _read_adapters(found, backbone, structure, chosen, problems)
+        elif _PROMPT[0] in found.own:
+            read = _read_prompt(found, structure, problems)
+        else:
+            read = _read_biases(found, backbone, structure, problems)
+        own = _own_tensors(found, backbone, structure, read.own, problems)
     if problems:
         raise InputError(f"the checkpoint in {folder} cannot be read:\n  " + listed(problems, most=50))
-    norms, output = (bool(own[kind]) for kind in ("norms", "output"))
-    method = replace(method, norms=norms, output_layer=output)
+    fields = {"norms": "norms", "output": "output_layer"}
+    method = read.method.changed({fields[kind]: bool(own[kind]) for kind in read.own})
     method.check(structure)
     with torch.random.fork_rng(devices=[]):
         delta = attach(backbone, method, name)
-    _write_values(delta, values, own)
+    _write_values(delta, read, own)
     return delta
 
 
@@ -115,10 +142,10 @@ def _sorted_tensors(tensors: Mapping[str, Tensor], task: str, problems: list[str
     """Return a checkpoint's tensors by what they belong to."""
     matches = {key: _OF_ADAPTER.fullmatch(key) for key in tensors}
     tasks = list(dict.fromkeys(match["task"] for match in matches.values() if match and match["task"]))
-    if not tasks:
-        problems.append("it holds no adapters: of its methods those with adapters can be read")
-    elif (task or len(tasks) > 1) and task not in tasks:
-        problems.append(f"it holds adapters of {few_names(tasks)}: name one of them with task=… (--task)")
+    if (task or len(tasks) > 1) and task not in tasks:
+        problems.append(
+            f"it holds adapters of {few_names(tasks, none='no task')}: name one of them with task=… (--task)"
+        )
     chosen = task or next(iter(tasks), "")
     found = _Found({}, {name: tensors[name] for name in _SLOW if name in tensors}, {})
     for key, match in matches.items():
@@ -129,11 +156,58 @@ def _sorted_tensors(tensors: Mapping[str, Tensor], task: str, problems: list[str
     return found
 
 
+def _read_adapters(
+    found: _Found, backbone: nn.Module, structure: ModelStructure, activation: Activation, problems: list[str]
+) -> _Read:
+    """Return the adapters of a checkpoint."""
+    method = _method_of(found, structure, activation, problems)
+    values = {} if problems else _part_values(found, method, structure, problems)
+    if not problems:
+        _check_shapes(values, backbone, method, structure, problems)
+    return _Read(method, "adapters", values, frozenset(("norms", "output")))
+
+
+def _read_prompt(found: _Found, structure: ModelStructure, problems: list[str]) -> _Read:
+    """Return the prompt of a checkpoint."""
+    vectors, *copies = (found.own.pop(key) for key in _PROMPT if key in found.own)
+    if not all(_same(vectors, copy) for copy in copies):
+        problems.append(f"{_PROMPT[0]}: the stacks have another prompt than the model")
+    if vectors.dim() != 2 or vectors.shape[1] != structure.d_model:
+        problems.append(f"{_PROMPT[0]}: shape {[*vectors.shape]}, expected [prompt length, {structure.d_model}]")
+        vectors = vectors.new_zeros(1, structure.d_model)
+    return _Read(PromptTuning(prompt_length=len(vectors)), "prompt", {"vectors": vectors[None]})
+
+
+def _read_biases(found: _Found, backbone: nn.Module, structure: ModelStructure, problems: list[str]) -> _Read:
+    """Return the biases of a checkpoint."""
+    method = BitFit()
+    with torch.device("meta"):
+        part = build_parts(backbone, method, structure, None)["biases"]
+    paths: tuple[str, ...] = part.paths  # type: ignore[assignment]
+    biases = {path: found.own.pop(f"{path}.bias", None) for path in paths}
+    missing = [path for path, bias in biases.items() if bias is None]
+    present = [bias for bias in biases.values() if bias is not None]
+    if not present:
+        problems += [] if problems else ["it holds no adapters, no prompt and no biases: no method that can be read"]
+    elif missing:
+        problems += [f"{path}.bias: missing" for path in missing]
+    else:
+        widths: list[int] = part.widths  # type: ignore[assignment]
+        problems += [
+            f"{path}.bias: shape {[*bias.shape]} in the checkpoint, expected [{width}]"
+            for path, bias, width in zip(paths, present, widths, strict=True)
+            if bias.shape != (width,)
+        ]
+    values = {} if problems else {"bias": torch.cat(present)[None]}
+    return _Read(method, "biases", values, frozenset(("output",)))
+
+
 def _method_of(found: _Found, structure: ModelStructure, activation: Activation, problems: list[str]) -> SiteMethod:
     """Return the method whose adapters the tensors are."""
     sites = [site for site in structure.sites if _module_of(site) in found.adapters]
-    if problems or not sites:
-        problems += [] if problems else ["its adapters stand where this backbone has no sub-layers"]
+    if not sites:
+        problems.append("its adapters stand where this backbone has no sub-layers")
+    if problems:
         return Adapter()
     first = found.adapters[_module_of(sites[0])]
     down = {key.removeprefix("down_sampler."): t for key, t in first.items() if key.startswith("down_sampler.")}
@@ -176,24 +250,25 @@ def _in_order(values: Iterable[Any]) -> tuple[Any, ...]:
 
 
 def _own_tensors(
-    found: _Found, backbone: nn.Module, structure: ModelStructure, problems: list[str]
+    found: _Found, backbone: nn.Module, structure: ModelStructure, kinds: frozenset[str], problems: list[str]
 ) -> dict[str, dict[str, Tensor]]:
-    """Return the norms and the output layer of the checkpoint, if they differ from the backbone's.
+    """Return the norms and the output layer of the checkpoint, if they differ from the backbone's and are asked for.
 
     Everything else that differs is added to the problems.
     """
     state = backbone.state_dict()
     norms = {f"{path}.{name}" for path in structure.norms for name in vectors(backbone.get_submodule(path))}
-    tied = {f"{path}.weight" for path in structure.output}
+    tied = {f"{path}.weight" for path in structure.output} if "output" in kinds else set()
+    trainable = norms if "norms" in kinds else set()
     unknown = [key for key in found.own if key not in state]
     missing = sorted(key for key in norms if key not in found.own)
     differ = [key for key, tensor in found.own.items() if key in state and not _same(tensor, state[key])]
-    other = [key for key in differ if key not in norms | tied]
+    other = [key for key in differ if key not in trainable | tied]
     problems += [f"{key}: has no counterpart" for key in unknown]
     problems += [f"{key}: missing" for key in missing]
     if other:
         problems.append(f"of the model itself, {len(other)} differ from this backbone: {few_names(other)}")
-    trained = norms if norms & set(differ) else set()
+    trained = trainable if trainable & set(differ) else set()
     output = {key: found.own[key] for key in differ if key in tied}
     return {"norms": {key: found.own[key] for key in trained if key in found.own}, "output": output}
 
@@ -203,10 +278,10 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 
 @torch.no_grad()
-def _write_values(delta: Delta, values: Mapping[str, Tensor], own: Mapping[str, Mapping[str, Tensor]]) -> None:
+def _write_values(delta: Delta, read: _Read, own: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Write what was read into a Delta."""
-    held = delta.parts["adapters"].held()  # type: ignore[operator]
-    for name, tensor in values.items():
+    held = delta.parts[read.part].held()  # type: ignore[operator]
+    for name, tensor in read.tensors.items():
         held[name].copy_(tensor)
     for part, kind in (("norms", "norms"), ("output_layer", "output")):
         if own[kind]:
