@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+
 from works_with import FILE, ROOT, ROWS, Row, verdict
 
 ROW = Row("a library", ("torch", "no-such-library"), "training", "works", ("tests/a.py", "tests/b.py::test_one"))
