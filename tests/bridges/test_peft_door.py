@@ -382,6 +382,7 @@ def test_a_checkpoint_of_trainer_is_the_adapter_and_resumes_to_the_bit(tmp_path)
         assert torch.equal(resumed.tensors()[key], tensor)
 
 
+@pytest.mark.slow
 def test_either_package_may_be_imported_first_and_the_model_compiles(tmp_path):
     wrapped("compacter").save_pretrained(tmp_path / "adapter")
     make_tiny().save_pretrained(tmp_path / "base")

@@ -324,6 +324,7 @@ FEW = (*QUICK[:2], "--set", "text.train_rows=8", "--set", "training.batch_size=8
 SENTENCE = "this farmer liked these kings ."
 
 
+@pytest.mark.slow
 def test_several_tasks_train_in_one_adapter_which_scores_each(mixed):
     output, result, words = mixed
     value = one_json(result)
@@ -448,6 +449,7 @@ def test_count_counts_by_kind():
     assert f"{found['trained']:,}" in works("count", "--method", "compacter", "--set", "method.n=8").stdout
 
 
+@pytest.mark.slow
 def test_compare_writes_one_table_and_one_figure(tmp_path):
     words = ("compare", "--methods", "pfeiffer,compacter++", "--output", tmp_path / "c", *QUICK)
     result = works(*words)
@@ -485,6 +487,7 @@ def test_compare_all_measures_every_method_alike(files, tmp_path):
     assert len({(result["cost"]["rows"], result["cost"]["source_length"]) for result in results}) == 1
 
 
+@pytest.mark.slow
 def test_a_method_of_peft_stands_in_a_comparison_and_settings_go_to_the_method_they_name(files, tmp_path):
     pytest.importorskip("peft")
     words = ("compare", "--methods", "compacter++,peft:lora", *own(files), "--output", tmp_path / "c", *QUICK[:2])
@@ -605,6 +608,7 @@ def test_a_loss_that_is_not_finite_names_its_step(tmp_path):
     assert "is not finite; this update was not made" in refuses("train", "--method", "full", *words)
 
 
+@pytest.mark.slow
 def test_texts_beyond_the_limit_are_counted(demo, tmp_path):
     words = ("--output", tmp_path / "run", *QUICK, "--set", "text.source_length=8")
     assert "sources longer than 8 tokens were cut: 32 of 32 in train" in works("train", *words).stderr
@@ -665,7 +669,7 @@ def test_all_methods_are_those_that_fit_the_backbone(tmp_path):
     assert "--memory nan: must be a number of GB" in refuses(*options, "--memory", "nan")
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.slow)])
 def test_output_of_another_encoding_is_escaped_and_json_stays_json(encoding):
     words = [sys.executable, "-m", "hyperadapters.cli", "predict", "no/sunlight/☀"]
     env = {**os.environ, "PYTHONIOENCODING": encoding}

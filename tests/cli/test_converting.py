@@ -57,6 +57,7 @@ def test_a_linear_adapter_becomes_lora_that_peft_opens(linear, tmp_path):
     torch.testing.assert_close(logits(opened), expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_learned_lora_is_scored_beside_the_adapter_on_rows_that_it_did_not_see(trained, tmp_path):
     folder, rows = trained
     words = ("convert", folder, tmp_path / "lora", "--to", "lora", "--fit", rows, "--steps", "20", "--rank", "4")

@@ -35,6 +35,7 @@ def test_a_forecast_counts_what_is_left(tmp_path):
     assert after.basis == [f"hours from finished runs in {tmp_path / 'out'}: embedded with compacter++"]
 
 
+@pytest.mark.slow
 def test_a_forecast_rests_on_runs_of_the_same_size(tmp_path):
     small, large = (replace(experiment(tmp_path), method=replace(METHODS["houlsby"], bottleneck=d)) for d in (4, 8))
     sweep([small], tmp_path / "out", executor=here, quiet=True)

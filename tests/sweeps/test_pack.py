@@ -23,7 +23,10 @@ from hyperadapters import Interrupted, NonFiniteLossError, fit, method_named
 from hyperadapters.runs.building import attach_for
 
 
-@pytest.mark.parametrize("method", ["compacter++", "houlsby", "prompt-r", "norms"])
+@pytest.mark.parametrize(
+    "method",
+    ["compacter++", *(pytest.param(name, marks=pytest.mark.slow) for name in ("houlsby", "prompt-r", "norms"))],
+)
 def test_every_run_ends_where_it_ends_by_itself(method, tmp_path):
     pack = pack_of(make_tiny(), [experiment(method, **changes) for changes in VARIED], toy(), tmp_path)
     ends_as_alone(pack, trained(pack), make_tiny, toy())
@@ -100,6 +103,7 @@ def test_a_pack_that_is_interrupted_goes_on_together_or_each_by_itself(together,
         same_history(found[number], expected[number])
 
 
+@pytest.mark.slow
 def test_few_runs_a_pass_give_the_same(tmp_path):
     pack = pack_of(make_tiny(), [experiment(**changes) for changes in VARIED], toy(), tmp_path, most=2)
     ends_as_alone(pack, trained(pack), make_tiny, toy())

@@ -32,7 +32,7 @@ def tree(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("keep", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_run_away_leaves_the_files_that_a_run_here_does(tmp_path, keep):
     run = experiment(tmp_path)
     sweep([run], tmp_path / "here", executor=here, keep=keep, quiet=True)

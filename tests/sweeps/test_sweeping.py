@@ -58,7 +58,9 @@ def test_a_failure_is_tried_once_more(tmp_path):
     assert reason.startswith("CannotWriteError")
 
 
-@pytest.mark.parametrize(("left", "pack"), [("README.md", 0), ("checkpoint.safetensors", 1)])
+@pytest.mark.parametrize(
+    ("left", "pack"), [pytest.param("README.md", 0, marks=pytest.mark.slow), ("checkpoint.safetensors", 1)]
+)
 def test_what_a_kill_leaves_of_a_folder_without_its_experiment_holds_up_no_run(left, pack, tmp_path):
     """As it does while the folder is removed, or filled with the files of a cluster's node."""
     runs = [experiment(tmp_path, seed=seed) for seed in (1, 2)]
@@ -236,6 +238,7 @@ def holding(lock):
     return None
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_stops_its_processes_and_says_how_to_go_on(tmp_path):
     run = experiment(tmp_path, epochs=5000)
     output = tmp_path / "out"

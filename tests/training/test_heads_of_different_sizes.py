@@ -138,7 +138,9 @@ def mixture():
 TRAINING = Training(lr=5e-3, epochs=6, batch_size=8, weight_decay=0.1, label_smoothing=0.1)
 
 
-@pytest.mark.parametrize("method", ["houlsby", "full-multitask", "hyperformer++"])
+@pytest.mark.parametrize(
+    "method", ["houlsby", *(pytest.param(name, marks=pytest.mark.slow) for name in ("full-multitask", "hyperformer++"))]
+)
 def test_a_mixture_of_sizes_learns_and_is_saved_baked_and_counted_without_padding(method, tmp_path):
     torch.manual_seed(0)
     data, sizes = mixture(), {"two": 2, "three": 3, "number": 1}

@@ -35,7 +35,7 @@ def command(*words: str) -> dict:
     return json.loads(result.stdout)
 
 
-@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+@pytest.mark.parametrize("kind", ["encoder", pytest.param("decoder", marks=pytest.mark.slow)])
 def test_every_command_works_on_every_kind(kind, folders, tmp_path):
     short = [word for s in ("training.epochs=1", "text.train_rows=64") for word in ("--set", s)]
     out = str(tmp_path / "compare")

@@ -50,7 +50,9 @@ def test_batches_mix_tasks():
     assert sum(len({row // 24 for row in batch}) == 2 for batch in batches) > len(batches) / 2
 
 
-@pytest.mark.parametrize(("name", "lr", "epochs"), [("houlsby", 1e-2, 12), ("hyperformer++", 1e-3, 24)])
+@pytest.mark.parametrize(
+    ("name", "lr", "epochs"), [("houlsby", 1e-2, 12), pytest.param("hyperformer++", 1e-3, 24, marks=pytest.mark.slow)]
+)
 def test_each_task_learns_its_own_answers(name, lr, epochs):
     delta, found = trained(name, Training(lr=lr, epochs=epochs, batch_size=8))
     scores = evaluate(delta, mixture(), "train")

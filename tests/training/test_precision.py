@@ -33,7 +33,10 @@ def held(run_of, backbone="fp32", adapter="fp32"):
     return replace(run_of, training=replace(run_of.training, backbone_precision=backbone, adapter_precision=adapter))
 
 
-@pytest.mark.parametrize(("backbone", "adapter"), [("bf16", "fp32"), ("bf16", "bf16"), ("fp32", "bf16")])
+@pytest.mark.parametrize(
+    ("backbone", "adapter"),
+    [("bf16", "bf16"), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in (("bf16", "fp32"), ("fp32", "bf16")))],
+)
 def test_a_run_holds_each_in_its_type_and_so_does_all_that_follows(backbone, adapter, small, tmp_path):
     result = run(held(small, backbone, adapter), tmp_path / "out", quiet=True)
     assert {tensor.dtype for tensor in load_file(tmp_path / "out" / TENSORS).values()} == {TYPES[adapter]}
