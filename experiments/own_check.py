@@ -17,7 +17,7 @@ from hyperadapters.runs import text_for, training_for
 from own_rates import MINILM, own
 from own_sets import HELD_OUT, SEARCH
 
-ROWS, SEEDS, METHODS = (600, 200, 2000), (1, 2, 3), ("compacter++", "houlsby")
+ROWS, SEEDS, METHODS = (2000, 200, 600), (1, 2, 3), ("compacter++", "houlsby")
 
 
 def with_defaults(name: str, rows: int, method: str, backbone: str, seed: int) -> ha.Experiment:
@@ -38,7 +38,7 @@ def experiments() -> list[ha.Experiment]:
     return [
         with_defaults(name, rows, method, MINILM or "embedded", seed)
         for seed in SEEDS
-        for rows in ROWS
         for method in METHODS
+        for rows in ROWS
         for name in (*SEARCH, *HELD_OUT)
     ]
