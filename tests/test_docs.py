@@ -61,14 +61,14 @@ def skip_without_its_libraries(example: str) -> None:
         pytest.skip(f"{', '.join(missing)} is not installed (hyperadapters[bridges])")
 
 
-def slow_but_for_the_readme(page: Path, *values: object) -> object:
-    """A case of a test, which `make check` leaves out for all pages but the README."""
-    return pytest.param(page, *values, marks=() if page == README else pytest.mark.slow)
+def slow_but_for_some(page: Path, *values: object) -> object:
+    """A case of a test, which `make check` leaves out for all pages but the README and the bridges."""
+    return pytest.param(
+        page, *values, marks=() if page == README or page.parent.name == "bridges" else pytest.mark.slow
+    )
 
 
-WITH_PYTHON = [
-    slow_but_for_the_readme(page) for page in PAGES if blocks(page, "python") and page.stem != "add-a-method"
-]
+WITH_PYTHON = [slow_but_for_some(page) for page in PAGES if blocks(page, "python") and page.stem != "add-a-method"]
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=named)
@@ -85,7 +85,7 @@ def test_the_first_example_trains_saves_and_loads_in_ten_lines():
     assert all(f"{call}(" in first for call in ("ha.fit", "delta.save", "ha.load"))
 
 
-SHELL = [slow_but_for_the_readme(page, number) for page in PAGES for number in range(len(blocks(page, "sh")))]
+SHELL = [slow_but_for_some(page, number) for page in PAGES for number in range(len(blocks(page, "sh")))]
 
 
 @pytest.mark.parametrize(
