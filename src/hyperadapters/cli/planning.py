@@ -233,7 +233,8 @@ def _with_rate(experiment: "Experiment", changes: Mapping[str, str]) -> "Experim
         return experiment
     from hyperadapters.backbones import kind_and_width
 
-    rate = experiment.method.suggested_rate(*kind_and_width(experiment.backbone))
+    entry_only = experiment.start is not None and experiment.start.freeze
+    rate = experiment.method.suggested_rate(*kind_and_width(experiment.backbone), entry_only=entry_only)
     return replace(experiment, training=replace(experiment.training, lr=rate))
 
 

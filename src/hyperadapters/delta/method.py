@@ -34,12 +34,16 @@ class Method(ABC):
     """The learning rates to start from on backbones as wide as T5-base and wider, of kinds that want another one than
     `learning_rate`."""
 
+    entry_rates: ClassVar[Mapping[BackboneKind, float]] = {}
+    """The learning rates to start from where what one task has for itself trains alone (`Delta.train_only`), by kind of
+    backbone; a kind that is not there: as where everything trains."""
+
     @property
     @abstractmethod
     def learning_rate(self) -> float:
         """The learning rate to start from: Compacter's choice for T5-base on GLUE (arXiv:2106.04647v2, appendix A)."""
 
-    def suggested_rate(self, kind: BackboneKind, d_model: int) -> float:
+    def suggested_rate(self, kind: BackboneKind, d_model: int, *, entry_only: bool = False) -> float:
         """Return the learning rate to start from on a backbone: the wider it is, the lower.
 
         `large_rates`, or else `learning_rate`, hold from T5-base's width on, `small_rates` down from the width on which
@@ -49,8 +53,11 @@ class Method(ABC):
         Args:
             kind: of the backbone.
             d_model: its width.
+            entry_only: whether only what one task has for itself trains: `entry_rates` are of any width.
         """
         like: BackboneKind = "encoder" if kind == "encoder" else "encoder-decoder"
+        if entry_only and like in self.entry_rates:
+            return self.entry_rates[like]
         large = self.large_rates.get(like, self.learning_rate)
         small, narrow = self.small_rates.get(like, large), _SMALL_WIDTHS[like]
         share = (math.log(d_model) - math.log(narrow)) / (math.log(_LARGE_WIDTH) - math.log(narrow))

@@ -52,7 +52,9 @@ def fit(
         NonFiniteLossError: the loss is not finite; names the step; the last good checkpoint stays.
         Interrupted: Ctrl-C; a checkpoint has been written if there is an `output`.
     """
-    training = training or Training(lr=delta.method.suggested_rate(delta.structure.kind, delta.structure.d_model))
+    if training is None:
+        kind, width, entry_only = delta.structure.kind, delta.structure.d_model, delta.trained_task is not None
+        training = Training(lr=delta.method.suggested_rate(kind, width, entry_only=entry_only))
     check_fit(delta, data, training)
     check_metric(data, evaluation or Evaluation())
     if not quiet:
