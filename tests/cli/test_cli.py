@@ -384,6 +384,7 @@ def test_a_new_task_joins_a_trained_adapter_from_few_rows(mixed, files, tmp_path
     assert again["seconds"] == value["seconds"]
     frozen = one_json(works(*words, "--freeze", "--output", tmp_path / "frozen"))
     assert (frozen["trained"], value["trained"] > 10**6) == (64, True)
+    assert [found["experiment"]["training"]["lr"] for found in (value, frozen)] == [3e-4, 1.0]
     texts = [f"{SENTENCE} {number}" for number in range(4)]
     answers = [
         one_json(works("predict", place, "--task", "sentiment", *texts, "--json"))

@@ -25,6 +25,37 @@ def test_an_encoder_generates_no_text_and_takes_no_free_text():
         ENCODINGS["encoder"].outputs(TaskFormat("free", ("x",), _FreeText()))
 
 
+def test_what_a_task_has_for_itself_trains_at_a_rate_of_its_own(tiny, monkeypatch):
+    rates = []
+
+    class Stop(Exception):
+        pass
+
+    def stop(delta, data, training, *_, **__):
+        rates.append(training.lr)
+        raise Stop
+
+    monkeypatch.setattr("hyperadapters.training.fitting.Trainer", stop)
+    method = METHODS["hyperformer++"]
+    delta = attach(tiny, method, tasks=("toy", "other"))
+    for task in (None, "toy"):
+        delta.train_only(task)
+        with pytest.raises(Stop):
+            fit(delta, toy("encoder-decoder"), quiet=True)
+    assert rates == [method.suggested_rate("encoder-decoder", 32), 1.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "of_entry"),
+    [("hyperformer", 1.0), ("hyper-compacter", 1.0), ("houlsby", None), ("adapters-multitask", None)],
+)
+def test_the_rate_of_an_entry_is_the_methods_unless_it_has_another(name, of_entry):
+    method = METHODS[name]
+    for kind in ("encoder", "encoder-decoder", "decoder"):
+        other = None if kind == "encoder" else of_entry
+        assert method.suggested_rate(kind, 384, entry_only=True) == (other or method.suggested_rate(kind, 384))
+
+
 def test_data_for_another_kind_or_size_of_head_is_refused(tiny):
     with pytest.raises(InputError, match=r"the data is for an encoder, .* load_data\(..., backbone=delta.backbone\)"):
         fit(attach(tiny, METHODS["houlsby"]), toy("encoder"), quiet=True)
