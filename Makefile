@@ -34,6 +34,7 @@ check: install
 
 bridges: .venv/bridges
 	$(BIN)/python tests/works_with.py
+	$(BIN)/python -m experiments.documents.pages
 
 versions: install
 	$(BIN)/python tests/versions.py $(PAIRS)
