@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from hyperadapters import METHODS
+from hyperadapters import METHODS, attach, load_backbone
 from hyperadapters.sweeps.experiment_files import load_experiments
 from hyperadapters.sweeps.keys import experiment_key
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 LISTS = sorted(path.stem for path in FOLDER.glob("*.py") if "def experiments()" in path.read_text(encoding="utf-8"))
-TABLES = [name for name in LISTS if name != "transfer"]
-"""Transfer starts from trained models: `test_multitask.py`."""
+TABLES = [name for name in LISTS if name not in ("transfer", "frozen_entry")]
+"""Those start from trained models: `test_multitask.py`, and below."""
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -19,6 +19,16 @@ def test_every_table_is_a_list_of_different_experiments(table):
     found = load_experiments(FOLDER / f"{table}.py")
     assert found
     assert len({experiment_key(experiment) for experiment in found}) == len(found)
+
+
+def test_an_entry_alone_is_trained_at_every_rate_beside_a_run_of_everything(tmp_path, monkeypatch):
+    for method in ("hyperformer++", "hyper-compacter"):
+        attach(load_backbone()[0], method, tasks=("demo/paraphrase", "demo/sentiment")).save(tmp_path / method)
+    monkeypatch.setenv("STARTS", str(tmp_path))
+    found = load_experiments(FOLDER / "frozen_entry.py")
+    assert len({experiment_key(experiment) for experiment in found}) == len(found) == 16
+    assert [experiment.training.lr for experiment in found if not experiment.start.freeze] == [3e-4, 1e-3]
+    assert {experiment.training.steps for experiment in found} == {200}
 
 
 LONG = ("mrpc", "cola", "stsb", "rte", "boolq", "cb", "copa", "wic")
