@@ -58,7 +58,7 @@ def few_shot(method: ha.Method, start: ha.WarmStart, task: str, rows: int, seed:
         start=start,
         text=ha.Text(source_length=multitask.SOURCE_LENGTH, train_rows=rows, evaluation_rows=EVALUATION_ROWS),
         training=ha.Training(
-            lr=method.suggested_rate("encoder-decoder", 144),
+            lr=method.suggested_rate("encoder-decoder", 144, entry_only=start.freeze),
             steps=STEPS,
             batch_size=BATCH,
             evaluate_steps=STEPS // 3,

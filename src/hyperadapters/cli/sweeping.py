@@ -91,6 +91,8 @@ def sweep(
         raise InputError(f"{file} does not exist. A sweep is a Python file with a function experiments().")
     if data and not Path(data).is_dir():
         raise InputError(f"--data {data}: there is no such folder.")
+    if race_rates and track:
+        raise InputError("--race pauses runs, which --track cannot follow: leave one of them out.")
     wanted, kept = _changed_settings(changes), _split_settings(only, "--only", "method=compacter")
     carried_out = _choose_executor(executor)
     from hyperadapters.sweeps import change_all, describe_sweep, forecast, keep_matching, load_experiments, race
@@ -104,8 +106,6 @@ def sweep(
         _show(asdict(found), json_output, *_forecast_lines(found, jobs))
         return
     pack = jobs if executor.pack == "auto" and executor.engine == "local" else 0
-    if race_rates and track:
-        raise InputError("--race pauses runs, which --track cannot follow: leave one of them out.")
     try:
         if race_rates:
             raced = race(planned, output, executor=carried_out, pack=pack, keep=keep_adapters, retry=retry_failed)
