@@ -1,6 +1,8 @@
 """Writes the score of the defaults on every set beside that of a model of the words, from a folder of results, as JSON.
 
-python -m experiments.documents.own_check_table results/own-check.json out/own-check
+    python -m experiments.documents.own_check_table results/own-check.json out/own-check
+
+What the table holds of other runs stays.
 """
 
 import json
@@ -11,31 +13,34 @@ from typing import Any
 
 from hyperadapters.methods import method_from_json
 from hyperadapters.runs import RESULT, read_result
+from own_check import place_of
 from recipes import name_of
+
+Table = dict[str, dict[str, dict[str, Any]]]
+"""What was found by place (`place_of`) and seed."""
 
 
 def main() -> None:
     output, folder = map(Path, sys.argv[1:])
-    found: dict[str, dict[str, list[Any]]] = {}
+    table: Table = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
     for path in sorted(folder.glob(f"*/{RESULT}")):
         result = read_result(path.parent)
-        name = name_of(method_from_json(result.experiment["method"]))
         set_name = Path(result.experiment["task"]["train"]).parent.name
-        place = found.setdefault(f"{set_name}, {result.rows['train']} rows, {name}", {})
-        for what, score in {
-            "accuracy": result.metrics["test"]["accuracy"],
-            "words": result.baselines["bag of words"]["test"]["accuracy"],
-            "one answer": result.baselines["constant"]["test"]["accuracy"],
-        }.items():
-            place.setdefault(what, []).append(100 * score)
-        place.setdefault("steps", []).append(result.steps)
-    table = {
-        place: {**{what: round(mean(values), 2) for what, values in columns.items()}, "seeds": len(columns["steps"])}
-        for place, columns in sorted(found.items())
+        rows = result.experiment["text"]["train_rows"]
+        place = place_of(set_name, rows, name_of(method_from_json(result.experiment["method"])))
+        table.setdefault(place, {})[str(result.experiment["training"]["seed"])] = {
+            "accuracy": round(100 * result.metrics["test"]["accuracy"], 2),
+            "words": round(100 * result.baselines["bag of words"]["test"]["accuracy"], 2),
+            "one answer": round(100 * result.baselines["constant"]["test"]["accuracy"], 2),
+            "steps": result.steps,
+        }
+    output.write_text(json.dumps(dict(sorted(table.items())), indent=1) + "\n", encoding="utf-8")
+    means = {
+        place: [mean(run[what] for run in runs.values()) for what in ("accuracy", "words")]
+        for place, runs in table.items()
     }
-    output.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-    behind = [place for place, row in table.items() if row["accuracy"] <= row["words"]]
-    print(f"{len(table) - len(behind)} of {len(table)} ahead of the words; behind: {'; '.join(behind) or 'none'}")
+    behind = [place for place, (accuracy, words) in means.items() if accuracy <= words]
+    print(f"{len(means) - len(behind)} of {len(means)} ahead of the words; behind: {'; '.join(behind) or 'none'}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Rows that name their task: answers are those of each adapter by itself, whatever stands in one batch."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from families import FAMILIES
 
 from hyperadapters import METHODS, InputError, Predictor, attach, load_backbone, load_predictor
 from hyperadapters.delta.method import Method
+from hyperadapters.delta.saving import CONFIG
 from hyperadapters.runs.building import _format_to_json
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.task_choice import NamedTask
@@ -17,7 +19,7 @@ from hyperadapters.serving.folder_predictor import _FolderPredictor, open_predic
 from hyperadapters.serving.saved_tasks import saved_task
 from hyperadapters.storage.loading import read_config
 from hyperadapters.tasks.registry import task_named
-from hyperadapters.tasks.targets import Labels, _FreeText
+from hyperadapters.tasks.targets import FreeText, Labels
 from hyperadapters.training.config import Evaluation, Training
 from hyperadapters.training.encoding import Decoding
 from hyperadapters.training.encodings import ENCODINGS
@@ -54,7 +56,7 @@ def folder(tmp_path_factory):
     save(folder / "mood" / "first", backbone, METHODS["compacter++"])
     save(folder / "mood" / "second", backbone, METHODS["compacter++"])
     save(folder / "words", backbone, METHODS["compacter++"], target=WORDS)
-    save(folder / "free", backbone, METHODS["compacter++"], target=_FreeText())
+    save(folder / "free", backbone, METHODS["compacter++"], target=FreeText())
     save(folder / "beams", backbone, METHODS["compacter++"], evaluation=Evaluation(decode="generate", beams=2))
     save(folder / "pairs", backbone, METHODS["houlsby"], ("demo/paraphrase",))
     save(folder / "whole", backbone, METHODS["full"])
@@ -141,7 +143,7 @@ def test_what_is_no_label_has_no_probability(folder, tmp_path):
     predictor = _FolderPredictor(folder)
     with pytest.raises(InputError, match=refusal):
         next(predictor.file(rows, top=3))
-    assert not predictor.groups
+    assert not predictor._loaded.held()
     with pytest.raises(InputError, match=refusal):
         open_predictor(folder / "free", scored=True)
 
@@ -174,9 +176,9 @@ def test_each_task_is_answered_as_it_was_in_training(folder, tmp_path, monkeypat
     seen = []
     answer = ENCODINGS["encoder-decoder"].answer
 
-    def watched(backbone, rows, forms, tokenizer, decoding):
+    def watched(backbone, rows, forms, tokenizer, decoding, *others):
         seen.append(decoding)
-        return answer(backbone, rows, forms, tokenizer, decoding)
+        return answer(backbone, rows, forms, tokenizer, decoding, *others)
 
     monkeypatch.setattr(ENCODINGS["encoder-decoder"], "answer", watched)
     rows = [{"task": task, "sentence": SENTENCES[0]} for task in ("beams", "first", "free")]
@@ -221,15 +223,28 @@ def test_a_row_that_cannot_be_answered_is_refused_before_anything_is_answered(fo
         next(_FolderPredictor(folder).file(write(tmp_path / "rows.jsonl", [*rows, row])))
 
 
-def test_the_backbone_is_held_as_the_adapters_that_rows_name_were_trained_on(tmp_path):
+def test_each_adapter_has_a_backbone_of_the_type_that_it_was_trained_on(tmp_path):
     for name, precision in {"a": "bf16", "b": "fp32", "c": "fp32"}.items():
         save(tmp_path / name, load_backbone(precision=precision)[0], METHODS["compacter++"])
-    asked = [{"task": task, "sentence": SENTENCES[0]} for task in ("b", "c")]
+    rows = [{"task": task, "sentence": text} for text in SENTENCES for task in ("b", "a", "c")]
     predictor = _FolderPredictor(tmp_path)
-    assert len(list(predictor.file(write(tmp_path / "rows.jsonl", asked)))) == 2
-    assert {group.delta.backbone.dtype for group in predictor.groups.values()} == {torch.float32}
-    with pytest.raises(InputError, match="in different types cannot be answered together: a on bf16, c on fp32"):
-        list(_FolderPredictor(tmp_path).file(write(tmp_path / "all.jsonl", [{"task": "a", "sentence": "x"}, *asked])))
+    found = list(predictor.file(write(tmp_path / "rows.jsonl", rows), top=None))
+    models = [loaded.model.dtype for loaded in predictor._loaded._models.values()]
+    assert sorted(map(str, models)) == ["torch.bfloat16", "torch.float32"]
+    for task in "abc":
+        own = [row for row in found if row["task"] == task]
+        for row, expected in zip(own, load_predictor(tmp_path / task).probabilities(own), strict=True):
+            assert row["scores"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_damaged_adapter_is_refused_where_rows_name_it_and_not_elsewhere(folder, rows, tmp_path):
+    copied = tmp_path / "adapters"
+    shutil.copytree(folder, copied)
+    (copied / "pairs" / CONFIG).write_text("{")
+    good = [row for row in rows if row["task"] != "pairs"]
+    assert len(list(_FolderPredictor(copied).file(write(tmp_path / "good.jsonl", good)))) == len(good)
+    with pytest.raises(InputError, match="pairs/adapter_config.json is not JSON"):
+        next(_FolderPredictor(copied).file(write(tmp_path / "rows.jsonl", rows)))
 
 
 def test_a_folder_without_adapters_is_refused(tmp_path):

@@ -9,7 +9,7 @@ from hyperadapters import TASKS, InputError
 from hyperadapters.tasks import named_metrics, text_metrics
 from hyperadapters.tasks.metrics import _TEXT_METRICS, accuracy, macro_f1, micro_f1
 from hyperadapters.tasks.named_metrics import allow_metric, metric_named
-from hyperadapters.tasks.targets import Labels, LabelSet, _FreeText, _Score
+from hyperadapters.tasks.targets import FreeText, Labels, LabelSet, _Score
 
 CLASSES = Labels(("bad", "good"))
 
@@ -31,7 +31,7 @@ def own_module(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "target", "metric"),
-    [("macro_f1", CLASSES, macro_f1), ("micro_f1", CLASSES, micro_f1), ("exact_match", _FreeText(), _TEXT_METRICS[0])],
+    [("macro_f1", CLASSES, macro_f1), ("micro_f1", CLASSES, micro_f1), ("exact_match", FreeText(), _TEXT_METRICS[0])],
 )
 def test_a_name_is_a_metric_of_its_kind_of_answers(name, target, metric):
     assert metric_named(name, target, (accuracy,)) is metric
@@ -52,14 +52,14 @@ def test_an_unknown_metric_names_those_that_suit():
     with pytest.raises(InputError, match=r"metric=acuracy: no metric for answers that are one of bad, good.*accuracy"):
         metric_named("acuracy", CLASSES, (accuracy,))
     with pytest.raises(InputError, match="no metric for answers that are a text"):
-        metric_named("rmse", _FreeText(), ())
+        metric_named("rmse", FreeText(), ())
 
 
 @pytest.mark.parametrize("name", ["rouge_l", "bleu"])
 def test_a_library_that_is_absent_is_named_with_how_to_install_it(name, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda module: None)
     with pytest.raises(InputError, match=rf"the metric {name}: .* not installed.*pip install 'hyperadapters\[metrics"):
-        metric_named(name, _FreeText(), ())
+        metric_named(name, FreeText(), ())
 
 
 @pytest.mark.parametrize("name", ["rouge_l", "bleu"])

@@ -10,7 +10,7 @@ from hyperadapters import TASKS, InputError, own_task
 from hyperadapters.tasks.demo import _ROWS, _lexicon
 from hyperadapters.tasks.registry import task_named
 from hyperadapters.tasks.splits import _halve_validation, _hold_out_thousand, permutation
-from hyperadapters.tasks.targets import Labels, _FreeText, _Score
+from hyperadapters.tasks.targets import FreeText, Labels, _Score
 from hyperadapters.tasks.task_format import Example, TaskFormat
 
 
@@ -258,7 +258,7 @@ def test_own_files_with_classes_become_a_task(tmp_path):
 
 def test_own_files_with_text_answers_become_a_task(tmp_path):
     task = own_task(own_files(tmp_path), ("premise",), "hypothesis", answers="text", name="mine")
-    assert task.form.target == _FreeText()
+    assert task.form.target == FreeText()
     assert [metric.__name__ for metric in task.metrics] == ["exact_match", "normalized_exact_match", "token_f1"]
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hyperadapters import InputError, own_task
-from hyperadapters.tasks.targets import _FreeText
+from hyperadapters.tasks.targets import FreeText
 from hyperadapters.tasks.task_format import TaskFormat
 from hyperadapters.tasks.templates import template_fields
 
@@ -42,7 +42,7 @@ def test_a_field_that_is_more_than_a_columns_name_is_refused(template, message):
 
 
 def form(template, fields=None, style="template"):
-    return TaskFormat("qa", fields or template_fields(template), _FreeText(), style=style, template=template)
+    return TaskFormat("qa", fields or template_fields(template), FreeText(), style=style, template=template)
 
 
 def test_the_source_is_the_template_filled_in_and_one_text_for_encoders():

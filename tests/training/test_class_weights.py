@@ -14,7 +14,7 @@ from toy_tasks import toy
 import hyperadapters as ha
 from hyperadapters import InputError
 from hyperadapters._utils import read_json
-from hyperadapters.tasks.targets import _FreeText
+from hyperadapters.tasks.targets import FreeText
 from hyperadapters.training.class_weights import _balanced, weight_losses
 from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.trainer import Trainer
@@ -65,7 +65,7 @@ def test_a_batch_without_weights_is_left_as_it_is():
 
 def test_answers_that_are_not_classes_have_no_weights():
     data = toy("encoder-decoder")
-    data = replace(data, form=replace(data.form, target=_FreeText()))
+    data = replace(data, form=replace(data.form, target=FreeText()))
     delta = ha.attach(FAMILIES["t5"].make(), "houlsby")
     with pytest.raises(InputError, match="toy are not one class a row: leave it out"):
         ha.fit(delta, data, ha.Training(lr=0.1, class_weights="balanced"), quiet=True)

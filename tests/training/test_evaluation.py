@@ -66,10 +66,10 @@ def test_an_unknown_split_is_named():
 def test_scoring_free_text_is_refused():
     from dataclasses import replace
 
-    from hyperadapters.tasks.targets import _FreeText
+    from hyperadapters.tasks.targets import FreeText
 
     data = toy()
-    data = replace(data, form=replace(data.form, target=_FreeText()))
+    data = replace(data, form=replace(data.form, target=FreeText()))
     with pytest.raises(InputError, match="decode=score needs labels"):
         evaluate(attach(make_tiny(), METHODS["houlsby"]), data, "test", Evaluation(decode="score"))
 

@@ -7,7 +7,7 @@ from families import FAMILIES
 from toy_tasks import BINARY, toy
 
 from hyperadapters import METHODS, InputError, Training, attach, fit, method_named
-from hyperadapters.tasks.targets import _FreeText
+from hyperadapters.tasks.targets import FreeText
 from hyperadapters.tasks.task_format import TaskFormat
 from hyperadapters.training.data import Text
 from hyperadapters.training.encodings import ENCODINGS
@@ -22,7 +22,7 @@ def test_an_encoder_generates_no_text_and_takes_no_free_text():
     with pytest.raises(
         InputError, match="an encoder answers with classes, labels, tags, numbers or a part of the text"
     ):
-        ENCODINGS["encoder"].outputs(TaskFormat("free", ("x",), _FreeText()))
+        ENCODINGS["encoder"].outputs(TaskFormat("free", ("x",), FreeText()))
 
 
 def test_what_a_task_has_for_itself_trains_at_a_rate_of_its_own(tiny, monkeypatch):

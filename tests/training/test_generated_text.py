@@ -6,7 +6,7 @@ import transformers as hf
 from families import FAMILIES
 from toy_tasks import BINARY, Digits
 
-from hyperadapters.tasks.targets import Labels, _FreeText
+from hyperadapters.tasks.targets import FreeText, Labels
 from hyperadapters.tasks.task_format import Example, TaskFormat
 from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.encoder_decoder import _first_tokens
@@ -16,7 +16,7 @@ from hyperadapters.training.generated_text import _ONE_ANSWER, _generate_answers
 from hyperadapters.training.label_strings import _read_labels
 
 ROWS = [Encoded([5, 6, 7, 8, 9], []), Encoded([5, 9], [])]
-TEXT = TaskFormat("text", ("x",), _FreeText())
+TEXT = TaskFormat("text", ("x",), FreeText())
 PUBLISHED = {
     "min_length": 12,
     "min_new_tokens": 9,
@@ -124,7 +124,7 @@ def test_generation_begins_as_targets_do_in_training():
 
 
 def test_a_long_conversation_keeps_its_end_on_an_encoder_decoder():
-    form = TaskFormat("chat", ("messages",), _FreeText(), style="conversation")
+    form = TaskFormat("chat", ("messages",), FreeText(), style="conversation")
     tokenizer = Bilingual()
     tokenizer.chat_template = "digits"
     tokenizer.apply_chat_template = lambda turns, tokenize, add_generation_prompt=False: "".join(

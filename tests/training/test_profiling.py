@@ -9,7 +9,7 @@ from torch import nn
 from conftest import make_tiny
 from hyperadapters import METHODS, InputError, attach, attached, count_parameters
 from hyperadapters._utils.memory import saved_tensors
-from hyperadapters.tasks.targets import _FreeText
+from hyperadapters.tasks.targets import FreeText
 from hyperadapters.tasks.task_format import TaskFormat
 from hyperadapters.training.data import Data, Text
 from hyperadapters.training.encoded import Encoded
@@ -29,7 +29,7 @@ def data(rows=6, length=12):
     encoded = [
         Encoded(torch.randint(3, 90, (length - i % 3,), generator=generator).tolist(), [5, 1]) for i in range(rows)
     ]
-    return Data(TaskFormat("toy", ("text",), _FreeText()), (), Padding(), Text(), {"train": encoded}, {}, {})
+    return Data(TaskFormat("toy", ("text",), FreeText()), (), Padding(), Text(), {"train": encoded}, {}, {})
 
 
 @pytest.mark.parametrize(("trained", "saved"), [("weight", 5 * 8 + 5 * 16 + 5 * 16), ("bias", 5 * 16)])

@@ -56,6 +56,7 @@ from .progress import console as console
 from .progress import span as span
 from .tensor_files import copy_tensors as copy_tensors
 from .tensor_files import read_tensors as read_tensors
+from .tensor_files import stated_checksum as stated_checksum
 from .tensor_files import write_tensors as write_tensors
 from .threads import PerThread as PerThread
 from .threads import Turn as Turn

@@ -117,10 +117,35 @@ def read_tensors(path: Path, expected: Mapping[str, Tensor] | None = None) -> Sa
     except InputError:
         raise
     except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, OverflowError) as error:
-        why = str(error).split("\n")[0]
-        raise InputError(f"{path} is not a whole safetensors file ({why}). Copy it again from its source.") from error
+        raise _not_whole(path, error) from error
     _check_content(path, tensors, metadata)
     return SavedTensors(tensors, metadata)
+
+
+def stated_checksum(path: Path) -> str:
+    """Return the checksum that a file of `write_tensors` states; nothing of it is read but the header.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: there is no such file, it is not whole, or it states none.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = dict(file.metadata() or {})
+    except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, OverflowError) as error:
+        raise _not_whole(path, error) from error
+    if CHECKSUM not in metadata:
+        raise InputError(f"{path} states no {CHECKSUM}, so it is not a file of hyperadapters. Use an intact copy.")
+    return metadata[CHECKSUM]
+
+
+def _not_whole(path: Path, error: Exception) -> InputError:
+    why = str(error).split("\n")[0]
+    return InputError(f"{path} is not a whole safetensors file ({why}). Copy it again from its source.")
 
 
 def _check_header(path: Path, file: Any, expected: Mapping[str, Tensor] | None) -> None:

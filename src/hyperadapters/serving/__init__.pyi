@@ -1,11 +1,14 @@
 """What other packages use of this one; each name is imported when it is first used."""
 
 from . import exporting as exporting
+from .catalogue import Catalogue as Catalogue
+from .catalogue import ServedTask as ServedTask
 from .exporting import ExportFormat as ExportFormat
 from .exporting import export as export
 from .folder_predictor import open_predictor as open_predictor
 from .harness_scores import harness_model as harness_model
 from .harness_scores import score_with_harness as score_with_harness
+from .loaded_adapters import LoadedAdapters as LoadedAdapters
 from .prediction_file import as_json as as_json
 from .prediction_file import check_prediction_file as check_prediction_file
 from .prediction_file import write_predictions as write_predictions

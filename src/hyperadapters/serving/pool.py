@@ -68,6 +68,10 @@ class Pool:
         self._outputs: dict[str, int | None] = {}
         self.resident: OrderedDict[str, int] = OrderedDict()
         """Adapters in memory and their slots, the one used longest ago first."""
+        self.loads = 0
+        """How many adapters were read so far."""
+        self.evictions = 0
+        """How many have made room for others so far."""
         self._free = list(range(resident))
         self._in_use: Counter[str] = Counter()
         """How many open `rows` contexts use each adapter."""
@@ -218,6 +222,7 @@ class Pool:
             )
         found = [self.reading.pop(name).result() if name in self.reading else self.read(name) for name in missing]
         self._free += [self.resident.pop(name) for name in leaving]
+        self.loads, self.evictions = self.loads + len(missing), self.evictions + len(leaving)
         tensors = self.delta.tensors()
         for name, own in zip(missing, found, strict=True):
             slot = self.resident[name] = self._free.pop()

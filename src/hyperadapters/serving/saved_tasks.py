@@ -1,48 +1,13 @@
-"""The tasks that saved adapters answer: where each lies, its form, its lengths, and how it was answered."""
+"""The task that a saved adapter answers: its form, its lengths, and how it was answered."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from hyperadapters._utils import InputError, few_names, find_files, resolve_task, settings
+from hyperadapters._utils import InputError, few_names, resolve_task, settings
 from hyperadapters.delta import CONFIG
-from hyperadapters.storage import Collection, read_config
-from hyperadapters.tasks import TaskFormat
+from hyperadapters.tasks import FreeText, TaskFormat
 from hyperadapters.training import Evaluation, Text
-
-
-class _AdapterPlace(NamedTuple):
-    """Where a task's adapter lies, and the task's name inside it where it holds several."""
-
-    folder: Path
-    inner: str = ""
-
-
-def _find_tasks(folder: Path | Collection) -> dict[str, _AdapterPlace]:
-    """Return every task that the adapters in a folder or a repository answer, and where each lies.
-
-    A task is named by its adapter's sub-folder; where an adapter holds several, the task's own name stands behind it.
-
-    Raises:
-        InputError: there is no adapter in the folder, or one is damaged.
-    """
-    if isinstance(folder, Collection):
-        return {
-            name: _AdapterPlace(folder.folder / place, name[len(place) + 1 :]) for name, place in folder.tasks.items()
-        }
-    if (folder / CONFIG).is_file():
-        return {name: _AdapterPlace(folder, name) for name in read_config(folder)["tasks"]}
-    found: dict[str, _AdapterPlace] = {}
-    for config in find_files(folder, CONFIG):
-        name, tasks = config.parent.relative_to(folder).as_posix(), read_config(config.parent)["tasks"]
-        several = {f"{name}/{task}": _AdapterPlace(config.parent, task) for task in tasks}
-        found |= several or {name: _AdapterPlace(config.parent)}
-    if not found:
-        raise InputError(
-            f"there is no adapter at {folder}: neither it nor a folder in it has an {CONFIG}. Name a folder that "
-            "`train` wrote, or one with such folders in it."
-        )
-    return found
 
 
 def saved_task(config: Mapping[str, Any], folder: Path, name: str = "") -> tuple[TaskFormat, Text, Evaluation]:
@@ -69,6 +34,17 @@ def saved_task(config: Mapping[str, Any], folder: Path, name: str = "") -> tuple
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the task in {folder}/{CONFIG} is damaged: {error!r}.") from error
     return TaskFormat.from_json(task), text, settings.updated(Evaluation(), answered, f"{folder}/{CONFIG}: task")
+
+
+def _embedding_task(config: Mapping[str, Any]) -> tuple[TaskFormat, Text, Evaluation] | None:
+    """Return the task of an adapter without a task and a head, as `saved_task` does: a text whose vector is wanted.
+
+    Args:
+        config: the adapter's `adapter_config.json`.
+    """
+    if config["backbone"]["head"] != "none" or config["tasks"] or config.get("task"):
+        return None
+    return TaskFormat("embedding", ("text",), FreeText(), style="bare"), Text(), Evaluation()
 
 
 def answer_column(config: Mapping[str, Any], folder: Path, name: str = "") -> str:

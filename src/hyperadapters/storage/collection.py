@@ -2,7 +2,7 @@
 
 import glob
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -34,6 +34,20 @@ class Collection:
     tasks: Mapping[str, str]
     """The sub-folder of each task; the task of an adapter of one task is called as its sub-folder, those of an adapter
     of several have that and their own name."""
+    revision: str = ""
+    """The branch or tag that was asked for; empty: the main branch."""
+
+    def latest(self) -> "Collection":
+        """Return what the repository holds now at the same revision; where the Hub does not answer, what it held.
+
+        Raises:
+            InputError: its index is damaged.
+        """
+        try:
+            folder = _fetch_files(_Repository(self.name, self.revision), INDEX, (INDEX, CARD))
+        except UnavailableError:
+            return self
+        return replace(self, folder=folder, tasks=_read_index(folder / INDEX)) if folder != self.folder else self
 
     def fetch(self, tasks: Iterable[str]) -> None:
         """Fetch the adapters of some tasks, as far as they are not in the local Hub cache.
@@ -82,7 +96,7 @@ def locate_adapters(place: str | Path) -> Path | Collection:
             folder = _fetch_files(repository, INDEX, (INDEX, CARD))
         except UnavailableError:
             raise error from None
-    return Collection(repository.name, folder, _read_index(folder / INDEX))
+    return Collection(repository.name, folder, _read_index(folder / INDEX), repository.revision)
 
 
 def fetch_adapters(place: str | Path, tasks: Iterable[str]) -> dict[str, Path]:

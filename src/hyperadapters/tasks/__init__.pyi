@@ -32,6 +32,7 @@ from .registry import TASKS as TASKS
 from .registry import task_named as task_named
 from .splits import permutation as permutation
 from .targets import AnswerSpan as AnswerSpan
+from .targets import FreeText as FreeText
 from .targets import Labels as Labels
 from .targets import LabelSet as LabelSet
 from .targets import Numeric as Numeric

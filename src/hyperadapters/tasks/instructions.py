@@ -8,7 +8,7 @@ from hyperadapters.tasks.conversation import _rows_to_learn
 from hyperadapters.tasks.metrics import _TEXT_METRICS, exact_match
 from hyperadapters.tasks.own_rows import _OwnRows, _places_and_split
 from hyperadapters.tasks.reading import AS_USUAL, Reading
-from hyperadapters.tasks.targets import _FreeText
+from hyperadapters.tasks.targets import FreeText
 from hyperadapters.tasks.task import Task
 from hyperadapters.tasks.task_format import TaskFormat
 
@@ -36,10 +36,10 @@ def instruction_task(
     places, split = _places_and_split(files, split_seed)
     columns = _OwnRows(places=places, reading=reading).first_columns()
     if "messages" in columns:
-        form = TaskFormat(name, ("messages",), _FreeText(), style="conversation")
+        form = TaskFormat(name, ("messages",), FreeText(), style="conversation")
         source = _OwnRows(places=places, reading=reading, unfold=_rows_to_learn)
     elif {"prompt", "response"} <= {*columns}:
-        form = TaskFormat(name, ("prompt",), _FreeText(), style="bare")
+        form = TaskFormat(name, ("prompt",), FreeText(), style="bare")
         source = _OwnRows(places=places, reading=reading, columns={"prompt": "prompt", "label": "response"})
     else:
         raise InputError(

@@ -11,7 +11,7 @@ from typing import Any
 from hyperadapters._utils import InputError, check_extra, metric_scale, neighbours
 from hyperadapters.tasks import label_set_metrics, metrics, tag_metrics, text_metrics
 from hyperadapters.tasks.metrics import Metric
-from hyperadapters.tasks.targets import AnswerSpan, Labels, LabelSet, Numeric, TagSequence, _FreeText, _Target
+from hyperadapters.tasks.targets import AnswerSpan, FreeText, Labels, LabelSet, Numeric, TagSequence, _Target
 
 _KNOWN: dict[Any, tuple[Metric, ...]] = {
     Labels: (metrics.accuracy, metrics.macro_f1, metrics.micro_f1, metrics.matthews, metrics.roc_auc),
@@ -19,7 +19,7 @@ _KNOWN: dict[Any, tuple[Metric, ...]] = {
     LabelSet: label_set_metrics._LABEL_SET_METRICS,
     Numeric: metrics._NUMBER_METRICS,
     AnswerSpan: metrics._SPAN_METRICS,
-    _FreeText: (*metrics._TEXT_METRICS, text_metrics.rouge_l, text_metrics.bleu),
+    FreeText: (*metrics._TEXT_METRICS, text_metrics.rouge_l, text_metrics.bleu),
 }
 """The metrics that suit each kind of answer."""
 

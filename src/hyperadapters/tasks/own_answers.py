@@ -23,11 +23,11 @@ from hyperadapters.tasks.readers import _Record
 from hyperadapters.tasks.tag_metrics import span_f1, tag_accuracy
 from hyperadapters.tasks.targets import (
     AnswerSpan,
+    FreeText,
     Labels,
     LabelSet,
     Numeric,
     TagSequence,
-    _FreeText,
     _Number,
     _plain_form,
     _Target,
@@ -98,7 +98,7 @@ def _describe_answers(
         InputError: as `own_task`.
     """
     if answers == "text":
-        return _answers_of(_FreeText(), answer)
+        return _answers_of(FreeText(), answer)
     if answers == "score":
         return _answers_of(_number_format([(row.values[answer], row.place) for row in rows()], column), answer)
     if answers == "span":

@@ -19,7 +19,7 @@ from hyperadapters.tasks.metrics import (
 from hyperadapters.tasks.readers import _Record, _Unfold
 from hyperadapters.tasks.sources import _Hub, _Official
 from hyperadapters.tasks.splits import _halve_validation, _hold_out_thousand, _Split, _Splits, permutation
-from hyperadapters.tasks.targets import Labels, _FreeText, _Target
+from hyperadapters.tasks.targets import FreeText, Labels, _Target
 from hyperadapters.tasks.task import Task, _Reference, _target_value
 from hyperadapters.tasks.task_format import _PUBLISHED, TaskFormat
 
@@ -228,7 +228,7 @@ _OFFICIAL = {
             "record",
             "ReCoRD",
             ("query", "entities", "passage"),
-            _FreeText(),
+            FreeText(),
             (token_f1, normalized_exact_match),
             hub=_on_hub("record", _query_on_hub),
             unfold=_queries_of_passage,

@@ -298,7 +298,7 @@ class _Number(Numeric):
 
 
 @dataclass(frozen=True)
-class _FreeText(_Target):
+class FreeText(_Target):
     """Any text; metrics compare strings."""
 
     def encode(self, raw: str) -> str | None:
@@ -318,6 +318,6 @@ _TARGETS: dict[str, type[_Target]] = {
     "span": AnswerSpan,
     "score": _Score,
     "number": _Number,
-    "text": _FreeText,
+    "text": FreeText,
 }
 """By the type that stands in an adapter's file."""

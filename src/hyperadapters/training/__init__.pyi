@@ -20,6 +20,8 @@ from .data import training_rows as training_rows
 from .distillation import distil as distil
 from .distillation import hold_out_rows as hold_out_rows
 from .encoded import Encoded as Encoded
+from .encoder import embed_texts as embed_texts
+from .encoder import encode_texts as encode_texts
 from .encoding import Decoding as Decoding
 from .encodings import ENCODINGS as ENCODINGS
 from .evaluation import Scores as Scores
@@ -37,6 +39,7 @@ from .profiling import Cost as Cost
 from .profiling import measure as measure
 from .profiling import median_seconds as median_seconds
 from .profiling import training_step as training_step
+from .row_generation import RowGeneration as RowGeneration
 from .schedule import Schedule as Schedule
 from .standing import Standing as Standing
 from .task_adapters import using_tasks as using_tasks

@@ -18,6 +18,7 @@ from hyperadapters.training.encoded import Encoded, _count_longer, _Cut, _trunca
 from hyperadapters.training.encoding import Decoding, _Encoding
 from hyperadapters.training.generated_text import _generate_answers, _generate_tokens, _tokens_to_texts
 from hyperadapters.training.label_strings import _label_chunks, _label_tokens, _likeliest, _read_labels
+from hyperadapters.training.row_generation import RowGeneration
 from hyperadapters.training.tensors import (
     _IGNORED,
     _on_device,
@@ -99,13 +100,14 @@ class _Decoder(_Encoding):
         forms: Sequence[TaskFormat],
         tokenizer: Any,
         decoding: Decoding,
+        generated: Sequence[RowGeneration] = (),
     ) -> list[str]:
         if decoding.mode == "score":
             return _likeliest(self.score_labels(backbone, rows, forms, tokenizer), forms)
         sources = _source_batch([row.source for row in rows], tokenizer.pad_token_id, side="left")
         source = _on_device(sources, backbone)
         tokenize = partial(self.tokenize_answers, tokenizer=tokenizer)
-        tokens = _generate_answers(backbone, source, tokenizer, decoding)
+        tokens = _generate_answers(backbone, source, tokenizer, decoding, generated)
         texts = _tokens_to_texts(tokens[:, source["input_ids"].shape[1] :], tokenizer)
         return _read_labels(texts, forms, tokenize, tokenizer)
 

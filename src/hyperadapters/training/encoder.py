@@ -15,6 +15,7 @@ from hyperadapters.training.answer_spans import OUTPUTS, _answer_of, _Best, _bes
 from hyperadapters.training.config import Evaluation
 from hyperadapters.training.encoded import Encoded, _count_longer, _Cut
 from hyperadapters.training.encoding import Decoding, _Encoding
+from hyperadapters.training.row_generation import RowGeneration
 from hyperadapters.training.tensors import _on_device, _pad_sequences, _precise, _source_batch
 from hyperadapters.training.word_tags import _encode_words, _read_tags, _tag_losses
 
@@ -116,6 +117,7 @@ class _Encoder(_Encoding):
         forms: Sequence[TaskFormat],
         tokenizer: Any,
         decoding: Decoding,
+        generated: Sequence[RowGeneration] = (),
     ) -> list[str]:
         if rows[0].places:
             logits = backbone(**_encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
@@ -136,6 +138,34 @@ def _encoder_batch(rows: Sequence[Encoded], pad: int, backbone: nn.Module) -> di
     if rows[0].segments and getattr(backbone.config, "type_vocab_size", 0) > 1:
         batch["token_type_ids"] = _pad_sequences([row.segments for row in rows], 0)
     return _on_device(batch, backbone)
+
+
+def encode_texts(texts: Sequence[str], tokenizer: Any, most: int | None) -> tuple[list[Encoded], int]:
+    """Return texts in tokens for `embed_texts`, and how many were cut.
+
+    Args:
+        texts: each is one row.
+        tokenizer: the backbone's tokenizer.
+        most: tokens that the backbone has positions for; None: any number.
+    """
+    found = tokenizer([*texts], verbose=False, truncation=most is not None, max_length=most)
+    cut = 0 if most is None else _count_longer(tokenizer([*texts], verbose=False).input_ids, most)
+    segments = getattr(found, "token_type_ids", None) or [()] * len(texts)
+    return [Encoded(ids, [], segments=own) for ids, own in zip(found.input_ids, segments, strict=True)], cut
+
+
+def embed_texts(backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any) -> Float[Tensor, "batch d_model"]:
+    """Return the mean of the last states of each text's tokens, divided by its length (arXiv:1908.10084, §3).
+
+    Args:
+        backbone: a model without a head.
+        rows: texts in tokens.
+        tokenizer: its tokenizer.
+    """
+    batch = _encoder_batch(rows, tokenizer.pad_token_id, backbone)
+    states = _precise(backbone(**batch).last_hidden_state)
+    mask = batch["attention_mask"].unsqueeze(-1).to(states)
+    return F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
 
 
 def _learned_answer(row: Example, form: TaskFormat) -> list[Any]:

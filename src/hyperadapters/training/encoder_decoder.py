@@ -16,6 +16,7 @@ from hyperadapters.training.encoded import Encoded, _count_longer, _Cut, _trunca
 from hyperadapters.training.encoding import Decoding, _Encoding
 from hyperadapters.training.generated_text import _generate_answers, _generate_tokens, _tokens_to_texts
 from hyperadapters.training.label_strings import _label_chunks, _label_tokens, _likeliest, _read_labels
+from hyperadapters.training.row_generation import RowGeneration
 from hyperadapters.training.tensors import (
     _IGNORED,
     _collate,
@@ -83,12 +84,15 @@ class _EncoderDecoder(_Encoding):
         forms: Sequence[TaskFormat],
         tokenizer: Any,
         decoding: Decoding,
+        generated: Sequence[RowGeneration] = (),
     ) -> list[str]:
         if decoding.mode == "score":
             return _likeliest(self.score_labels(backbone, rows, forms, tokenizer), forms)
         source = _on_device(_source_batch([row.source for row in rows], tokenizer.pad_token_id), backbone)
         tokenize = partial(self.tokenize_answers, tokenizer=tokenizer)
-        tokens = _generate_answers(backbone, source, tokenizer, decoding, **_first_tokens(backbone, tokenizer))
+        tokens = _generate_answers(
+            backbone, source, tokenizer, decoding, generated, **_first_tokens(backbone, tokenizer)
+        )
         return _read_labels(_tokens_to_texts(tokens, tokenizer), forms, tokenize, tokenizer)
 
     def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:

@@ -18,6 +18,7 @@ from hyperadapters.backbones import BackboneKind, HeadKind
 from hyperadapters.tasks import Example, Labels, TaskFormat
 from hyperadapters.training.config import Evaluation
 from hyperadapters.training.encoded import Encoded, _Cut
+from hyperadapters.training.row_generation import RowGeneration
 
 
 class Decoding(NamedTuple):
@@ -134,8 +135,18 @@ class _Encoding(ABC):
         forms: Sequence[TaskFormat],
         tokenizer: Any,
         decoding: Decoding,
+        generated: Sequence[RowGeneration] = (),
     ) -> list[str]:
-        """Return the answer to every row of a batch, the form of whose task stands at the same place in `forms`."""
+        """Return the answer to every row of a batch.
+
+        Args:
+            backbone: the backbone.
+            rows: of the batch.
+            forms: the form of each row's task.
+            tokenizer: the backbone's.
+            decoding: how the answers are obtained.
+            generated: settings of each row, where answers are generated without beams; none: those of `decoding`.
+        """
 
     @abstractmethod
     def compute_answers(self, backbone: nn.Module, rows: Sequence[Encoded], tokenizer: Any, tokens: int) -> Tensor:

@@ -1,15 +1,22 @@
 """Answers that the backbone generates."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from jaxtyping import Int
 from torch import Tensor, nn
 
 from hyperadapters.training.encoding import Decoding
+from hyperadapters.training.row_generation import RowGeneration, RowSettings
 
 
 def _generate_answers(
-    backbone: nn.Module, source: dict[str, Tensor], tokenizer: Any, decoding: Decoding, **first: int | None
+    backbone: nn.Module,
+    source: dict[str, Tensor],
+    tokenizer: Any,
+    decoding: Decoding,
+    generated: Sequence[RowGeneration] = (),
+    **first: int | None,
 ) -> Int[Tensor, "batch seq"]:
     """Return the tokens that the backbone generates as an answer to each row.
 
@@ -18,9 +25,13 @@ def _generate_answers(
         source: what it reads.
         tokenizer: its tokenizer, which says how an answer ends.
         decoding: most tokens, beams, and whether the backbone's own `generation_config` holds.
+        generated: settings of each row, where there are no beams; none: those of `decoding`.
         first: how an answer begins, by the names of transformers' `generate`.
     """
-    options = {"max_new_tokens": decoding.target_length, **first}
+    options: dict[str, Any] = {"max_new_tokens": decoding.target_length, **first}
+    if generated:
+        options["max_new_tokens"] = max(row.most for row in generated)
+        options |= {"do_sample": False, "hooks": RowSettings(generated, [tokenizer.eos_token_id]).hooks()}
     if decoding.generation_config == "neutral":
         return _generate_tokens(backbone, source, tokenizer, num_beams=decoding.beams, **options)
     if decoding.beams > 1:
@@ -36,7 +47,7 @@ _ONE_ANSWER = dict.fromkeys(
 
 
 def _generate_tokens(
-    backbone: nn.Module, source: dict[str, Tensor], tokenizer: Any, **options: Any
+    backbone: nn.Module, source: dict[str, Tensor], tokenizer: Any, *, hooks: Any = None, **options: Any
 ) -> Int[Tensor, "batch seq"]:
     """Return the likeliest tokens that the backbone generates.
 
@@ -48,6 +59,7 @@ def _generate_tokens(
         backbone: an encoder-decoder or a decoder.
         source: what it reads.
         tokenizer: its tokenizer, which says how an answer ends.
+        hooks: arguments of `generate` beside its configuration, by name; None: there are none.
         options: those of transformers' `generate`.
     """
     from transformers import GenerationConfig  # noqa: PLC0415 (slow to import)
@@ -59,7 +71,7 @@ def _generate_tokens(
     }
     settings = GenerationConfig(**{"do_sample": False, **options, **ends})
     tokens: Tensor = _with_generation_config(backbone, settings).generate(  # type: ignore[operator]
-        **source, generation_config=settings
+        **source, **(hooks or {}), generation_config=settings
     )
     return tokens
 

@@ -1,0 +1,412 @@
+"""What answers queries: adapters in memory, a queue of rows, and the threads that make tokens and compute."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple, Protocol
+
+from hyperadapters._utils import InputError
+from hyperadapters.server.batcher import Batcher, Waiting
+from hyperadapters.server.text_stream import TextStream, cut_at
+from hyperadapters.serving import LoadedAdapters, ServedTask
+from hyperadapters.training import Decoding, Encoded, RowGeneration
+
+Want = Literal["answers", "probabilities", "embeddings"]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """How an answer is generated, where that is not as the adapter was evaluated."""
+
+    most_tokens: int | None = None
+    """None: as in training."""
+    temperature: float = 0.0
+    """0 takes the likeliest token."""
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    """Texts before which an answer ends."""
+    seed: int | None = None
+
+    @property
+    def draws(self) -> bool:
+        """Whether tokens are drawn."""
+        return self.temperature > 0
+
+
+@dataclass(frozen=True)
+class Query:
+    """Rows of one task, and what is asked of them."""
+
+    task: ServedTask
+    rows: tuple[Mapping[str, Any], ...]
+    want: Want = "answers"
+    top: int | None = None
+    """How many labels of each row to give, where probabilities are wanted; None: all."""
+    generation: Generation = Generation()
+
+
+@dataclass
+class Answer:
+    """The answer to a row."""
+
+    value: Any
+    """A text, a number, a list; labels with their probabilities, the likeliest first; or a vector."""
+    source_tokens: int
+    answer_tokens: int = 0
+    finished: str = "stop"
+    """"stop", or "length" where it was cut."""
+
+
+@dataclass
+class Reply:
+    """The answers to the rows of a query, in order."""
+
+    answers: list[Answer]
+    truncated: int = 0
+    """Rows that were longer than in training, and cut."""
+    queued: float = 0.0
+    """Seconds that the first row waited."""
+    batch: float = 0.0
+    """Rows of a batch, on the average."""
+
+    @property
+    def source_tokens(self) -> int:
+        """Of all rows."""
+        return sum(answer.source_tokens for answer in self.answers)
+
+    @property
+    def answer_tokens(self) -> int:
+        """Of all rows."""
+        return sum(answer.answer_tokens for answer in self.answers)
+
+
+class Gauges(NamedTuple):
+    """The state of an engine."""
+
+    waiting: int
+    """Rows in the queue."""
+    held: int
+    """Adapters in memory."""
+    loads: int
+    """Adapters read so far."""
+    evictions: int
+    """Adapters that made room so far."""
+
+
+class Engine(Protocol):
+    """What answers queries."""
+
+    async def run(self, query: Query) -> Reply:
+        """Return the answers to a query."""
+
+    def stream(self, query: Query) -> AsyncIterator[str | Reply]:
+        """Yield the answer to a query of one row in pieces, and at last the reply."""
+
+    async def prepare(self, tasks: Sequence[ServedTask]) -> None:
+        """Check that adapters can answer, before they are listed."""
+
+    async def forget(self, names: Sequence[str]) -> None:
+        """Give up what is in memory of tasks, by their names."""
+
+    def gauges(self) -> Gauges | None:
+        """Return the state; None: it is another process's."""
+
+    def close(self) -> None:
+        """Answer what waits, and stop."""
+
+
+@dataclass
+class _Work:
+    """A row that waits."""
+
+    task: ServedTask
+    row: Encoded
+    query: Query
+    decoding: Decoding | None = None
+    """How it is answered; None: its probabilities or its vector are wanted."""
+    generated: RowGeneration | None = None
+    """Where the row has settings of its own."""
+    left: bool = False
+    """Whether nobody waits any more."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much an engine takes at a time."""
+
+    rows: int = 64
+    """Of a batch."""
+    wait: float = 0.005
+    """Seconds that a row waits for others."""
+    waiting: int = 1024
+    """Rows in the queue."""
+    tokens: int = 1024
+    """Of an answer, where a query asks for more than in training."""
+    resident: int = 256
+    """Adapters of a pool in memory."""
+    alone: int = 8
+    """Adapters in memory that cannot share a batch."""
+
+
+class LocalEngine:
+    """Answers queries in this process.
+
+    One thread computes, batch by batch; another makes tokens, so that neither a long text nor a batch stops the loop
+    that takes requests; a third loads backbones.
+    """
+
+    def __init__(self, backbone: str = "", limits: Limits = Limits()) -> None:
+        self._limits = limits
+        self._loaded = LoadedAdapters(backbone, resident=limits.resident, alone=limits.alone)
+        self._batcher: Batcher[_Work] = Batcher(
+            self._compute,
+            most_rows=limits.rows,
+            longest_wait=limits.wait,
+            most_waiting=limits.waiting,
+            most_adapters=self._most_adapters,
+        )
+        self._tokens = ThreadPoolExecutor(1, thread_name_prefix="tokens")
+        self._loading = ThreadPoolExecutor(1, thread_name_prefix="backbones")
+
+    def _most_adapters(self, lane: Hashable) -> int | None:
+        return self._limits.resident
+
+    def gauges(self) -> Gauges:
+        return Gauges(len(self._batcher), self._loaded.held(), self._loaded.loads(), self._loaded.evictions())
+
+    def close(self) -> None:
+        self._batcher.close()
+        self._loaded.close()
+        self._tokens.shutdown(cancel_futures=True)
+        self._loading.shutdown(cancel_futures=True)
+
+    async def prepare(self, tasks: Sequence[ServedTask]) -> None:
+        for task in tasks:
+            await self._ensure_backbone(task)
+        await asyncio.wrap_future(self._batcher.between(lambda: self._prepare(tasks)))
+
+    def _prepare(self, tasks: Sequence[ServedTask]) -> None:
+        for task in tasks:
+            self._loaded.open([task])
+            self._loaded.check([task])
+
+    async def forget(self, names: Sequence[str]) -> None:
+        await asyncio.wrap_future(self._batcher.between(partial(self._loaded.forget, names)))
+
+    async def _ensure_backbone(self, task: ServedTask) -> None:
+        if not self._loaded.has_backbone(task):
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._loading, self._loaded.load_backbone, task)
+
+    async def run(self, query: Query) -> Reply:
+        rows, truncated = await self._waiting_rows(query)
+        self._batcher.submit(rows)
+        return await self._reply(rows, truncated)
+
+    async def stream(self, query: Query) -> AsyncIterator[str | Reply]:
+        rows, truncated = await self._waiting_rows(query)
+        (row,) = rows
+        loop, arrived = asyncio.get_running_loop(), asyncio.Event()
+        pieces = TextStream(query.generation.stop)
+        if row.work.generated and not self._has_labels(query.task):
+            row.work.generated.on_tokens = partial(_wake, loop, arrived)
+        self._batcher.submit(rows)
+        reply = asyncio.ensure_future(self._reply(rows, truncated))
+        reply.add_done_callback(lambda _: arrived.set())
+        try:
+            while not reply.done():
+                await arrived.wait()
+                arrived.clear()
+                if row.work.generated and not reply.done():
+                    text = await self._text(query.task, row.work.generated.tokens)
+                    if piece := pieces.add(text):
+                        yield piece
+            found = await reply
+        except BaseException:
+            reply.cancel()
+            raise
+        if piece := pieces.rest(str(found.answers[0].value)):
+            yield piece
+        yield found
+
+    @staticmethod
+    def _has_labels(task: ServedTask) -> bool:
+        return hasattr(task.form.target, "texts")
+
+    async def _text(self, task: ServedTask, tokens: Sequence[int]) -> str:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._tokens, self._loaded.decode, task, list(tokens))
+
+    async def _waiting_rows(self, query: Query) -> tuple[list[Waiting[_Work]], int]:
+        """Return the rows of a query in tokens, ready for the queue, and how many of them were cut.
+
+        Raises:
+            InputError: a row is none of its task, or what is asked of it is not to be had.
+            BusyError: the queue is full.
+        """
+        self._batcher.check_room(len(query.rows))
+        await self._ensure_backbone(query.task)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._tokens, self._encode, query)
+
+    def _encode(self, query: Query) -> tuple[list[Waiting[_Work]], int]:
+        task = query.task
+        encoded, truncated = self._loaded.encode([task] * len(query.rows), query.rows)
+        decoding = self._decoding(query) if query.want == "answers" else None
+        found = []
+        for row in encoded:
+            work = _Work(task, row, query, decoding)
+            if decoding and _has_own_settings(decoding):
+                work.generated = self._row_generation(work)
+            found.append(Waiting(_lane_of(work), task.key, self._loaded.length(task, row), work))
+        return found, truncated
+
+    def _decoding(self, query: Query) -> Decoding:
+        """Return how a query's rows are answered.
+
+        Raises:
+            InputError: the task's answers cannot be obtained as the query asks.
+        """
+        found, asked = self._loaded.decoding(query.task), query.generation
+        if asked.draws and not _has_own_settings(found):
+            how = "chosen among labels" if found.mode == "score" else "found by beams or the backbone's own settings"
+            raise InputError(
+                f"temperature={asked.temperature:g}: answers of {query.task.name} are {how}: leave it out."
+            )
+        if found.mode == "generate" and asked.most_tokens is not None and not _has_own_settings(found):
+            return found._replace(target_length=min(asked.most_tokens, max(self._limits.tokens, found.target_length)))
+        return found
+
+    def _row_generation(self, work: _Work) -> RowGeneration:
+        task, asked = work.task, work.query.generation
+        usual = task.text.target_length
+        most = min(asked.most_tokens or usual, max(self._limits.tokens, usual))
+        room = self._loaded.room(task, work.row)
+        if room is not None:
+            most = min(most, room)
+
+        def ends(tokens: list[int]) -> bool:
+            text = self._loaded.decode(task, tokens, computing=True)
+            return cut_at(text, asked.stop) != text
+
+        return RowGeneration(
+            most=most,
+            temperature=asked.temperature,
+            top_p=asked.top_p,
+            seed=asked.seed,
+            ends_at=ends if asked.stop else None,
+            left=lambda: work.left,
+        )
+
+    async def _reply(self, rows: Sequence[Waiting[_Work]], truncated: int) -> Reply:
+        """Return the answers to rows in the queue; where nobody waits for them any more, their places are freed."""
+        try:
+            answers = await asyncio.gather(*(asyncio.wrap_future(row.future) for row in rows))
+        except BaseException:
+            for row in rows:
+                row.work.left = True
+                row.future.cancel()
+            raise
+        queued = max((row.batched - row.arrived for row in rows), default=0.0)
+        batch = sum(row.batch for row in rows) / max(1, len(rows))
+        return Reply(answers, truncated, queued, batch)
+
+    def _compute(self, batch: Sequence[Waiting[_Work]]) -> None:
+        """Compute a batch; a row whose adapter cannot be read gets that error, the others their answers."""
+        ahead = {row.work.task.key: row.work.task for row in self._batcher.next_rows(batch[0].lane, self._limits.rows)}
+        rows = self._open(batch)
+        if not rows:
+            return
+        tasks, encoded = [row.work.task for row in rows], [row.work.row for row in rows]
+        following = [task for key, task in ahead.items() if task.group == tasks[0].group and self._loaded.is_open(task)]
+        first = rows[0].work
+        found: Sequence[Any]
+        if first.query.want == "embeddings":
+            found = self._loaded.embeddings(tasks, encoded, following)
+        elif first.query.want == "probabilities":
+            found = self._loaded.probabilities(tasks, encoded, None, following)
+        else:
+            assert first.decoding
+            own = [row.work.generated for row in rows if row.work.generated]
+            found = self._loaded.answer(tasks, encoded, first.decoding, own, following)
+        for row, value in zip(rows, found, strict=True):
+            row.future.set_result(self._answer(row.work, value))
+
+    def _open(self, batch: Sequence[Waiting[_Work]]) -> list[Waiting[_Work]]:
+        """Bring the adapters of a batch into memory, and return its rows but for those whose adapter cannot be read."""
+        by_key: dict[str, list[Waiting[_Work]]] = defaultdict(list)
+        for row in batch:
+            by_key[row.work.task.key].append(row)
+        tasks = [rows[0].work.task for rows in by_key.values()]
+        try:
+            self._loaded.open(tasks)
+            self._loaded.check(tasks)
+        except InputError:  # which of them?
+            return [row for rows in by_key.values() if self._open_one(rows) for row in rows]
+        return [*batch]
+
+    def _open_one(self, rows: Sequence[Waiting[_Work]]) -> bool:
+        """Bring the adapter of rows into memory; where it cannot be read, they get the error, and False is returned.
+
+        Where its files were replaced while the rows waited, they are answered with the new ones.
+        """
+        task = rows[0].work.task
+        for attempt in range(2):
+            try:
+                self._loaded.open([task])
+                self._loaded.check([task])
+            except InputError as error:
+                newer = _newer(task) if attempt == 0 else None
+                if newer is None:
+                    for row in rows:
+                        row.future.set_exception(error)
+                    return False
+                task = newer
+        for row in rows:
+            row.work.task = task
+        return True
+
+    def _answer(self, work: _Work, value: Any) -> Answer:
+        """Return what was computed for a row as its answer."""
+        source = len(work.row.source)
+        if work.query.want == "embeddings":
+            return Answer(value, source)
+        if work.query.want == "probabilities":
+            return Answer(dict([*value.items()][: work.query.top]), source)
+        target, generated = work.task.form.target, work.generated
+        if generated is None:
+            count, most = self._loaded.count(work.task, value), (work.decoding or Decoding("score")).target_length
+            text = cut_at(value, work.query.generation.stop)
+            long = bool(work.decoding and work.decoding.mode == "generate" and count > most)
+            return Answer(target.present(text), source, count, "length" if long else "stop")
+        text = cut_at(value, work.query.generation.stop)
+        return Answer(target.present(text), source, len(generated.tokens), generated.finished or "stop")
+
+
+def _has_own_settings(decoding: Decoding) -> bool:
+    """Return whether each row that is answered like this may have settings of its own."""
+    return decoding.mode == "generate" and decoding.beams == 1 and decoding.generation_config == "neutral"
+
+
+def _wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event, _: Sequence[int]) -> None:
+    """Set an event of a loop that runs in another thread."""
+    loop.call_soon_threadsafe(event.set)
+
+
+def _lane_of(work: _Work) -> Hashable:
+    """Return what the rows that can be computed together with this one have in common."""
+    if work.generated:
+        return (work.task.group, "generated")
+    return (work.task.group, work.query.want, work.decoding)
+
+
+def _newer(task: ServedTask) -> ServedTask | None:
+    """Return what the files of a task say now, if that is another version of the same kind."""
+    try:
+        found = task.read_again()
+    except InputError:
+        return None
+    return found if found.version != task.version and found.group == task.group else None

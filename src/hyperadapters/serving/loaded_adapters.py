@@ -1,0 +1,333 @@
+"""Adapters that answer: their backbones, and the pools and Deltas that stand on them."""
+
+import copy
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from hyperadapters.backbones import BackboneKind, kind_of, positions_of
+from hyperadapters.delta import Delta
+from hyperadapters.serving.catalogue import ServedTask
+from hyperadapters.serving.pool import _FEWEST_SLOTS, Pool
+from hyperadapters.storage import backbone_of, load, read_config
+from hyperadapters.training import (
+    ENCODINGS,
+    Decoding,
+    Encoded,
+    RowGeneration,
+    embed_texts,
+    encode,
+    encode_texts,
+    evaluating,
+    label_probabilities,
+    using_tasks,
+)
+
+
+class _Loaded(NamedTuple):
+    """A backbone."""
+
+    model: nn.Module
+    tokenizer: Any
+    """For the thread that computes: a tokenizer cannot be used by two threads at once."""
+    encoding_tokenizer: Any
+    """For the thread that makes tokens."""
+    kind: BackboneKind
+
+
+class _SingleDelta:
+    """A Delta in the place of a pool: its one task, or those that it holds."""
+
+    def __init__(self, delta: Delta) -> None:
+        self.delta = delta
+
+    def use(self) -> None:
+        """Make it what the backbone computes with."""
+        self.delta.use()
+
+    def prefetch(self, names: Sequence[str]) -> None:
+        """Do nothing: all of it is in memory."""
+
+    def rows(self, names: Sequence[str]) -> AbstractContextManager[nn.Module]:
+        """Return the context in which each row uses the adapter of its task."""
+        return using_tasks(self.delta, names)
+
+    def detach(self) -> None:
+        """Take it off its backbone."""
+        self.delta.detach()
+
+
+class LoadedAdapters:
+    """Backbones with the adapters of tasks, which answer batches. One thread computes; another may make tokens.
+
+    Adapters of one method are slots of one pool, so that a batch mixes their tasks. An adapter that cannot share a
+    batch is a Delta by itself; only some of those stay attached. There is a backbone for each type of its weights and
+    each kind of head that the adapters were trained with.
+    """
+
+    def __init__(self, backbone: str = "", *, resident: int = 256, alone: int | None = None) -> None:
+        """Load nothing yet.
+
+        Args:
+            backbone: another place to load the backbone from than the one that the adapters name.
+            resident: how many adapters of a pool may be in memory.
+            alone: how many adapters that cannot share a batch may be in memory; None: all that are asked for.
+        """
+        self.backbone, self.resident, self.alone = backbone, resident, alone
+        self._models: dict[tuple[str, str], _Loaded] = {}
+        self._groups: OrderedDict[str, Pool | _SingleDelta] = OrderedDict()
+        self._versions: dict[str, str] = {}
+        """Of every adapter in a pool, by its name, what the pool calls it."""
+        self._number = 0
+
+    def load_backbone(self, task: ServedTask) -> None:
+        """Load the backbone that a task needs, unless it is there.
+
+        Raises:
+            InputError: there is none, or its adapter is damaged.
+        """
+        key = (task.precision, task.head)
+        if key not in self._models:
+            model, tokenizer = backbone_of(read_config(task.place.folder), self.backbone)
+            self._models[key] = _Loaded(model, tokenizer, copy.deepcopy(tokenizer), kind_of(model.config))
+
+    def has_backbone(self, task: ServedTask) -> bool:
+        """Return whether the backbone that a task needs is there."""
+        return (task.precision, task.head) in self._models
+
+    def delta_of(self, task: ServedTask) -> Delta:
+        """Return the Delta of an open task's group."""
+        return self._groups[task.group].delta
+
+    def loads(self) -> int:
+        """Return how many adapters were read into pools so far."""
+        return sum(group.loads for group in self._groups.values() if isinstance(group, Pool))
+
+    def evictions(self) -> int:
+        """Return how many adapters have made room for others so far."""
+        return sum(group.evictions for group in self._groups.values() if isinstance(group, Pool))
+
+    def held(self) -> int:
+        """Return how many adapters are in memory."""
+        return sum(len(group.resident) if isinstance(group, Pool) else 1 for group in self._groups.values())
+
+    def open(self, tasks: Sequence[ServedTask], *, last: bool = False) -> None:
+        """Prepare the adapters of tasks, whose tensors are read when a batch needs them.
+
+        Args:
+            tasks: to be answered.
+            last: no other tasks will be opened, so that a pool takes no more slots than it has adapters.
+
+        Raises:
+            InputError: an adapter is damaged, or was trained on another backbone.
+        """
+        members: dict[str, list[ServedTask]] = defaultdict(list)
+        for task in tasks:
+            members[task.group].append(task)
+        for group, own in members.items():
+            self.load_backbone(own[0])
+            if group not in self._groups:
+                self._groups[group] = self._open_group(own, last)
+            self._groups.move_to_end(group)
+            found = self._groups[group]
+            if isinstance(found, Pool):
+                self._add(found, own)
+        self._detach_oldest({*members})
+
+    def _open_group(self, tasks: Sequence[ServedTask], last: bool) -> Pool | _SingleDelta:
+        model = self._loaded(tasks[0]).model
+        name, self._number = f"group {self._number}", self._number + 1
+        if not tasks[0].pooled:
+            return _SingleDelta(load(tasks[0].place.folder, model, name=name))
+        folders = {task.key: task.place.folder for task in tasks}
+        slots = min(self.resident, len(folders)) if last else self.resident
+        pool = Pool(model, folders, resident=max(_FEWEST_SLOTS, slots), name=name)
+        self._versions |= {task.name: task.key for task in tasks}
+        return pool
+
+    def _add(self, pool: Pool, tasks: Sequence[ServedTask]) -> None:
+        """Add tasks to a pool; an older version of one of them leaves it."""
+        for task in tasks:
+            if task.key not in pool:
+                pool.add(task.key, task.place.folder)
+            before = self._versions.get(task.name)
+            if before and before != task.key:
+                self._drop(before)
+            self._versions[task.name] = task.key
+
+    def _drop(self, key: str) -> None:
+        """Take an adapter out of the pool that has it."""
+        for group in self._groups.values():
+            if isinstance(group, Pool) and key in group:
+                group.drop(key)
+
+    def _detach_oldest(self, needed: set[str]) -> None:
+        """Detach the Deltas used longest ago, where more stand by themselves than may."""
+        alone = [name for name, group in self._groups.items() if isinstance(group, _SingleDelta)]
+        spare = [name for name in alone if name not in needed]
+        for name in spare[: max(0, len(alone) - self.alone)] if self.alone is not None else []:
+            self._groups.pop(name).detach()
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Take the adapters of tasks out of the pools, by the tasks' whole names."""
+        for name in names:
+            if key := self._versions.pop(name, None):
+                self._drop(key)
+
+    def prefetch(self, tasks: Sequence[ServedTask]) -> None:
+        """Read the adapters of open tasks of one group in the background, for a later batch."""
+        self._groups[tasks[0].group].prefetch([task.key for task in tasks])
+
+    def is_open(self, task: ServedTask) -> bool:
+        """Return whether a task can be computed without `open`."""
+        group = self._groups.get(task.group)
+        return group is not None and (not isinstance(group, Pool) or task.key in group)
+
+    def check(self, tasks: Sequence[ServedTask]) -> None:
+        """Read the adapters of open tasks of one group into memory.
+
+        Raises:
+            InputError: one is damaged.
+        """
+        group = self._groups[tasks[0].group]
+        if isinstance(group, Pool):
+            group.fetch([task.key for task in tasks])
+
+    def close(self) -> None:
+        """Take all adapters off their backbones."""
+        while self._groups:
+            self._groups.popitem()[1].detach()
+
+    def encode(self, tasks: Sequence[ServedTask], values: Sequence[Mapping[str, Any]]) -> tuple[list[Encoded], int]:
+        """Return rows in tokens, as their tasks were trained, and how many were cut to the length of training.
+
+        Args:
+            tasks: of each row; their backbones are loaded.
+            values: the columns of each row.
+
+        Raises:
+            InputError: a row is none of its task.
+        """
+        found: dict[int, Encoded] = {}
+        truncated = 0
+        by_task: dict[str, list[int]] = defaultdict(list)
+        for i, task in enumerate(tasks):
+            by_task[task.name].append(i)
+        for numbers in by_task.values():
+            rows, cut = self._encode_task(tasks[numbers[0]], [values[i] for i in numbers])
+            found |= dict(zip(numbers, rows, strict=True))
+            truncated += cut
+        return [found[i] for i in range(len(tasks))], truncated
+
+    def _encode_task(self, task: ServedTask, values: Sequence[Mapping[str, Any]]) -> tuple[list[Encoded], int]:
+        """Return rows of one task in tokens, and how many were cut."""
+        loaded = self._loaded(task)
+        if task.embeds:
+            (column,) = task.form.fields
+            texts = [row[column] for row in values]
+            return encode_texts(texts, loaded.encoding_tokenizer, positions_of(loaded.model))
+        examples = [task.form.example(row, prefix=task.text.prefix) for row in values]
+        rows, cut = encode(examples, task.form, loaded.encoding_tokenizer, task.text, loaded.kind)
+        return rows, cut.sources
+
+    def kind(self, task: ServedTask) -> BackboneKind:
+        """Return the kind of a task's backbone, which is loaded."""
+        return self._loaded(task).kind
+
+    def decode(self, task: ServedTask, tokens: Sequence[int], *, computing: bool = False) -> str:
+        """Return tokens that a task's backbone wrote as text, without special tokens.
+
+        Args:
+            task: whose backbone is loaded.
+            tokens: what it wrote.
+            computing: whether this is the thread that computes, and not the one that makes tokens.
+        """
+        loaded = self._loaded(task)
+        tokenizer = loaded.tokenizer if computing else loaded.encoding_tokenizer
+        found: str = tokenizer.decode(tokens, skip_special_tokens=True)
+        return found
+
+    def count(self, task: ServedTask, text: str) -> int:
+        """Return the number of tokens of an answer, for the thread that computes; 0 where a head answers."""
+        loaded = self._loaded(task)
+        return len(loaded.tokenizer(text).input_ids) if loaded.kind != "encoder" else 0
+
+    def room(self, task: ServedTask, row: Encoded) -> int | None:
+        """Return how many tokens a backbone with a table of positions can write for a row; None: any number."""
+        loaded = self._loaded(task)
+        most = positions_of(loaded.model)
+        return None if most is None else max(1, most - (len(row.source) if loaded.kind == "decoder" else 2))
+
+    def decoding(self, task: ServedTask) -> Decoding:
+        """Return how the answers of a task are obtained; tasks of a group whose decoding is equal share batches.
+
+        Args:
+            task: whose backbone is loaded.
+        """
+        return ENCODINGS[self.kind(task)].decoding(task.form, task.text.target_length, task.evaluation)
+
+    def length(self, task: ServedTask, row: Encoded) -> int:
+        """Return the length in tokens by which rows are grouped into batches."""
+        return ENCODINGS[self.kind(task)].length(row)
+
+    def _loaded(self, task: ServedTask) -> _Loaded:
+        return self._models[task.precision, task.head]
+
+    def answer(
+        self,
+        tasks: Sequence[ServedTask],
+        rows: Sequence[Encoded],
+        decoding: Decoding,
+        generated: Sequence[RowGeneration] = (),
+        following: Sequence[ServedTask] = (),
+    ) -> list[str]:
+        """Return the answers to one batch.
+
+        Args:
+            tasks: of each row, open and of one group.
+            rows: in tokens.
+            decoding: how they are answered.
+            generated: settings of each row, as `answer` of an encoding takes them.
+            following: the tasks of the next batch's rows, whose adapters are read meanwhile.
+        """
+        encoding, forms = self._encoding(tasks), [task.form for task in tasks]
+        with self._computing(tasks, following) as (backbone, tokenizer):
+            found: list[str] = encoding.answer(backbone, rows, forms, tokenizer, decoding, generated)
+            return found
+
+    def probabilities(
+        self,
+        tasks: Sequence[ServedTask],
+        rows: Sequence[Encoded],
+        top: int | None = None,
+        following: Sequence[ServedTask] = (),
+    ) -> list[dict[str, float]]:
+        """Return the labels of one batch's rows with their probabilities, the likeliest first, `top` of each."""
+        encoding, forms = self._encoding(tasks), [task.form for task in tasks]
+        with self._computing(tasks, following) as (backbone, tokenizer):
+            return label_probabilities(encoding.score_labels(backbone, rows, forms, tokenizer), forms, top)
+
+    def embeddings(
+        self, tasks: Sequence[ServedTask], rows: Sequence[Encoded], following: Sequence[ServedTask] = ()
+    ) -> list[list[float]]:
+        """Return the vectors of one batch's texts: the mean of their tokens' last states, of length 1."""
+        with self._computing(tasks, following) as (backbone, tokenizer):
+            return embed_texts(backbone, rows, tokenizer).tolist()
+
+    def _encoding(self, tasks: Sequence[ServedTask]) -> Any:
+        return ENCODINGS[self.kind(tasks[0])]
+
+    @contextmanager
+    def _computing(
+        self, tasks: Sequence[ServedTask], following: Sequence[ServedTask]
+    ) -> Iterator[tuple[nn.Module, Any]]:
+        """Let the rows of a batch use their adapters inside this context, which yields backbone and tokenizer."""
+        group = self._groups[tasks[0].group]
+        group.use()
+        with group.rows([task.key for task in tasks]) as backbone, evaluating(backbone):
+            if following:
+                self.prefetch(following)
+            yield backbone, self._loaded(tasks[0]).tokenizer
