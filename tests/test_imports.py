@@ -26,6 +26,7 @@ ORDER = [
     "training",
     "runs",
     "serving",
+    "server",
     "papers",
     "sweeps",
     "reports",

@@ -9,6 +9,7 @@ _EXTRAS = {
     "reports": {"matplotlib": "matplotlib", "scipy": "scipy"},
     "metrics": {"sklearn": "scikit-learn", "scipy": "scipy", "rouge_score": "rouge-score", "sacrebleu": "sacrebleu"},
     "onnx": {"onnx": "onnx", "onnxscript": "onnxscript", "onnxruntime": "onnxruntime"},
+    "serve": {"fastapi": "fastapi", "uvicorn": "uvicorn", "prometheus_client": "prometheus-client"},
     "bridges": {"lm_eval": "lm-eval"},
 }
 """The packages of each extra, by the modules that they hold."""

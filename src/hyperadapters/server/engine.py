@@ -183,10 +183,19 @@ class LocalEngine:
         self._tokens.shutdown(cancel_futures=True)
         self._loading.shutdown(cancel_futures=True)
 
+    def load(self, task: ServedTask) -> None:
+        """Load the backbone of a task, and its adapter.
+
+        Raises:
+            InputError: there is no backbone, or the adapter is damaged.
+        """
+        self._loaded.load_backbone(task)
+        self._batcher.between(partial(self._prepare, [task])).result()
+
     async def prepare(self, tasks: Sequence[ServedTask]) -> None:
         for task in tasks:
             await self._ensure_backbone(task)
-        await asyncio.wrap_future(self._batcher.between(lambda: self._prepare(tasks)))
+        await asyncio.wrap_future(self._batcher.between(partial(self._prepare, tasks)))
 
     def _prepare(self, tasks: Sequence[ServedTask]) -> None:
         for task in tasks:

@@ -11,6 +11,7 @@ from .harness_scores import score_with_harness as score_with_harness
 from .loaded_adapters import LoadedAdapters as LoadedAdapters
 from .prediction_file import as_json as as_json
 from .prediction_file import check_prediction_file as check_prediction_file
+from .prediction_file import check_scored as check_scored
 from .prediction_file import write_predictions as write_predictions
 from .predictor import Predictor as Predictor
 from .saved_tasks import answer_column as answer_column

@@ -199,16 +199,15 @@ class Catalogue:
                 self._described[whole] = found
         return found
 
-    def add(self, name: str, repository: str = "") -> list[ServedTask]:
-        """Take an adapter from its sub-folder or a repository of the Hub, or read it again, and return its tasks.
+    def read(self, name: str, repository: str = "") -> "FoundAdapter":
+        """Read what the files of an adapter say, in its sub-folder or a repository of the Hub; `take` makes it known.
 
         Args:
             name: of the sub-folder; or what an adapter of a repository is to be called.
             repository: `user/name` or `user/name@revision` of one adapter on the Hub.
 
         Raises:
-            InputError: the name is none of a sub-folder, there is no adapter, or it is damaged. Nothing has changed
-                then.
+            InputError: the name is none of a sub-folder, there is no adapter, or it is damaged.
         """
         if not _is_sub_folder(name):
             raise InputError(f"{name!r} is no name of a sub-folder, such as mrpc or glue/mrpc.")
@@ -228,15 +227,18 @@ class Catalogue:
             raise found.error
         if isinstance(self.source, Collection) and not repository:
             self.source.fetch(found.tasks)
-        described = {task: _describe(task, place) for task, place in found.tasks.items()}
+        tasks = [_describe(task, place) for task, place in found.tasks.items()]
+        return FoundAdapter(name, tasks, found, folder if repository else None)
+
+    def take(self, found: "FoundAdapter") -> None:
+        """Make an adapter known, in place of what had its name."""
         with self._changing:
-            self._forget(name)
-            self._dropped -= {name, *described}
-            self._fetched |= {name: folder} if repository else {}
-            self._seen[name] = found
-            self._places = {**self._places, **found.tasks}
-            self._described |= described
-        return [*described.values()]
+            self._forget(found.name)
+            self._dropped -= {found.name, *(task.name for task in found.tasks)}
+            self._fetched |= {found.name: found.fetched} if found.fetched else {}
+            self._seen[found.name] = found.seen
+            self._places = {**self._places, **found.seen.tasks}
+            self._described |= {task.name: task for task in found.tasks}
 
     def drop(self, name: str) -> list[str]:
         """Forget an adapter, or one task of one, until it is added again, and return the tasks' names; the files stay.
@@ -272,6 +274,17 @@ class _Seen(NamedTuple):
     tasks: dict[str, _AdapterPlace]
     error: InputError | None = None
     """Why they cannot be read."""
+
+
+@dataclass(frozen=True)
+class FoundAdapter:
+    """An adapter that was read."""
+
+    name: str
+    tasks: list[ServedTask]
+    seen: _Seen
+    fetched: Path | None
+    """Where it lies, if it was fetched from a repository of its own."""
 
 
 def _adapter_of(task: str, place: _AdapterPlace) -> str:

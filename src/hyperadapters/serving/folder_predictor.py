@@ -11,7 +11,7 @@ from hyperadapters._utils import InputError, expand_path
 from hyperadapters.delta import CONFIG
 from hyperadapters.serving.catalogue import Catalogue, ServedTask, _AdapterPlace
 from hyperadapters.serving.loaded_adapters import LoadedAdapters
-from hyperadapters.serving.prediction_file import _answered_row, _check_scored, _check_unanswered
+from hyperadapters.serving.prediction_file import _answered_row, _check_unanswered, check_scored
 from hyperadapters.serving.predictor import _ROWS_AT_ONCE, Predictor, load_predictor
 from hyperadapters.serving.saved_tasks import saved_task
 from hyperadapters.serving.task_batches import _plan_batches
@@ -73,7 +73,7 @@ class _FolderPredictor:
         for task, row in iterate_tasks(path, self._fields, reading):
             _check_unanswered(row.given, row.place, scored=top != 0)
             if top != 0 and task not in self.counts:
-                _check_scored(self._task(task).form)
+                check_scored(self._task(task).form)
             self.counts[task] += 1
         if not self.counts:
             return
@@ -155,7 +155,7 @@ def open_predictor(
         found, task = _find_adapter(found, task)
     if scored:
         form, *_ = saved_task(read_config(found), found, task)
-        _check_scored(form)
+        check_scored(form)
     return load_predictor(found, backbone or None, task=task)
 
 

@@ -108,7 +108,7 @@ def as_json(row: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _check_scored(form: TaskFormat) -> None:
+def check_scored(form: TaskFormat) -> None:
     """Raise InputError unless a task's answers are labels, which alone have probabilities."""
     if not isinstance(form.target, Labels):
         raise InputError(

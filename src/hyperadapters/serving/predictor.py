@@ -8,7 +8,7 @@ from typing import Any
 
 from hyperadapters._utils import InputError, expand_path
 from hyperadapters.delta import Delta
-from hyperadapters.serving.prediction_file import _answered_row, _check_scored, _check_unanswered
+from hyperadapters.serving.prediction_file import _answered_row, _check_unanswered, check_scored
 from hyperadapters.serving.saved_tasks import saved_task
 from hyperadapters.storage import backbone_of, load, locate_adapter, read_config
 from hyperadapters.tasks import AS_USUAL, Example, Reading, TaskFormat, iterate_rows, iterate_unfolded, row_to_answer
@@ -59,7 +59,7 @@ class Predictor:
         Raises:
             InputError: the answers are no labels, or `top` is less than 1; or as for a call.
         """
-        _check_scored(self.form)
+        check_scored(self.form)
         if top is not None and top < 1:
             raise InputError(f"top={top}: must be 1 or more.")
         encoded = self._encoded([self.form.example(row, prefix=self.text.prefix) for row in rows])

@@ -1,0 +1,196 @@
+"""What clients may send: the bodies of requests, checked before anything is computed."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
+
+from hyperadapters.server.engine import Generation
+
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "best_of": (None, 1),
+    "echo": (None, False),
+    "frequency_penalty": (None, 0),
+    "logit_bias": (None, {}),
+    "logprobs": (None, False, 0),
+    "presence_penalty": (None, 0),
+    "suffix": (None, ""),
+    "tools": (None, []),
+    "tool_choice": (None, "none", "auto"),
+    "top_logprobs": (None, 0),
+    "response_format": (None, {"type": "text"}),
+    "functions": (None, []),
+    "modalities": (None, ["text"]),
+    "parallel_tool_calls": (None, True, False),
+    "dimensions": (None,),
+}
+"""What OpenAI's clients may send that is not done here, with the values that ask for nothing."""
+
+_IGNORED = {
+    "metadata",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "user",
+    "verbosity",
+}
+"""What changes no answer."""
+
+
+class _Request(BaseModel):
+    """A body; what it holds beyond the fields is refused unless it asks for nothing."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: StrictStr = Field(description="The adapter, as `GET /v1/models` names it.", max_length=512)
+
+    @model_validator(mode="after")
+    def _refuse_others(self) -> "_Request":
+        for name, value in (self.model_extra or {}).items():
+            if name in _IGNORED or (name in _NEUTRAL and value in _NEUTRAL[name]):
+                continue
+            raise ValueError(f"{name!r} is not supported here" if name in _NEUTRAL else f"{name!r} is not known here")
+        return self
+
+
+class _StreamOptions(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    include_usage: StrictBool = False
+
+
+_Stop = Annotated[StrictStr, Field(min_length=1, max_length=256)]
+
+
+class _Generated(_Request):
+    """A request whose answer may be generated."""
+
+    max_tokens: StrictInt | None = Field(None, ge=1, description="Of an answer; default: as in training.")
+    temperature: float | None = Field(None, ge=0, le=2, description="Default 0: the answer as it was evaluated.")
+    top_p: float | None = Field(None, gt=0, le=1)
+    n: StrictInt | None = Field(None, ge=1, le=16)
+    stop: _Stop | list[_Stop] | None = Field(None, description="Texts before which an answer ends.")
+    seed: StrictInt | None = Field(None, ge=-(2**63), lt=2**63)
+    stream: StrictBool | None = False
+    stream_options: _StreamOptions | None = None
+
+    @model_validator(mode="after")
+    def _check_stop(self) -> "_Generated":
+        if isinstance(self.stop, list) and len(self.stop) > 4:
+            raise ValueError(f"stop has {len(self.stop)} texts: at most 4")
+        return self
+
+    def generation(self, number: int = 0) -> Generation:
+        """Return how the `number`-th answer to each text is generated."""
+        stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return Generation(
+            most_tokens=self.max_tokens,
+            temperature=self.temperature or 0.0,
+            top_p=1.0 if self.top_p is None else self.top_p,
+            stop=tuple(stops),
+            seed=None if self.seed is None else self.seed + number,
+        )
+
+
+Columns = dict[str, Any]
+"""The columns of a row of the adapter's task."""
+
+
+class CompletionRequest(_Generated):
+    """`POST /v1/completions`, as OpenAI's API has it."""
+
+    prompt: StrictStr | Columns | list[StrictStr | Columns] = Field(
+        description="A text, or several; where the task has several columns, an object with each of them."
+    )
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={"examples": [{"model": "reviews", "prompt": "a fine film", "max_tokens": 16}]},
+    )
+
+
+class _Part(BaseModel):
+    type: Literal["text"]
+    text: StrictStr
+
+
+class Message(BaseModel):
+    """One turn of a conversation."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    role: StrictStr
+    content: StrictStr | list[_Part]
+
+    @property
+    def text(self) -> str:
+        """The content as one text."""
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+
+class ChatRequest(_Generated):
+    """`POST /v1/chat/completions`, as OpenAI's API has it."""
+
+    messages: list[Message] = Field(min_length=1)
+    max_completion_tokens: StrictInt | None = Field(None, ge=1)
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={"examples": [{"model": "chat", "messages": [{"role": "user", "content": "What is PHM?"}]}]},
+    )
+
+    def generation(self, number: int = 0) -> Generation:
+        found = super().generation(number)
+        most = self.max_completion_tokens or self.max_tokens
+        return Generation(**{**vars(found), "most_tokens": most})
+
+
+class InputRequest(_Request):
+    """`POST /score`: texts or rows of columns."""
+
+    input: StrictStr | Columns | list[StrictStr | Columns] = Field(
+        description="A text, or several; where the task has several columns, an object with each of them."
+    )
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {"model": "mrpc", "input": [{"sentence1": "It rained.", "sentence2": "There was rain."}]},
+                {"model": "reviews", "input": "a fine film"},
+            ]
+        },
+    )
+
+
+class ClassifyRequest(InputRequest):
+    """`POST /classify`."""
+
+    top: StrictInt | None = Field(None, ge=1, description="The so many likeliest labels; default: all.")
+
+
+class EmbedRequest(_Request):
+    """`POST /embed` and `POST /v1/embeddings`, as OpenAI's API has it."""
+
+    input: StrictStr | list[StrictStr]
+    encoding_format: Literal["float", "base64"] | None = "float"
+    model_config = ConfigDict(
+        extra="allow", json_schema_extra={"examples": [{"model": "search", "input": ["a fine film", "an awful film"]}]}
+    )
+
+
+class PredictRequest(_Request):
+    """`POST /predict`: rows as `hyperadapters predict --file` takes them."""
+
+    rows: list[Columns] = Field(min_length=1)
+    top: StrictInt | None = Field(0, ge=0, description="The so many likeliest labels; null: all; 0: the answer alone.")
+    model_config = ConfigDict(
+        extra="allow", json_schema_extra={"examples": [{"model": "reviews", "rows": [{"text": "a fine film"}]}]}
+    )
+
+
+class AdapterRequest(BaseModel):
+    """`POST /adapters`."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "mrpc"}]})
+
+    name: StrictStr = Field(description="Of its sub-folder.", max_length=512)
+    repository: StrictStr = Field("", description="user/name[@revision] of an adapter on the Hub.", max_length=512)
