@@ -8,43 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 from families import FAMILIES
+from saved_adapters import SENTENCES, WORDS, save
 
-from hyperadapters import METHODS, InputError, Predictor, attach, load_backbone, load_predictor
-from hyperadapters.delta.method import Method
+from hyperadapters import METHODS, InputError, Predictor, load_backbone, load_predictor
 from hyperadapters.delta.saving import CONFIG
-from hyperadapters.runs.building import _format_to_json
-from hyperadapters.runs.experiment import Experiment
-from hyperadapters.runs.task_choice import NamedTask
 from hyperadapters.serving.folder_predictor import _FolderPredictor, open_predictor
 from hyperadapters.serving.saved_tasks import saved_task
 from hyperadapters.storage.loading import read_config
 from hyperadapters.tasks.registry import task_named
 from hyperadapters.tasks.targets import FreeText, Labels
-from hyperadapters.training.config import Evaluation, Training
+from hyperadapters.training.config import Evaluation
 from hyperadapters.training.encoding import Decoding
 from hyperadapters.training.encodings import ENCODINGS
 from hyperadapters.training.label_strings import _label_tokens
-
-SENTENCES = ["the tall king helped the shy monk .", "an awful film", "a fine film", "this farmer liked these kings ."]
-USUAL = Evaluation()
-WORDS = Labels(("good", "bad", "neither"))
-
-
-def save(folder, backbone, method: Method, tasks=("demo/sentiment",), target=None, evaluation=USUAL, outputs=None):
-    """A saved adapter that differs from the backbone, as `train` would leave it."""
-    forms = {}
-    for task in tasks:
-        training = Training(lr=1e-3)
-        experiment = Experiment(method=method, task=NamedTask(name=task), training=training, evaluation=evaluation)
-        form = task_named(task).form
-        forms[task] = _format_to_json(replace(form, target=target) if target else form, experiment)
-    delta = attach(backbone, method, tasks=tasks if len(tasks) > 1 else (), outputs=outputs)
-    delta.about = {"forms": forms} if len(tasks) > 1 else {"task": forms[tasks[0]]}
-    with torch.no_grad():
-        for tensor in delta.trained().values():
-            tensor.add_(0.3 * torch.randn_like(tensor))
-    delta.save(folder)
-    delta.detach()
 
 
 @pytest.fixture(scope="module")

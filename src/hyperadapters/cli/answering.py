@@ -14,12 +14,20 @@ from hyperadapters.cli.options import _Columns, _Encoding, _Json, _OneOfTasks, _
 from hyperadapters.cli.task_options import _reading_of_file
 
 if TYPE_CHECKING:
+    from hyperadapters.server import ServerPredictor
     from hyperadapters.serving import Predictor
 
 
 @_command("Use a saved adapter")
 def predict(
-    adapter: _SavedAdapter,
+    adapter: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of a saved adapter or of several, or user/name[@revision] on the Hub; with --server, what the "
+            "server calls the adapter, or nothing where every row of --file names its own.",
+            show_default=False,
+        ),
+    ] = "",
     texts: Annotated[
         list[str], typer.Argument(help="Texts to answer; if the task has several fields, one text for each field.")
     ] = [],  # noqa: B006
@@ -40,6 +48,12 @@ def predict(
     resident: Annotated[
         int, typer.Option(min=2, help="How many adapters of a folder to hold in memory at a time.")
     ] = 256,
+    server: Annotated[
+        str, typer.Option(help="Address of a server that answers, such as http://localhost:8000.", show_default=False)
+    ] = "",
+    api_key: Annotated[
+        str, typer.Option(envvar="HYPERADAPTERS_API_KEY", help="With --server: its key.", show_default=False)
+    ] = "",
     json_output: _Json = False,
 ) -> None:
     """Answer new texts with a saved adapter, or with a folder of them.
@@ -56,15 +70,21 @@ def predict(
     - `hyperadapters predict out/mix --task demo/sentiment "a dull film" --scores`
     - `hyperadapters predict out/intents --file in.jsonl --top 3`
     - `hyperadapters predict adapters --file rows.jsonl --output answers.jsonl`
+    - `hyperadapters predict --server http://localhost:8000 --file rows.jsonl --output answers.jsonl`
     """
-    _check_predict(adapter, texts, file, output, json_output)
+    _check_predict(adapter, texts, file, output, json_output, server)
     reading = _reading_of_file(file, columns, encoding)
+    from hyperadapters.server import ServerPredictor
     from hyperadapters.serving import Predictor, as_json, open_predictor, write_predictions
 
-    _quiet_libraries()
     most = top or (None if scores else 0)
     where: dict[str, Any] = {"task": task, "backbone": backbone, "resident": resident}
-    predictor = open_predictor(adapter, **where, by_row=bool(file), scored=most != 0)
+    if server:
+        _check_server(task, backbone)
+        predictor: Any = ServerPredictor(server, adapter, api_key=api_key)
+    else:
+        _quiet_libraries()
+        predictor = open_predictor(adapter, **where, by_row=bool(file), scored=most != 0)
     if output:
         start = time.monotonic()
         count = write_predictions(predictor, Path(file), Path(output), top=most, reading=reading)
@@ -81,7 +101,7 @@ def predict(
     elif file:
         for row in predictor.file(Path(file), top=most, reading=reading):
             _print_json(as_json(row))
-    elif isinstance(predictor, Predictor):
+    elif texts:
         _show_answers(predictor, texts, most, json_output)
     if predictor.truncated:
         console.print(f"{predictor.truncated} text(s) longer than {predictor.limit}, were cut")
@@ -92,7 +112,9 @@ def _in_words(answer: Any) -> str:
     return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
 
 
-def _show_answers(predictor: "Predictor", texts: list[str], top: int | None, json_output: bool) -> None:
+def _show_answers(
+    predictor: "Predictor | ServerPredictor", texts: list[str], top: int | None, json_output: bool
+) -> None:
     """Print the answers to texts and, unless `top` is 0, the labels with their probabilities behind each."""
     rows = predictor.rows(texts)
     if top == 0:
@@ -105,7 +127,15 @@ def _show_answers(predictor: "Predictor", texts: list[str], top: int | None, jso
     _show({"predictions": answers, "scores": found}, json_output, *lines)
 
 
-def _check_predict(adapter: str, texts: list[str], file: str, output: str, json_output: bool) -> None:
+def _check_server(task: str, backbone: str) -> None:
+    """Raise InputError if options are given that a server decides."""
+    if task:
+        raise InputError(f"--task {task}: with --server, the adapter's name has the task's, such as mix/{task}.")
+    if backbone:
+        raise InputError("--backbone: the server has one.")
+
+
+def _check_predict(adapter: str, texts: list[str], file: str, output: str, json_output: bool, server: str) -> None:
     """Raise InputError if the options of `predict` do not go together, or name files and folders that are not there."""
     if bool(texts) == bool(file):
         raise InputError("give either texts or --file.")
@@ -119,6 +149,12 @@ def _check_predict(adapter: str, texts: list[str], file: str, output: str, json_
         check_prediction_file(Path(file), Path(output))
     if file and not Path(file).is_file():
         raise InputError(f"--file {file} does not exist.")
+    if not adapter and not (server and file):
+        raise InputError(
+            "name an adapter" + (" of the server." if server else ": its folder, or user/name on the Hub.")
+        )
+    if server:
+        return
     if (
         "/" not in adapter and not Path(adapter).is_dir()
     ):  # no name on the Hub; `locate_adapter` takes seconds to import

@@ -1,5 +1,6 @@
 """What other packages use of this one; each name is imported when it is first used."""
 
+from .client import ServerPredictor as ServerPredictor
 from .engine import Limits as Limits
 from .serving import open_catalogue as open_catalogue
 from .serving import open_engine as open_engine

@@ -556,10 +556,8 @@ def _add_adapter_routes(app: FastAPI, server: AdapterServer) -> None:
 def _described(listed: Callable[[Iterable[str]], list[dict[str, Any]]], task: ServedTask) -> dict[str, Any]:
     """Return what a client needs to know of a task."""
     (found,) = listed([task.name])
-    target = task.form.target
-    labels = {"labels": list(getattr(target, "texts", ()))} if hasattr(target, "texts") else {}
     answers = "embeddings" if task.embeds else task.form.answers
-    return {**found, "answers": answers, "columns": list(task.form.fields), **labels, "version": task.version[:12]}
+    return {**found, "version": task.version[:12], "answers": answers, "task": task.form.to_json()}
 
 
 def _add_state_routes(app: FastAPI, server: AdapterServer) -> None:

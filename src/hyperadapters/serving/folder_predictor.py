@@ -11,8 +11,8 @@ from hyperadapters._utils import InputError, expand_path
 from hyperadapters.delta import CONFIG
 from hyperadapters.serving.catalogue import Catalogue, ServedTask, _AdapterPlace
 from hyperadapters.serving.loaded_adapters import LoadedAdapters
-from hyperadapters.serving.prediction_file import _answered_row, _check_unanswered, check_scored
-from hyperadapters.serving.predictor import _ROWS_AT_ONCE, Predictor, load_predictor
+from hyperadapters.serving.prediction_file import answered_row, check_scored, check_unanswered
+from hyperadapters.serving.predictor import ROWS_AT_ONCE, Predictor, load_predictor
 from hyperadapters.serving.saved_tasks import saved_task
 from hyperadapters.serving.task_batches import _plan_batches
 from hyperadapters.storage import Collection, locate_adapters, read_config
@@ -71,7 +71,7 @@ class _FolderPredictor:
             named = {task for task, _ in iterate_tasks(path, lambda _: (), reading)}
             self.folder.fetch(map(self._catalogue.resolve, sorted(named)))
         for task, row in iterate_tasks(path, self._fields, reading):
-            _check_unanswered(row.given, row.place, scored=top != 0)
+            check_unanswered(row.given, row.place, scored=top != 0)
             if top != 0 and task not in self.counts:
                 check_scored(self._task(task).form)
             self.counts[task] += 1
@@ -79,11 +79,11 @@ class _FolderPredictor:
             return
         self._loaded.open([self._task(name) for name in self.counts], last=True)
         rows = iterate_tasks(path, self._fields, reading)
-        while chunk := list(islice(rows, _ROWS_AT_ONCE)):
+        while chunk := list(islice(rows, ROWS_AT_ONCE)):
             answers = self._answers([(task, row.values) for task, row in chunk], top)
             for (task, row), answer in zip(chunk, answers, strict=True):
                 shown = self._task(task).form.target.present(answer) if top == 0 else answer
-                yield _answered_row(row.given, shown)
+                yield answered_row(row.given, shown)
 
     def _fields(self, task: str) -> tuple[str, ...]:
         return self._task(task).form.fields

@@ -117,14 +117,14 @@ def check_scored(form: TaskFormat) -> None:
         )
 
 
-def _answered_row(given: Mapping[str, Any], answer: Any) -> dict[str, Any]:
+def answered_row(given: Mapping[str, Any], answer: Any) -> dict[str, Any]:
     """Return a row's columns as they were given, and its answer, or its likeliest labels with their probabilities."""
     if isinstance(answer, Mapping):
         return {**given, _ANSWER: next(iter(answer)), _SCORES: dict(answer)}
     return {**given, _ANSWER: answer}
 
 
-def _check_unanswered(given: Mapping[str, Any], place: str, *, scored: bool = False) -> None:
+def check_unanswered(given: Mapping[str, Any], place: str, *, scored: bool = False) -> None:
     """Raise InputError if a row has a column of the answer's name, or of the scores': it would be lost."""
     for column in [_ANSWER, *([_SCORES] if scored else [])]:
         if column in given:

@@ -8,13 +8,13 @@ from typing import Any
 
 from hyperadapters._utils import InputError, expand_path
 from hyperadapters.delta import Delta
-from hyperadapters.serving.prediction_file import _answered_row, _check_unanswered, check_scored
+from hyperadapters.serving.prediction_file import answered_row, check_scored, check_unanswered
 from hyperadapters.serving.saved_tasks import saved_task
 from hyperadapters.storage import backbone_of, load, locate_adapter, read_config
 from hyperadapters.tasks import AS_USUAL, Example, Reading, TaskFormat, iterate_rows, iterate_unfolded, row_to_answer
 from hyperadapters.training import Encoded, Evaluation, Text, answer_rows, encode, probabilities_of_rows
 
-_ROWS_AT_ONCE = 2048
+ROWS_AT_ONCE = 2048
 """Rows read, sorted by length and answered together when streaming."""
 
 
@@ -90,19 +90,7 @@ class Predictor:
         Raises:
             InputError: more or fewer texts than the task has fields.
         """
-        fields = self.form.fields
-        if self.form.style == "conversation":
-            return [{fields[0]: [{"role": "user", "content": text}]} for text in texts]
-        if self.form.style == "words":
-            return [{fields[0]: tuple(text.split())} for text in texts]
-        if len(fields) == 1:
-            return [{fields[0]: text} for text in texts]
-        if len(texts) != len(fields):
-            raise InputError(
-                f"task {self.form.name} has {len(fields)} fields ({', '.join(fields)}), but {len(texts)} text(s) were "
-                "given. Give one text for each field, or --file with many rows."
-            )
-        return [dict(zip(fields, texts, strict=True))]
+        return rows_of_texts(self.form, texts)
 
     def file(self, path: Path, *, top: int | None = 0, reading: Reading = AS_USUAL) -> Iterator[dict[str, Any]]:
         """Yield the rows of a JSONL, CSV, TSV or Parquet file in order, with all their columns and a `prediction`.
@@ -117,17 +105,55 @@ class Predictor:
                 asked for, and the answers are no labels.
         """
         path = expand_path(path)
-        if self.form.style == "conversation":
-            rows = iterate_unfolded(path, row_to_answer, reading)
-        else:
-            rows = iterate_rows(path, {field: field for field in self.form.fields}, reading, self.form.lists)
-        while chunk := list(islice(rows, _ROWS_AT_ONCE)):
+        rows = rows_of_file(self.form, path, reading)
+        while chunk := list(islice(rows, ROWS_AT_ONCE)):
             for row in chunk:
-                _check_unanswered(row.given, row.place, scored=top != 0)
+                check_unanswered(row.given, row.place, scored=top != 0)
             values = [row.values for row in chunk]
             answers: list[Any] = self(values) if top == 0 else self.probabilities(values, top)
             for row, answer in zip(chunk, answers, strict=True):
-                yield _answered_row(row.given, answer)
+                yield answered_row(row.given, answer)
+
+
+def rows_of_texts(form: TaskFormat, texts: list[str]) -> list[dict[str, Any]]:
+    """Return rows made of bare texts: one of each text where the task has one field, else one of all of them.
+
+    Args:
+        form: of the task.
+        texts: what is to be answered.
+
+    Raises:
+        InputError: more or fewer texts than the task has fields.
+    """
+    fields = form.fields
+    if form.style == "conversation":
+        return [{fields[0]: [{"role": "user", "content": text}]} for text in texts]
+    if form.style == "words":
+        return [{fields[0]: tuple(text.split())} for text in texts]
+    if len(fields) == 1:
+        return [{fields[0]: text} for text in texts]
+    if len(texts) != len(fields):
+        raise InputError(
+            f"task {form.name} has {len(fields)} fields ({', '.join(fields)}), but {len(texts)} text(s) were "
+            "given. Give one text for each field, or --file with many rows."
+        )
+    return [dict(zip(fields, texts, strict=True))]
+
+
+def rows_of_file(form: TaskFormat, path: Path, reading: Reading = AS_USUAL) -> Iterator[Any]:
+    """Yield the rows of a file that a task can answer, as `iterate_rows` does.
+
+    Args:
+        form: of the task.
+        path: the file.
+        reading: how it is read.
+
+    Raises:
+        InputError: no such file, or a row is bad; names its line.
+    """
+    if form.style == "conversation":
+        return iterate_unfolded(path, row_to_answer, reading)
+    return iterate_rows(path, {field: field for field in form.fields}, reading, form.lists)
 
 
 def load_predictor(
