@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
+import httpx2 as httpx
 import uvicorn
 
 from hyperadapters.server.app import AdapterServer, create_app
@@ -33,7 +33,7 @@ class RunningServer(NamedTuple):
 def serving(
     folder: Path | str,
     *,
-    limits: Limits = Limits(),
+    limits: Limits | None = None,
     watch: float = 0.0,
     from_hub: bool = False,
     engine: Engine | None = None,
@@ -44,7 +44,9 @@ def serving(
     made: list[AdapterServer] = []
 
     async def main(socket: Any, started: threading.Event, stopped: asyncio.Event) -> None:
-        own = AdapterServer(catalogue, engine or open_engine(catalogue, limits=limits), watch=watch, from_hub=from_hub)
+        own = AdapterServer(
+            catalogue, engine or open_engine(catalogue, limits=limits or Limits()), watch=watch, from_hub=from_hub
+        )
         made.append(own)
         config = uvicorn.Config(create_app(own, **guard), log_config=None, access_log=False, lifespan="on")
         running = uvicorn.Server(config)

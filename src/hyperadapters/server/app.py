@@ -279,6 +279,9 @@ def _add_errors(app: FastAPI) -> None:
     def left(_: Request, error: Exception) -> Response:
         return Response(status_code=499)
 
+    def fault(_: Request, error: Exception) -> Response:
+        return JSONResponse(error_body("a fault of ours; the server's log has it", "fault", "server_error"), 500)
+
     handlers: dict[type[Exception], Callable[[Request, Exception], Response]] = {
         _RefusedError: refused,
         BusyError: busy,
@@ -286,6 +289,7 @@ def _add_errors(app: FastAPI) -> None:
         RequestValidationError: invalid,
         HTTPException: http,
         _LeftError: left,
+        Exception: fault,
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)

@@ -9,6 +9,8 @@ import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from starlette.exceptions import HTTPException
+
 from hyperadapters.server.metrics import ServerMetrics
 
 _Message = MutableMapping[str, Any]
@@ -51,8 +53,6 @@ class Guard:
             await self._pass_on(scope, _Limited(receive, self._largest), sending, headers)
         except Exception:
             LOG.exception("a fault of ours", extra={"fields": {"request_id": state["request_id"]}})
-            if not sending.status:
-                await _refuse(sending, 500, "a fault of ours; the log of the server has it", "server_error")
         finally:
             self._note(scope, sending.status, time.monotonic() - start)
 
@@ -65,10 +65,7 @@ class Guard:
         if not length.isdigit() or int(length) > self._largest:
             await _refuse(send, 413, f"the body is larger than {self._largest:,} bytes.", "too_large")
             return
-        try:
-            await self._app(scope, receive, send)
-        except _TooLargeError:
-            await _refuse(send, 413, f"the body is larger than {self._largest:,} bytes.", "too_large")
+        await self._app(scope, receive, send)
 
     def _note(self, scope: _Message, status: int, seconds: float) -> None:
         """Count a request, and write its line."""
@@ -88,21 +85,17 @@ class Guard:
         LOG.log(level, "request", extra={"fields": fields})
 
 
-class _TooLargeError(Exception):
-    """A body has more bytes than it may."""
-
-
 class _Limited:
     """The messages of a request, until its body is too large."""
 
     def __init__(self, receive: _Receive, largest: int) -> None:
-        self._receive, self._room = receive, largest
+        self._receive, self._room, self._largest = receive, largest, largest
 
     async def __call__(self) -> _Message:
         message = await self._receive()
         self._room -= len(message.get("body", b""))
         if self._room < 0:
-            raise _TooLargeError
+            raise HTTPException(413, f"the body is larger than {self._largest:,} bytes.")
         return message
 
 

@@ -20,6 +20,7 @@ class ServerMetrics:
             gauges: returns the state of the engine.
         """
         import prometheus_client as client  # noqa: PLC0415 (of an extra)
+        import prometheus_client.core  # noqa: PLC0415
 
         self._client, self._registry = client, client.CollectorRegistry()
         to: dict[str, Any] = {"registry": self._registry, "namespace": "hyperadapters"}
