@@ -2,7 +2,7 @@
 
 import re
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -65,22 +65,23 @@ def serve(
     wait = _seconds(max_wait)
     if engine == _Engine.LOCAL and (replicas, cpus, gpus) != ("1", 1.0, 0.0):
         raise InputError("--replicas, --cpus and --gpus go with --engine ray.")
-    from hyperadapters.server import Limits, open_catalogue, open_engine, serve_http
+    from hyperadapters.server import Limits, Replicas, open_catalogue, open_engine, serve_http, serve_on_ray
 
     _quiet_libraries()
     limits = Limits(max_batch, wait, max_queue, max_tokens, resident, alone)
+    options: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "watch": 2.0 if watch else 0.0,
+        "from_hub": hub,
+        "api_key": api_key,
+        "largest_body": 1024 * max_body,
+    }
+    if engine == _Engine.RAY:
+        serve_on_ray(adapters, backbone, limits, Replicas.parse(replicas, cpus, gpus), **options)
+        return
     catalogue = open_catalogue(adapters)
-    found = open_engine(catalogue, backbone, limits)
-    serve_http(
-        catalogue,
-        found,
-        host=host,
-        port=port,
-        watch=2.0 if watch else 0.0,
-        from_hub=hub,
-        api_key=api_key,
-        largest_body=1024 * max_body,
-    )
+    serve_http(catalogue, open_engine(catalogue, backbone, limits), **options)
 
 
 def _seconds(text: str) -> float:

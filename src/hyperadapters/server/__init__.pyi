@@ -2,6 +2,8 @@
 
 from .client import ServerPredictor as ServerPredictor
 from .engine import Limits as Limits
+from .ray_serving import Replicas as Replicas
+from .ray_serving import serve_on_ray as serve_on_ray
 from .serving import open_catalogue as open_catalogue
 from .serving import open_engine as open_engine
 from .serving import serve_http as serve_http

@@ -29,7 +29,7 @@ class BusyError(InputError):
         seconds: after which there should be room.
     """
 
-    def __init__(self, message: str, seconds: float) -> None:
+    def __init__(self, message: str, seconds: float = 1.0) -> None:
         super().__init__(message)
         self.seconds = seconds
 

@@ -73,7 +73,7 @@ def serve_http(
     import uvicorn  # noqa: PLC0415 (of an extra)
 
     found = _listen(host, port)
-    _log_as_json()
+    log_as_json()
     server = AdapterServer(catalogue, engine, watch=watch, from_hub=from_hub)
     app = create_app(server, api_key=api_key, largest_body=largest_body)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", server_header=False)
@@ -102,7 +102,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return found
 
 
-def _log_as_json() -> None:
+def log_as_json() -> None:
     """Write the log of the server to standard error, a line of JSON for each record."""
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
