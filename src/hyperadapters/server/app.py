@@ -115,6 +115,8 @@ class AdapterServer:
         Raises:
             _RefusedError: there is none, or its adapter is damaged.
         """
+        if known := self.catalogue.described(name):
+            return known
         try:
             return await asyncio.to_thread(self.catalogue.task, name)
         except UnavailableError as error:

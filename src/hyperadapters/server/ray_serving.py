@@ -256,11 +256,11 @@ def serve_on_ray(adapters: str, backbone: str, limits: Limits, replicas: Replica
             f"--engine ray needs Ray Serve, which is not installed ({error}): pip install 'hyperadapters[ray,serve]'."
         ) from error
     ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
     ours = not ray.is_initialized()
     if ours:
         ray.init(log_to_driver=False)
+    for number in (signal.SIGTERM, signal.SIGINT):  # Ray has set its own
+        signal.signal(number, lambda *_: ended.set())
     try:
         deploy(adapters, backbone, limits, replicas, **options)
         console.print(f"serving at http://{options['host']}:{options['port']} of every node; Ctrl-C or SIGTERM ends")

@@ -182,6 +182,10 @@ class Catalogue:
             self.source.fetch([whole])
         return self._places[whole]
 
+    def described(self, name: str) -> ServedTask | None:
+        """Return what is known of a task by its whole name, without a look at its files; None: nothing yet."""
+        return self._described.get(name)
+
     def task(self, name: str) -> ServedTask:
         """Return what the files say of a task, as they were when it was first asked for.
 
