@@ -39,9 +39,18 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import hyperadapters as ha
 from hyperadapters._utils import library_versions, write_tensors
 from hyperadapters.delta import CONFIG, TENSORS, Delta, deciding_digest
-from hyperadapters.server import Limits, ServerPredictor, open_catalogue, serve_http
-from hyperadapters.server.batcher import Batcher, Waiting
-from hyperadapters.server.engine import Answer, Gauges, Query, Reply
+from hyperadapters.server import (
+    Answer,
+    Batcher,
+    Gauges,
+    Limits,
+    Query,
+    Reply,
+    ServerPredictor,
+    Waiting,
+    open_catalogue,
+    serve_http,
+)
 from hyperadapters.serving import ServedTask, open_predictor
 from hyperadapters.storage import read_config
 

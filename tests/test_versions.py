@@ -13,7 +13,7 @@ from versions import PROJECT, ROOT, declared, oldest
 
 EXTRAS = [
     Requirement(line)
-    for extra in ("quantized", "ray", "onnx", "bridges")
+    for extra in ("quantized", "ray", "serve", "onnx", "bridges")
     for line in PROJECT["optional-dependencies"][extra]
 ]
 NEEDS = pytest.mark.parametrize("need", declared(), ids=lambda need: need.name)

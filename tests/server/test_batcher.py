@@ -6,7 +6,7 @@ import time
 import pytest
 
 from hyperadapters import InputError
-from hyperadapters.server.batcher import Batcher, BusyError, Waiting
+from hyperadapters.server.batcher import Batcher, Waiting, _BusyError
 
 
 class Computing:
@@ -100,12 +100,12 @@ def test_a_row_waits_for_others_but_not_for_long():
 def test_a_full_queue_refuses_all_rows_of_a_request():
     computing = Computing()
     batcher = queued(computing, [row(i) for i in range(7)], most_waiting=8)
-    with pytest.raises(BusyError, match=r"7 rows wait, of 8 that may: try again in 1 s") as refused:
+    with pytest.raises(_BusyError, match=r"7 rows wait, of 8 that may: try again in 1 s") as refused:
         batcher.submit([row(8), row(9)])
     assert refused.value.seconds >= 1
     with pytest.raises(InputError, match="9 rows at once are more than may wait, 8") as never:
         batcher.submit([row(i) for i in range(9)])
-    assert not isinstance(never.value, BusyError)
+    assert not isinstance(never.value, _BusyError)
     batcher.submit([row(7)])
     assert sorted(work for batch in finish(batcher, computing) for work in batch) == [*range(8)]
 
@@ -147,9 +147,9 @@ def test_at_the_end_what_waits_is_computed_and_more_is_refused():
     closing.start()
     while not batcher._closing:
         time.sleep(0.01)
-    with pytest.raises(BusyError, match="stopping"):
+    with pytest.raises(_BusyError, match="stopping"):
         batcher.submit([row(20)])
-    with pytest.raises(BusyError, match="stopping"):
+    with pytest.raises(_BusyError, match="stopping"):
         batcher.between(lambda: None).result(1)
     computing.go.set()
     closing.join(10)

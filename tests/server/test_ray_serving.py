@@ -10,7 +10,7 @@ from saved_adapters import SENTENCES
 
 from hyperadapters import InputError, load_predictor
 from hyperadapters.server.engine import Limits
-from hyperadapters.server.ray_serving import Replicas, deploy
+from hyperadapters.server.ray_serving import Replicas
 
 NAMES = ["mood/first", "mood/second", "words", "whole", "pairs"]
 PAIR = {"sentence1": "the king saw the monk .", "sentence2": "the monk saw the king ."}
@@ -74,7 +74,7 @@ def test_a_replica_that_is_killed_loses_no_request_and_answers_stay_the_adapters
     import ray
 
     port = free_port()
-    deploy(str(adapters), "", Limits(), Replicas(2, 2), host="127.0.0.1", port=port)
+    _deploy(str(adapters), "", Limits(), Replicas(2, 2), host="127.0.0.1", port=port)
     expected = {
         name: load_predictor(adapters / name).probabilities(
             [PAIR] if name == "pairs" else [{"sentence": text} for text in SENTENCES]

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import httpx2 as httpx
 import uvicorn
 
-from hyperadapters.server.app import AdapterServer, create_app
-from hyperadapters.server.engine import Engine, Limits
+from hyperadapters.server.app import _AdapterServer, _create_app
+from hyperadapters.server.engine import Limits, _Engine
 from hyperadapters.server.serving import _listen, open_catalogue, open_engine
 
 
 class RunningServer(NamedTuple):
     url: str
-    server: AdapterServer
+    server: _AdapterServer
     client: httpx.Client
 
     def post(self, route: str, **body: Any) -> httpx.Response:
@@ -36,19 +36,19 @@ def serving(
     limits: Limits | None = None,
     watch: float = 0.0,
     from_hub: bool = False,
-    engine: Engine | None = None,
+    engine: _Engine | None = None,
     **guard: Any,
 ) -> Iterator[RunningServer]:
     """A running server of a folder of adapters."""
     catalogue = open_catalogue(str(folder))
-    made: list[AdapterServer] = []
+    made: list[_AdapterServer] = []
 
     async def main(socket: Any, started: threading.Event, stopped: asyncio.Event) -> None:
-        own = AdapterServer(
+        own = _AdapterServer(
             catalogue, engine or open_engine(catalogue, limits=limits or Limits()), watch=watch, from_hub=from_hub
         )
         made.append(own)
-        config = uvicorn.Config(create_app(own, **guard), log_config=None, access_log=False, lifespan="on")
+        config = uvicorn.Config(_create_app(own, **guard), log_config=None, access_log=False, lifespan="on")
         running = uvicorn.Server(config)
         ending = asyncio.ensure_future(running._serve([socket]))
         while not running.started and not ending.done():

@@ -9,7 +9,7 @@ from hyperadapters.tasks.registry import task_named
 from hyperadapters.training.config import Evaluation
 from hyperadapters.training.data import Text, encode
 from hyperadapters.training.encodings import ENCODINGS
-from hyperadapters.training.row_generation import RowGeneration, RowSettings, _nucleus
+from hyperadapters.training.row_generation import RowGeneration, _nucleus, _RowSettings
 
 TEXT = Text(source_length=64, target_length=16)
 
@@ -68,7 +68,7 @@ def test_a_row_ends_where_it_is_told_and_where_nobody_waits(answer):
 def test_draws_follow_the_softmax_of_the_logits_divided_by_the_temperature():
     logits = torch.tensor([[0.0, 1.0, 2.0, -1.0]]).expand(4000, -1)
     rows = [RowGeneration(1, temperature=0.7, top_p=1.0, seed=i) for i in range(4000)]
-    found = RowSettings(rows, [])._sampled(torch.zeros(4000, 1), logits).argmax(-1)
+    found = _RowSettings(rows, [])._sampled(torch.zeros(4000, 1), logits).argmax(-1)
     shares = torch.bincount(found, minlength=4) / 4000
     assert torch.allclose(shares, (logits[0] / 0.7).softmax(-1), atol=0.03)
 

@@ -18,11 +18,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from hyperadapters._utils import InputError, UnavailableError
-from hyperadapters.server.batcher import BusyError
-from hyperadapters.server.engine import Engine, Query, Reply, Want
-from hyperadapters.server.guard import LOG, Guard, error_body
-from hyperadapters.server.metrics import ServerMetrics
+from hyperadapters._utils import InputError, UnavailableError, library_versions
+from hyperadapters.server.batcher import _BusyError
+from hyperadapters.server.engine import Query, Reply, Want, _Engine
+from hyperadapters.server.guard import LOG, _error_body, _Guard
+from hyperadapters.server.metrics import _ServerMetrics
 from hyperadapters.server.requests import (
     AdapterRequest,
     ChatRequest,
@@ -32,7 +32,7 @@ from hyperadapters.server.requests import (
     InputRequest,
     PredictRequest,
 )
-from hyperadapters.server.rows import row_of, row_of_messages
+from hyperadapters.server.rows import _row_of, _row_of_messages
 from hyperadapters.serving import Catalogue, ServedTask, check_scored
 from hyperadapters.tasks import Numeric
 
@@ -54,10 +54,10 @@ class _LeftError(Exception):
     """The client has left."""
 
 
-class AdapterServer:
+class _AdapterServer:
     """What the routes share: which adapters there are, what answers, and what is counted."""
 
-    def __init__(self, catalogue: Catalogue, engine: Engine, *, watch: float = 0.0, from_hub: bool = False) -> None:
+    def __init__(self, catalogue: Catalogue, engine: _Engine, *, watch: float = 0.0, from_hub: bool = False) -> None:
         """Answer nothing yet.
 
         Args:
@@ -67,7 +67,7 @@ class AdapterServer:
             from_hub: whether clients may add adapters from the Hub.
         """
         self.catalogue, self.engine, self.watch, self.from_hub = catalogue, engine, watch, from_hub
-        self.metrics = ServerMetrics(lambda: len(catalogue), engine.gauges)
+        self.metrics = _ServerMetrics(lambda: len(catalogue), engine.gauges)
         self.ready = False
         self.started = int(time.time())
         self._active: Counter[str] = Counter()
@@ -139,7 +139,7 @@ class AdapterServer:
 
         Raises:
             _LeftError: the client has left.
-            BusyError: the queue is full.
+            _BusyError: the queue is full.
             InputError: the adapter cannot be read, or the query is none for its task.
         """
         self.note(request, adapter=query.task.name, rows=len(query.rows))
@@ -201,7 +201,7 @@ class AdapterServer:
             await self.engine.prepare(found.tasks)
         except UnavailableError as error:
             raise _RefusedError(503, str(error), "hub_unavailable") from error
-        except BusyError:
+        except _BusyError:
             raise
         except InputError as error:
             raise _RefusedError(422, str(error), "adapter_damaged") from error
@@ -228,8 +228,8 @@ class AdapterServer:
         return gone
 
 
-def create_app(
-    server: AdapterServer, *, api_key: str = "", largest_body: int = 2**20
+def _create_app(
+    server: _AdapterServer, *, api_key: str = "", largest_body: int = 2**20
 ) -> Callable[[Any, Any, Any], Coroutine[Any, Any, None]]:
     """Return the ASGI application of a server.
 
@@ -238,11 +238,9 @@ def create_app(
         api_key: without which a request is refused; empty: none is asked for.
         largest_body: of a request, in bytes.
     """
-    from hyperadapters import __version__  # noqa: PLC0415 (the package itself)
-
     app = FastAPI(
         title="hyperadapters",
-        version=__version__,
+        version=library_versions()["hyperadapters"],
         description="Thousands of adapters on one backbone. The adapter is the `model` of a request.",
         lifespan=server.running,
     )
@@ -252,7 +250,7 @@ def create_app(
     _add_vector_routes(app, server)
     _add_adapter_routes(app, server)
     _add_state_routes(app, server)
-    return Guard(app, server.metrics, api_key=api_key, largest_body=largest_body)
+    return _Guard(app, server.metrics, api_key=api_key, largest_body=largest_body)
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -260,33 +258,33 @@ def _add_errors(app: FastAPI) -> None:
 
     def refused(_: Request, error: Exception) -> Response:
         assert isinstance(error, _RefusedError)
-        return JSONResponse(error_body(str(error), error.code), error.status)
+        return JSONResponse(_error_body(str(error), error.code), error.status)
 
     def busy(_: Request, error: Exception) -> Response:
-        assert isinstance(error, BusyError)
-        body = error_body(str(error), "queue_full", "rate_limit_error")
+        assert isinstance(error, _BusyError)
+        body = _error_body(str(error), "queue_full", "rate_limit_error")
         return JSONResponse(body, 429, {"retry-after": str(int(error.seconds))})
 
     def wrong(_: Request, error: Exception) -> Response:
-        return JSONResponse(error_body(str(error), "invalid_value"), 422)
+        return JSONResponse(_error_body(str(error), "invalid_value"), 422)
 
     def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return JSONResponse(error_body("; ".join(map(_in_words, error.errors()[:5])), "invalid_value"), 422)
+        return JSONResponse(_error_body("; ".join(map(_in_words, error.errors()[:5])), "invalid_value"), 422)
 
     def http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return JSONResponse(error_body(str(error.detail), "http"), error.status_code, error.headers)
+        return JSONResponse(_error_body(str(error.detail), "http"), error.status_code, error.headers)
 
     def left(_: Request, error: Exception) -> Response:
         return Response(status_code=499)
 
     def fault(_: Request, error: Exception) -> Response:
-        return JSONResponse(error_body("a fault of ours; the server's log has it", "fault", "server_error"), 500)
+        return JSONResponse(_error_body("a fault of ours; the server's log has it", "fault", "server_error"), 500)
 
     handlers: dict[type[Exception], Callable[[Request, Exception], Response]] = {
         _RefusedError: refused,
-        BusyError: busy,
+        _BusyError: busy,
         InputError: wrong,
         RequestValidationError: invalid,
         HTTPException: http,
@@ -344,7 +342,7 @@ def _query(task: ServedTask, given: Any, want: Want = "answers", **others: Any) 
         raise InputError("there is no text to answer.")
     if task.embeds and want != "embeddings":
         raise _RefusedError(422, f"{task.name} has no task: ask /embed for vectors.", "wrong_route")
-    return Query(task, tuple(row_of(task.form, row) for row in rows), want, **others)
+    return Query(task, tuple(_row_of(task.form, row) for row in rows), want, **others)
 
 
 def _usage(reply: Reply) -> dict[str, int]:
@@ -356,7 +354,7 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _add_text_routes(app: FastAPI, server: AdapterServer) -> None:
+def _add_text_routes(app: FastAPI, server: _AdapterServer) -> None:
     """Add the routes of OpenAI's API that answer with text."""
 
     @app.post("/v1/completions", tags=["text"])
@@ -372,7 +370,7 @@ def _add_text_routes(app: FastAPI, server: AdapterServer) -> None:
         task = await server.task(body.model)
         if task.embeds:
             raise _RefusedError(422, f"{task.name} has no task: ask /embed for vectors.", "wrong_route")
-        query = Query(task, (row_of_messages(task.form, body.messages),), generation=body.generation())
+        query = Query(task, (_row_of_messages(task.form, body.messages),), generation=body.generation())
         return await _answer_texts(server, request, body, query, _Chat())
 
 
@@ -403,7 +401,7 @@ class _Chat:
 
 
 async def _answer_texts(
-    server: AdapterServer,
+    server: _AdapterServer,
     request: Request,
     body: CompletionRequest | ChatRequest,
     query: Query,
@@ -451,7 +449,7 @@ async def _events(
         said = str(error) if isinstance(error, InputError) else "a fault of ours; the log of the server has it"
         if not isinstance(error, InputError):
             LOG.exception("a fault of ours")
-        yield f"data: {json.dumps(error_body(said, 'broken_off'))}\n\n"
+        yield f"data: {json.dumps(_error_body(said, 'broken_off'))}\n\n"
         return
     yield event([style.piece("", found.answers[0].finished, first=is_first)])
     if with_usage:
@@ -460,7 +458,7 @@ async def _events(
     await pieces.aclose()  # type: ignore[attr-defined]
 
 
-def _add_label_routes(app: FastAPI, server: AdapterServer) -> None:
+def _add_label_routes(app: FastAPI, server: _AdapterServer) -> None:
     """Add the routes that answer with labels, numbers, or what the task has."""
 
     @app.post("/classify", tags=["labels and numbers"])
@@ -496,14 +494,14 @@ def _add_label_routes(app: FastAPI, server: AdapterServer) -> None:
             raise _RefusedError(422, f"{task.name} has no task: ask /embed for vectors.", "wrong_route")
         if scored := body.top != 0:
             check_scored(task.form)
-        rows = tuple(row_of(task.form, row, others=True) for row in body.rows)
+        rows = tuple(_row_of(task.form, row, others=True) for row in body.rows)
         reply = await server.answer(request, Query(task, rows, "probabilities" if scored else "answers", body.top))
         values = [answer.value for answer in reply.answers]
         data = [{"prediction": next(iter(v)), "scores": v} if scored else {"prediction": v} for v in values]
         return {"model": task.name, "predictions": data, "truncated": reply.truncated, "usage": _usage(reply)}
 
 
-def _add_vector_routes(app: FastAPI, server: AdapterServer) -> None:
+def _add_vector_routes(app: FastAPI, server: _AdapterServer) -> None:
     """Add the routes that answer with vectors."""
 
     @app.post("/embed", tags=["vectors"])
@@ -528,7 +526,7 @@ def _as_base64(vector: Sequence[float]) -> str:
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
-def _add_adapter_routes(app: FastAPI, server: AdapterServer) -> None:
+def _add_adapter_routes(app: FastAPI, server: _AdapterServer) -> None:
     """Add the routes that list, take and drop adapters."""
 
     def listed(names: Iterable[str]) -> list[dict[str, Any]]:
@@ -566,7 +564,7 @@ def _described(listed: Callable[[Iterable[str]], list[dict[str, Any]]], task: Se
     return {**found, "version": task.version[:12], "answers": answers, "task": task.form.to_json()}
 
 
-def _add_state_routes(app: FastAPI, server: AdapterServer) -> None:
+def _add_state_routes(app: FastAPI, server: _AdapterServer) -> None:
     """Add the routes that a load balancer and Prometheus ask."""
 
     @app.get("/health", tags=["state"])

@@ -21,7 +21,7 @@ _SHORT = 32
 """Tokens up to which all rows are of like length."""
 
 
-class BusyError(InputError):
+class _BusyError(InputError):
     """The queue is full, or the server is stopping.
 
     Args:
@@ -110,7 +110,7 @@ class Batcher(Generic[_T]):
         """Queue rows, all of them or none.
 
         Raises:
-            BusyError: there is no room for them, or the server is stopping.
+            _BusyError: there is no room for them, or the server is stopping.
             InputError: they are more than may wait.
         """
         with self._changed:
@@ -141,19 +141,19 @@ class Batcher(Generic[_T]):
             self._tidy(row.lane)
 
     def check_room(self, count: int) -> None:
-        """Raise BusyError if so many rows would be refused now."""
+        """Raise _BusyError if so many rows would be refused now."""
         with self._changed:
             self._check_room(count)
 
     def _check_room(self, count: int) -> None:
         if self._closing:
-            raise BusyError("the server is stopping: ask another one.", 1)
+            raise _BusyError("the server is stopping: ask another one.", 1)
         if self._waiting + count <= self._most_waiting:
             return
         if count > self._most_waiting:
             raise InputError(f"{count:,} rows at once are more than may wait, {self._most_waiting:,}: send fewer.")
         seconds = math.ceil(max(1.0, self._waiting / self._rate)) if self._rate else 1
-        raise BusyError(
+        raise _BusyError(
             f"{self._waiting:,} rows wait, of {self._most_waiting:,} that may: try again in {seconds} s.", seconds
         )
 
@@ -167,7 +167,7 @@ class Batcher(Generic[_T]):
         found: Future[Any] = Future()
         with self._changed:
             if self._closing:
-                found.set_exception(BusyError("the server is stopping: ask another one.", 1))
+                found.set_exception(_BusyError("the server is stopping: ask another one.", 1))
                 return found
             self._tasks.append((function, found))
             self._changed.notify()

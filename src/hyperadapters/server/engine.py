@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from hyperadapters._utils import InputError
 from hyperadapters.server.batcher import Batcher, Waiting
-from hyperadapters.server.text_stream import TextStream, cut_at
+from hyperadapters.server.text_stream import _cut_at, _TextStream
 from hyperadapters.serving import LoadedAdapters, ServedTask
 from hyperadapters.training import Decoding, Encoded, RowGeneration
 
@@ -18,7 +18,7 @@ Want = Literal["answers", "probabilities", "embeddings"]
 
 
 @dataclass(frozen=True)
-class Generation:
+class _GenerationSettings:
     """How an answer is generated, where that is not as the adapter was evaluated."""
 
     most_tokens: int | None = None
@@ -45,7 +45,7 @@ class Query:
     want: Want = "answers"
     top: int | None = None
     """How many labels of each row to give, where probabilities are wanted; None: all."""
-    generation: Generation = Generation()
+    generation: _GenerationSettings = _GenerationSettings()
 
 
 @dataclass
@@ -96,7 +96,7 @@ class Gauges(NamedTuple):
     """Adapters that made room so far."""
 
 
-class Engine(Protocol):
+class _Engine(Protocol):
     """What answers queries."""
 
     async def run(self, query: Query) -> Reply:
@@ -151,7 +151,7 @@ class Limits:
     """Adapters in memory that cannot share a batch."""
 
 
-class LocalEngine:
+class _LocalEngine:
     """Answers queries in this process.
 
     One thread computes, batch by batch; another makes tokens, so that neither a long text nor a batch stops the loop
@@ -219,7 +219,7 @@ class LocalEngine:
         rows, truncated = await self._waiting_rows(query)
         (row,) = rows
         loop, arrived = asyncio.get_running_loop(), asyncio.Event()
-        pieces = TextStream(query.generation.stop)
+        pieces = _TextStream(query.generation.stop)
         if row.work.generated and not self._has_labels(query.task):
             row.work.generated.on_tokens = partial(_wake, loop, arrived)
         self._batcher.submit(rows)
@@ -254,7 +254,7 @@ class LocalEngine:
 
         Raises:
             InputError: a row is none of its task, or what is asked of it is not to be had.
-            BusyError: the queue is full.
+            _BusyError: the queue is full.
         """
         self._batcher.check_room(len(query.rows))
         await self._ensure_backbone(query.task)
@@ -299,7 +299,7 @@ class LocalEngine:
 
         def ends(tokens: list[int]) -> bool:
             text = self._loaded.decode(task, tokens, computing=True)
-            return cut_at(text, asked.stop) != text
+            return _cut_at(text, asked.stop) != text
 
         return RowGeneration(
             most=most,
@@ -388,10 +388,10 @@ class LocalEngine:
         target, generated = work.task.form.target, work.generated
         if generated is None:
             count, most = self._loaded.count(work.task, value), (work.decoding or Decoding("score")).target_length
-            text = cut_at(value, work.query.generation.stop)
+            text = _cut_at(value, work.query.generation.stop)
             long = bool(work.decoding and work.decoding.mode == "generate" and count > most)
             return Answer(target.present(text), source, count, "length" if long else "stop")
-        text = cut_at(value, work.query.generation.stop)
+        text = _cut_at(value, work.query.generation.stop)
         return Answer(target.present(text), source, len(generated.tokens), generated.finished or "stop")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from hyperadapters.server.metrics import ServerMetrics
+from hyperadapters.server.metrics import _ServerMetrics
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -24,10 +24,10 @@ _OPEN = ("/health", "/ready", "/docs", "/openapi.json")
 LOG = logging.getLogger("hyperadapters.server")
 
 
-class Guard:
+class _Guard:
     """An ASGI application around another."""
 
-    def __init__(self, app: _App, metrics: ServerMetrics, *, api_key: str = "", largest_body: int = 2**20) -> None:
+    def __init__(self, app: _App, metrics: _ServerMetrics, *, api_key: str = "", largest_body: int = 2**20) -> None:
         """Stand before an application.
 
         Args:
@@ -118,19 +118,19 @@ def _request_id(given: bytes) -> str:
     return given.decode() if re.fullmatch(rb"[\w.:-]{1,128}", given) else uuid.uuid4().hex
 
 
-def error_body(message: str, code: str, kind: str = "invalid_request_error") -> dict[str, Any]:
+def _error_body(message: str, code: str, kind: str = "invalid_request_error") -> dict[str, Any]:
     """Return an error as OpenAI's API writes one."""
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
 async def _refuse(send: _Send, status: int, message: str, code: str) -> None:
-    body = json.dumps(error_body(message, code)).encode()
+    body = json.dumps(_error_body(message, code)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
-class JsonLines(logging.Formatter):
+class _JsonLines(logging.Formatter):
     """Records of the log as lines of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:

@@ -9,7 +9,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
-class ServerMetrics:
+class _ServerMetrics:
     """Counts of one server; adapters have series from their first request on, until they are dropped."""
 
     def __init__(self, known: Callable[[], int], gauges: Callable[[], Gauges | None]) -> None:

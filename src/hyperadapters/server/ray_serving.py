@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperadapters._utils import InputError, console
-from hyperadapters.server.app import AdapterServer, create_app
-from hyperadapters.server.batcher import BusyError
-from hyperadapters.server.engine import Gauges, Limits, LocalEngine, Query, Reply
-from hyperadapters.server.serving import log_as_json, open_catalogue
+from hyperadapters.server.app import _AdapterServer, _create_app
+from hyperadapters.server.batcher import _BusyError
+from hyperadapters.server.engine import Gauges, Limits, Query, Reply, _LocalEngine
+from hyperadapters.server.serving import _log_as_json, open_catalogue
 from hyperadapters.serving import ServedTask
 
 _APP = "hyperadapters"
@@ -53,7 +53,7 @@ class Replicas:
         return Replicas(least, most, cpus, gpus)
 
 
-class RayEngine:
+class _RayEngine:
     """Sends queries to the replicas of a cluster, and sends them again where a replica dies.
 
     An answer depends on nothing but the query, so that sending one twice does no harm.
@@ -91,7 +91,7 @@ class RayEngine:
 
         Raises:
             InputError: the replica refuses.
-            BusyError: all replicas are busy, or none is there.
+            _BusyError: all replicas are busy, or none is there.
         """
         from ray import exceptions, serve  # noqa: PLC0415
 
@@ -105,10 +105,10 @@ class RayEngine:
                 response.cancel()
                 raise
             except serve.exceptions.BackPressureError as error:
-                raise BusyError("all replicas are busy: try again in 1 s.", 1) from error
+                raise _BusyError("all replicas are busy: try again in 1 s.", 1) from error
             except (exceptions.RayActorError, serve.exceptions.DeploymentUnavailableError):
                 await asyncio.sleep(0.2 * 2**attempt)
-        raise BusyError("no replica answers at the moment: try again in 2 s.", 2)
+        raise _BusyError("no replica answers at the moment: try again in 2 s.", 2)
 
 
 def _model_id(task: ServedTask) -> str:
@@ -121,10 +121,10 @@ def _opened(kind: str, value: Any) -> Any:
 
     Raises:
         InputError: it refuses.
-        BusyError: it is busy.
+        _BusyError: it is busy.
     """
     if kind == "busy":
-        raise BusyError(*value)
+        raise _BusyError(*value)
     if kind == "wrong":
         raise InputError(value)
     return value
@@ -132,7 +132,7 @@ def _opened(kind: str, value: Any) -> Any:
 
 def _sealed(error: InputError) -> tuple[str, Any]:
     """Return an error as it is sent: exceptions of one process are others in the next."""
-    return ("busy", (str(error), error.seconds)) if isinstance(error, BusyError) else ("wrong", str(error))
+    return ("busy", (str(error), error.seconds)) if isinstance(error, _BusyError) else ("wrong", str(error))
 
 
 def _replica_class(resident: int) -> type:
@@ -143,7 +143,7 @@ def _replica_class(resident: int) -> type:
         """A backbone with the adapters that it was asked for."""
 
         def __init__(self, backbone: str, limits: Limits) -> None:
-            self._engine = LocalEngine(backbone, limits)
+            self._engine = _LocalEngine(backbone, limits)
 
         @serve.multiplexed(max_num_models_per_replica=resident)  # type: ignore[untyped-decorator]
         async def held(self, key: str) -> str:
@@ -179,7 +179,7 @@ def _replica_class(resident: int) -> type:
     return Adapters
 
 
-def deploy(
+def _deploy(
     adapters: str,
     backbone: str = "",
     limits: Limits = Limits(),  # noqa: B008 (frozen)
@@ -202,7 +202,7 @@ def deploy(
         port: likewise.
         watch: seconds between looks for new, changed and removed adapters; 0: none.
         from_hub: whether clients may add adapters from the Hub.
-        guard: `api_key` and `largest_body` of `create_app`.
+        guard: `api_key` and `largest_body` of `_create_app`.
 
     Raises:
         InputError: the adapters cannot be read.
@@ -225,9 +225,9 @@ def deploy(
 
     def build_front() -> Any:
         """Return the application in front; is called where it runs."""
-        log_as_json()
-        server = AdapterServer(open_catalogue(adapters), RayEngine(), watch=watch, from_hub=from_hub)
-        return create_app(server, **guard)
+        _log_as_json()
+        server = _AdapterServer(open_catalogue(adapters), _RayEngine(), watch=watch, from_hub=from_hub)
+        return _create_app(server, **guard)
 
     front = serve.deployment(
         serve.ingress(build_front)(), name="Front", max_ongoing_requests=10_000, ray_actor_options={"num_cpus": 0}
@@ -262,7 +262,7 @@ def serve_on_ray(adapters: str, backbone: str, limits: Limits, replicas: Replica
     for number in (signal.SIGTERM, signal.SIGINT):  # Ray has set its own
         signal.signal(number, lambda *_: ended.set())
     try:
-        deploy(adapters, backbone, limits, replicas, **options)
+        _deploy(adapters, backbone, limits, replicas, **options)
         console.print(f"serving at http://{options['host']}:{options['port']} of every node; Ctrl-C or SIGTERM ends")
         ended.wait()
     finally:

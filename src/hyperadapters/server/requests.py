@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 
-from hyperadapters.server.engine import Generation
+from hyperadapters.server.engine import _GenerationSettings
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "best_of": (None, 1),
@@ -81,10 +81,10 @@ class _Generated(_Request):
             raise ValueError(f"stop has {len(self.stop)} texts: at most 4")
         return self
 
-    def generation(self, number: int = 0) -> Generation:
+    def generation(self, number: int = 0) -> _GenerationSettings:
         """Return how the `number`-th answer to each text is generated."""
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        return Generation(
+        return _GenerationSettings(
             most_tokens=self.max_tokens,
             temperature=self.temperature or 0.0,
             top_p=1.0 if self.top_p is None else self.top_p,
@@ -138,10 +138,10 @@ class ChatRequest(_Generated):
         json_schema_extra={"examples": [{"model": "chat", "messages": [{"role": "user", "content": "What is PHM?"}]}]},
     )
 
-    def generation(self, number: int = 0) -> Generation:
+    def generation(self, number: int = 0) -> _GenerationSettings:
         found = super().generation(number)
         most = self.max_completion_tokens or self.max_tokens
-        return Generation(**{**vars(found), "most_tokens": most})
+        return _GenerationSettings(**{**vars(found), "most_tokens": most})
 
 
 class InputRequest(_Request):

@@ -8,7 +8,7 @@ from hyperadapters.server.requests import Message
 from hyperadapters.tasks import TaskFormat
 
 
-def row_of(form: TaskFormat, given: str | Mapping[str, Any], *, others: bool = False) -> dict[str, Any]:
+def _row_of(form: TaskFormat, given: str | Mapping[str, Any], *, others: bool = False) -> dict[str, Any]:
     """Return a text, or columns, as a row of a task.
 
     Args:
@@ -59,7 +59,7 @@ def _checked(form: TaskFormat, name: str, value: Any) -> Any:
     return str(value)
 
 
-def row_of_messages(form: TaskFormat, messages: Sequence[Message]) -> dict[str, Any]:
+def _row_of_messages(form: TaskFormat, messages: Sequence[Message]) -> dict[str, Any]:
     """Return the messages of a chat as a row of a task.
 
     An adapter that was not trained on conversations takes a single message of the user.
@@ -77,4 +77,4 @@ def row_of_messages(form: TaskFormat, messages: Sequence[Message]) -> dict[str, 
         raise InputError(
             "this adapter was not trained on conversations: send one message of the role user, or use /v1/completions."
         )
-    return row_of(form, messages[0].text)
+    return _row_of(form, messages[0].text)

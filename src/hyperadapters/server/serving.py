@@ -6,9 +6,9 @@ import sys
 from typing import Any
 
 from hyperadapters._utils import InputError, console
-from hyperadapters.server.app import AdapterServer, create_app
-from hyperadapters.server.engine import Engine, Limits, LocalEngine
-from hyperadapters.server.guard import LOG, JsonLines
+from hyperadapters.server.app import _AdapterServer, _create_app
+from hyperadapters.server.engine import Limits, _Engine, _LocalEngine
+from hyperadapters.server.guard import LOG, _JsonLines
 from hyperadapters.serving import Catalogue
 from hyperadapters.storage import locate_adapters
 
@@ -22,7 +22,7 @@ def open_catalogue(adapters: str) -> Catalogue:
     return Catalogue(locate_adapters(adapters))
 
 
-def open_engine(catalogue: Catalogue, backbone: str = "", limits: Limits = Limits()) -> LocalEngine:  # noqa: B008 (frozen)
+def open_engine(catalogue: Catalogue, backbone: str = "", limits: Limits = Limits()) -> _LocalEngine:  # noqa: B008 (frozen)
     """Return what computes in this process, with the backbone of the first adapter that can be read.
 
     Args:
@@ -33,7 +33,7 @@ def open_engine(catalogue: Catalogue, backbone: str = "", limits: Limits = Limit
     Raises:
         InputError: no adapter can be read, or there is no backbone.
     """
-    engine, problem = LocalEngine(backbone, limits), InputError(f"no adapter of {catalogue.where} can be read.")
+    engine, problem = _LocalEngine(backbone, limits), InputError(f"no adapter of {catalogue.where} can be read.")
     for name in catalogue:
         try:
             engine.load(catalogue.task(name))
@@ -46,7 +46,7 @@ def open_engine(catalogue: Catalogue, backbone: str = "", limits: Limits = Limit
 
 def serve_http(
     catalogue: Catalogue,
-    engine: Engine,
+    engine: _Engine,
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -73,9 +73,9 @@ def serve_http(
     import uvicorn  # noqa: PLC0415 (of an extra)
 
     found = _listen(host, port)
-    log_as_json()
-    server = AdapterServer(catalogue, engine, watch=watch, from_hub=from_hub)
-    app = create_app(server, api_key=api_key, largest_body=largest_body)
+    _log_as_json()
+    server = _AdapterServer(catalogue, engine, watch=watch, from_hub=from_hub)
+    app = _create_app(server, api_key=api_key, largest_body=largest_body)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", server_header=False)
     port = found.getsockname()[1]
     tasks = f"{len(catalogue):,} task(s)" + (f", {len(catalogue.damaged)} damaged" if catalogue.damaged else "")
@@ -102,10 +102,10 @@ def _listen(host: str, port: int) -> socket.socket:
     return found
 
 
-def log_as_json() -> None:
+def _log_as_json() -> None:
     """Write the log of the server to standard error, a line of JSON for each record."""
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(_JsonLines())
     for name in (LOG.name, "uvicorn"):
         logger: Any = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False

@@ -6,13 +6,13 @@ _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 """How a tokenizer writes a character of which tokens are missing."""
 
 
-def cut_at(text: str, stops: Sequence[str]) -> str:
+def _cut_at(text: str, stops: Sequence[str]) -> str:
     """Return a text up to the first of some texts."""
     places = [place for stop in stops if (place := text.find(stop)) >= 0]
     return text[: min(places)] if places else text
 
 
-class TextStream:
+class _TextStream:
     """Gives out a text that grows, without taking anything back.
 
     Held back are white space at the end, which the whole answer is stripped of, characters that are not finished, and
@@ -27,7 +27,7 @@ class TextStream:
 
     def add(self, text: str) -> str:
         """Return what of the text so far was not given out yet, and stays."""
-        sure = cut_at(text.strip(), self._stops).rstrip(_UNFINISHED)
+        sure = _cut_at(text.strip(), self._stops).rstrip(_UNFINISHED)
         held = max((_overlap(sure, stop) for stop in self._stops), default=0)
         sure = sure[: len(sure) - held].rstrip()
         return self._give(sure) if sure.startswith(self._given) else ""

@@ -203,7 +203,7 @@ class Catalogue:
                 self._described[whole] = found
         return found
 
-    def read(self, name: str, repository: str = "") -> "FoundAdapter":
+    def read(self, name: str, repository: str = "") -> "_FoundAdapter":
         """Read what the files of an adapter say, in its sub-folder or a repository of the Hub; `take` makes it known.
 
         Args:
@@ -232,9 +232,9 @@ class Catalogue:
         if isinstance(self.source, Collection) and not repository:
             self.source.fetch(found.tasks)
         tasks = [_describe(task, place) for task, place in found.tasks.items()]
-        return FoundAdapter(name, tasks, found, folder if repository else None)
+        return _FoundAdapter(name, tasks, found, folder if repository else None)
 
-    def take(self, found: "FoundAdapter") -> None:
+    def take(self, found: "_FoundAdapter") -> None:
         """Make an adapter known, in place of what had its name."""
         with self._changing:
             self._forget(found.name)
@@ -281,7 +281,7 @@ class _Seen(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FoundAdapter:
+class _FoundAdapter:
     """An adapter that was read."""
 
     name: str

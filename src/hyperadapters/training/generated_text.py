@@ -7,7 +7,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from hyperadapters.training.encoding import Decoding
-from hyperadapters.training.row_generation import RowGeneration, RowSettings
+from hyperadapters.training.row_generation import RowGeneration, _RowSettings
 
 
 def _generate_answers(
@@ -31,7 +31,7 @@ def _generate_answers(
     options: dict[str, Any] = {"max_new_tokens": decoding.target_length, **first}
     if generated:
         options["max_new_tokens"] = max(row.most for row in generated)
-        options |= {"do_sample": False, "hooks": RowSettings(generated, [tokenizer.eos_token_id]).hooks()}
+        options |= {"do_sample": False, "hooks": _RowSettings(generated, [tokenizer.eos_token_id]).hooks()}
     if decoding.generation_config == "neutral":
         return _generate_tokens(backbone, source, tokenizer, num_beams=decoding.beams, **options)
     if decoding.beams > 1:

@@ -34,7 +34,7 @@ class RowGeneration:
     empty while it is being generated."""
 
 
-class RowSettings:
+class _RowSettings:
     """The rows of a batch as `generate` takes them: a processor of logits and a criterion of when rows end.
 
     Sampling draws by Gumbel's trick (Gumbel 1954; Maddison et al., arXiv:1411.0030, §2): the largest of the logits with
