@@ -19,6 +19,7 @@ from hyperadapters.reports.comparison import _comparison_figure
 from hyperadapters.runs.result import read_result
 
 QUICK = ("--set", "training.epochs=1", "--set", "text.train_rows=32")
+FEW_SCORED = ("--set", "text.evaluation_rows=32")
 
 
 def write(path, rows):
@@ -46,7 +47,7 @@ def trained(files, tmp_path_factory):
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     output = tmp_path_factory.mktemp("run") / "demo"
-    works("train", "--task", "demo/acceptability", "--output", output, *QUICK)
+    works("train", "--task", "demo/acceptability", "--output", output, *QUICK, *FEW_SCORED)
     return output
 
 
@@ -320,7 +321,16 @@ def mixed(tmp_path_factory):
 
 
 MIX = "demo/paraphrase,demo/sentiment"
-FEW = (*QUICK[:2], "--set", "text.train_rows=8", "--set", "training.batch_size=8", "--set", "task.temperature=2")
+FEW = (
+    *QUICK[:2],
+    *FEW_SCORED,
+    "--set",
+    "text.train_rows=8",
+    "--set",
+    "training.batch_size=8",
+    "--set",
+    "task.temperature=2",
+)
 SENTENCE = "this farmer liked these kings ."
 
 
