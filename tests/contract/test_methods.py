@@ -9,7 +9,7 @@ import torch
 from contract_methods import METHODS
 from safetensors.torch import load_file, save_file
 
-from conftest import make_tiny, slow_but_for
+from conftest import make_tiny
 from hyperadapters import InputError, attach, load
 from hyperadapters.backbones.checkpointing import _enable_checkpointing
 from hyperadapters.delta.container import attached
@@ -303,7 +303,8 @@ def test_moving_and_casting_the_backbone_moves_the_delta(name, tiny):
     assert {tensor.dtype for tensor in delta.trained().values()} == {torch.float64}
 
 
-@slow_but_for(("compacter++",), METHODS)
+@pytest.mark.slow  # tests/contract/test_mixed_rows.py compiles a method in `make check`
+@every_method
 def test_a_whole_graph_compiles_and_agrees(name, found_by):
     script = f"""
 import json
