@@ -617,7 +617,8 @@ def test_an_output_that_cannot_be_written_is_refused():
 
 
 def test_a_loss_that_is_not_finite_names_its_step(tmp_path):
-    words = ("--output", tmp_path / "run", *QUICK, *FEW_SCORED, "--set", "training.lr=1e30", "--set", "training.epochs=3")
+    short = ("--epochs", "3", *QUICK[2:], *FEW_SCORED)
+    words = ("--output", tmp_path / "run", *short, "--set", "training.lr=1e30")
     assert "is not finite; this update was not made" in refuses("train", "--method", "full", *words)
 
 
