@@ -7,12 +7,15 @@ import importlib.util
 import inspect
 import os
 import re
+import shlex
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import works
 
 import hyperadapters
 
@@ -61,21 +64,34 @@ def skip_without_its_libraries(example: str) -> None:
         pytest.skip(f"{', '.join(missing)} is not installed (hyperadapters[bridges])")
 
 
-def slow_but_for_some(page: Path, *values: object) -> object:
-    """A case of a test, which `make check` leaves out for all pages but the README and the bridges."""
-    return pytest.param(
-        page, *values, marks=() if page == README or page.parent.name == "bridges" else pytest.mark.slow
-    )
+def python_of(page: Path) -> str:
+    """All Python examples of a page; skips the test where a library is missing."""
+    code = "\n\n".join(blocks(page, "python"))
+    skip_without_its_libraries(code)
+    return code
 
 
-WITH_PYTHON = [slow_but_for_some(page) for page in PAGES if blocks(page, "python") and page.stem != "add-a-method"]
+BRIDGES = [page for page in PAGES if page.parent.name == "bridges" and blocks(page, "python")]
+WITH_PYTHON = [
+    pytest.param(page, marks=() if page == README else pytest.mark.slow)
+    for page in PAGES
+    if blocks(page, "python") and page.stem != "add-a-method" and page not in BRIDGES
+]
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=named)
 def test_the_python_examples_of_a_page_run(page, tmp_path):
-    code = "\n\n".join(blocks(page, "python"))
-    skip_without_its_libraries(code)
-    succeeds([sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", code], tmp_path)
+    succeeds([sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", python_of(page)], tmp_path)
+
+
+@pytest.mark.parametrize("page", BRIDGES, ids=named)
+def test_the_python_examples_of_a_bridge_run(page, tmp_path, monkeypatch):
+    code = python_of(page)
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", category=DeprecationWarning, module="__main__")
+        exec(compile(code, named(page), "exec"), {"__name__": "__main__"})
 
 
 def test_the_first_example_trains_saves_and_loads_in_ten_lines():
@@ -85,12 +101,15 @@ def test_the_first_example_trains_saves_and_loads_in_ten_lines():
     assert all(f"{call}(" in first for call in ("ha.fit", "delta.save", "ha.load"))
 
 
-SHELL = [slow_but_for_some(page, number) for page in PAGES for number in range(len(blocks(page, "sh")))]
+SHELL = [(page, number) for page in PAGES for number in range(len(blocks(page, "sh")))]
 
 
-@pytest.mark.parametrize(
-    ("page", "number"), SHELL, ids=lambda value: named(value) if isinstance(value, Path) else value
-)
+def ids_of(value: object) -> object:
+    return named(value) if isinstance(value, Path) else value
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "number"), SHELL, ids=ids_of)
 def test_the_shell_examples_of_a_page_run(page, number, tmp_path):
     for folder in ("experiments", "results"):
         (tmp_path / folder).symlink_to(ROOT / folder)
@@ -98,11 +117,23 @@ def test_the_shell_examples_of_a_page_run(page, number, tmp_path):
     succeeds(["bash", "-euo", "pipefail", "-c", blocks(page, "sh")[number]], tmp_path)
 
 
+@pytest.mark.parametrize("number", range(len(blocks(README, "sh"))))
+def test_the_commands_of_the_readme_run(number, tmp_path, monkeypatch):
+    """In this process, where nothing is imported again; what is no command of the package runs in a shell."""
+    monkeypatch.chdir(tmp_path)
+    for line in blocks(README, "sh")[number].splitlines():
+        name, *words = shlex.split(line)
+        works(*words) if name == "hyperadapters" else succeeds(["bash", "-euo", "pipefail", "-c", line], tmp_path)
+
+
+def test_the_installed_command_shows_its_help():
+    assert "train" in succeeds(["hyperadapters", "--help"], ROOT)
+
+
 @functools.cache
 def options_of(command: str) -> set[str]:
     """The options that `--help` shows for a command."""
-    shown = succeeds([sys.executable, "-m", "hyperadapters.cli", command, "--help"], ROOT)
-    return set(re.findall(r"(?<![\w-])-{1,2}[a-z][\w-]*", shown))
+    return set(re.findall(r"(?<![\w-])-{1,2}[a-z][\w-]*", works(command, "--help").stdout))
 
 
 def commands(page: Path) -> Iterator[list[str]]:
@@ -118,7 +149,8 @@ def commands(page: Path) -> Iterator[list[str]]:
             yield words[start + 1 :]
 
 
-def test_the_commands_on_the_pages_have_options_that_exist():
+def test_the_commands_on_the_pages_have_options_that_exist(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
     found = [(named(page), words) for page in PAGES for words in commands(page)]
     assert len(found) > 40
     unknown = [

@@ -1,6 +1,7 @@
 """Each package imports only packages above it, and by the names that stand in their `__init__` (docs/decisions.md)."""
 
 import ast
+import functools
 import importlib
 import subprocess
 import sys
@@ -35,13 +36,16 @@ ORDER = [
 MODULES = {path.stem for path in PACKAGE.rglob("*.py") if path.stem not in ("__init__", "__main__")} | set(ORDER)
 
 
-def imports(path: Path) -> Iterator[ast.ImportFrom]:
+@functools.cache
+def imports(path: Path) -> list[ast.ImportFrom]:
     """Every import from this package in a file, those inside functions too."""
+    found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             assert not [name for name in node.names if name.name.startswith("hyperadapters.")], path
         elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "hyperadapters":
-            yield node
+            found.append(node)
+    return found
 
 
 def in_packages() -> Iterator[tuple[str, Path, ast.ImportFrom]]:

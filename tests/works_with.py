@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
 def example(page: str) -> str:
     """Return the test that runs a page's examples."""
-    return f"tests/test_docs.py::test_the_python_examples_of_a_page_run[docs/{page}.md]"
+    return f"tests/test_docs.py::test_the_python_examples_of_a_bridge_run[docs/{page}.md]"
 
 
 LOOPS = "tests/training/test_other_loops.py"

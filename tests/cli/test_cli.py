@@ -1,5 +1,6 @@
 """The command line: what it prints, its exit codes, and wrong inputs."""
 
+import io
 import json
 import os
 import re
@@ -15,10 +16,12 @@ from safetensors.torch import load_file
 from conftest import tiny_config
 from hyperadapters import METHODS, TASKS
 from hyperadapters._utils import read_json, write_json
+from hyperadapters.cli.base import _show
 from hyperadapters.reports.comparison import _comparison_figure
 from hyperadapters.runs.result import read_result
 
 QUICK = ("--set", "training.epochs=1", "--set", "text.train_rows=32")
+FEW_SCORED = ("--set", "text.evaluation_rows=32")
 
 
 def write(path, rows):
@@ -46,7 +49,7 @@ def trained(files, tmp_path_factory):
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     output = tmp_path_factory.mktemp("run") / "demo"
-    works("train", "--task", "demo/acceptability", "--output", output, *QUICK)
+    works("train", "--task", "demo/acceptability", "--output", output, *QUICK, *FEW_SCORED)
     return output
 
 
@@ -320,7 +323,16 @@ def mixed(tmp_path_factory):
 
 
 MIX = "demo/paraphrase,demo/sentiment"
-FEW = (*QUICK[:2], "--set", "text.train_rows=8", "--set", "training.batch_size=8", "--set", "task.temperature=2")
+FEW = (
+    *QUICK[:2],
+    *FEW_SCORED,
+    "--set",
+    "text.train_rows=8",
+    "--set",
+    "training.batch_size=8",
+    "--set",
+    "task.temperature=2",
+)
 SENTENCE = "this farmer liked these kings ."
 
 
@@ -605,7 +617,8 @@ def test_an_output_that_cannot_be_written_is_refused():
 
 
 def test_a_loss_that_is_not_finite_names_its_step(tmp_path):
-    words = ("--output", tmp_path / "run", *QUICK, "--set", "training.lr=1e30", "--set", "training.epochs=3")
+    short = ("--epochs", "3", *QUICK[2:], *FEW_SCORED)
+    words = ("--output", tmp_path / "run", *short, "--set", "training.lr=1e30")
     assert "is not finite; this update was not made" in refuses("train", "--method", "full", *words)
 
 
@@ -637,7 +650,6 @@ def test_names_with_brackets_are_printed_as_they_are(capsys):
     from rich.table import Table
 
     from hyperadapters._utils.progress import console
-    from hyperadapters.cli.base import _show
 
     table = Table("[task]", title="films[v2] :smile:")
     table.add_row("films[v3] and more")
@@ -671,14 +683,17 @@ def test_all_methods_are_those_that_fit_the_backbone(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.slow)])
-def test_output_of_another_encoding_is_escaped_and_json_stays_json(encoding):
+def test_output_of_another_encoding_is_escaped_and_json_stays_json(encoding, monkeypatch):
     words = [sys.executable, "-m", "hyperadapters.cli", "predict", "no/sunlight/☀"]
     env = {**os.environ, "PYTHONIOENCODING": encoding}
     done = subprocess.run([*words, "a"], capture_output=True, env=env, check=False)
     assert done.returncode == 2
     assert b"there is no adapter at no/sunlight/\\u2600" in done.stderr.replace(b"\n", b"")
-    script = "from hyperadapters.cli.base import _show; _show({'label': '☀ é'}, True)"
-    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, env=env, check=True).stdout
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+        _show({"label": "☀ é"}, True)
+        sys.stdout.flush()
+        printed = sys.stdout.buffer.getvalue()
     assert json.loads(printed.decode("ascii")) == {"label": "☀ é"}
 
 

@@ -71,8 +71,9 @@ def test_a_learned_lora_is_scored_beside_the_adapter_on_rows_that_it_did_not_see
     assert "difference" in again
 
 
-def test_without_rows_an_adapter_that_is_not_linear_is_refused(trained, tmp_path):
-    said = refuses("convert", trained[0], tmp_path / "lora", "--to", "lora")
+def test_without_rows_an_adapter_that_is_not_linear_is_refused(tmp_path):
+    folder = attach(load_backbone("embedded")[0], "houlsby").save(tmp_path / "bent")
+    said = refuses("convert", folder, tmp_path / "lora", "--to", "lora")
     assert "activation='gelu_new' is not linear" in said
     assert not (tmp_path / "lora").exists()
 

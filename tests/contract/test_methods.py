@@ -9,7 +9,7 @@ import torch
 from contract_methods import METHODS
 from safetensors.torch import load_file, save_file
 
-from conftest import make_tiny, slow_but_for
+from conftest import make_tiny
 from hyperadapters import InputError, attach, load
 from hyperadapters.backbones.checkpointing import _enable_checkpointing
 from hyperadapters.delta.container import attached
@@ -108,21 +108,19 @@ def test_a_base_loaded_from_disk_and_the_delta_give_the_same_logits(name, tiny, 
     assert count_parameters(delta).bytes <= size <= count_parameters(delta).bytes + 2000 + 200 * len(delta.tensors())
 
 
-@pytest.fixture(scope="module")
-def other_process(tmp_path_factory):
-    """Logits of every saved method, computed by another process that has only the files."""
-    folder = tmp_path_factory.mktemp("process")
+def test_saved_and_loaded_in_a_new_process_the_logits_of_every_method_are_bit_identical(tmp_path):
+    """The other process has only the files. One test of all methods, so that one such process is enough."""
     generator = torch.Generator().manual_seed(3)
     batch = {name: torch.randint(3, 90, (2, 5), generator=generator) for name in ("input_ids", "labels")}
     base = make_tiny()
-    base.save_pretrained(folder / "base")
-    save_file(batch, folder / "batch.safetensors")
+    base.save_pretrained(tmp_path / "base")
+    save_file(batch, tmp_path / "batch.safetensors")
     expected = {}
     for number, name in enumerate(METHODS):
         backbone = make_tiny()
         delta = attach(backbone, METHODS[name])
         train_a_little(delta, batch)
-        delta.save(folder / str(number))
+        delta.save(tmp_path / str(number))
         expected[name] = logits(backbone, batch)
     script = """
 import sys, torch, hyperadapters as ha
@@ -141,15 +139,10 @@ for number in range(count):
         found[str(number)] = backbone(**batch).logits
 save_file(found, folder / "found.safetensors")
 """
-    subprocess.run([sys.executable, "-c", script, str(folder), str(len(METHODS))], check=True, capture_output=True)
-    found = load_file(folder / "found.safetensors")
-    return {name: (expected[name], found[str(number)]) for number, name in enumerate(METHODS)}
-
-
-@every_method
-def test_saved_and_loaded_in_a_new_process_the_logits_are_bit_identical(name, other_process):
-    expected, found = other_process[name]
-    assert torch.equal(found, expected)
+    subprocess.run([sys.executable, "-c", script, str(tmp_path), str(len(METHODS))], check=True, capture_output=True)
+    found = load_file(tmp_path / "found.safetensors")
+    differ = [name for number, name in enumerate(METHODS) if not torch.equal(found[str(number)], expected[name])]
+    assert differ == []
 
 
 @every_method
@@ -310,7 +303,8 @@ def test_moving_and_casting_the_backbone_moves_the_delta(name, tiny):
     assert {tensor.dtype for tensor in delta.trained().values()} == {torch.float64}
 
 
-@slow_but_for(("compacter++",), METHODS)
+@pytest.mark.slow  # tests/contract/test_mixed_rows.py compiles a method in `make check`
+@every_method
 def test_a_whole_graph_compiles_and_agrees(name, found_by):
     script = f"""
 import json

@@ -1,5 +1,6 @@
 """Trained parameters against the papers' integers and closed forms."""
 
+import functools
 import json
 
 import pytest
@@ -21,10 +22,18 @@ def config(size: str, vocab_size: int = 32_100) -> T5Config:
     return T5Config(**SIZES[size], vocab_size=vocab_size, decoder_start_token_id=0)
 
 
-def counted(size: str, method, vocab_size: int = 32_100):
+@functools.cache
+def without_tensors(size: str, vocab_size: int):
     with torch.device("meta"):
-        backbone = AutoModelForSeq2SeqLM.from_config(config(size, vocab_size))
-    return count_parameters(attach(backbone, method))
+        return AutoModelForSeq2SeqLM.from_config(config(size, vocab_size))
+
+
+def counted(size: str, method, vocab_size: int = 32_100):
+    delta = attach(without_tensors(size, vocab_size), method)
+    try:
+        return count_parameters(delta)
+    finally:
+        delta.detach()
 
 
 BASE = {

@@ -53,7 +53,9 @@ run(experiment(folder), folder / f"run-{rank}", quiet=True)
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
     """The folder in which two processes trained a mixture at once, and in two halves, and made a whole run."""
-    return run_in_two_processes(tmp_path_factory.mktemp("together"), PROGRAM, ACCELERATE_USE_CPU="true")
+    folder = tmp_path_factory.mktemp("together")
+    experiment(folder)  # writes the backbone and the rows, which two processes cannot write at once
+    return run_in_two_processes(folder, PROGRAM, ACCELERATE_USE_CPU="true")
 
 
 def adapter(folder):

@@ -4,9 +4,10 @@ import json
 import shutil
 
 import pytest
-from test_repositories import PUSH, hub  # noqa: F401 (a fixture)
+from command_line import works
+from test_repositories import CLOSED, hub, push  # noqa: F401 (a fixture)
 
-from hyperadapters import InputError, attach, fetch_adapters, load_backbone
+from hyperadapters import InputError, Pool, attach, fetch_adapters, load_backbone
 from hyperadapters._utils import write_json
 from hyperadapters.methods import METHODS
 from hyperadapters.runs import Experiment, NamedTask
@@ -41,24 +42,20 @@ def many(tmp_path_factory):
     return folder
 
 
-PREDICT = """
-from hyperadapters.cli.__main__ import app
-from typer.testing import CliRunner
-for words in json.loads(sys.argv[1]):
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == 0, done.output
-print(json.dumps(done.stdout.splitlines()))
-"""
-
-
-@pytest.mark.slow
-def test_a_folder_of_adapters_is_pushed_with_an_index_and_only_what_rows_name_is_fetched(hub, many, tmp_path):  # noqa: F811
+def test_a_folder_of_adapters_is_pushed_with_an_index_and_only_what_rows_name_is_fetched(
+    hub,  # noqa: F811
+    many,
+    tmp_path,
+    monkeypatch,
+):
     rows = [("odd [x]", "a dull film"), ("mix/demo/sentiment", "a fine film"), ("odd [x]", "a fine film")]
     lines = [json.dumps({"task": task, "sentence": text}) for task, text in rows]
     (tmp_path / "rows.jsonl").write_text("\n".join(lines))
-    predict = ["predict", "me/all", "--file", "rows.jsonl"]
-    answers = hub(PREDICT, json.dumps([["push", str(many), "me/all"], predict]))
-    local = hub(PREDICT, json.dumps([["predict", str(many), "--file", "rows.jsonl"]]))
+    monkeypatch.chdir(tmp_path)
+    predict = ("predict", "me/all", "--file", "rows.jsonl")
+    hub.asked(works, "push", many, "me/all")
+    answers = hub.asked(works, *predict).stdout.splitlines()
+    local = works("predict", many, "--file", "rows.jsonl").stdout.splitlines()
     assert [json.loads(line)["prediction"] for line in answers] == [json.loads(line)["prediction"] for line in local]
 
     files = hub.state.files("me/all")
@@ -74,20 +71,14 @@ def test_a_folder_of_adapters_is_pushed_with_an_index_and_only_what_rows_name_is
     assert "--task mix/demo/sentiment " in files["mix/README.md"].decode()
     assert 'ha.fetch_adapters("me/all", ["mood/first"])["mood/first"]' in files["mood/first/README.md"].decode()
 
-    fetched = {path.relative_to(tmp_path / "cache").parts[3] for path in (tmp_path / "cache").rglob("adapter_*")}
+    fetched = {path.relative_to(hub.home / "hub").parts[3] for path in hub.home.rglob("adapter_*")}
     assert fetched == {"mix", "odd [x]"}
-    assert hub(PREDICT, json.dumps([predict]), endpoint="http://127.0.0.1:9") == answers
-    script = """
-backbone, _ = ha.load_backbone()
-pool = ha.Pool(backbone, ha.fetch_adapters("me/all", ["first", "mood/second"]))
-print(json.dumps([*pool, said(ha.fetch_adapters, "me/all", ["none"])]))
-"""
-    *inside, why = hub(script)
-    assert inside == ["first", "mood/second"]
-    assert "the repository me/all knows no task 'none'" in why
-    absent = hub(
-        "print(json.dumps(said(ha.fetch_adapters, 'me/all', ['mood/x', 'none'])))", endpoint="http://127.0.0.1:9"
-    )
+    assert hub.asked(works, *predict, endpoint=CLOSED).stdout.splitlines() == answers
+    backbone, _ = load_backbone()
+    pool = Pool(backbone, hub.asked(fetch_adapters, "me/all", ["first", "mood/second"]))
+    assert [*pool] == ["first", "mood/second"]
+    assert "the repository me/all knows no task 'none'" in hub.asked(fetch_adapters, "me/all", ["none"])
+    absent = hub.asked(fetch_adapters, "me/all", ["mood/x", "none"], endpoint=CLOSED)
     assert "knows no task" in absent
 
 
@@ -95,7 +86,7 @@ def test_one_damaged_adapter_of_many_stops_the_upload(hub, many, tmp_path):  # n
     shutil.copytree(many, tmp_path / "copy")
     (tmp_path / "copy" / "mix" / "adapter_model.safetensors").write_bytes(b"x")
     (tmp_path / "copy" / "mood" / "first" / "adapter_config.json").write_text("{}")
-    text = hub(PUSH, tmp_path / "copy", json.dumps({"repository": "me/all"}))
+    text = push(hub, tmp_path / "copy", repository="me/all")
     assert "mix/adapter_model.safetensors is not a whole safetensors file" in text
     assert "mood/first/adapter_config.json does not say its format" in text
     assert hub.state.asked == []

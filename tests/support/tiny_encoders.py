@@ -1,5 +1,6 @@
 """A tiny encoder in a folder, with the tokenizer of the embedded backbone, and files of rows."""
 
+import functools
 import json
 
 from families import FAMILIES
@@ -7,11 +8,15 @@ from families import FAMILIES
 from hyperadapters import load_backbone
 
 
+@functools.cache
+def _tokenizer():
+    return load_backbone("embedded")[1]
+
+
 def tiny_encoder(folder, name="bert"):
     """Write an encoder of random weights to a folder, and return the folder."""
-    _, tokenizer = load_backbone("embedded")
-    FAMILIES[name].make(vocab_size=len(tokenizer)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    FAMILIES[name].make(vocab_size=len(_tokenizer())).save_pretrained(folder)
+    _tokenizer().save_pretrained(folder)
     return folder
 
 

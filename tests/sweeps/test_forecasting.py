@@ -76,7 +76,8 @@ def test_a_forecast_knows_how_many_rows_there_are_where_it_reads_some(tmp_path):
 def test_a_forecast_times_fewer_rows_where_a_batch_takes_long_and_adds_the_pace_of_others(tmp_path, monkeypatch):
     monkeypatch.setattr("hyperadapters.sweeps.sampling._LONGEST_STEP", 0.0)
     monkeypatch.setattr("hyperadapters.sweeps.forecasting._TIMED_SECONDS", 0.0)
-    runs = [replace(experiment(tmp_path), method=METHODS[name]) for name in ("bitfit", "compacter++")]
+    base = replace(experiment(tmp_path), backbone="embedded")
+    runs = [replace(base, method=METHODS[name]) for name in ("bitfit", "compacter++")]
     found = forecast(runs, tmp_path / "out", jobs=2)
     assert found.costs[0].seconds > 0
     assert found.basis == [

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import one_json, works
 from safetensors import safe_open
 from safetensors.torch import load_file
 from training_runs import rows_file
@@ -19,15 +20,19 @@ from hyperadapters.training.checkpoint import CHECKPOINT
 NO_NETWORK = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 
-def command(folder: Path, output: Path, *more: str) -> list[str]:
+def words(folder: Path, output: Path) -> list[str]:
     settings = {"training.epochs": 2, "training.batch_size": 8, "training.checkpoint_seconds": 0, "training.lr": 0.01}
     return [
-        *(sys.executable, "-m", "hyperadapters.cli", "train", "--json", "--output", str(output)),
+        *("train", "--json", "--output", str(output)),
         *("--train", str(folder / "train.jsonl"), "--validation", str(folder / "validation.jsonl")),
         *("--text", "text", "--label", "label"),
         *(part for key, value in settings.items() for part in ("--set", f"{key}={value}")),
-        *more,
     ]
+
+
+def command(folder: Path, output: Path) -> list[str]:
+    """The same as a process, which can be killed."""
+    return [sys.executable, "-m", "hyperadapters.cli", *words(folder, output)]
 
 
 def steps_done(output: Path) -> int:
@@ -51,13 +56,11 @@ def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kill")
     rows_file(folder / "train.jsonl", 48)
     rows_file(folder / "validation.jsonl", 16)
-    done = subprocess.run(command(folder, folder / "whole"), check=True, capture_output=True, env=NO_NETWORK)
-    return folder, json.loads(done.stdout)
+    return folder, one_json(works(*words(folder, folder / "whole")))
 
 
 def ends_the_same(folder, whole, output):
-    done = subprocess.run(command(folder, output, "--resume"), check=True, capture_output=True, env=NO_NETWORK)
-    result = json.loads(done.stdout)
+    result = one_json(works(*words(folder, output), "--resume"))
     assert result["metrics"] == whole["metrics"]
     assert result["history"] == whole["history"]
     ours, expected = (load_file(place / "adapter_model.safetensors") for place in (output, folder / "whole"))

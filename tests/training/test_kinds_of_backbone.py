@@ -29,6 +29,11 @@ def folders(tmp_path_factory) -> dict[str, str]:
     return found
 
 
+def short_run(rows: int) -> list[str]:
+    settings = ("training.epochs=1", f"text.train_rows={rows}", "text.evaluation_rows=64")
+    return [word for setting in settings for word in ("--set", setting)]
+
+
 def command(*words: str) -> dict:
     result = CliRunner().invoke(app, [*words, "--json"])
     assert result.exit_code == 0, result.output
@@ -37,7 +42,7 @@ def command(*words: str) -> dict:
 
 @pytest.mark.parametrize("kind", ["encoder", pytest.param("decoder", marks=pytest.mark.slow)])
 def test_every_command_works_on_every_kind(kind, folders, tmp_path):
-    short = [word for s in ("training.epochs=1", "text.train_rows=64") for word in ("--set", s)]
+    short = short_run(rows=64)
     out = str(tmp_path / "compare")
     given = ["--task", "demo/acceptability", "--backbone", folders[kind]]
     compared = command("compare", *given, "--methods", "compacter,full", "--output", out, *short)
@@ -93,7 +98,7 @@ def test_an_adapter_of_another_backbone_is_refused_with_one_line_and_nothing_is_
 
 def test_tasks_with_different_numbers_of_classes_share_an_encoder(folders, tmp_path):
     """Trained, scored, answered by row, baked, and continued with a task of another number of classes."""
-    short = [word for s in ("training.epochs=1", "text.train_rows=32") for word in ("--set", s)]
+    short = short_run(rows=32)
     mix, given = str(tmp_path / "mix"), ["--method", "houlsby", "--backbone", folders["encoder"], *short]
     result = command("train", "--task", "demo/sentiment,demo/entailment", "--output", mix, *given)
     assert command("info", mix)["backbone"]["outputs"] == {"demo/sentiment": 2, "demo/entailment": 3}
