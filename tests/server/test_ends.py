@@ -83,7 +83,7 @@ def test_generation_ends_where_nobody_waits_any_more(adapters, stream):
 
 @pytest.mark.slow
 def test_told_to_end_it_answers_what_it_accepted_and_refuses_more(adapters):
-    command = [sys.executable, "-m", "hyperadapters.cli", "serve", str(adapters), "--port", "0", "--max-wait", "1s"]
+    command = [sys.executable, "-m", "hyperadapters.cli", "serve", str(adapters), "--port", "0", "--max-wait", "4s"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     try:
         lines = iter(process.stderr)
@@ -96,9 +96,13 @@ def test_told_to_end_it_answers_what_it_accepted_and_refuses_more(adapters):
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return json.loads(answer.read())
 
+        def metrics():
+            with urllib.request.urlopen(f"{url}/metrics", timeout=60) as answer:
+                return answer.read().decode()
+
         with ThreadPoolExecutor(8) as pool:
             asked = [pool.submit(ask, name) for name in ("words", "mood/first", "whole", "mix/demo/sentiment") * 2]
-            time.sleep(0.7)  # they wait for their batch
+            wait_until(lambda: "hyperadapters_queue_rows 32.0" in metrics())
             process.send_signal(signal.SIGTERM)
             time.sleep(0.1)
             with pytest.raises(OSError, match="refused"):

@@ -10,7 +10,7 @@ from saved_adapters import SENTENCES
 
 from hyperadapters import InputError, load_predictor
 from hyperadapters.server.engine import Limits
-from hyperadapters.server.ray_serving import Replicas
+from hyperadapters.server.ray_serving import Replicas, _deploy
 
 NAMES = ["mood/first", "mood/second", "words", "whole", "pairs"]
 PAIR = {"sentence1": "the king saw the monk .", "sentence2": "the monk saw the king ."}

@@ -96,6 +96,7 @@ def _listen(host: str, port: int) -> socket.socket:
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((host, port))
+        found.listen(2048)
     except OSError as error:
         found.close()
         raise InputError(f"--host {host} --port {port}: {error.strerror or error}. Choose another.") from error
