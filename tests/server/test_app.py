@@ -11,8 +11,12 @@ from saved_adapters import SENTENCES, save
 from tiny_encoders import tiny_encoder
 
 from hyperadapters import METHODS, attach, load_backbone, load_predictor
+from hyperadapters.backbones.kinds import kind_of
 from hyperadapters.delta.saving import CONFIG, TENSORS
 from hyperadapters.server.engine import Limits
+from hyperadapters.tasks.targets import AnswerSpan, FreeText, Labels, LabelSet, TagSequence
+from hyperadapters.tasks.task_format import TaskFormat
+from hyperadapters.training.encodings import ENCODINGS
 
 PAIR = {"sentence1": "the king saw the monk .", "sentence2": "the monk saw the king ."}
 PLACES = {
@@ -162,11 +166,17 @@ def test_a_drawn_answer_does_not_depend_on_the_rest_of_its_batch(running):
         ("/adapters", {"name": "nothing"}, 422, "there is no adapter at"),
         ("/adapters", {"name": "x", "repository": "someone/adapter"}, 403, "takes no adapters from the Hub"),
         ("/adapters", {"name": "x", "path": "/etc"}, 422, "path: Extra inputs are not permitted"),
+        ("/predict", {"model": "words", "rows": [{"sentence": "a\ud800"}]}, 422, "a lone surrogate"),
+        ("/classify", {"model": "words", "input": "a\ud800"}, 422, "surrogate|unicode"),
+        ("/classify", {"model": "wo\ud800rds", "input": "a"}, 422, "unicode"),
+        ("/v1/completions", {"model": "free", "prompt": "x", "stop": ""}, 422, "stop"),
+        ("/v1/completions", {"model": "free", "prompt": "x", "stop": list("abcde")}, 422, "at most 4"),
         ("/nowhere", {}, 404, "Not Found"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_and_said_why(running, route, body, status, message):
-    found = running.post(route, **body)
+    content = json.dumps(body).encode()
+    found = running.client.post(route, content=content, headers={"content-type": "application/json"})
     assert found.status_code == status, found.text
     error = found.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
@@ -280,6 +290,15 @@ def test_a_body_that_is_too_large_is_refused_with_and_without_its_length(adapter
         assert running.post("/classify", model="words", input="x").status_code == 200
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"model": NaN}', b"null"])
+def test_what_is_no_request_is_refused_as_one(running, content):
+    headers = {"content-type": "application/json"}
+    for route in ("/classify", "/v1/chat/completions", "/adapters"):
+        found = running.client.post(route, content=content, headers=headers)
+        assert found.status_code in (400, 422), (found.status_code, found.text)
+        assert found.json()["error"]["message"]
+
+
 def test_every_request_has_an_id_its_own_if_it_is_a_word(running):
     own = running.client.get("/health", headers={"x-request-id": "mine-1"})
     assert own.headers["x-request-id"] == "mine-1"
@@ -327,3 +346,72 @@ def test_adapters_without_a_task_give_vectors(tmp_path):
     vectors = torch.tensor([row["embedding"] for row in found["one"]])
     assert torch.allclose(vectors.norm(dim=-1), torch.ones(4), atol=1e-5)
     assert not torch.allclose(vectors, torch.tensor([row["embedding"] for row in found["two"]]), atol=1e-2)
+
+
+def save_task(folder, model, form):
+    """An adapter of a task that the package has not."""
+    outputs = ENCODINGS[kind_of(model.config)].outputs(form)
+    delta = attach(model, METHODS["compacter++"], outputs=outputs)
+    lengths = {"source_length": 64, "target_length": 16, "prefix": False}
+    delta.about = {"task": {**form.to_json(), **lengths, "decode": "auto", "beams": 1, "generation_config": "neutral"}}
+    with torch.no_grad():
+        for tensor in delta.trained().values():
+            tensor.add_(0.3 * torch.randn_like(tensor))
+    delta.save(folder)
+    delta.detach()
+
+
+def test_conversations_are_answered_by_the_adapters_that_were_trained_on_them(tmp_path):
+    model, tokenizer = load_backbone()
+    tokenizer.chat_template = "{% for turn in messages %}{{ turn.role }}: {{ turn.content }} {% endfor %}"
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "backbone")
+    model, _ = load_backbone(str(tmp_path / "backbone"))
+    save_task(
+        tmp_path / "adapters" / "chat", model, TaskFormat("chat", ("messages",), FreeText(), style="conversation")
+    )
+    turns = [
+        {"role": "system", "content": "be short"},
+        {"role": "user", "content": "a film"},
+        {"role": "assistant", "content": "a fine film"},
+        {"role": "user", "content": [{"type": "text", "text": "and "}, {"type": "text", "text": "this one ?"}]},
+    ]
+    plain = [{**turn, "content": "and this one ?"} if isinstance(turn["content"], list) else turn for turn in turns]
+    predictor = load_predictor(tmp_path / "adapters" / "chat")
+    with serving(tmp_path / "adapters") as running:
+        found = running.answer("/v1/chat/completions", model="chat", messages=turns)
+        assert found["choices"][0]["message"]["content"] == predictor([{"messages": plain}])[0]
+        text = running.answer("/v1/completions", model="chat", prompt="a film")["choices"][0]["text"]
+        assert text == predictor(predictor.rows(["a film"]))[0]
+        wrong = running.post("/v1/chat/completions", model="chat", messages=[{"role": "robot", "content": "x"}])
+        assert wrong.status_code == 422
+
+
+def test_one_server_has_encoders_with_heads_of_every_kind(tmp_path):
+    place = tiny_encoder(tmp_path / "encoder")
+    own = {
+        "labels": ("sequence", TaskFormat("l", ("text",), Labels(("no", "yes")), style="bare")),
+        "wide": ("sequence", TaskFormat("w", ("text",), Labels(tuple("abcdefg")), style="bare")),
+        "several": ("sequence", TaskFormat("s", ("text",), LabelSet(("x", "y", "z")), style="bare")),
+        "tags": ("token", TaskFormat("t", ("words",), TagSequence(("O", "B-X", "I-X")), style="words")),
+        "span": ("token", TaskFormat("q", ("question", "context"), AnswerSpan())),
+    }
+    for name, (head, form) in own.items():
+        save_task(tmp_path / "adapters" / name, load_backbone(str(place), head=head)[0], form)
+    rows = {
+        "tags": [{"words": ["the", "king", "left"]}],
+        "span": [{"question": "who left ?", "context": "the tall king left the shy monk ."}],
+    }
+    with serving(tmp_path / "adapters") as running:
+        for name in own:
+            asked = rows.get(name, [{"text": text} for text in SENTENCES])
+            found = running.answer("/predict", model=name, rows=asked)["predictions"]
+            assert [row["prediction"] for row in found] == load_predictor(tmp_path / "adapters" / name)(asked)
+        assert len(running.server.engine._loaded._models) == 2
+        wide = running.answer("/classify", model="wide", input="a film")["data"][0]["probabilities"]
+        assert len(wide) == 7
+        words = running.answer("/v1/completions", model="tags", prompt="the king left")["choices"][0]["text"]
+        assert (
+            json.loads(words)
+            == running.answer("/predict", model="tags", rows=rows["tags"])["predictions"][0]["prediction"]
+        )

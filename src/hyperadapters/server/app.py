@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequen
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
@@ -33,10 +34,14 @@ from hyperadapters.server.requests import (
     PredictRequest,
 )
 from hyperadapters.server.rows import _row_of, _row_of_messages
+from hyperadapters.server.text_stream import _as_text
 from hyperadapters.serving import Catalogue, ServedTask, check_scored
 from hyperadapters.tasks import Numeric
 
 _T = TypeVar("_T")
+
+_SECONDS_OF_HUB = 60.0
+"""Least seconds between two questions to the Hub."""
 
 _SECONDS_OF_DROP = 60.0
 """How long a dropped adapter's accepted requests may take."""
@@ -63,10 +68,12 @@ class _AdapterServer:
         Args:
             catalogue: of the adapters.
             engine: computes answers.
-            watch: seconds between looks for new, changed and removed adapters; 0: none.
+            watch: seconds between looks for new, changed and removed adapters, in a repository at least a minute; 0:
+                none.
             from_hub: whether clients may add adapters from the Hub.
         """
-        self.catalogue, self.engine, self.watch, self.from_hub = catalogue, engine, watch, from_hub
+        self.catalogue, self.engine, self.from_hub = catalogue, engine, from_hub
+        self.watch = watch if isinstance(catalogue.source, Path) or not watch else max(watch, _SECONDS_OF_HUB)
         self.metrics = _ServerMetrics(lambda: len(catalogue), engine.gauges)
         self.ready = False
         self.started = int(time.time())
@@ -348,10 +355,6 @@ def _query(task: ServedTask, given: Any, want: Want = "answers", **others: Any) 
 def _usage(reply: Reply) -> dict[str, int]:
     source, answer = reply.source_tokens, reply.answer_tokens
     return {"prompt_tokens": source, "completion_tokens": answer, "total_tokens": source + answer}
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _add_text_routes(app: FastAPI, server: _AdapterServer) -> None:

@@ -1,6 +1,7 @@
 """A client of the server that answers as the predictors of this process do."""
 
 import json
+import math
 import time
 import urllib.error
 import urllib.request
@@ -24,7 +25,10 @@ from hyperadapters.serving import (
 from hyperadapters.tasks import AS_USUAL, Reading, TaskFormat, iterate_tasks
 
 _ROWS_OF_A_REQUEST = 64
-_REQUESTS_AT_ONCE = 8
+_ROWS_UNDER_WAY = 512
+"""Rows that the server has at a time, about: out of so many it can make batches of like length."""
+
+_REQUESTS_UNDER_WAY = 64
 _SECONDS = 600
 """How long a request may take."""
 
@@ -107,15 +111,9 @@ class ServerPredictor:
 
     def _answers(self, rows: Sequence[tuple[str, Mapping[str, Any]]], top: int | None) -> list[dict[str, Any]]:
         """Return what the server answers to rows of adapters, in order."""
-        by_adapter: dict[str, list[int]] = defaultdict(list)
-        for number, (adapter, _) in enumerate(rows):
-            by_adapter[adapter].append(number)
-        parts = [
-            (adapter, numbers[i : i + _ROWS_OF_A_REQUEST])
-            for adapter, numbers in by_adapter.items()
-            for i in range(0, len(numbers), _ROWS_OF_A_REQUEST)
-        ]
-        with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        parts = _requests_of(rows)
+        count = math.ceil(_ROWS_UNDER_WAY * len(parts) / max(1, len(rows)))
+        with ThreadPoolExecutor(min(count, _REQUESTS_UNDER_WAY)) as pool:
             asked = [(adapter, [rows[i][1] for i in numbers], top) for adapter, numbers in parts]
             replies = list(pool.map(lambda each: self._predict(*each), asked))
         found: dict[int, dict[str, Any]] = {}
@@ -150,6 +148,27 @@ class ServerPredictor:
             except (OSError, ValueError) as error:  # refused, broken off, or no JSON
                 raise UnavailableError(f"{self._url} does not answer: {error}.") from error
             time.sleep(wait)
+
+
+def _requests_of(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> list[tuple[str, list[int]]]:
+    """Return requests for rows of adapters: the adapter of each, and the numbers of its rows.
+
+    Rows of like length stand near each other, so that the server's batches are not mostly padding.
+    """
+    lengths = [sum(len(str(value)) for value in row.values()) for _, row in rows]
+    order = sorted(range(len(rows)), key=lengths.__getitem__)
+    found = []
+    for start in range(0, len(rows), _ROWS_UNDER_WAY):
+        by_adapter: dict[str, list[int]] = defaultdict(list)
+        for number in order[start : start + _ROWS_UNDER_WAY]:
+            by_adapter[rows[number][0]].append(number)
+        for adapter, numbers in by_adapter.items():
+            found += [(adapter, part) for part in _split(numbers)]
+    return found
+
+
+def _split(numbers: list[int]) -> list[list[int]]:
+    return [numbers[i : i + _ROWS_OF_A_REQUEST] for i in range(0, len(numbers), _ROWS_OF_A_REQUEST)]
 
 
 def _seconds_to_wait(error: urllib.error.HTTPError) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from hyperadapters._utils import InputError
 from hyperadapters.server.batcher import Batcher, Waiting
-from hyperadapters.server.text_stream import _cut_at, _TextStream
+from hyperadapters.server.text_stream import _as_text, _cut_at, _TextStream
 from hyperadapters.serving import LoadedAdapters, ServedTask
 from hyperadapters.training import Decoding, Encoded, RowGeneration
 
@@ -237,7 +237,7 @@ class _LocalEngine:
         except BaseException:
             reply.cancel()
             raise
-        if piece := pieces.rest(str(found.answers[0].value)):
+        if piece := pieces.rest(_as_text(found.answers[0].value)):
             yield piece
         yield found
 

@@ -31,6 +31,8 @@ class _ServerMetrics:
         self.rows = client.Counter("adapter_rows", "Rows answered by adapter.", ["adapter"], **to)
         self.tokens = client.Counter("adapter_tokens", "Tokens by adapter.", ["adapter", "kind"], **to)
         self.latency = client.Summary("adapter_seconds", "Time to answer by adapter.", ["adapter"], **to)
+        self.own_batch = client.Summary("adapter_batch_rows", "Rows of its batches by adapter.", ["adapter"], **to)
+        self.own_queued = client.Summary("adapter_queue_seconds", "Time in the queue by adapter.", ["adapter"], **to)
         self._registry.register(_EngineCollector(client, known, gauges))
 
     def answered(self, adapter: str, reply: Reply, seconds: float) -> None:
@@ -41,16 +43,13 @@ class _ServerMetrics:
         self.tokens.labels(adapter, "source").inc(reply.source_tokens)
         self.tokens.labels(adapter, "answer").inc(reply.answer_tokens)
         self.latency.labels(adapter).observe(seconds)
+        self.own_batch.labels(adapter).observe(reply.batch)
+        self.own_queued.labels(adapter).observe(reply.queued)
 
     def forget(self, adapter: str) -> None:
         """Drop the series of an adapter."""
-        for metric, labels in (
-            (self.rows, ()),
-            (self.latency, ()),
-            *((self.tokens, (k,)) for k in ("source", "answer")),
-        ):
-            if (adapter, *labels) in metric._metrics:
-                metric.remove(adapter, *labels)
+        for metric in (self.rows, self.latency, self.own_batch, self.own_queued, self.tokens):
+            metric.remove_by_labels({"adapter": adapter})
 
     def text(self) -> tuple[bytes, str]:
         """Return all of it as Prometheus reads it, and its content type."""

@@ -1,5 +1,6 @@
 """What a client sends, as the rows of an adapter's task."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ def _row_of(form: TaskFormat, given: str | Mapping[str, Any], *, others: bool = 
     Raises:
         InputError: it has not the task's columns, or one is of a wrong type.
     """
+    _check_characters(given)
     if isinstance(given, str):
         return _row_of_text(form, given)
     missing = [name for name in form.fields if name not in given]
@@ -28,6 +30,14 @@ def _row_of(form: TaskFormat, given: str | Mapping[str, Any], *, others: bool = 
         said += [f"has {', '.join(map(shortened, unknown))}, which the task does not know"] if unknown else []
         raise InputError(f"a row {' and '.join(said)}. Its columns are {', '.join(form.fields)}.")
     return {name: _checked(form, name, given[name]) for name in form.fields}
+
+
+def _check_characters(given: Any) -> None:
+    """Raise InputError if a text has half a character, which JSON can write and no tokenizer reads."""
+    try:
+        json.dumps(given, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InputError("a text has a lone surrogate, half of a character: send whole ones.") from error
 
 
 def _row_of_text(form: TaskFormat, text: str) -> dict[str, Any]:
@@ -72,6 +82,7 @@ def _row_of_messages(form: TaskFormat, messages: Sequence[Message]) -> dict[str,
         InputError: they are none for this task.
     """
     if form.style == "conversation":
+        _check_characters([message.text for message in messages])
         return {form.fields[0]: [{"role": message.role, "content": message.text} for message in messages]}
     if len(messages) != 1 or messages[0].role != "user":
         raise InputError(

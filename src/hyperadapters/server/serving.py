@@ -12,6 +12,10 @@ from hyperadapters.server.guard import LOG, _JsonLines
 from hyperadapters.serving import Catalogue
 from hyperadapters.storage import locate_adapters
 
+_SECONDS_OF_REST = 75
+"""How long a connection without a request is kept: longer than load balancers keep theirs, which would else send a
+request into one that is being closed."""
+
 
 def open_catalogue(adapters: str) -> Catalogue:
     """Return the adapters of a folder or of a repository of the Hub.
@@ -76,7 +80,8 @@ def serve_http(
     _log_as_json()
     server = _AdapterServer(catalogue, engine, watch=watch, from_hub=from_hub)
     app = _create_app(server, api_key=api_key, largest_body=largest_body)
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", server_header=False)
+    kept: dict[str, Any] = {"timeout_keep_alive": _SECONDS_OF_REST, "server_header": False}
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", **kept)
     port = found.getsockname()[1]
     tasks = f"{len(catalogue):,} task(s)" + (f", {len(catalogue.damaged)} damaged" if catalogue.damaged else "")
     console.print(f"{tasks} at http://{host}:{port} (docs at /docs); Ctrl-C or SIGTERM ends", soft_wrap=True)

@@ -1,9 +1,16 @@
 """A text in pieces, while its tokens are generated."""
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 """How a tokenizer writes a character of which tokens are missing."""
+
+
+def _as_text(value: Any) -> str:
+    """Return an answer as text: a text as it is, a number or a list as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _cut_at(text: str, stops: Sequence[str]) -> str:

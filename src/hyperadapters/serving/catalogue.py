@@ -220,7 +220,7 @@ class Catalogue:
         if repository:
             folder = locate_adapter(repository)
         elif isinstance(self.source, Collection):
-            self.source = self.source.latest()
+            self.find()
             if name not in self.source.tasks.values():
                 raise InputError(f"{self.where} has no adapter {name!r}.")
             folder = self.source.folder / name

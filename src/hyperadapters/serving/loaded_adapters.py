@@ -82,16 +82,23 @@ class LoadedAdapters:
         self._versions: dict[str, str] = {}
         """Of every adapter in a pool, by its name, what the pool calls it."""
         self._number = 0
+        self._loads = self._detached = 0
+        """How many Deltas were loaded by themselves, and how many of them have made room."""
 
     def load_backbone(self, task: ServedTask) -> None:
         """Load the backbone that a task needs, unless it is there.
+
+        The first adapter says where the backbone lies, for all others too: an adapter that comes later cannot have
+        another one fetched.
 
         Raises:
             InputError: there is none, or its adapter is damaged.
         """
         key = (task.precision, task.head)
         if key not in self._models:
-            model, tokenizer = backbone_of(read_config(task.place.folder), self.backbone)
+            config = read_config(task.place.folder)
+            self.backbone = self.backbone or config["backbone"]["name"]
+            model, tokenizer = backbone_of(config, self.backbone)
             self._models[key] = _Loaded(model, tokenizer, copy.deepcopy(tokenizer), kind_of(model.config))
 
     def has_backbone(self, task: ServedTask) -> bool:
@@ -103,16 +110,20 @@ class LoadedAdapters:
         return self._groups[task.group].delta
 
     def loads(self) -> int:
-        """Return how many adapters were read into pools so far."""
-        return sum(group.loads for group in self._groups.values() if isinstance(group, Pool))
+        """Return how many adapters were read so far."""
+        return self._loads + sum(pool.loads for pool in self._pools())
 
     def evictions(self) -> int:
         """Return how many adapters have made room for others so far."""
-        return sum(group.evictions for group in self._groups.values() if isinstance(group, Pool))
+        return self._detached + sum(pool.evictions for pool in self._pools())
 
     def held(self) -> int:
         """Return how many adapters are in memory."""
-        return sum(len(group.resident) if isinstance(group, Pool) else 1 for group in self._groups.values())
+        pools = self._pools()
+        return len(self._groups) - len(pools) + sum(len(pool.resident) for pool in pools)
+
+    def _pools(self) -> list[Pool]:
+        return [group for group in tuple(self._groups.values()) if isinstance(group, Pool)]
 
     def open(self, tasks: Sequence[ServedTask], *, last: bool = False) -> None:
         """Prepare the adapters of tasks, whose tensors are read when a batch needs them.
@@ -141,6 +152,7 @@ class LoadedAdapters:
         model = self._loaded(tasks[0]).model
         name, self._number = f"group {self._number}", self._number + 1
         if not tasks[0].pooled:
+            self._loads += 1
             return _SingleDelta(load(tasks[0].place.folder, model, name=name))
         folders = {task.key: task.place.folder for task in tasks}
         slots = min(self.resident, len(folders)) if last else self.resident
@@ -160,9 +172,9 @@ class LoadedAdapters:
 
     def _drop(self, key: str) -> None:
         """Take an adapter out of the pool that has it."""
-        for group in self._groups.values():
-            if isinstance(group, Pool) and key in group:
-                group.drop(key)
+        for pool in self._pools():
+            if key in pool:
+                pool.drop(key)
 
     def _detach_oldest(self, needed: set[str]) -> None:
         """Detach the Deltas used longest ago, where more stand by themselves than may."""
@@ -170,6 +182,7 @@ class LoadedAdapters:
         spare = [name for name in alone if name not in needed]
         for name in spare[: max(0, len(alone) - self.alone)] if self.alone is not None else []:
             self._groups.pop(name).detach()
+            self._detached += 1
 
     def forget(self, names: Sequence[str]) -> None:
         """Take the adapters of tasks out of the pools, by the tasks' whole names."""
