@@ -87,8 +87,8 @@ def updated(settings: _T, changes: Mapping[str, Any], where: str) -> _T:
 def typed(cls: type, changes: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return values for some fields of a dataclass, of their types; arguments and errors are those of `updated`."""
     hints = get_type_hints(cls)
-    known = [field.name for field in dataclasses.fields(cls) if field.name in changes]
-    adapter: TypeAdapter[Any] = TypeAdapter(_without_others(cls.__name__, {name: hints[name] for name in known}))
+    known = tuple(field.name for field in dataclasses.fields(cls) if field.name in changes)
+    adapter = _partial_adapter(cls, known)
     plain = {name: _from_text(hints[name], value) if name in known else value for name, value in changes.items()}
     return dict(vars(_validated(adapter, cls, plain, where, given=changes)))
 
@@ -108,6 +108,13 @@ def _from_text(hint: Any, value: Any) -> Any:
 def _types_of(field: "dataclasses.Field[Any]") -> Mapping[str, type]:
     types: Mapping[str, type] = field.metadata.get("types", {})
     return types
+
+
+@functools.lru_cache(1024)
+def _partial_adapter(cls: Any, names: tuple[str, ...]) -> TypeAdapter[Any]:
+    """Return what pydantic checks values of some fields of a dataclass against."""
+    hints = get_type_hints(cls)
+    return TypeAdapter(_without_others(cls.__name__, {name: hints[name] for name in names}))
 
 
 @functools.cache

@@ -330,7 +330,7 @@ class _LocalEngine:
         if not rows:
             return
         tasks, encoded = [row.work.task for row in rows], [row.work.row for row in rows]
-        following = [task for key, task in ahead.items() if task.group == tasks[0].group and self._loaded.is_open(task)]
+        following = [task for task in ahead.values() if self._opens(task)]
         first = rows[0].work
         found: Sequence[Any]
         if first.query.want == "embeddings":
@@ -343,6 +343,14 @@ class _LocalEngine:
             found = self._loaded.answer(tasks, encoded, first.decoding, own, following)
         for row, value in zip(rows, found, strict=True):
             row.future.set_result(self._answer(row.work, value))
+
+    def _opens(self, task: ServedTask) -> bool:
+        """Open a task of a later batch, whose adapter is read meanwhile; return whether that goes."""
+        try:
+            self._loaded.open([task])
+        except InputError:  # its own batch will say so
+            return False
+        return True
 
     def _open(self, batch: Sequence[Waiting[_Work]]) -> list[Waiting[_Work]]:
         """Bring the adapters of a batch into memory, and return its rows but for those whose adapter cannot be read."""

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -46,6 +46,8 @@ class ServedTask:
     """The type in which its backbone is kept."""
     head: str
     """What the backbone's own head reads, as `load_backbone` takes it."""
+    config: dict[str, Any] = field(repr=False, compare=False)
+    """As `read_config` gave it."""
 
     @property
     def key(self) -> str:
@@ -326,4 +328,4 @@ def _describe(name: str, place: _AdapterPlace) -> ServedTask:
     held = (config["backbone"]["precision"], config["backbone"]["head"])
     alike = {**_adapter_recipe(config, folder), "backbone": held} if pooled else {}
     group = json.dumps(alike, sort_keys=True) if pooled else f"{folder}@{version}"
-    return ServedTask(name, place, version, group, pooled, embeds is not None, form, text, evaluation, *held)
+    return ServedTask(name, place, version, group, pooled, embeds is not None, form, text, evaluation, *held, config)

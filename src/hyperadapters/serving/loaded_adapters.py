@@ -12,7 +12,7 @@ from hyperadapters.backbones import BackboneKind, kind_of, positions_of
 from hyperadapters.delta import Delta
 from hyperadapters.serving.catalogue import ServedTask
 from hyperadapters.serving.pool import _FEWEST_SLOTS, Pool
-from hyperadapters.storage import backbone_of, load, read_config
+from hyperadapters.storage import backbone_of, load
 from hyperadapters.training import (
     ENCODINGS,
     Decoding,
@@ -96,9 +96,8 @@ class LoadedAdapters:
         """
         key = (task.precision, task.head)
         if key not in self._models:
-            config = read_config(task.place.folder)
-            self.backbone = self.backbone or config["backbone"]["name"]
-            model, tokenizer = backbone_of(config, self.backbone)
+            self.backbone = self.backbone or task.config["backbone"]["name"]
+            model, tokenizer = backbone_of(task.config, self.backbone)
             self._models[key] = _Loaded(model, tokenizer, copy.deepcopy(tokenizer), kind_of(model.config))
 
     def has_backbone(self, task: ServedTask) -> bool:
@@ -164,7 +163,7 @@ class LoadedAdapters:
         """Add tasks to a pool; an older version of one of them leaves it."""
         for task in tasks:
             if task.key not in pool:
-                pool.add(task.key, task.place.folder)
+                pool._join(task.key, task.place.folder, task.config)
             before = self._versions.get(task.name)
             if before and before != task.key:
                 self._drop(before)
@@ -193,11 +192,6 @@ class LoadedAdapters:
     def prefetch(self, tasks: Sequence[ServedTask]) -> None:
         """Read the adapters of open tasks of one group in the background, for a later batch."""
         self._groups[tasks[0].group].prefetch([task.key for task in tasks])
-
-    def is_open(self, task: ServedTask) -> bool:
-        """Return whether a task can be computed without `open`."""
-        group = self._groups.get(task.group)
-        return group is not None and (not isinstance(group, Pool) or task.key in group)
 
     def check(self, tasks: Sequence[ServedTask]) -> None:
         """Read the adapters of open tasks of one group into memory.

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +108,14 @@ class Pool:
         if name in self._folders:
             raise InputError(f"the pool has an adapter {name!r} already ({self._folders[name]}): drop that one first.")
         folder = locate_adapter(folder)
-        config = read_config(folder)
+        self._join(name, folder, read_config(folder))
+
+    def _join(self, name: str, folder: Path, config: dict[str, Any]) -> None:
+        """Add an adapter whose config was read.
+
+        Raises:
+            InputError: as `add`.
+        """
         recipe = _adapter_recipe(config, folder)
         differing = [key for key, value in recipe.items() if value != self._recipe[key]]
         if differing:
