@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +129,36 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the real data sets are not on this machine (../shared/data)")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def adapters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of adapters of every kind on the embedded T5, for servers."""
+    from saved_adapters import WORDS, save
+
+    from hyperadapters import METHODS, Evaluation, load_backbone
+    from hyperadapters.tasks.targets import FreeText, _Score
+
+    folder = tmp_path_factory.mktemp("adapters")
+    backbone, _ = load_backbone()
+    torch.manual_seed(0)
+    compacter = METHODS["compacter++"]
+    save(folder / "mood" / "first", backbone, compacter)
+    save(folder / "mood" / "second", backbone, compacter)
+    save(folder / "words", backbone, compacter, target=WORDS)
+    save(folder / "free", backbone, compacter, target=FreeText())
+    save(folder / "number", backbone, compacter, target=_Score(0, 5, 1))
+    save(folder / "beams", backbone, compacter, target=FreeText(), evaluation=Evaluation(beams=2))
+    save(folder / "pairs", backbone, METHODS["houlsby"], ("demo/paraphrase",))
+    save(folder / "whole", backbone, METHODS["full"])
+    save(folder / "mix", backbone, METHODS["hyper-compacter"], ("demo/sentiment", "demo/paraphrase"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def running(adapters: Path) -> Iterator[Any]:
+    """A server of these adapters, which tests share."""
+    from http_server import serving
+
+    with serving(adapters) as found:
+        yield found

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from http_server import serving
+from http_server import serving, wait_until
 from saved_adapters import SENTENCES, save
 from tiny_encoders import tiny_encoder
 
@@ -246,6 +246,29 @@ def test_an_adapter_is_added_taken_anew_and_dropped_while_others_are_asked(adapt
         assert running.client.delete("/adapters/new").status_code == 404
         assert "new" not in running.client.get("/metrics").text
         assert probabilities(running, "mood/first") == before
+
+
+def test_rows_of_an_old_and_a_new_version_of_an_adapter_share_a_batch(adapters, tmp_path):
+    """The old one is in memory; where it is not any more, its rows are answered with the new one."""
+    folder = tmp_path / "adapters"
+    shutil.copytree(adapters / "mood", folder / "mood")
+    first = saved_anew(folder / "new", 1)
+    with serving(folder, limits=Limits(wait=4.0, resident=2)) as running, ThreadPoolExecutor(3) as pool:
+        for leave in (False, True):
+            assert probabilities(running, "new") == pytest.approx(first, abs=1e-5)
+            other = pool.submit(probabilities, running, "mood/first")
+            old = pool.submit(probabilities, running, "new")
+            wait_until(lambda: running.server.engine.gauges().waiting == 2)
+            second = saved_anew(folder / "new", 2 + leave)
+            assert running.server.engine.gauges().waiting == 2
+            if leave:
+                running.server.engine._batcher.between(lambda: running.server.engine._loaded.forget(["new"])).result()
+            running.server.catalogue.take(running.server.catalogue.read("new"))
+            new = pool.submit(probabilities, running, "new")
+            assert new.result() == pytest.approx(second, abs=1e-5)
+            assert old.result() == pytest.approx(second if leave else first, abs=1e-5)
+            assert other.result()
+            first = second
 
 
 def test_a_watched_folder_is_followed(adapters, tmp_path):

@@ -13,7 +13,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from http_server import serving
+from http_server import serving, wait_until
 from saved_adapters import SENTENCES
 
 from hyperadapters.server.engine import Limits
@@ -28,14 +28,6 @@ def held(running):
     go = threading.Event()
     running.server.engine._batcher.between(lambda: go.wait(30))
     return go
-
-
-def wait_until(condition):
-    for _ in range(500):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it did not come to pass")
 
 
 def raw(running, route, body):

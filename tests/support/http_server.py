@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,3 +75,12 @@ def serving(
         loops[0].call_soon_threadsafe(stopped.set)
         thread.join(60)
         assert not thread.is_alive()
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    """Wait until something holds, for five seconds at most."""
+    for _ in range(500):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not come to pass")

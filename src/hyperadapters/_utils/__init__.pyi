@@ -21,6 +21,7 @@ from .html_tables import html_table as html_table
 from .hub import ask_hub as ask_hub
 from .hub import hub_name as hub_name
 from .hub import is_hub_name as is_hub_name
+from .json_files import CHECKSUM as CHECKSUM
 from .json_files import LARGEST_JSON as LARGEST_JSON
 from .json_files import check_json as check_json
 from .json_files import json_digest as json_digest

@@ -330,7 +330,8 @@ class _LocalEngine:
         if not rows:
             return
         tasks, encoded = [row.work.task for row in rows], [row.work.row for row in rows]
-        following = [task for task in ahead.values() if self._opens(task)]
+        own = {task.name for task in tasks}  # whose other versions must not be opened now
+        following = [task for task in ahead.values() if task.name not in own and self._opens(task)]
         first = rows[0].work
         found: Sequence[Any]
         if first.query.want == "embeddings":
@@ -339,8 +340,8 @@ class _LocalEngine:
             found = self._loaded.probabilities(tasks, encoded, None, following)
         else:
             assert first.decoding
-            own = [row.work.generated for row in rows if row.work.generated]
-            found = self._loaded.answer(tasks, encoded, first.decoding, own, following)
+            settings = [row.work.generated for row in rows if row.work.generated]
+            found = self._loaded.answer(tasks, encoded, first.decoding, settings, following)
         for row, value in zip(rows, found, strict=True):
             row.future.set_result(self._answer(row.work, value))
 
@@ -362,7 +363,10 @@ class _LocalEngine:
             self._loaded.open(tasks)
             self._loaded.check(tasks)
         except InputError:  # which of them?
-            return [row for rows in by_key.values() if self._open_one(rows) for row in rows]
+            good = [row for rows in by_key.values() if self._open_one(rows) for row in rows]
+            if good:
+                self._loaded.open([row.work.task for row in good])
+            return good
         return [*batch]
 
     def _open_one(self, rows: Sequence[Waiting[_Work]]) -> bool:

@@ -79,8 +79,8 @@ class LoadedAdapters:
         self.backbone, self.resident, self.alone = backbone, resident, alone
         self._models: dict[tuple[str, str], _Loaded] = {}
         self._groups: OrderedDict[str, Pool | _SingleDelta] = OrderedDict()
-        self._versions: dict[str, str] = {}
-        """Of every adapter in a pool, by its name, what the pool calls it."""
+        self._versions: dict[str, set[str]] = {}
+        """Of every task in a pool, what the pool calls its versions."""
         self._number = 0
         self._loads = self._detached = 0
         """How many Deltas were loaded by themselves, and how many of them have made room."""
@@ -153,21 +153,23 @@ class LoadedAdapters:
         if not tasks[0].pooled:
             self._loads += 1
             return _SingleDelta(load(tasks[0].place.folder, model, name=name))
-        folders = {task.key: task.place.folder for task in tasks}
-        slots = min(self.resident, len(folders)) if last else self.resident
-        pool = Pool(model, folders, resident=max(_FEWEST_SLOTS, slots), name=name)
-        self._versions |= {task.name: task.key for task in tasks}
+        slots = min(self.resident, len(tasks)) if last else self.resident
+        first = {tasks[0].key: tasks[0].place.folder}
+        pool = Pool(model, first, resident=max(_FEWEST_SLOTS, slots), name=name)
+        pool.drop(tasks[0].key)  # `_add` takes it again, with its version
         return pool
 
     def _add(self, pool: Pool, tasks: Sequence[ServedTask]) -> None:
-        """Add tasks to a pool; an older version of one of them leaves it."""
+        """Add tasks to a pool, and take other versions of them out of it."""
         for task in tasks:
             if task.key not in pool:
-                pool._join(task.key, task.place.folder, task.config)
-            before = self._versions.get(task.name)
-            if before and before != task.key:
-                self._drop(before)
-            self._versions[task.name] = task.key
+                pool._join(task.key, task.place.folder, task.config, task.version)
+        wanted = {task.key for task in tasks}
+        for task in tasks:
+            keys = self._versions.setdefault(task.name, set())
+            for other in keys - wanted:
+                self._drop(other)
+            self._versions[task.name] = (keys & wanted) | {task.key}
 
     def _drop(self, key: str) -> None:
         """Take an adapter out of the pool that has it."""
@@ -186,7 +188,7 @@ class LoadedAdapters:
     def forget(self, names: Sequence[str]) -> None:
         """Take the adapters of tasks out of the pools, by the tasks' whole names."""
         for name in names:
-            if key := self._versions.pop(name, None):
+            for key in self._versions.pop(name, ()):
                 self._drop(key)
 
     def prefetch(self, tasks: Sequence[ServedTask]) -> None:

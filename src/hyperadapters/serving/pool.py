@@ -67,6 +67,7 @@ class Pool:
         self._folders: dict[str, Path] = {}
         self._digests: dict[str, str] = {}
         self._outputs: dict[str, int | None] = {}
+        self._checksums: dict[str, str] = {}
         self.resident: OrderedDict[str, int] = OrderedDict()
         """Adapters in memory and their slots, the one used longest ago first."""
         self.loads = 0
@@ -110,8 +111,14 @@ class Pool:
         folder = locate_adapter(folder)
         self._join(name, folder, read_config(folder))
 
-    def _join(self, name: str, folder: Path, config: dict[str, Any]) -> None:
+    def _join(self, name: str, folder: Path, config: dict[str, Any], checksum: str = "") -> None:
         """Add an adapter whose config was read.
+
+        Args:
+            name: what `rows` calls it.
+            folder: where it lies.
+            config: as `read_config` gave it.
+            checksum: without which its tensors are refused; empty: they may be replaced.
 
         Raises:
             InputError: as `add`.
@@ -124,7 +131,7 @@ class Pool:
         check_backbone(config, f"the adapter at {folder}", self._fingerprint)
         self._make_room(folder, _outputs_of(config))
         self._folders[name], self._digests[name] = folder, deciding_digest(config)
-        self._outputs[name] = _outputs_of(config)
+        self._outputs[name], self._checksums[name] = _outputs_of(config), checksum
 
     def _make_room(self, folder: Path, outputs: int | None) -> None:
         """Make the slots' heads at least as wide as an adapter's, and note the shapes of its tensors.
@@ -153,7 +160,7 @@ class Pool:
             self._check_known([name])
             if self._in_use[name]:
                 raise InputError(f"the pool's adapter {name!r} is in use: drop it after the `with pool.rows(...)`.")
-            del self._folders[name], self._digests[name], self._outputs[name]
+            del self._folders[name], self._digests[name], self._outputs[name], self._checksums[name]
             self.reading.pop(name, None)
             if name in self.resident:
                 self._free.append(self.resident.pop(name))
@@ -211,7 +218,8 @@ class Pool:
 
     def read(self, name: str) -> dict[str, Tensor]:
         """Read one adapter's tensors from its file, whose header is checked before memory is taken."""
-        return read_adapter(self._folders[name], self._digests[name], self._shapes[self._outputs[name]])
+        shapes = self._shapes[self._outputs[name]]
+        return read_adapter(self._folders[name], self._digests[name], shapes, self._checksums[name])
 
     @torch.no_grad()
     def fetch(self, names: Sequence[str]) -> dict[str, int]:

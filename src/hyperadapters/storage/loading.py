@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperadapters._utils import (
+    CHECKSUM,
     InputError,
     check_json,
     copy_tensors,
@@ -231,21 +232,26 @@ def _load_named(name: str, folder: Path) -> nn.Module:
     return backbone
 
 
-def read_adapter(folder: Path, digest: str, expected: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+def read_adapter(
+    folder: Path, digest: str, expected: Mapping[str, Tensor] | None = None, checksum: str = ""
+) -> dict[str, Tensor]:
     """Return the tensors of a saved adapter, after checking that they are whole and belong to its config.
 
     Args:
         folder: of the adapter.
         digest: `deciding_digest` of its config, as `read_config` returned it.
         expected: tensors like those that the file should hold, by name; None: whatever it holds.
+        checksum: that the file should state (`stated_checksum`); empty: any.
 
     Returns:
         Tensors on the CPU, by name, mapped from the file.
 
     Raises:
-        InputError: as `read_tensors`, or they were saved with another config.
+        InputError: as `read_tensors`, or they were saved with another config or have another checksum.
     """
     found = read_tensors(folder / TENSORS, expected)
+    if checksum and found.metadata[CHECKSUM] != checksum:
+        raise InputError(f"{folder / TENSORS} was replaced since it was first looked at: take the adapter again.")
     if found.metadata.get(CONFIG) != digest:
         raise InputError(
             f"{folder / CONFIG} and {TENSORS} beside it are not of one adapter, or one was replaced while it was read. "
