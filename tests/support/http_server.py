@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import httpx2 as httpx
 import uvicorn
 
-from hyperadapters.server.app import _AdapterServer, _create_app
+from hyperadapters.server.adapter_server import _AdapterServer
+from hyperadapters.server.app import _create_app
 from hyperadapters.server.engine import Limits, _Engine
 from hyperadapters.server.serving import _listen, open_catalogue, open_engine
 

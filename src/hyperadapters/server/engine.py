@@ -14,6 +14,9 @@ from hyperadapters.server.text_stream import _as_text, _cut_at, _TextStream
 from hyperadapters.serving import LoadedAdapters, ServedTask
 from hyperadapters.training import Decoding, Encoded, RowGeneration
 
+_ATTEMPTS = 4
+"""How often the adapters of a batch are read, where their files are replaced meanwhile."""
+
 Want = Literal["answers", "probabilities", "embeddings"]
 
 
@@ -355,19 +358,21 @@ class _LocalEngine:
 
     def _open(self, batch: Sequence[Waiting[_Work]]) -> list[Waiting[_Work]]:
         """Bring the adapters of a batch into memory, and return its rows but for those whose adapter cannot be read."""
-        by_key: dict[str, list[Waiting[_Work]]] = defaultdict(list)
-        for row in batch:
-            by_key[row.work.task.key].append(row)
-        tasks = [rows[0].work.task for rows in by_key.values()]
-        try:
-            self._loaded.open(tasks)
-            self._loaded.check(tasks)
-        except InputError:  # which of them?
-            good = [row for rows in by_key.values() if self._open_one(rows) for row in rows]
-            if good:
-                self._loaded.open([row.work.task for row in good])
-            return good
-        return [*batch]
+        rows, problem = [*batch], InputError("")
+        for _ in range(_ATTEMPTS):
+            by_key: dict[str, list[Waiting[_Work]]] = defaultdict(list)
+            for row in rows:
+                by_key[row.work.task.key].append(row)
+            tasks = [own[0].work.task for own in by_key.values()]
+            try:
+                if tasks:
+                    self._loaded.open(tasks)
+                    self._loaded.check(tasks)
+                return rows
+            except InputError as error:  # which of them?
+                problem = error
+                rows = [row for own in by_key.values() if self._open_one(own) for row in own]
+        raise problem
 
     def _open_one(self, rows: Sequence[Waiting[_Work]]) -> bool:
         """Bring the adapter of rows into memory; where it cannot be read, they get the error, and False is returned.

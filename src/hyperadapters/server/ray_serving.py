@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperadapters._utils import InputError, console
-from hyperadapters.server.app import _AdapterServer, _create_app
+from hyperadapters.server.adapter_server import _AdapterServer
+from hyperadapters.server.app import _create_app
 from hyperadapters.server.batcher import _BusyError
 from hyperadapters.server.engine import Gauges, Limits, Query, Reply, _LocalEngine
 from hyperadapters.server.serving import _log_as_json, open_catalogue

@@ -6,11 +6,16 @@ import sys
 from typing import Any
 
 from hyperadapters._utils import InputError, console
-from hyperadapters.server.app import _AdapterServer, _create_app
+from hyperadapters.server.adapter_server import _AdapterServer
+from hyperadapters.server.app import _create_app
 from hyperadapters.server.engine import Limits, _Engine, _LocalEngine
 from hyperadapters.server.guard import LOG, _JsonLines
 from hyperadapters.serving import Catalogue
 from hyperadapters.storage import locate_adapters
+
+_SECONDS_OF_A_TURN = 0.0005
+"""How long a thread of Python may keep the others waiting. The one that computes asks for its turn after every
+operation of PyTorch, and would wait ten times as long for one that reads adapters or requests."""
 
 _SECONDS_OF_REST = 75
 """How long a connection without a request is kept: longer than load balancers keep theirs, which would else send a
@@ -78,6 +83,7 @@ def serve_http(
 
     found = _listen(host, port)
     _log_as_json()
+    sys.setswitchinterval(_SECONDS_OF_A_TURN)
     server = _AdapterServer(catalogue, engine, watch=watch, from_hub=from_hub)
     app = _create_app(server, api_key=api_key, largest_body=largest_body)
     kept: dict[str, Any] = {"timeout_keep_alive": _SECONDS_OF_REST, "server_header": False}

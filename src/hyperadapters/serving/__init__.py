@@ -1,7 +1,8 @@
 """Answers from saved adapters: one, several in turn, or thousands in one batch.
 
-Read `predictor` first, then `pool` (adapters in the slots of one Delta) and `folder_predictor` (a folder of adapters
-answers rows of many tasks); `saved_tasks` reads what an adapter says of its task. May import the packages above.
+Read `predictor` first, then `pool` (adapters in slots of one Delta), `catalogue` (what a folder of adapters answers)
+and `loaded_adapters` (what computes it); `folder_predictor` answers files with these two, and the package `server`
+requests. `saved_tasks` reads what an adapter says of its task. May import the packages above.
 """
 
 import lazy_loader
