@@ -287,23 +287,27 @@ def many_known(folder: Path, rows: Sequence[str], rounds: int, numbers: Sequence
     with a_server(folder, "--resident", "256") as address:
         ready = time.monotonic() - start
         seeds = iter(range(10_000))
-        loads: dict[int, list[float]] = {few: [], many: []}
+        spent: dict[int, list[tuple[float, float]]] = {few: [], many: []}
+
+        def now() -> tuple[float, float]:
+            return counted(address, "hyperadapters_adapter_loads_total"), counted(address, "process_cpu_seconds_total")
 
         def run(known: int) -> float:
-            before = counted(address, "hyperadapters_adapter_loads_total")
+            loads, seconds = now()
             found = asyncio.run(closed_loop(address, named(known, next(seeds))))
-            loads[known].append(counted(address, "hyperadapters_adapter_loads_total") - before)
+            spent[known].append((now()[0] - loads, now()[1] - seconds))
             return found
 
         found = ratios({f"{few} known": lambda: run(few), f"{many} known": lambda: run(many)}, rounds)
-    base = found[f"rows a second, {few} known"]
-    slower = len(rows) / (base * found[f"{many} known"]) - len(rows) / base
-    more = statistics.mean(loads[many][1:]) - statistics.mean(loads[few][1:])
+    loads = {known: statistics.mean(loads for loads, _ in values[1:]) for known, values in spent.items()}
+    more = [
+        1e3 * (own[1] - base[1]) / (own[0] - base[0]) for base, own in zip(spent[few][1:], spent[many][1:], strict=True)
+    ]
     return {
         **found,
         "seconds until it is ready": round(ready, 1),
-        "loads a round": {str(known): statistics.mean(values[1:]) for known, values in loads.items()},
-        "milliseconds a load": round(1e3 * slower / more, 2) if more else None,
+        "loads a round": {str(known): round(number, 1) for known, number in loads.items()},
+        "milliseconds of the processor a load": round(statistics.median(more), 2),
     }
 
 

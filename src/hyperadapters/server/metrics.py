@@ -33,6 +33,7 @@ class _ServerMetrics:
         self.latency = client.Summary("adapter_seconds", "Time to answer by adapter.", ["adapter"], **to)
         self.own_batch = client.Summary("adapter_batch_rows", "Rows of its batches by adapter.", ["adapter"], **to)
         self.own_queued = client.Summary("adapter_queue_seconds", "Time in the queue by adapter.", ["adapter"], **to)
+        client.ProcessCollector(registry=self._registry)
         self._registry.register(_EngineCollector(client, known, gauges))
 
     def answered(self, adapter: str, reply: Reply, seconds: float) -> None:
