@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,6 +61,8 @@ class _AdapterServer:
         self._active: Counter[str] = Counter()
         """Requests that are being answered, by task."""
         self._fewer = asyncio.Condition()
+        self._files = ThreadPoolExecutor(1, thread_name_prefix="files")
+        """Reads what adapters say: several threads of Python would only take turns at it."""
 
     @asynccontextmanager
     async def running(self, _: Any) -> AsyncIterator[None]:
@@ -75,6 +78,7 @@ class _AdapterServer:
                 with suppress(asyncio.CancelledError):
                     await watching
             await asyncio.to_thread(self.engine.close)
+            self._files.shutdown(cancel_futures=True)
 
     async def _watch(self) -> None:
         """Look for adapters again and again."""
@@ -105,7 +109,9 @@ class _AdapterServer:
         if known := self.catalogue.described(name):
             return known
         try:
-            return await asyncio.to_thread(self.catalogue.task, name)
+            from_disk = isinstance(self.catalogue.source, Path)  # the Hub may take seconds
+            executor = self._files if from_disk else None
+            return await asyncio.get_running_loop().run_in_executor(executor, self.catalogue.task, name)
         except UnavailableError as error:
             raise _RefusedError(503, str(error), "hub_unavailable") from error
         except InputError as error:
