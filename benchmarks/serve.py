@@ -490,14 +490,14 @@ def main() -> None:
     if args.peft_server:
         serve_http(open_catalogue(args.peft_server), PeftEngine(args.backbone, 64), port=0)
         return
-    report: dict[str, Any] = {"command": " ".join(sys.argv), "versions": library_versions(), "limits": vars(Limits())}
+    report: dict[str, Any] = {"versions": library_versions(), "limits": vars(Limits())}
     if args.output and args.output.is_file():
         report = {**json.loads(args.output.read_text()), **report}
     rows, parts = texts(args.rows), args.parts.split(",")
     delta, _ = make_delta(args.backbone or "embedded")
 
     def add(name: str, value: Any) -> None:
-        report[name] = value
+        report[name] = {"command": " ".join(sys.argv), **value} if isinstance(value, dict) else value
         print(name, json.dumps(value), flush=True)
         write_report(args.output, report)
 
