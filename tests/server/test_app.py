@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -253,18 +254,22 @@ def test_rows_of_an_old_and_a_new_version_of_an_adapter_share_a_batch(adapters, 
     folder = tmp_path / "adapters"
     shutil.copytree(adapters / "mood", folder / "mood")
     first = saved_anew(folder / "new", 1)
-    with serving(folder, limits=Limits(wait=4.0, resident=2)) as running, ThreadPoolExecutor(3) as pool:
+    with serving(folder, limits=Limits(resident=2)) as running, ThreadPoolExecutor(3) as pool:
+        engine = running.server.engine
         for leave in (False, True):
             assert probabilities(running, "new") == pytest.approx(first, abs=1e-5)
+            go = threading.Event()
+            engine._batcher.between(go.wait)  # nothing is computed until then
             other = pool.submit(probabilities, running, "mood/first")
             old = pool.submit(probabilities, running, "new")
-            wait_until(lambda: running.server.engine.gauges().waiting == 2)
+            wait_until(lambda: engine.gauges().waiting == 2)
             second = saved_anew(folder / "new", 2 + leave)
-            assert running.server.engine.gauges().waiting == 2
             if leave:
-                running.server.engine._batcher.between(lambda: running.server.engine._loaded.forget(["new"])).result()
+                engine._loaded.forget(["new"])
             running.server.catalogue.take(running.server.catalogue.read("new"))
             new = pool.submit(probabilities, running, "new")
+            wait_until(lambda: engine.gauges().waiting == 3)
+            go.set()
             assert new.result() == pytest.approx(second, abs=1e-5)
             assert old.result() == pytest.approx(second if leave else first, abs=1e-5)
             assert other.result()
