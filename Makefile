@@ -1,5 +1,5 @@
 # make run: the main job on the embedded default. make test: every test. make check: what CI runs, all but clusters
-# and what takes minutes.
+# and what takes minutes; it installs the libraries of the bridges too, whose examples it runs.
 PYTHON ?= python3
 BIN := .venv/bin
 SETTINGS ?=
@@ -22,15 +22,17 @@ run: install
 test: install
 	$(BIN)/python -m pytest
 
-check: install
+check: .venv/bridges
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m 'not cluster and not slow'
 
-.venv/bridges: .venv/installed
+.venv/bridges: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hyperadapters needs Python 3.11 or newer; set PYTHON=python3.11")'
+	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bridges]'
-	touch $@
+	touch .venv/installed $@
 
 bridges: .venv/bridges
 	$(BIN)/python tests/works_with.py
