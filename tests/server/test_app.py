@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -137,7 +138,7 @@ def test_a_drawn_answer_does_not_depend_on_the_rest_of_its_batch(running):
         ("/classify", {"model": "nothing", "input": "x"}, 404, "knows no task 'nothing'. It knows beams, free"),
         ("/classify", {"model": "../adapters/words", "input": "x"}, 404, "knows no task"),
         ("/v1/completions", {"model": "", "prompt": "x"}, 404, "without a task"),
-        ("/classify", {"model": "free", "input": "x"}, 422, "probabilities are those of labels"),
+        ("/classify", {"model": "free", "input": "x"}, 422, "are a text: they have no probabilities"),
         ("/classify", {"model": "pairs", "input": "x"}, 422, "2 columns .sentence1, sentence2.: send an object"),
         ("/classify", {"model": "pairs", "input": {"sentence1": "x", "b": "y"}}, 422, "lacks sentence2 and has b,"),
         ("/classify", {"model": "words", "input": {"sentence": ["x"]}}, 422, "'sentence' holds list, not a text"),
@@ -164,7 +165,10 @@ def test_a_drawn_answer_does_not_depend_on_the_rest_of_its_batch(running):
         ("/adapters", {"name": "../words"}, 422, "no name of a sub-folder"),
         ("/adapters", {"name": "/etc"}, 422, "no name of a sub-folder"),
         ("/adapters", {"name": "a\\..\\b"}, 422, "no name of a sub-folder"),
-        ("/adapters", {"name": "nothing"}, 422, "there is no adapter at"),
+        ("/adapters", {"name": "nothing"}, 422, "there is no adapter at nothing: no such folder"),
+        ("/adapters", {"name": "é" * 200}, 422, "no name of a sub-folder"),
+        ("/v1/completions", {"model": "free", "prompt": ["x"] * 80, "n": 16}, 422, "1,280 rows at once"),
+        ("/v1/chat/completions", {"model": "free", "messages": [], "verbosity": "high"}, 422, "messages"),
         ("/adapters", {"name": "x", "repository": "someone/adapter"}, 403, "takes no adapters from the Hub"),
         ("/adapters", {"name": "x", "path": "/etc"}, 422, "path: Extra inputs are not permitted"),
         ("/predict", {"model": "words", "rows": [{"sentence": "a\ud800"}]}, 422, "a lone surrogate"),
@@ -276,6 +280,50 @@ def test_rows_of_an_old_and_a_new_version_of_an_adapter_share_a_batch(adapters, 
             first = second
 
 
+@pytest.mark.parametrize("name", ["mood/first", "whole"])
+def test_an_adapter_of_another_task_in_the_place_of_one_is_refused_until_it_is_taken(adapters, tmp_path, name):
+    """Its rows were read as those of the first one's task; the rows of others in their batch are answered."""
+    folder = tmp_path / "adapters"
+    for kept in ("mood/first", "mood/second", "whole", "free"):
+        shutil.copytree(adapters / kept, folder / kept)
+    with serving(folder, limits=Limits(resident=2, wait=0.2)) as running:
+        assert running.answer("/predict", model="mood/second", rows=[{"sentence": "x"}])
+        running.client.get(f"/v1/models/{name}")
+        running.server.engine._batcher.between(
+            lambda: running.server.engine._loaded.forget(["mood/first", "whole"])
+        ).result()
+        shutil.rmtree(folder / name)
+        shutil.copytree(folder / "free", folder / name)
+        with ThreadPoolExecutor(2) as pool:
+            good = pool.submit(running.post, "/classify", model="mood/second", input="x")
+            bad = pool.submit(running.post, "/classify", model=name, input="x")
+        assert good.result().status_code == 200
+        assert (bad.result().status_code, "was replaced" in bad.result().text) == (422, True)
+        assert running.answer("/adapters", name=name)["data"][0]["answers"] != "labels"
+        assert running.answer("/v1/completions", model=name, prompt="x")["choices"]
+
+
+def test_two_versions_that_wait_do_not_disturb_the_batch_before_them(adapters, tmp_path):
+    folder = tmp_path / "adapters"
+    shutil.copytree(adapters / "mood", folder / "mood")
+    shutil.copytree(adapters / "words", folder / "words")
+    shutil.copytree(adapters / "mood" / "second", folder / "new")
+    with serving(folder, limits=Limits(rows=2)) as running, ThreadPoolExecutor(4) as pool:
+        engine, go = running.server.engine, threading.Event()
+        running.answer("/classify", model="new", input="x")
+        engine._batcher.between(go.wait)
+        asked = [pool.submit(running.post, "/classify", model=name, input="x") for name in ("words", "mood/first")]
+        wait_until(lambda: engine.gauges().waiting == 2)
+        asked.append(pool.submit(running.post, "/classify", model="new", input="x"))
+        wait_until(lambda: engine.gauges().waiting == 3)
+        saved_anew(folder / "new", 5)
+        running.server.catalogue.take(running.server.catalogue.read("new"))
+        asked.append(pool.submit(running.post, "/classify", model="new", input="x"))
+        wait_until(lambda: engine.gauges().waiting == 4)
+        go.set()
+        assert [each.result().status_code for each in asked] == [200] * 4
+
+
 def test_a_watched_folder_is_followed(adapters, tmp_path):
     folder = tmp_path / "adapters"
     shutil.copytree(adapters / "mood", folder / "mood")
@@ -295,6 +343,11 @@ def test_a_watched_folder_is_followed(adapters, tmp_path):
         shutil.rmtree(folder / "new")
         wait_for(404)
         assert running.client.delete("/adapters/mood/first").status_code == 200
+        before = probabilities(running, "mood/second")
+        folder.rename(tmp_path / "away")  # a disk is away for a moment
+        time.sleep(0.3)
+        assert probabilities(running, "mood/second") == pytest.approx(before, abs=1e-5)
+        (tmp_path / "away").rename(folder)
         saved_anew(folder / "new", 3)
         wait_for(saved_anew(folder / "new", 3))
         assert running.post("/classify", model="mood/first", input="x").status_code == 404  # dropped by hand

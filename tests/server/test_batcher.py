@@ -169,6 +169,11 @@ def test_a_function_runs_between_batches_in_the_thread_that_computes():
     batcher.submit([one])
     one.future.result(10)
     assert batcher.between(threading.current_thread).result(10) is threads[0]
+    go = threading.Event()
+    batcher.between(lambda: go.wait(10))
+    given_up = batcher.between(lambda: None)
+    assert given_up.cancel()
+    go.set()
     with pytest.raises(ZeroDivisionError):
         batcher.between(lambda: 1 / 0).result(10)
     batcher.close()

@@ -27,6 +27,11 @@ def test_pieces_come_as_soon_as_they_are_sure():
     assert stream.rest("one two ENough") == ""
 
 
+def test_a_stop_may_end_with_white_space():
+    stream = _TextStream(["ers "])
+    assert [stream.add(text) for text in ("sold", "soldiers", "soldiers ")] == ["sold", "i", ""]
+
+
 def test_a_text_ends_before_the_first_of_some_texts():
     assert _cut_at("a#b\nc", ["\n", "#"]) == "a"
     assert _cut_at("abc", ["#"]) == _cut_at("abc", []) == "abc"

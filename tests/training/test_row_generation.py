@@ -73,6 +73,12 @@ def test_draws_follow_the_softmax_of_the_logits_divided_by_the_temperature():
     assert torch.allclose(shares, (logits[0] / 0.7).softmax(-1), atol=0.03)
 
 
+def test_settings_near_zero_take_the_likeliest_token(answer):
+    greedy = answer(SENTENCES, [RowGeneration(16) for _ in SENTENCES])
+    assert answer(SENTENCES, [RowGeneration(16, temperature=1e-38) for _ in SENTENCES]) == greedy
+    assert answer(SENTENCES, [RowGeneration(16, temperature=0.01, top_p=1e-46) for _ in SENTENCES]) == greedy
+
+
 def test_a_nucleus_is_the_fewest_likeliest_tokens_that_have_the_share():
     logits = torch.tensor([0.1, 0.5, 0.15, 0.25]).log()
     for share, kept in {0.4: {1}, 0.5: {1}, 0.6: {1, 3}, 0.76: {1, 3, 2}, 1.0: {0, 1, 2, 3}}.items():

@@ -14,7 +14,7 @@ from fastapi import Request
 from hyperadapters._utils import InputError, UnavailableError
 from hyperadapters.server.batcher import _BusyError
 from hyperadapters.server.engine import Query, Reply, _Engine
-from hyperadapters.server.guard import LOG
+from hyperadapters.server.log_lines import LOG
 from hyperadapters.server.metrics import _ServerMetrics
 from hyperadapters.server.requests import AdapterRequest
 from hyperadapters.serving import Catalogue, ServedTask
@@ -92,7 +92,8 @@ class _AdapterServer:
                 continue
             after = {*self.catalogue}
             if gone := before - after:
-                await self.engine.forget([*gone])
+                with suppress(InputError):  # the server is stopping
+                    await self.engine.forget([*gone])
             for name in gone:
                 self.metrics.forget(name)
             if before != after:
@@ -118,6 +119,11 @@ class _AdapterServer:
             if await self._is_unknown(name):
                 raise _RefusedError(404, str(error), "model_not_found") from error
             raise _RefusedError(422, str(error), "adapter_damaged") from error
+
+    def in_words(self, error: Exception) -> str:
+        """Return what a client is told of an error: nothing of where the adapters lie on this machine."""
+        place = self.catalogue.source if isinstance(self.catalogue.source, Path) else self.catalogue.source.folder
+        return str(error).replace(f"{place}/", "").replace(str(place), "the adapters")
 
     async def _is_unknown(self, name: str) -> bool:
         if name in self.catalogue.damaged:

@@ -7,7 +7,6 @@ import struct
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,7 +19,8 @@ from hyperadapters._utils import InputError, library_versions
 from hyperadapters.server.adapter_server import _AdapterServer, _LeftError, _RefusedError, _while_connected
 from hyperadapters.server.batcher import _BusyError
 from hyperadapters.server.engine import Query, Reply, Want
-from hyperadapters.server.guard import LOG, _error_body, _Guard
+from hyperadapters.server.guard import _error_body, _Guard
+from hyperadapters.server.log_lines import LOG
 from hyperadapters.server.requests import (
     AdapterRequest,
     ChatRequest,
@@ -32,8 +32,8 @@ from hyperadapters.server.requests import (
 )
 from hyperadapters.server.rows import _row_of, _row_of_messages
 from hyperadapters.server.text_stream import _as_text
-from hyperadapters.serving import ServedTask, check_scored
-from hyperadapters.tasks import Numeric
+from hyperadapters.serving import ServedTask
+from hyperadapters.tasks import Labels, Numeric
 
 _T = TypeVar("_T")
 
@@ -54,7 +54,7 @@ def _create_app(
         description="Thousands of adapters on one backbone. The adapter is the `model` of a request.",
         lifespan=server.running,
     )
-    _add_errors(app)
+    _add_errors(app, server)
     _add_text_routes(app, server)
     _add_label_routes(app, server)
     _add_vector_routes(app, server)
@@ -63,12 +63,12 @@ def _create_app(
     return _Guard(app, server.metrics, api_key=api_key, largest_body=largest_body)
 
 
-def _add_errors(app: FastAPI) -> None:
+def _add_errors(app: FastAPI, server: _AdapterServer) -> None:
     """Let every error be JSON as OpenAI's API writes it."""
 
     def refused(_: Request, error: Exception) -> Response:
         assert isinstance(error, _RefusedError)
-        return JSONResponse(_error_body(str(error), error.code), error.status)
+        return JSONResponse(_error_body(server.in_words(error), error.code), error.status)
 
     def busy(_: Request, error: Exception) -> Response:
         assert isinstance(error, _BusyError)
@@ -76,7 +76,7 @@ def _add_errors(app: FastAPI) -> None:
         return JSONResponse(body, 429, {"retry-after": str(int(error.seconds))})
 
     def wrong(_: Request, error: Exception) -> Response:
-        return JSONResponse(_error_body(str(error), "invalid_value"), 422)
+        return JSONResponse(_error_body(server.in_words(error), "invalid_value"), 422)
 
     def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -135,6 +135,11 @@ def _usage(reply: Reply) -> dict[str, int]:
     return {"prompt_tokens": source, "completion_tokens": answer, "total_tokens": source + answer}
 
 
+def _counts(reply: Reply) -> dict[str, Any]:
+    """Return the tokens of a reply and, where texts were longer than in training and cut, how many."""
+    return {"usage": _usage(reply), **({"truncated": reply.truncated} if reply.truncated else {})}
+
+
 def _add_text_routes(app: FastAPI, server: _AdapterServer) -> None:
     """Add the routes of OpenAI's API that answer with text."""
 
@@ -142,7 +147,7 @@ def _add_text_routes(app: FastAPI, server: _AdapterServer) -> None:
     async def completions(request: Request, body: CompletionRequest) -> Any:
         """Answer texts, as OpenAI's API does; labels and numbers are written as text."""
         task = await server.task(body.model)
-        query = _query(task, body.prompt, generation=body.generation())
+        query = _query(task, body.prompt, generation=body.generation(), number=body.n or 1)
         return await _answer_texts(server, request, body, query, _Completion())
 
     @app.post("/v1/chat/completions", tags=["text"])
@@ -151,7 +156,8 @@ def _add_text_routes(app: FastAPI, server: _AdapterServer) -> None:
         task = await server.task(body.model)
         if task.embeds:
             raise _RefusedError(422, f"{task.name} has no task: ask /embed for vectors.", "wrong_route")
-        query = Query(task, (_row_of_messages(task.form, body.messages),), generation=body.generation())
+        row = _row_of_messages(task.form, body.messages)
+        query = Query(task, (row,), generation=body.generation(), number=body.n or 1)
         return await _answer_texts(server, request, body, query, _Chat())
 
 
@@ -189,22 +195,18 @@ async def _answer_texts(
     style: _Completion | _Chat,
 ) -> Any:
     """Return the answer to a query as a route of OpenAI's API writes it, or a stream of it."""
-    number = body.n or 1
     head = {"id": f"{style.prefix}{uuid.uuid4().hex}", "created": int(time.time()), "model": query.task.name}
     if body.stream:
-        if number * len(query.rows) > 1:
+        if query.number * len(query.rows) > 1:
             raise InputError("a stream is of one answer to one text: send each by itself.")
         pieces = server.stream(request, query)
         first: str | Reply = await _while_connected(request, anext(pieces))  # type: ignore[arg-type]
         usage = bool(body.stream_options and body.stream_options.include_usage)
         events = _events(style, {**head, "object": style.piece_kind}, first, pieces, usage)
         return StreamingResponse(events, media_type="text/event-stream", headers={"cache-control": "no-cache"})
-    queries = [replace(query, generation=body.generation(i)) for i in range(number)]
-    replies = await asyncio.gather(*(server.answer(request, each) for each in queries))
-    answers = [answer for found in zip(*(reply.answers for reply in replies), strict=True) for answer in found]
-    choices = [style.choice(i, _as_text(each.value), each.finished) for i, each in enumerate(answers)]
-    total = Reply(answers)
-    return {**head, "object": style.kind, "choices": choices, "usage": _usage(total)}
+    reply = await server.answer(request, query)
+    choices = [style.choice(i, _as_text(each.value), each.finished) for i, each in enumerate(reply.answers)]
+    return {**head, "object": style.kind, "choices": choices, **_counts(reply)}
 
 
 async def _events(
@@ -247,13 +249,13 @@ def _add_label_routes(app: FastAPI, server: _AdapterServer) -> None:
         """Return the likeliest label of each text, and the probabilities of all."""
         task = await server.task(body.model)
         query = _query(task, body.input, "probabilities", top=body.top)
-        check_scored(task.form)
+        _check_labels(task)
         reply = await server.answer(request, query)
         data = [
             {"index": i, "label": next(iter(answer.value)), "probabilities": answer.value}
             for i, answer in enumerate(reply.answers)
         ]
-        return {"object": "list", "model": task.name, "data": data, "usage": _usage(reply)}
+        return {"object": "list", "model": task.name, "data": data, **_counts(reply)}
 
     @app.post("/score", tags=["labels and numbers"])
     async def score(request: Request, body: InputRequest) -> Any:
@@ -265,7 +267,7 @@ def _add_label_routes(app: FastAPI, server: _AdapterServer) -> None:
             raise _RefusedError(422, f"the answers of {task.name} are {expected}, not numbers.", "wrong_route")
         reply = await server.answer(request, query)
         data = [{"index": i, "score": answer.value} for i, answer in enumerate(reply.answers)]
-        return {"object": "list", "model": task.name, "data": data, "usage": _usage(reply)}
+        return {"object": "list", "model": task.name, "data": data, **_counts(reply)}
 
     @app.post("/predict", tags=["labels and numbers"])
     async def predict(request: Request, body: PredictRequest) -> Any:
@@ -274,12 +276,19 @@ def _add_label_routes(app: FastAPI, server: _AdapterServer) -> None:
         if task.embeds:
             raise _RefusedError(422, f"{task.name} has no task: ask /embed for vectors.", "wrong_route")
         if scored := body.top != 0:
-            check_scored(task.form)
+            _check_labels(task)
         rows = tuple(_row_of(task.form, row, others=True) for row in body.rows)
         reply = await server.answer(request, Query(task, rows, "probabilities" if scored else "answers", body.top))
         values = [answer.value for answer in reply.answers]
         data = [{"prediction": next(iter(v)), "scores": v} if scored else {"prediction": v} for v in values]
         return {"model": task.name, "predictions": data, "truncated": reply.truncated, "usage": _usage(reply)}
+
+
+def _check_labels(task: ServedTask) -> None:
+    """Refuse to give the probabilities of a task whose answers are no labels."""
+    if not isinstance(task.form.target, Labels):
+        why = f"the answers of {task.name} are {task.form.target.expected()}: they have no probabilities."
+        raise _RefusedError(422, why, "wrong_route")
 
 
 def _add_vector_routes(app: FastAPI, server: _AdapterServer) -> None:

@@ -256,6 +256,8 @@ def _alike(one: int, other: int) -> bool:
 
 
 def _resolve(function: Callable[[], Any], future: "Future[Any]") -> None:
+    if not future.set_running_or_notify_cancel():  # whoever asked has left
+        return
     try:
         future.set_result(function())
     except Exception as error:

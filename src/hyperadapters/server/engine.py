@@ -4,12 +4,14 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from typing import Any, Literal, NamedTuple, Protocol
 
 from hyperadapters._utils import InputError
 from hyperadapters.server.batcher import Batcher, Waiting
+from hyperadapters.server.log_lines import LOG
 from hyperadapters.server.text_stream import _as_text, _cut_at, _TextStream
 from hyperadapters.serving import LoadedAdapters, ServedTask
 from hyperadapters.training import Decoding, Encoded, RowGeneration
@@ -33,6 +35,10 @@ class _GenerationSettings:
     """Texts before which an answer ends."""
     seed: int | None = None
 
+    def numbered(self, number: int) -> "_GenerationSettings":
+        """Return the settings of the so manieth answer to a row, from 0."""
+        return self if self.seed is None else replace(self, seed=self.seed + number)
+
     @property
     def draws(self) -> bool:
         """Whether tokens are drawn."""
@@ -49,6 +55,8 @@ class Query:
     top: int | None = None
     """How many labels of each row to give, where probabilities are wanted; None: all."""
     generation: _GenerationSettings = _GenerationSettings()
+    number: int = 1
+    """Answers to each row, whose seeds count up."""
 
 
 @dataclass
@@ -65,7 +73,7 @@ class Answer:
 
 @dataclass
 class Reply:
-    """The answers to the rows of a query, in order."""
+    """The answers to the rows of a query, in order; where several are wanted of each, they stand together."""
 
     answers: list[Answer]
     truncated: int = 0
@@ -128,6 +136,7 @@ class _Work:
     task: ServedTask
     row: Encoded
     query: Query
+    generation: _GenerationSettings
     decoding: Decoding | None = None
     """How it is answered; None: its probabilities or its vector are wanted."""
     generated: RowGeneration | None = None
@@ -259,7 +268,7 @@ class _LocalEngine:
             InputError: a row is none of its task, or what is asked of it is not to be had.
             _BusyError: the queue is full.
         """
-        self._batcher.check_room(len(query.rows))
+        self._batcher.check_room(len(query.rows) * query.number)
         await self._ensure_backbone(query.task)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._tokens, self._encode, query)
@@ -269,8 +278,8 @@ class _LocalEngine:
         encoded, truncated = self._loaded.encode([task] * len(query.rows), query.rows)
         decoding = self._decoding(query) if query.want == "answers" else None
         found = []
-        for row in encoded:
-            work = _Work(task, row, query, decoding)
+        for row, number in product(encoded, range(query.number)):
+            work = _Work(task, row, query, query.generation.numbered(number), decoding)
             if decoding and _has_own_settings(decoding):
                 work.generated = self._row_generation(work)
             found.append(Waiting(_lane_of(work), task.key, self._loaded.length(task, row), work))
@@ -293,7 +302,7 @@ class _LocalEngine:
         return found
 
     def _row_generation(self, work: _Work) -> RowGeneration:
-        task, asked = work.task, work.query.generation
+        task, asked = work.task, work.generation
         usual = task.text.target_length
         most = min(asked.most_tokens or usual, max(self._limits.tokens, usual))
         room = self._loaded.room(task, work.row)
@@ -328,13 +337,42 @@ class _LocalEngine:
 
     def _compute(self, batch: Sequence[Waiting[_Work]]) -> None:
         """Compute a batch; a row whose adapter cannot be read gets that error, the others their answers."""
-        ahead = {row.work.task.key: row.work.task for row in self._batcher.next_rows(batch[0].lane, self._limits.rows)}
+        waiting = self._batcher.next_rows(batch[0].lane, self._limits.rows)
+        ahead = {row.work.task.name: row.work.task for row in waiting}
         rows = self._open(batch)
         if not rows:
             return
+        try:
+            self._answer_rows(rows, ahead)
+        except Exception as error:  # of any kind: whose is it?
+            by_task: dict[str, list[Waiting[_Work]]] = defaultdict(list)
+            for row in rows:
+                by_task[row.work.task.key].append(row)
+            if len(by_task) == 1:
+                raise
+            LOG.warning("a batch failed", extra={"fields": {"why": f"{type(error).__name__}: {error}"}})
+            for own in by_task.values():
+                self._answer_alone(own)
+
+    def _answer_alone(self, rows: Sequence[Waiting[_Work]]) -> None:
+        """Answer rows of one adapter; where that fails, they get the error, and no others."""
+        try:
+            self._loaded.open([rows[0].work.task])
+            self._answer_rows(rows, {})
+        except Exception as error:  # of any kind
+            for row in rows:
+                row.future.set_exception(error)
+
+    def _answer_rows(self, rows: Sequence[Waiting[_Work]], ahead: Mapping[str, ServedTask]) -> None:
+        """Answer rows whose adapters are in memory.
+
+        Args:
+            rows: of the batch.
+            ahead: tasks of rows that wait behind them, by name.
+        """
         tasks, encoded = [row.work.task for row in rows], [row.work.row for row in rows]
         own = {task.name for task in tasks}  # whose other versions must not be opened now
-        following = [task for task in ahead.values() if task.name not in own and self._opens(task)]
+        following = [task for name, task in ahead.items() if name not in own and self._opens(task)]
         first = rows[0].work
         found: Sequence[Any]
         if first.query.want == "embeddings":
@@ -405,10 +443,15 @@ class _LocalEngine:
         target, generated = work.task.form.target, work.generated
         if generated is None:
             count, most = self._loaded.count(work.task, value), (work.decoding or Decoding("score")).target_length
-            text = _cut_at(value, work.query.generation.stop)
-            long = bool(work.decoding and work.decoding.mode == "generate" and count > most)
+            written = bool(work.decoding and work.decoding.mode == "generate")  # and not chosen among labels
+            text = _cut_at(value, work.generation.stop).strip() if written else value
+            long = written and count > most
             return Answer(target.present(text), source, count, "length" if long else "stop")
-        text = _cut_at(value, work.query.generation.stop)
+        text = value
+        if work.generation.stop:
+            text = _cut_at(
+                self._loaded.decode(work.task, generated.tokens, computing=True), work.generation.stop
+            ).strip()
         return Answer(target.present(text), source, len(generated.tokens), generated.finished or "stop")
 
 
@@ -430,9 +473,12 @@ def _lane_of(work: _Work) -> Hashable:
 
 
 def _newer(task: ServedTask) -> ServedTask | None:
-    """Return what the files of a task say now, if that is another version of the same kind."""
+    """Return what the files of a task say now, if that is another version of what rows were made for."""
     try:
         found = task.read_again()
     except InputError:
         return None
-    return found if found.version != task.version and found.group == task.group else None
+    asked = (task.form, task.text, task.evaluation, task.embeds, task.precision, task.head)
+    alike = asked == (found.form, found.text, found.evaluation, found.embeds, found.precision, found.head)
+    together = found.group == task.group or not (found.pooled or task.pooled)
+    return found if found.version != task.version and alike and together else None

@@ -1,5 +1,6 @@
 """What stands before every route: request ids, the API key, the size of bodies, and a line of log for each request."""
 
+import asyncio
 import hmac
 import json
 import logging
@@ -11,6 +12,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
+from hyperadapters.server.log_lines import LOG
 from hyperadapters.server.metrics import _ServerMetrics
 
 _Message = MutableMapping[str, Any]
@@ -21,7 +23,9 @@ _App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 _OPEN = ("/health", "/ready", "/docs", "/openapi.json")
 """Routes that need no key: they tell nothing of the adapters."""
 
-LOG = logging.getLogger("hyperadapters.server")
+
+_SECONDS_OF_BODY = 60
+"""How long a client may take for a part of a body."""
 
 
 class _Guard:
@@ -90,9 +94,14 @@ class _Limited:
 
     def __init__(self, receive: _Receive, largest: int) -> None:
         self._receive, self._room, self._largest = receive, largest, largest
+        self._whole = False
 
     async def __call__(self) -> _Message:
-        message = await self._receive()
+        try:
+            message = await asyncio.wait_for(self._receive(), None if self._whole else _SECONDS_OF_BODY)
+        except TimeoutError:
+            raise HTTPException(408, "the body did not come.") from None
+        self._whole = not message.get("more_body", False)
         self._room -= len(message.get("body", b""))
         if self._room < 0:
             raise HTTPException(413, f"the body is larger than {self._largest:,} bytes.")
@@ -128,18 +137,3 @@ async def _refuse(send: _Send, status: int, message: str, code: str) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-class _JsonLines(logging.Formatter):
-    """Records of the log as lines of JSON."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        found = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "event": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info:
-            found["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(found, ensure_ascii=False)

@@ -22,6 +22,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "modalities": (None, ["text"]),
     "parallel_tool_calls": (None, True, False),
     "dimensions": (None,),
+    "verbosity": (None,),
 }
 """What OpenAI's clients may send that is not done here, with the values that ask for nothing."""
 
@@ -33,7 +34,6 @@ _IGNORED = {
     "service_tier",
     "store",
     "user",
-    "verbosity",
 }
 """What changes no answer."""
 
@@ -71,7 +71,7 @@ class _Generated(_Request):
     top_p: float | None = Field(None, gt=0, le=1)
     n: StrictInt | None = Field(None, ge=1, le=16)
     stop: _Stop | list[_Stop] | None = Field(None, description="Texts before which an answer ends.")
-    seed: StrictInt | None = Field(None, ge=-(2**63), lt=2**63)
+    seed: StrictInt | None = Field(None, ge=-(2**63), lt=2**63 - 16)
     stream: StrictBool | None = False
     stream_options: _StreamOptions | None = None
 
@@ -81,15 +81,15 @@ class _Generated(_Request):
             raise ValueError(f"stop has {len(self.stop)} texts: at most 4")
         return self
 
-    def generation(self, number: int = 0) -> _GenerationSettings:
-        """Return how the `number`-th answer to each text is generated."""
+    def generation(self) -> _GenerationSettings:
+        """Return how answers are generated."""
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return _GenerationSettings(
             most_tokens=self.max_tokens,
             temperature=self.temperature or 0.0,
             top_p=1.0 if self.top_p is None else self.top_p,
             stop=tuple(stops),
-            seed=None if self.seed is None else self.seed + number,
+            seed=self.seed,
         )
 
 
@@ -138,8 +138,8 @@ class ChatRequest(_Generated):
         json_schema_extra={"examples": [{"model": "chat", "messages": [{"role": "user", "content": "What is PHM?"}]}]},
     )
 
-    def generation(self, number: int = 0) -> _GenerationSettings:
-        found = super().generation(number)
+    def generation(self) -> _GenerationSettings:
+        found = super().generation()
         most = self.max_completion_tokens or self.max_tokens
         return _GenerationSettings(**{**vars(found), "most_tokens": most})
 

@@ -9,13 +9,16 @@ from hyperadapters._utils import InputError, console
 from hyperadapters.server.adapter_server import _AdapterServer
 from hyperadapters.server.app import _create_app
 from hyperadapters.server.engine import Limits, _Engine, _LocalEngine
-from hyperadapters.server.guard import LOG, _JsonLines
+from hyperadapters.server.log_lines import LOG, _JsonLines
 from hyperadapters.serving import Catalogue
 from hyperadapters.storage import locate_adapters
 
 _SECONDS_OF_A_TURN = 0.0005
 """How long a thread of Python may keep the others waiting. The one that computes asks for its turn after every
 operation of PyTorch, and would wait ten times as long for one that reads adapters or requests."""
+
+_SECONDS_OF_END = 300
+"""How long the answers to accepted requests may take at the end, and a client that never finishes its own."""
 
 _SECONDS_OF_REST = 75
 """How long a connection without a request is kept: longer than load balancers keep theirs, which would else send a
@@ -86,7 +89,11 @@ def serve_http(
     sys.setswitchinterval(_SECONDS_OF_A_TURN)
     server = _AdapterServer(catalogue, engine, watch=watch, from_hub=from_hub)
     app = _create_app(server, api_key=api_key, largest_body=largest_body)
-    kept: dict[str, Any] = {"timeout_keep_alive": _SECONDS_OF_REST, "server_header": False}
+    kept: dict[str, Any] = {
+        "timeout_keep_alive": _SECONDS_OF_REST,
+        "server_header": False,
+        "timeout_graceful_shutdown": _SECONDS_OF_END,
+    }
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", **kept)
     port = found.getsockname()[1]
     tasks = f"{len(catalogue):,} task(s)" + (f", {len(catalogue.damaged)} damaged" if catalogue.damaged else "")

@@ -34,9 +34,11 @@ class _TextStream:
 
     def add(self, text: str) -> str:
         """Return what of the text so far was not given out yet, and stays."""
-        sure = _cut_at(text.strip(), self._stops).rstrip(_UNFINISHED)
-        held = max((_overlap(sure, stop) for stop in self._stops), default=0)
-        sure = sure[: len(sure) - held].rstrip()
+        sure = _cut_at(text, self._stops)
+        if sure == text:  # what is at its end may begin a stop
+            held = max((_overlap(text, stop) for stop in self._stops), default=0)
+            sure = text[: len(text) - held]
+        sure = sure.strip().rstrip(_UNFINISHED).rstrip()
         return self._give(sure) if sure.startswith(self._given) else ""
 
     def rest(self, text: str) -> str:

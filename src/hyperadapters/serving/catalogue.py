@@ -16,6 +16,9 @@ from hyperadapters.storage import Collection, locate_adapter, read_config
 from hyperadapters.tasks import TaskFormat
 from hyperadapters.training import Evaluation, Text
 
+_ATTEMPTS = 3
+"""How often a task is described, where adapters come and go meanwhile."""
+
 
 class _AdapterPlace(NamedTuple):
     """Where a task's adapter lies, and the task's name inside it where it holds several."""
@@ -89,6 +92,8 @@ class Catalogue:
         """Adapters that were added from repositories of their own."""
         self._dropped: set[str] = set()
         """What was dropped, and is not found again."""
+        self._touched: set[str] = set()
+        """Adapters that were taken or dropped since the last look began."""
         self._changing = threading.RLock()
         self._alone = isinstance(source, Path) and (source / CONFIG).is_file()
         self.find()
@@ -114,22 +119,42 @@ class Catalogue:
         return f"the repository {found.name}" if isinstance(found, Collection) else f"the folder {found}"
 
     def find(self) -> None:
-        """Look for adapters again; what is known of those whose files have not changed stays known."""
+        """Look for adapters again; what is known of those whose files have not changed stays known.
+
+        Raises:
+            InputError: the folder is not there, or the repository's index is damaged. All stays as it was then.
+        """
+        if isinstance(self.source, Path) and not self.source.is_dir():
+            raise InputError(f"{self.where} is not there.")
+        with self._changing:
+            self._touched.clear()
         if isinstance(self.source, Collection):
             self.source = self.source.latest()
         seen = {name: self._look(name, folder) for name, folder in self._folders().items()}
         with self._changing:
-            changed = {name for name in seen if name in self._seen and seen[name] != self._seen[name]}
-            self._seen = {name: found for name, found in seen.items() if name not in self._dropped}
-            self._places, self.damaged = {}, {}
-            for found in self._seen.values():
-                self._places |= {task: place for task, place in found.tasks.items() if task not in self._dropped}
-            self.damaged = {name: found.error for name, found in self._seen.items() if found.error}
-            self._described = {
-                name: task
-                for name, task in self._described.items()
-                if name in self._places and _adapter_of(name, self._places[name]) not in changed
-            }
+            meanwhile = {name: self._seen[name] for name in self._touched if name in self._seen}
+            kept = {name: found for name, found in seen.items() if name not in self._dropped | self._touched}
+            self._replace({**kept, **meanwhile})
+
+    def _replace(self, seen: "dict[str, _Seen]") -> None:
+        """Make these the adapters that there are. Threads that ask meanwhile see all of what was, or all of what is."""
+        places: dict[str, _AdapterPlace] = {}
+        for found in seen.values():
+            places |= {task: place for task, place in found.tasks.items() if task not in self._dropped}
+        same = {name for name, found in seen.items() if found == self._seen.get(name)}
+        self._described = {
+            name: task
+            for name, task in self._described.items()
+            if name in places and self._adapter_of(name, places[name]) in same
+        }
+        self.damaged = {name: found.error for name, found in seen.items() if found.error}
+        self._seen, self._places = seen, places
+
+    def _adapter_of(self, task: str, place: _AdapterPlace) -> str:
+        """Return the name of the adapter that answers a task: that of its sub-folder; empty if it is the only one."""
+        if self._alone:
+            return ""
+        return task[: -len(place.inner)].rstrip("/") if place.inner else task
 
     def _folders(self) -> dict[str, Path]:
         """Return the folder of each adapter by its name; of one that is the whole source, the name is empty."""
@@ -179,10 +204,13 @@ class Catalogue:
         Raises:
             InputError: as for `resolve`; or the Hub does not answer.
         """
-        whole = self.resolve(name)
+        places = self._places
+        if name in self.damaged:
+            raise self.damaged[name]
+        whole = resolve_task(name, places, self.where)
         if isinstance(self.source, Collection) and whole in self.source.tasks:
             self.source.fetch([whole])
-        return self._places[whole]
+        return places[whole]
 
     def described(self, name: str) -> ServedTask | None:
         """Return what is known of a task by its whole name, without a look at its files; None: nothing yet."""
@@ -197,12 +225,16 @@ class Catalogue:
         Raises:
             InputError: as for `place`; or the files are damaged.
         """
-        found = self._described.get(name)
-        if found is None:
+        for _ in range(_ATTEMPTS):
             whole = self.resolve(name)
-            found = self._described.get(whole) or _describe(whole, self.place(whole))
+            if known := self._described.get(whole):
+                return known
+            seen = self._seen
+            found = _describe(whole, self.place(whole))
             with self._changing:
-                self._described[whole] = found
+                if seen is self._seen:  # else it may have been dropped or taken anew
+                    self._described[whole] = found
+                    return found
         return found
 
     def read(self, name: str, repository: str = "") -> "_FoundAdapter":
@@ -239,12 +271,11 @@ class Catalogue:
     def take(self, found: "_FoundAdapter") -> None:
         """Make an adapter known, in place of what had its name."""
         with self._changing:
-            self._forget(found.name)
+            self._touched.add(found.name)
             self._dropped -= {found.name, *(task.name for task in found.tasks)}
             self._fetched |= {found.name: found.fetched} if found.fetched else {}
-            self._seen[found.name] = found.seen
-            self._places = {**self._places, **found.seen.tasks}
-            self._described |= {task.name: task for task in found.tasks}
+            self._replace({**self._seen, found.name: found.seen})
+            self._described = {**self._described, **{task.name: task for task in found.tasks}}
 
     def drop(self, name: str) -> list[str]:
         """Forget an adapter, or one task of one, until it is added again, and return the tasks' names; the files stay.
@@ -258,18 +289,12 @@ class Catalogue:
         with self._changing:
             if name not in self._seen and name not in self._places:
                 raise InputError(f"{self.where} knows no adapter {shortened(name)!r}; it is named whole.")
+            gone = [task for task, place in self._places.items() if name in (task, self._adapter_of(task, place))]
             self._dropped.add(name)
+            self._touched |= {self._adapter_of(task, self._places[task]) for task in gone} | {name}
             self._fetched.pop(name, None)
-            return self._forget(name)
-
-    def _forget(self, name: str) -> list[str]:
-        gone = [task for task, place in self._places.items() if name in (task, _adapter_of(task, place))]
-        self._places = {task: place for task, place in self._places.items() if task not in gone}
-        self.damaged = {other: error for other, error in self.damaged.items() if other != name}
-        self._seen.pop(name, None)
-        for task in gone:
-            self._described.pop(task, None)
-        return gone
+            self._replace({other: found for other, found in self._seen.items() if other != name})
+            return gone
 
 
 class _Seen(NamedTuple):
@@ -293,11 +318,6 @@ class _FoundAdapter:
     """Where it lies, if it was fetched from a repository of its own."""
 
 
-def _adapter_of(task: str, place: _AdapterPlace) -> str:
-    """Return the name of the adapter that a task is answered by, which is that of a sub-folder."""
-    return task[: -len(place.inner)].rstrip("/") if place.inner else task
-
-
 def _signature(path: Path) -> tuple[int, ...]:
     """Return what changes where a file is written; nothing where there is none."""
     try:
@@ -311,6 +331,7 @@ def _is_sub_folder(name: str) -> bool:
     """Return whether a name is one of a folder below another, which no part of it leaves."""
     parts = PurePosixPath(name).parts
     plain = all(part not in ("..", ".", "/") and "\0" not in part and "\\" not in part for part in parts)
+    plain = plain and all(len(part.encode()) < 256 for part in parts)
     return bool(parts) and plain and "/".join(parts) == name
 
 

@@ -3,13 +3,14 @@
 import copy
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, NamedTuple
 
 from torch import nn
 
+from hyperadapters._utils import InputError, stated_checksum
 from hyperadapters.backbones import BackboneKind, kind_of, positions_of
-from hyperadapters.delta import Delta
+from hyperadapters.delta import TENSORS, Delta
 from hyperadapters.serving.catalogue import ServedTask
 from hyperadapters.serving.pool import _FEWEST_SLOTS, Pool
 from hyperadapters.storage import backbone_of, load
@@ -81,6 +82,8 @@ class LoadedAdapters:
         self._groups: OrderedDict[str, Pool | _SingleDelta] = OrderedDict()
         self._versions: dict[str, set[str]] = {}
         """Of every task in a pool, what the pool calls its versions."""
+        self._alone_tasks: dict[str, set[str]] = {}
+        """The tasks that were asked of each Delta that stands by itself."""
         self._number = 0
         self._loads = self._detached = 0
         """How many Deltas were loaded by themselves, and how many of them have made room."""
@@ -145,19 +148,33 @@ class LoadedAdapters:
             found = self._groups[group]
             if isinstance(found, Pool):
                 self._add(found, own)
+            else:
+                self._alone_tasks.setdefault(group, set()).update(task.name for task in own)
         self._detach_oldest({*members})
 
     def _open_group(self, tasks: Sequence[ServedTask], last: bool) -> Pool | _SingleDelta:
         model = self._loaded(tasks[0]).model
         name, self._number = f"group {self._number}", self._number + 1
         if not tasks[0].pooled:
-            self._loads += 1
-            return _SingleDelta(load(tasks[0].place.folder, model, name=name))
+            return self._load_alone(tasks[0], model, name)
         slots = min(self.resident, len(tasks)) if last else self.resident
         first = {tasks[0].key: tasks[0].place.folder}
         pool = Pool(model, first, resident=max(_FEWEST_SLOTS, slots), name=name)
         pool.drop(tasks[0].key)  # `_add` takes it again, with its version
         return pool
+
+    def _load_alone(self, task: ServedTask, model: nn.Module, name: str) -> _SingleDelta:
+        """Return the Delta of an adapter that cannot share a batch.
+
+        Raises:
+            InputError: it is damaged, or its files are not those that were looked at.
+        """
+        found = _SingleDelta(load(task.place.folder, model, name=name))
+        if stated_checksum(task.place.folder / TENSORS) != task.version:
+            found.detach()
+            raise InputError(f"{task.place.folder} was replaced since it was first looked at: take the adapter again.")
+        self._loads += 1
+        return found
 
     def _add(self, pool: Pool, tasks: Sequence[ServedTask]) -> None:
         """Add tasks to a pool, and take other versions of them out of it."""
@@ -183,13 +200,18 @@ class LoadedAdapters:
         spare = [name for name in alone if name not in needed]
         for name in spare[: max(0, len(alone) - self.alone)] if self.alone is not None else []:
             self._groups.pop(name).detach()
+            self._alone_tasks.pop(name, None)
             self._detached += 1
 
     def forget(self, names: Sequence[str]) -> None:
-        """Take the adapters of tasks out of the pools, by the tasks' whole names."""
+        """Give up what is in memory of tasks, by their whole names."""
         for name in names:
             for key in self._versions.pop(name, ()):
                 self._drop(key)
+        for group in [group for group, own in self._alone_tasks.items() if own <= {*names}]:
+            del self._alone_tasks[group]
+            if group in self._groups:
+                self._groups.pop(group).detach()
 
     def prefetch(self, tasks: Sequence[ServedTask]) -> None:
         """Read the adapters of open tasks of one group in the background, for a later batch."""
@@ -338,5 +360,6 @@ class LoadedAdapters:
         group.use()
         with group.rows([task.key for task in tasks]) as backbone, evaluating(backbone):
             if following:
-                self.prefetch(following)
+                with suppress(InputError):  # one that is gone: its own batch will say so
+                    self.prefetch(following)
             yield backbone, self._loaded(tasks[0]).tokenizer

@@ -8,6 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+_COLD = 1e-4
+"""The temperature up to which the likeliest token is taken: divided by less, logits overflow."""
+
 
 @dataclass
 class RowGeneration:
@@ -48,7 +51,7 @@ class _RowSettings:
 
     def __init__(self, rows: Sequence[RowGeneration], end: Sequence[int]) -> None:
         self.rows, self._end = rows, frozenset(end)
-        self._draws = [_generator(row.seed) if row.temperature else None for row in rows]
+        self._draws = [_generator(row.seed) if row.temperature > _COLD else None for row in rows]
 
     def hooks(self) -> dict[str, Any]:
         """Return the arguments of `generate` by which it asks here."""
@@ -103,4 +106,4 @@ def _nucleus(logits: Float[Tensor, " vocab"], share: float) -> Float[Tensor, " v
         return logits
     ordered, places = logits.sort(descending=True)
     before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
-    return logits.index_fill(0, places[before >= share], -torch.inf)
+    return logits.index_fill(0, places[1:][before[1:] >= share], -torch.inf)
