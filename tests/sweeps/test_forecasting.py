@@ -24,7 +24,7 @@ def test_a_forecast_counts_what_is_left(tmp_path):
     runs = [experiment(tmp_path, epochs=epochs) for epochs in (1, 3)]
     before = forecast(runs, tmp_path / "out")
     assert (before.done, before.costs[0].runs, before.costs[0].steps) == (0, 2, 3 + 9)
-    assert before.basis == ["hours from steps and answers timed here: embedded with compacter++"]
+    assert before.basis == [f"hours from steps and answers timed here: {runs[0].backbone} with compacter++"]
     assert before.costs[0].seconds > 0
     swept = sweep(runs[:1], tmp_path / "out", executor=here, quiet=True)
     (result,) = swept.results.values()
@@ -32,7 +32,7 @@ def test_a_forecast_counts_what_is_left(tmp_path):
     assert (after.done, after.costs[0].runs, after.costs[0].steps) == (1, 1, 9)
     assert after.costs[0].tokens == 3 * result.tokens
     assert after.costs[0].seconds == pytest.approx(3 * result.seconds, rel=0.01)
-    assert after.basis == [f"hours from finished runs in {tmp_path / 'out'}: embedded with compacter++"]
+    assert after.basis == [f"hours from finished runs in {tmp_path / 'out'}: {runs[0].backbone} with compacter++"]
 
 
 @pytest.mark.slow
@@ -40,7 +40,7 @@ def test_a_forecast_rests_on_runs_of_the_same_size(tmp_path):
     small, large = (replace(experiment(tmp_path), method=replace(METHODS["houlsby"], bottleneck=d)) for d in (4, 8))
     sweep([small], tmp_path / "out", executor=here, quiet=True)
     (basis,) = forecast([large], tmp_path / "out").basis
-    assert basis == "hours from steps and answers timed here: embedded with houlsby (bottleneck = 8)"
+    assert basis == f"hours from steps and answers timed here: {large.backbone} with houlsby (bottleneck = 8)"
 
 
 def test_a_forecast_leaves_out_what_failed_for_good_unless_it_is_tried_again(tmp_path):
