@@ -15,7 +15,7 @@ from tiny_encoders import tiny_encoder
 from hyperadapters import METHODS, attach, load_backbone, load_predictor
 from hyperadapters.backbones.kinds import kind_of
 from hyperadapters.delta.saving import CONFIG, TENSORS
-from hyperadapters.server.engine import Limits
+from hyperadapters.server.queries import Limits
 from hyperadapters.tasks.targets import AnswerSpan, FreeText, Labels, LabelSet, TagSequence
 from hyperadapters.tasks.task_format import TaskFormat
 from hyperadapters.training.encodings import ENCODINGS

@@ -12,7 +12,7 @@ from command_line import one_json, refuses, works
 from http_server import serving
 from saved_adapters import SENTENCES
 
-from hyperadapters.server.engine import Limits
+from hyperadapters.server.queries import Limits
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "serving"
 

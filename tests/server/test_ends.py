@@ -16,7 +16,7 @@ import pytest
 from http_server import serving, wait_until
 from saved_adapters import SENTENCES
 
-from hyperadapters.server.engine import Limits
+from hyperadapters.server.queries import Limits
 
 LONG = {"model": "free", "prompt": "a fine film", "temperature": 2.0, "max_tokens": 400}
 

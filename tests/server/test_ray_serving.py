@@ -9,7 +9,7 @@ import pytest
 from saved_adapters import SENTENCES
 
 from hyperadapters import InputError, load_predictor
-from hyperadapters.server.engine import Limits
+from hyperadapters.server.queries import Limits
 from hyperadapters.server.ray_serving import Replicas, _deploy
 
 NAMES = ["mood/first", "mood/second", "words", "whole", "pairs"]

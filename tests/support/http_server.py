@@ -13,7 +13,7 @@ import uvicorn
 
 from hyperadapters.server.adapter_server import _AdapterServer
 from hyperadapters.server.app import _create_app
-from hyperadapters.server.engine import Limits, _Engine
+from hyperadapters.server.queries import Limits, _Engine
 from hyperadapters.server.serving import _listen, open_catalogue, open_engine
 
 

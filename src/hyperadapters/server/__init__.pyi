@@ -3,11 +3,11 @@
 from .batcher import Batcher as Batcher
 from .batcher import Waiting as Waiting
 from .client import ServerPredictor as ServerPredictor
-from .engine import Answer as Answer
-from .engine import Gauges as Gauges
-from .engine import Limits as Limits
-from .engine import Query as Query
-from .engine import Reply as Reply
+from .queries import Answer as Answer
+from .queries import Gauges as Gauges
+from .queries import Limits as Limits
+from .queries import Query as Query
+from .queries import Reply as Reply
 from .ray_serving import Replicas as Replicas
 from .ray_serving import serve_on_ray as serve_on_ray
 from .serving import open_catalogue as open_catalogue

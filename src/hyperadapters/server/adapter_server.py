@@ -13,9 +13,9 @@ from fastapi import Request
 
 from hyperadapters._utils import InputError, UnavailableError
 from hyperadapters.server.batcher import _BusyError
-from hyperadapters.server.engine import Query, Reply, _Engine
 from hyperadapters.server.log_lines import LOG
 from hyperadapters.server.metrics import _ServerMetrics
+from hyperadapters.server.queries import Query, Reply, _Engine
 from hyperadapters.server.requests import AdapterRequest
 from hyperadapters.serving import Catalogue, ServedTask
 

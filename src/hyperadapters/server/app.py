@@ -18,9 +18,9 @@ from starlette.exceptions import HTTPException
 from hyperadapters._utils import InputError, library_versions
 from hyperadapters.server.adapter_server import _AdapterServer, _LeftError, _RefusedError, _while_connected
 from hyperadapters.server.batcher import _BusyError
-from hyperadapters.server.engine import Query, Reply, Want
 from hyperadapters.server.guard import _error_body, _Guard
 from hyperadapters.server.log_lines import LOG
+from hyperadapters.server.queries import Query, Reply, Want
 from hyperadapters.server.requests import (
     AdapterRequest,
     ChatRequest,

@@ -19,7 +19,8 @@ from hyperadapters._utils import InputError, console
 from hyperadapters.server.adapter_server import _AdapterServer
 from hyperadapters.server.app import _create_app
 from hyperadapters.server.batcher import _BusyError
-from hyperadapters.server.engine import Gauges, Limits, Query, Reply, _LocalEngine
+from hyperadapters.server.engine import _LocalEngine
+from hyperadapters.server.queries import Gauges, Limits, Query, Reply
 from hyperadapters.server.serving import _log_as_json, open_catalogue
 from hyperadapters.serving import ServedTask
 

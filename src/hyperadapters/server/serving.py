@@ -8,8 +8,9 @@ from typing import Any
 from hyperadapters._utils import InputError, console
 from hyperadapters.server.adapter_server import _AdapterServer
 from hyperadapters.server.app import _create_app
-from hyperadapters.server.engine import Limits, _Engine, _LocalEngine
+from hyperadapters.server.engine import _LocalEngine
 from hyperadapters.server.log_lines import LOG, _JsonLines
+from hyperadapters.server.queries import Limits, _Engine
 from hyperadapters.serving import Catalogue
 from hyperadapters.storage import locate_adapters
 
