@@ -1,5 +1,7 @@
 """What other packages use of this one; each name is imported when it is first used."""
 
+from .blocks import blocks_of as blocks_of
+from .blocks import norms_above as norms_above
 from .caches import cache_argument as cache_argument
 from .caches import cache_in as cache_in
 from .caches import cached_tokens as cached_tokens
@@ -22,6 +24,7 @@ from .fingerprints import fingerprint as fingerprint
 from .kinds import PEFT_TYPE as PEFT_TYPE
 from .kinds import BackboneKind as BackboneKind
 from .kinds import HeadKind as HeadKind
+from .kinds import NormChoice as NormChoice
 from .kinds import Placement as Placement
 from .kinds import Position as Position
 from .kinds import Stack as Stack

@@ -20,6 +20,10 @@ norm of y + x or, where no norm follows, y + x itself (`after_sum`); or x, the r
 (`parallel`)."""
 
 
+NormChoice = bool | Literal["above"]
+"""Which layer norms of the backbone train: all, none, or those of the lowest layer with adapters and above."""
+
+
 def kind_of(config: Any) -> BackboneKind:
     """Return the kind of a model with this configuration.
 

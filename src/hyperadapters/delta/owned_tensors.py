@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
-from hyperadapters.backbones import ModelStructure, is_quantized, value_at, vectors
+from hyperadapters.backbones import is_quantized, value_at, vectors
 from hyperadapters.delta.by_row import ByRow, _cast, _common_dtype, _of_sites, by_rows
 from hyperadapters.delta.part import Handle, ParameterKind, Part, Place
 from hyperadapters.delta.shadowing import shadow
@@ -159,13 +159,13 @@ def repeated(tensor: Float[Tensor, "..."], adapters: int) -> Float[Tensor, "adap
     return torch.empty(adapters, *tensor.shape, dtype=torch.float32).copy_(tensor)
 
 
-def owned_norms(backbone: nn.Module, structure: ModelStructure, adapters: int = 1) -> OwnedTensors:
-    """Build the Delta's own copies of all layer norms of a backbone, weights and biases.
+def owned_norms(backbone: nn.Module, norms: Sequence[str], adapters: int = 1) -> OwnedTensors:
+    """Build the Delta's own copies of some layer norms of a backbone, weights and biases.
 
     Args:
         backbone: a model of the transformers library.
-        structure: of the backbone.
+        norms: paths of the norms.
         adapters: length of the adapter axis; 1: all tasks share the norms.
     """
-    paths = [f"{path}.{attribute}" for path in structure.norms for attribute in vectors(backbone.get_submodule(path))]
+    paths = [f"{path}.{attribute}" for path in norms for attribute in vectors(backbone.get_submodule(path))]
     return OwnedTensors("norm", backbone, [(path,) for path in paths], adapters=adapters)

@@ -12,7 +12,17 @@ from typing import ClassVar, Literal
 from torch import nn
 
 from hyperadapters._utils import InputError
-from hyperadapters.backbones import BackboneKind, ModelStructure, Placement, Position, Site, Stack, residual_of
+from hyperadapters.backbones import (
+    BackboneKind,
+    ModelStructure,
+    NormChoice,
+    Placement,
+    Position,
+    Site,
+    Stack,
+    norms_above,
+    residual_of,
+)
 from hyperadapters.delta import Method, Part, SiteAdapters, owned_norms
 from hyperadapters.layers import PHM, Activation, AdapterMatrices, Dense, LowRank, LowRankPHM
 from hyperadapters.methods.output_layer import _check_output_layer, _output_layer
@@ -34,8 +44,9 @@ class _AtSites(Method):
     """The lowest layer of each stack that gets adapters, from 0 (AdapterDrop: 5). The top layer always does."""
     activation: Activation = "gelu_new"
     """The non-linearity between the projections; `identity`: none, so that `Delta.merge` can merge the adapters."""
-    norms: bool = True
-    """Train every layer norm of the backbone, including those of layers without adapters."""
+    norms: NormChoice = True
+    """Train every layer norm of the backbone, including those of layers without adapters (true), those of the lowest
+    layer with adapters and above (`above`), or none (false). With `above`, no gradient enters the layers below."""
 
     def sites(self, structure: ModelStructure) -> tuple[Site, ...]:
         """Return the sites that get an adapter, in the backbone's order.
@@ -51,6 +62,20 @@ class _AtSites(Method):
             and site.stack in self.stacks
             and site.layer >= min(self.first_layer, top[site.stack])
         )
+
+    def norm_parts(self, backbone: nn.Module, structure: ModelStructure, adapters: int = 1) -> dict[str, Part]:
+        """Return the part with the norms that train, by name; none if none do.
+
+        Args:
+            backbone: the model to adapt.
+            structure: of the backbone.
+            adapters: length of the adapter axis; 1: all tasks share the norms.
+        """
+        if not self.norms:
+            return {}
+        sites = self.sites(structure)
+        paths = structure.norms if self.norms is True else norms_above(backbone, structure, sites)
+        return {"norms": owned_norms(backbone, paths, adapters)}
 
     def check(self, structure: ModelStructure) -> None:
         """Raise InputError if a width or layer is out of range, or no site would get an adapter."""
@@ -132,8 +157,7 @@ class SiteMethod(_AtSites):
                 scaling=self.scaling,
             )
         }
-        if self.norms:
-            parts["norms"] = owned_norms(backbone, structure, tasks)
+        parts |= self.norm_parts(backbone, structure, tasks)
         if self.output_layer:
             parts |= _output_layer(self, backbone, structure, tasks)
         return parts

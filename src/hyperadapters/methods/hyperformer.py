@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
 from hyperadapters.backbones import BackboneKind, ModelStructure, Site
-from hyperadapters.delta import AdaptersAtSites, Method, ParameterKind, Part, SiteAdapters, owned_norms
+from hyperadapters.delta import AdaptersAtSites, Method, ParameterKind, Part, SiteAdapters
 from hyperadapters.layers import (
     PROJECTED,
     AdapterIndex,
@@ -206,7 +206,7 @@ class HyperMethod(_AtSites):
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
         """Build hypernetworks and task embeddings, and norms that all tasks share."""
         parts: dict[str, Part] = {"adapters": _HyperAdapters(self.sites(structure), self, structure.d_model, tasks)}
-        return parts | ({"norms": owned_norms(backbone, structure)} if self.norms else {})
+        return parts | self.norm_parts(backbone, structure)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -367,7 +367,7 @@ class AdaptersMultiTask(_AtSites):
         matrices = Dense(tasks, len(sites), d_model, self.bottleneck)
         adapters = SiteAdapters(sites, matrices, d_model, self.bottleneck, self.activation, tasks, post_norms=1)
         parts: dict[str, Part] = {"adapters": adapters}
-        return parts | ({"norms": owned_norms(backbone, structure)} if self.norms else {})
+        return parts | self.norm_parts(backbone, structure)
 
     def plain(self) -> Method:
         """Return a dense adapter with a norm."""

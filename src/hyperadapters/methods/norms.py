@@ -38,7 +38,7 @@ class WithoutAdapters(Method):
 
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
         """Build the norms; every Delta has its own head anyway."""
-        return {"norms": owned_norms(backbone, structure, tasks)} if self.norms else {}
+        return {"norms": owned_norms(backbone, structure.norms, tasks)} if self.norms else {}
 
 
 PRESETS: dict[str, Method] = {"norms": WithoutAdapters()}
