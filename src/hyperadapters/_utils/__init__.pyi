@@ -11,6 +11,7 @@ from .errors import listed as listed
 from .extras import check_extra as check_extra
 from .files import file_digest as file_digest
 from .files import is_stream as is_stream
+from .files import make_folder as make_folder
 from .files import open_output as open_output
 from .files import write_bytes as write_bytes
 from .files import write_text as write_text

@@ -63,6 +63,13 @@ from .sharding import on_first_process as on_first_process
 from .sharding import whole_tensor as whole_tensor
 from .sites import Layout as Layout
 from .sites import Site as Site
+from .skipping import CapturedLayers as CapturedLayers
+from .skipping import FrozenLayers as FrozenLayers
+from .skipping import LayerOutput as LayerOutput
+from .skipping import RowStates as RowStates
+from .skipping import SkippedLayers as SkippedLayers
+from .skipping import captured_pass as captured_pass
+from .skipping import keys_of as keys_of
 from .structure import ModelStructure as ModelStructure
 from .structure import read_structure as read_structure
 from .weights import own_parameters as own_parameters

@@ -33,7 +33,7 @@ def blocks_of(backbone: nn.Module, structure: ModelStructure) -> dict[Stack, tup
         heads = dict.fromkeys(_outermost_list(site.module, entry) for site in structure.sites if site.stack == stack)
         if len(heads) != 1 or not isinstance(backbone.get_submodule(next(iter(heads))), nn.ModuleList):
             raise InputError(
-                f"the layers of the {stack} are not the elements of one list: {', '.join(heads) or 'no site is there'}. "
+                f"the layers of the {stack} are not the elements of one list ({', '.join(heads) or 'none'}). "
                 "Use norms=True or norms=False, and training.reuse=false."
             )
         (head,) = heads

@@ -63,6 +63,13 @@ def train(
             "runs, and train with the best.",
         ),
     ] = False,
+    states: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder in which outputs of frozen layers are kept for other runs on the same texts, with "
+            "--set training.reuse=fp32 or bf16; otherwise they are removed with the end of the run."
+        ),
+    ] = None,
     track: _Track = "",
     resume: _Resume = False,
     json_output: _Json = False,
@@ -87,6 +94,10 @@ def train(
     experiment = _plan_run(context, file, method, backbone, task, training, start)
     if tune and track:
         raise InputError("--tune races many runs, which --track cannot follow: leave one of them out.")
+    if states and experiment.training.reuse == "none":
+        raise InputError("--states keeps what --set training.reuse=fp32 or bf16 computes: give both, or neither.")
+    if tune and states:
+        raise InputError("--tune has a folder of states for its own runs: leave --states out.")
     from hyperadapters.reports import comparison_title
     from hyperadapters.runs import describe_baselines, run
     from hyperadapters.sweeps import tune as tune_rate
@@ -95,7 +106,7 @@ def train(
     if tune:
         result = tune_rate(experiment, output, resume=resume)
     else:
-        result = run(experiment, output, resume=resume, track=_split_names(track))
+        result = run(experiment, output, resume=resume, states=states, track=_split_names(track))
     value = {**asdict(result), "output": str(output)}
     last = [
         *([f"learning rate: {result.experiment['training']['lr']:g}"] if tune else []),

@@ -71,6 +71,10 @@ class Part(nn.Module, ABC):
             Handles that remove everything that was installed.
         """
 
+    def reads(self) -> tuple[str, ...]:
+        """Return the paths of the backbone's layers whose outputs this part reads without changing them."""
+        return ()
+
     def trained(self, backbone: nn.Module) -> dict[str, nn.Parameter]:
         """Return the tensors that train, by name."""
         return dict(self.named_parameters())

@@ -1,5 +1,6 @@
 """The end of a run: its adapter is saved, its result written."""
 
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.result import RESULT, Result
 from hyperadapters.runs.task_choice import task_name
 from hyperadapters.tasks import bootstrap
-from hyperadapters.training import CHECKPOINT, Cost, Data, FitResult, Mixture, Scores, log_metrics, tasks_of
+from hyperadapters.training import CHECKPOINT, STATES, Cost, Data, FitResult, Mixture, Scores, log_metrics, tasks_of
 
 _BOOTSTRAP_ROWS = 5000
 """The most test rows for which a score's interval is found by bootstrap; with more it is narrow."""
@@ -63,6 +64,7 @@ def finish_run(
         delta.save(output)
         write_json(output / RESULT, asdict(result))
         (output / CHECKPOINT).unlink(missing_ok=True)
+        shutil.rmtree(output / STATES, ignore_errors=True)
     return result
 
 

@@ -13,7 +13,7 @@ _STANDINGS = "standings.json"
 """The file in a run's folder with its standings, by the share of steps after which it was paused."""
 
 
-def train_until(experiment: Experiment, output: Path, share: float) -> Standing | None:
+def train_until(experiment: Experiment, output: Path, share: float, states: Path | None = None) -> Standing | None:
     """Train a run up to a share of its steps, and leave a checkpoint from which `run(resume=True)` continues.
 
     The validation split is scored there, which changes nothing: the run ends with the bits that it would have had.
@@ -22,6 +22,7 @@ def train_until(experiment: Experiment, output: Path, share: float) -> Standing 
         experiment: what to run.
         output: its folder, new or with the checkpoint of this run.
         share: of all steps, more than 0 and less than 1; the step is rounded up.
+        states: as for `run`.
 
     Returns:
         How it stands; None: it ended before, out of patience, and `run(resume=True)` writes its result.
@@ -32,7 +33,7 @@ def train_until(experiment: Experiment, output: Path, share: float) -> Standing 
     """
     experiment, data, delta = _prepare(with_checksums(experiment))
     with _locked_run_folder(output, experiment, resume=True):
-        trainer = Trainer(delta, data, experiment.training, experiment.evaluation, output, quiet=True)
+        trainer = Trainer(delta, data, experiment.training, experiment.evaluation, output, quiet=True, states=states)
         trainer.pause_at(share)
         trainer.run(resume=True)
         if trainer.standing:

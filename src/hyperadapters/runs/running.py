@@ -54,6 +54,7 @@ def run(
     output: str | Path,
     *,
     resume: bool = False,
+    states: str | Path | None = None,
     track: Sequence[str | GeneralTracker] = (),
     quiet: bool = False,
 ) -> Result:
@@ -67,6 +68,8 @@ def run(
         resume: go on from the checkpoint in the folder, to the same adapter bit for bit; the result of a finished run
             is returned at once. Without a run in the folder, one begins: a script that is started again does not
             have to know. (The command line refuses: there a folder that is not there is a slip.)
+        states: folder in which states of frozen layers are kept for other runs, if `training.reuse` says so; None: in
+            `output`, until the run has ended.
         track: trackers that follow the training: names (tensorboard, wandb, mlflow, trackio) or Accelerate's objects.
         quiet: show no progress.
 
@@ -96,7 +99,15 @@ def run(
             _report_truncation(data)
         training, evaluation = experiment.training, experiment.evaluation
         fitted = fit(
-            delta, data, training, evaluation=evaluation, output=output, resume=resume, trackers=trackers, quiet=quiet
+            delta,
+            data,
+            training,
+            evaluation=evaluation,
+            output=output,
+            resume=resume,
+            states=states,
+            trackers=trackers,
+            quiet=quiet,
         )
         scores = _evaluate_splits(delta, data, evaluation, quiet=quiet or not main)
         with training_backbone(delta.backbone, training):

@@ -87,7 +87,7 @@ def _attempt_pack(job: _Job) -> None:
             _discard_unbegun(one)
         try:
             together = {one.place: Experiment.from_json(one.experiment) for one in mine}
-            failed = _run_together(together, job.until)
+            failed = _run_together(together, job.until, job.states)
         except Exception:
             traceback.print_exc()  # for the log; each run says by itself what is wrong with it
             failed = {}
@@ -116,10 +116,10 @@ def _try_once(job: _Job) -> _Report | None:
     try:
         experiment = Experiment.from_json(job.experiment)
         _discard_unbegun(job)
-        if job.until and train_until(experiment, job.place, job.until):
+        if job.until and train_until(experiment, job.place, job.until, job.states):
             return None
         begun = (job.place / EXPERIMENT).exists()
-        run(experiment, job.place, resume=begun, track=job.track, quiet=True)
+        run(experiment, job.place, resume=begun, states=job.states, track=job.track, quiet=True)
         if not job.keep:
             _remove_all_but_json(job.place)
     except CannotWriteError as error:

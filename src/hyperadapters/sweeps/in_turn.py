@@ -1,6 +1,7 @@
 """Experiments one after the other in this process."""
 
 import json
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from hyperadapters._utils import check_output, console, expand_path, make_output
 from hyperadapters.delta import method_to_json
 from hyperadapters.methods import count_parameters
 from hyperadapters.runs import EXPERIMENT, RESULT, Experiment, MixtureTask, Result, check_sources, run
-from hyperadapters.training import check_trackers
+from hyperadapters.training import STATES, check_trackers
 
 _SWEEP = "sweep.json"
 
@@ -48,8 +49,9 @@ def run_in_turn(
         if not quiet:
             console.print(f"[{number}/{len(experiments)}] {name}{' (done)' if done else ''}")
         unfinished = resume and (place / EXPERIMENT).exists()
-        result = run(experiment, place, resume=unfinished, track=track, quiet=quiet)
+        result = run(experiment, place, resume=unfinished, states=folder / STATES, track=track, quiet=quiet)
         results.append(replace(result, method=name))
+    shutil.rmtree(folder / STATES, ignore_errors=True)
     return results
 
 

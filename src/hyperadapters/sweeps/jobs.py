@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from hyperadapters._utils import InputError, read_json, write_json
 from hyperadapters.runs import EXPERIMENT, RESULT, differing_checksums, read_result, standing_of
+from hyperadapters.training import STATES
 
 _ATTEMPTS = 2
 """A run that fails is tried once more."""
@@ -37,6 +38,11 @@ class _Job:
     def place(self) -> Path:
         """The run's own folder."""
         return Path(self.folder) / self.key
+
+    @property
+    def states(self) -> Path:
+        """The folder in which the sweep's runs keep states of frozen layers for each other."""
+        return Path(self.folder) / STATES
 
     @property
     def failure_file(self) -> Path:

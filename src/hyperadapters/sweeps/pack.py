@@ -9,7 +9,10 @@ import math
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -27,6 +30,7 @@ from hyperadapters.training import (
     batches_by_length,
     evaluating,
     in_row_order,
+    reusing_states,
     score_answers,
     stop_at_step_end,
     training_backbone,
@@ -50,6 +54,8 @@ class Pack:
     most: int
     """How many runs' batches fit in memory together."""
     clock: Clock
+    states: Path | None = None
+    """The folder in which states of frozen layers are kept; None: they stay in memory."""
     asked_to_stop: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -65,7 +71,11 @@ class Pack:
         """
         live = list(self.members)
         first = self.members[0].experiment.training
-        with training_backbone(self.stack.backbone, first), stop_at_step_end(self.asked_to_stop):
+        with (
+            training_backbone(self.stack.backbone, first),
+            self._reusing_states(),
+            stop_at_step_end(self.asked_to_stop),
+        ):
             while live:
                 before, live = live, self.advance(live)
                 ended = [member for member in before if member not in live]
@@ -75,6 +85,14 @@ class Pack:
                 if ended:
                     self.stack.backbone.eval()
                     yield ended
+
+    def _reusing_states(self) -> AbstractContextManager[Any]:
+        """Return the context in which frozen layers are skipped, if the runs' `training.reuse` says so."""
+        first = self.members[0].trainer
+        named = [(member.name, member.trainer.rows_to_come()) for member in self.members]
+        rows = [row._replace(task=name) for name, own in named for row in own]
+        self.stack.use()
+        return reusing_states(self.stack, first.training, first.pad, rows, first.answered, self.states, quiet=True)
 
     def _pause(self, members: Sequence[Member]) -> None:
         """Score runs that are to pause on the validation split, and let each write a checkpoint."""

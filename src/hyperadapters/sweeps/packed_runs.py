@@ -23,7 +23,9 @@ from hyperadapters.sweeps.pack_members import Clock, Member, stack_members, star
 from hyperadapters.training import Cost, Data, batches_by_length, measure
 
 
-def _run_together(experiments: Mapping[Path, Experiment], until: float = 0.0) -> dict[Path, str]:
+def _run_together(
+    experiments: Mapping[Path, Experiment], until: float = 0.0, states: Path | None = None
+) -> dict[Path, str]:
     """Run experiments of one of `packs`, each in its own folder; every one ends as `run` would end it.
 
     A result is written as soon as its run has ended.
@@ -31,6 +33,7 @@ def _run_together(experiments: Mapping[Path, Experiment], until: float = 0.0) ->
     Args:
         experiments: by folder, which is new or holds the checkpoint of this run.
         until: pause each after this share of its steps; 0: train to the end.
+        states: as for `run`; None: they stay in memory.
 
     Returns:
         By folder, why runs failed; only those that did.
@@ -56,7 +59,7 @@ def _run_together(experiments: Mapping[Path, Experiment], until: float = 0.0) ->
     stack = stack_members(backbone, first.method, members)
     kept = costs.of(members[0]).saved_activations
     most = max(1, free_memory(members[0].trainer.device) // (2 * max(1, kept)))
-    pack = Pack(members, stack, most, clock)
+    pack = Pack(members, stack, most, clock, states)
     with closing(pack.fit()) as ends:
         for ended in ends:
             for member in ended:

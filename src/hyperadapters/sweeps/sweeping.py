@@ -1,6 +1,7 @@
 """`sweep(experiments, folder)`: each experiment runs in a folder named by its key; what is done is not run again."""
 
 import contextlib
+import shutil
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from hyperadapters.sweeps.keys import _keyed
 from hyperadapters.sweeps.packing import _packs
 from hyperadapters.sweeps.processes import local_executor
 from hyperadapters.sweeps.progress import _Progress
-from hyperadapters.training import check_trackers
+from hyperadapters.training import STATES, check_trackers
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,8 @@ class _Plan:
                     if not self.quiet and report.outcome != "paused":
                         _print_report(report, progress)
         done = [job.key for job in jobs if self.has_result(job.key)]
+        if all(self.has_result(job.key) for job in self._jobs):
+            shutil.rmtree(self.folder / STATES, ignore_errors=True)
         failed |= self.failures([job.key for job in jobs])
         results = {key: read_result(self.folder / key) for key in done if key not in failed}
         return SweepResult(results, failed, tuple(busy))

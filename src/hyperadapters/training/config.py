@@ -57,6 +57,9 @@ class Training:
     """Seconds after which a checkpoint is written, besides that of every evaluation."""
     seed: int = 42
     """Seed of initialisation, order and dropout."""
+    reuse: Literal["none", "fp32", "bf16"] = "none"
+    """Compute what lies below the lowest trained module once for each row, keep it in this type, and skip those layers
+    in every later step and evaluation (`training.reuse`). They are then without dropout."""
     fast_dropout: bool = True
     """On a CPU, draw the backbone's dropout masks from cheap random numbers; False: as PyTorch does."""
     compile: bool | Literal["auto", "graphs"] = "auto"

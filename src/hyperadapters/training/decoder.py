@@ -69,6 +69,10 @@ class _Decoder(_Encoding):
         found = tokenizer(spaced, add_special_tokens=False, verbose=False).input_ids
         return [[*tokens, tokenizer.eos_token_id] for tokens in found]
 
+    def inputs(self, backbone: nn.Module, rows: Sequence[Encoded], pad: int) -> dict[str, Any]:
+        sequences = [[*row.source, *row.target] for row in rows]
+        return {**_on_device(_source_batch(sequences, pad), backbone), "use_cache": False}
+
     def losses(
         self,
         model: nn.Module,
@@ -78,12 +82,11 @@ class _Decoder(_Encoding):
         smoothing: float = 0.0,
         outputs: Sequence[int] | None = None,
     ) -> Float[Tensor, " rows"]:
-        sequences = [[*row.source, *row.target] for row in rows]
-        batch = _on_device(_source_batch(sequences, pad), backbone)
+        batch = self.inputs(backbone, rows, pad)
         labels = _pad_sequences([[*[_IGNORED] * len(row.source), *row.target] for row in rows], _IGNORED)
         first = min(len(row.source) for row in rows) - 1  # nothing is learned from logits before this position
         kept = torch.arange(first, labels.shape[1], device=batch["input_ids"].device)
-        logits = model(**batch, use_cache=False, logits_to_keep=kept).logits
+        logits = model(**batch, logits_to_keep=kept).logits
         return _row_cross_entropy(logits[:, :-1], labels[:, first + 1 :].to(logits.device), smoothing)
 
     def score_labels(

@@ -76,6 +76,9 @@ class _Encoder(_Encoding):
     def tokenize_answers(self, answers: Sequence[str], tokenizer: Any) -> list[list[int]]:
         return []
 
+    def inputs(self, backbone: nn.Module, rows: Sequence[Encoded], pad: int) -> dict[str, Any]:
+        return _encoder_batch(rows, pad, backbone)
+
     def losses(
         self,
         model: nn.Module,
@@ -85,7 +88,7 @@ class _Encoder(_Encoding):
         smoothing: float = 0.0,
         outputs: Sequence[int] | None = None,
     ) -> Float[Tensor, " rows"]:
-        logits = _precise(model(**_encoder_batch(rows, pad, backbone)).logits)
+        logits = _precise(model(**self.inputs(backbone, rows, pad)).logits)
         if not any(row.target for row in rows):  # a process without a row of its own: it takes part with a loss of zero
             return 0.0 * logits.flatten(1)[:, 0]
         sizes = outputs or [logits.shape[-1]] * len(rows)
@@ -132,7 +135,7 @@ class _Encoder(_Encoding):
         return logits
 
 
-def _encoder_batch(rows: Sequence[Encoded], pad: int, backbone: nn.Module) -> dict[str, Tensor]:
+def _encoder_batch(rows: Sequence[Encoded], pad: int, backbone: nn.Module) -> dict[str, Any]:
     """Return sources as an encoder takes them, with the segments of pairs where it knows segments."""
     batch = _source_batch([row.source for row in rows], pad)
     if rows[0].segments and getattr(backbone.config, "type_vocab_size", 0) > 1:

@@ -54,6 +54,19 @@ class _EncoderDecoder(_Encoding):
             raise InputError("the backbone's tokenizer has no end-of-sequence token, so its answers would not end.")
         return [tokens if end in tokens else [*tokens, end] for tokens in found]
 
+    def inputs(self, backbone: nn.Module, rows: Sequence[Encoded], pad: int) -> dict[str, Any]:
+        return self._inputs_and_labels(backbone, rows, pad)[0]
+
+    def _inputs_and_labels(
+        self, backbone: nn.Module, rows: Sequence[Encoded], pad: int
+    ) -> tuple[dict[str, Any], Int[Tensor, "batch seq"]]:
+        batch = _on_device(_collate(rows, pad), backbone)
+        labels = batch.pop("labels")
+        if labels.shape[1] == 0:  # a process without a row of its own takes part with a loss of zero
+            labels = torch.full((len(rows), 1), _IGNORED, device=labels.device)
+        shifted = backbone.prepare_decoder_input_ids_from_labels(labels=labels)  # type: ignore[operator]
+        return {**batch, "decoder_input_ids": shifted, "use_cache": False}, labels
+
     def losses(
         self,
         model: nn.Module,
@@ -63,12 +76,8 @@ class _EncoderDecoder(_Encoding):
         smoothing: float = 0.0,
         outputs: Sequence[int] | None = None,
     ) -> Float[Tensor, " rows"]:
-        batch = _on_device(_collate(rows, pad), backbone)
-        labels = batch.pop("labels")
-        if labels.shape[1] == 0:  # a process without a row of its own takes part with a loss of zero
-            labels = torch.full((len(rows), 1), _IGNORED, device=labels.device)
-        shifted = backbone.prepare_decoder_input_ids_from_labels(labels=labels)  # type: ignore[operator]
-        return _row_cross_entropy(model(**batch, decoder_input_ids=shifted).logits, labels, smoothing)
+        batch, labels = self._inputs_and_labels(backbone, rows, pad)
+        return _row_cross_entropy(model(**batch).logits, labels, smoothing)
 
     def score_labels(
         self, backbone: nn.Module, rows: Sequence[Encoded], forms: Sequence[TaskFormat], tokenizer: Any

@@ -93,6 +93,16 @@ class _Encoding(ABC):
         """Return answers in tokens as the backbone learns them; none for an encoder, which writes no text."""
 
     @abstractmethod
+    def inputs(self, backbone: nn.Module, rows: Sequence[Encoded], pad: int) -> dict[str, Any]:
+        """Return what the model is called with to learn from rows.
+
+        Args:
+            backbone: the backbone.
+            rows: of the batch.
+            pad: the token that fills up.
+        """
+
+    @abstractmethod
     def losses(
         self,
         model: nn.Module,

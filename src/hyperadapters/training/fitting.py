@@ -23,6 +23,7 @@ def fit(
     evaluation: Evaluation | None = None,
     output: str | Path | None = None,
     resume: bool = False,
+    states: str | Path | None = None,
     trackers: Sequence[GeneralTracker] = (),
     quiet: bool = False,
 ) -> FitResult:
@@ -38,6 +39,8 @@ def fit(
         evaluation: how validation answers are obtained; None: `Evaluation()`.
         output: folder for checkpoints and the best adapter so far; None: nothing is written.
         resume: continue from the checkpoint in `output` if there is one; the result is the same to the bit (on CPU).
+        states: folder in which states of frozen layers are kept for other runs on the same texts, if `training.reuse`
+            says so; None: in `output`, or in memory.
         trackers: started ones; each evaluation's loss, rate and metrics are logged to them, and after resuming those
             of earlier evaluations again.
         quiet: show no progress.
@@ -47,8 +50,8 @@ def fit(
 
     Raises:
         InputError: the checkpoint is of another run, the data is for another kind of backbone or size of head, a row
-            is too long for the backbone, gradient checkpointing is not supported by it, or `training` asks for
-            bfloat16 where the weights are in float32.
+            is too long for the backbone, gradient checkpointing is not supported by it, `training` asks for bfloat16
+            where the weights are in float32, or for reuse where no layer is frozen.
         NonFiniteLossError: the loss is not finite; names the step; the last good checkpoint stays.
         Interrupted: Ctrl-C; a checkpoint has been written if there is an `output`.
     """
@@ -59,7 +62,9 @@ def fit(
     check_metric(data, evaluation or Evaluation())
     if not quiet:
         _report_unwritable(data)
-    trainer = Trainer(delta, data, training, evaluation or Evaluation(), output, trackers=trackers, quiet=quiet)
+    trainer = Trainer(
+        delta, data, training, evaluation or Evaluation(), output, states=states, trackers=trackers, quiet=quiet
+    )
     return trainer.run(resume=resume)
 
 
@@ -87,6 +92,8 @@ def check_fit(delta: Delta, data: Data | Mixture, training: Training) -> None:
     if training.gradient_checkpointing:
         check_checkpointing(delta.backbone)
     _check_compilation(delta, data, training)
+    if training.reuse != "none" and process_state().num_processes > 1:
+        raise InputError("training.reuse is for one process; leave it out: training.reuse=none.")
     if training.backbone_precision == "bf16" != precision_of(delta.backbone):
         raise InputError('training.backbone_precision=bf16: load it so, load_backbone(..., precision="bf16").')
     if training.adapter_precision == "bf16" != delta.precision:
@@ -109,6 +116,8 @@ def _check_tasks(delta: Delta, data: Data | Mixture) -> None:
 def _check_compilation(delta: Delta, data: Data | Mixture, training: Training) -> None:
     """Raise InputError if `training.compile` asks for what torch.compile is not used for."""
     compiled = training.compile in (True, "graphs")
+    if compiled and training.reuse != "none":
+        raise InputError("training.compile and training.reuse do not go together: training.compile=false.")
     if compiled and (isinstance(data, Mixture) or process_state().num_processes > 1):
         raise InputError("training.compile is for one task on one process; leave it out: training.compile=false.")
     if training.compile == "graphs" and (device_of(delta.backbone).type != "cuda" or training.accumulation > 1):

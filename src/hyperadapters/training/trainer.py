@@ -9,6 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -52,6 +53,7 @@ from hyperadapters.training.encodings import ENCODINGS
 from hyperadapters.training.evaluation import Scores, evaluate
 from hyperadapters.training.interruption import stop_at_step_end
 from hyperadapters.training.prepared_backbone import training_backbone
+from hyperadapters.training.reuse import STATES, reusing_states
 from hyperadapters.training.schedule import Schedule
 from hyperadapters.training.standing import Standing
 from hyperadapters.training.task_adapters import _outputs_by_row, using_tasks
@@ -94,6 +96,7 @@ class Trainer:
         *,
         trackers: Sequence[GeneralTracker] = (),
         quiet: bool,
+        states: str | Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare the optimizer and the backbone; arguments are those of `fit`.
@@ -102,11 +105,12 @@ class Trainer:
         """
         self.delta, self.data, self.training, self.evaluation = delta, data, training, evaluation
         self.output = expand_path(output) if output else None
+        self.states = expand_path(states) if states else self.output and self.output / STATES
+        """The folder in which states of frozen layers are kept."""
         first = tasks_of(data)[0]
         self.encoding, self.pad = ENCODINGS[first.kind], first.tokenizer.pad_token_id
         self.batches = _TrainingBatches(data, training)
-        validation_rows = sum(len(task.splits.get("validation", ())) for task in tasks_of(data))
-        self.schedule = Schedule.of(training, len(self.batches.rows), validation_rows)
+        self.schedule = Schedule.of(training, len(self.batches.rows), len(self.answered))
         self.device = device_of(delta.backbone)
         self._accelerator = Accelerator(mixed_precision="no")  # its autocast would stay on the backbone; ours is below
         self._trackers = trackers
@@ -139,7 +143,7 @@ class Trainer:
         self.begin(resume=resume)
         for entry in self.state.history:
             self._log(entry)
-        with training_backbone(self.delta.backbone, self.training):
+        with training_backbone(self.delta.backbone, self.training), self._reusing_states():
             self._model = self._compiled()
             try:
                 with self._meter() as meter, stop_at_step_end(self._asked_to_stop):
@@ -151,10 +155,32 @@ class Trainer:
             finally:
                 self._optimizer.zero_grad()
 
+    def _reusing_states(self) -> AbstractContextManager[Any]:
+        """Return the context in which frozen layers are skipped, if `training.reuse` says so."""
+        return reusing_states(
+            self.delta, self.training, self.pad, self.rows_to_come(), self.answered, self.states, quiet=self._quiet
+        )
+
+    def rows_to_come(self) -> list[Encoded]:
+        """Return the training rows that the steps take, all or some of them."""
+        if self.schedule.epochs >= 1:
+            return self.batches.rows
+        return [row for number in range(self.schedule.total) for row in self.batches.batch(0, number)]
+
+    @property
+    def answered(self) -> list[Encoded]:
+        """The validation rows of all tasks."""
+        return [row for task in tasks_of(self.data) for row in task.splits.get("validation", ())]
+
     def _compiled(self) -> nn.Module:
         training, buckets = self.training, None
         alone = isinstance(self.data, Data) and self._accelerator.num_processes == 1
-        if training.compile == "auto" and alone and _may_compile(self.delta.backbone, training):
+        if (
+            training.compile == "auto"
+            and training.reuse == "none"
+            and alone
+            and _may_compile(self.delta.backbone, training)
+        ):
             longest = self.batches.longest(epoch=0)
             buckets = _buckets_worth_compiling(longest, self.schedule.epochs, training.accumulation)
         return _compiled_model(self._model, self.delta.backbone, training, self.pad, buckets)
