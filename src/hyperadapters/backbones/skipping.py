@@ -238,7 +238,8 @@ class CapturedLayers(_WatchedStacks):
         for stack, layers in self._layers.items():
             for number, path in layers.items():
                 layer = self._backbone.get_submodule(path)
-                yield layer.register_forward_hook(partial(self._note, stack, number)).remove
+                note = partial(self._note, stack, number)
+                yield layer.register_forward_hook(note, prepend=True).remove  # before what is added beside it
 
     def begin(self, stack: Stack, rows: "_PassRows | None") -> None:
         """Forget the pass before."""

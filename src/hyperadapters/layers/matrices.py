@@ -16,8 +16,8 @@ from hyperadapters.layers.adapter_index import Present, selected
 from hyperadapters.layers.bottleneck import Factors
 from hyperadapters.layers.kronecker import _factors_down, _factors_up, kron_sum, low_rank_kron_sum
 
-Matrices = tuple[Float[Tensor, "adapters sites d_model bottleneck"], Float[Tensor, "adapters sites bottleneck d_model"]]
-"""The down- and the up-projections of all sites."""
+Matrices = tuple[Float[Tensor, "adapters sites d_model bottleneck"], Float[Tensor, "adapters ups bottleneck d_model"]]
+"""The down- and the up-projections of all sites; a ladder has a single up-projection."""
 
 
 def normal(*shape: int, std: float) -> nn.Parameter:
@@ -83,12 +83,22 @@ class Dense(AdapterMatrices):
         d_model: width of the backbone.
         bottleneck: width of the adapters.
         truncated: draw from the second of the two.
+        ups: number of up-projections; None: one for each site.
     """
 
-    def __init__(self, adapters: int, sites: int, d_model: int, bottleneck: int, *, truncated: bool = False) -> None:
+    def __init__(
+        self,
+        adapters: int,
+        sites: int,
+        d_model: int,
+        bottleneck: int,
+        *,
+        truncated: bool = False,
+        ups: int | None = None,
+    ) -> None:
         super().__init__()
         self.down = normal(adapters, sites, d_model, bottleneck, std=0.01)
-        self.up = normal(adapters, sites, bottleneck, d_model, std=0.01)
+        self.up = normal(adapters, ups or sites, bottleneck, d_model, std=0.01)
         if truncated:
             for matrix in (self.down, self.up):
                 nn.init.trunc_normal_(matrix, std=1e-3, a=-2e-3, b=2e-3)
@@ -106,14 +116,17 @@ class LowRank(AdapterMatrices):
         d_model: width of the backbone.
         bottleneck: width of the adapters.
         rank: columns of L and rows of R.
+        ups: number of up-projections; None: one for each site.
     """
 
-    def __init__(self, adapters: int, sites: int, d_model: int, bottleneck: int, rank: int) -> None:
+    def __init__(
+        self, adapters: int, sites: int, d_model: int, bottleneck: int, rank: int, *, ups: int | None = None
+    ) -> None:
         super().__init__()
         self.down_left = _glorot(adapters, sites, d_model, rank)
         self.down_right = _glorot(adapters, sites, rank, bottleneck)
-        self.up_left = _glorot(adapters, sites, bottleneck, rank)
-        self.up_right = _glorot(adapters, sites, rank, d_model)
+        self.up_left = _glorot(adapters, ups or sites, bottleneck, rank)
+        self.up_right = _glorot(adapters, ups or sites, rank, d_model)
 
     def forward(self, present: Present = None) -> Matrices:
         down = selected(self.down_left, present) @ selected(self.down_right, present)
@@ -135,14 +148,17 @@ class PHM(AdapterMatrices):
         d_model: width of the backbone, a multiple of n.
         bottleneck: width of the adapters, a multiple of n.
         n: number of Kronecker products in each sum.
+        ups: number of up-projections; None: one for each site.
     """
 
-    def __init__(self, adapters: int, sites: int, d_model: int, bottleneck: int, n: int) -> None:
+    def __init__(
+        self, adapters: int, sites: int, d_model: int, bottleneck: int, n: int, *, ups: int | None = None
+    ) -> None:
         super().__init__()
         self.down_slow = normal(adapters, sites, n, n, n, std=0.01)
-        self.up_slow = normal(adapters, sites, n, n, n, std=0.01)
+        self.up_slow = normal(adapters, ups or sites, n, n, n, std=0.01)
         self.down_fast = _glorot(adapters, sites, n, d_model // n, bottleneck // n)
-        self.up_fast = _glorot(adapters, sites, n, bottleneck // n, d_model // n)
+        self.up_fast = _glorot(adapters, ups or sites, n, bottleneck // n, d_model // n)
 
     def forward(self, present: Present = None) -> Matrices:
         down = kron_sum(selected(self.down_slow, present), selected(self.down_fast, present))
@@ -165,6 +181,7 @@ class LowRankPHM(AdapterMatrices):
             PHM-Adapter.
         factorized: make each Aᵢ the product of a column and a row.
         trained: train A; otherwise it keeps its initial values.
+        ups: number of up-projections; None: one for each site.
     """
 
     def __init__(
@@ -179,6 +196,7 @@ class LowRankPHM(AdapterMatrices):
         shared: bool,
         factorized: bool,
         trained: bool,
+        ups: int | None = None,
     ) -> None:
         super().__init__()
         slow = _FactorizedSlow if factorized else _Slow
@@ -186,12 +204,12 @@ class LowRankPHM(AdapterMatrices):
             self.slow = slow(adapters, 1, n, shared=True, trained=trained)
         else:
             self.down_slow = slow(adapters, sites, n, shared=False, trained=trained)
-            self.up_slow = slow(adapters, sites, n, shared=False, trained=trained)
+            self.up_slow = slow(adapters, ups or sites, n, shared=False, trained=trained)
         self.shared = shared
         self.down_left = _glorot(adapters, sites, n, d_model // n, rank)
         self.down_right = _glorot(adapters, sites, n, rank, bottleneck // n)
-        self.up_left = _glorot(adapters, sites, n, bottleneck // n, rank)
-        self.up_right = _glorot(adapters, sites, n, rank, d_model // n)
+        self.up_left = _glorot(adapters, ups or sites, n, bottleneck // n, rank)
+        self.up_right = _glorot(adapters, ups or sites, n, rank, d_model // n)
 
     def parts(self, present: Present) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield (A, s, t) of the down-projections, then of the up-projections."""

@@ -1,0 +1,171 @@
+"""What a training step costs where the backbone's lower part is frozen, over the floor: forward and all gradients.
+
+    python benchmarks/below_floor.py --output results/below-floor.json
+
+Fresh backbones (weights decide nothing here): an encoder of MiniLM-L6's dimensions with a head of two classes, and
+T5-small. The floor is the backbone alone, with gradients of the embeddings' output. `above`: norms="above", so that no
+gradient enters the layers below the adapters; `kept`: their outputs are read from a store (training.reuse). A step is
+forward and backward without optimizer and without dropout; its time is the process's own processor time on one thread,
+all variants in turn; a figure is the median over rounds of the ratio to the floor in the same round. Saved bytes are
+what autograd keeps for the backward pass, parameters left out.
+"""
+
+import argparse
+import statistics
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from gauge import fresh_t5, leaf
+from rounds import Budget, add_budget, in_rounds, seconds_of, write_report
+from torch import nn
+from transformers import BertConfig, BertForSequenceClassification
+
+import hyperadapters as ha
+from hyperadapters._utils import library_versions, saved_tensors
+from hyperadapters.backbones import combine_masks, shape_config
+from hyperadapters.training import ENCODINGS
+from hyperadapters.training.encoded import Encoded
+from hyperadapters.training.reuse import ReusedStates
+
+CPU = torch.device("cpu")
+Step = Callable[[], None]
+Variant = Callable[[], AbstractContextManager[Step]]
+
+
+def minilm() -> nn.Module:
+    """Return an encoder of MiniLM-L6's dimensions."""
+    sizes = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+    return BertForSequenceClassification(BertConfig(**sizes, num_labels=2)).eval().requires_grad_(False)
+
+
+def t5_small() -> nn.Module:
+    """Return a T5 of T5-small's dimensions."""
+    return fresh_t5(shape_config("t5-small"), "cpu", "float32")
+
+
+def rows_for(kind: str, count: int, source: int, target: int) -> list[Encoded]:
+    """Return rows of random tokens; the last is half as long."""
+    lengths = [source] * (count - 1) + [source // 2]
+    answer = [0] if kind == "encoder" else torch.randint(3, 32_000, (target,)).tolist()
+    return [Encoded(torch.randint(3, 30_000, (length,)).tolist(), answer) for length in lengths]
+
+
+def floor(backbone: nn.Module, kind: str, rows: list[Encoded]) -> Variant:
+    """Nothing trains; gradients go to the embeddings' output and stop there."""
+
+    @contextmanager
+    def variant() -> Iterator[Step]:
+        words = backbone.get_input_embeddings().weight
+        found = [m for m in backbone.modules() if isinstance(m, nn.Embedding) and m.weight is words]
+        handles = [module.register_forward_hook(leaf) for module in found]
+        yield lambda: ENCODINGS[kind].losses(backbone, backbone, rows, 0).sum().backward()
+        for handle in handles:
+            handle.remove()
+
+    return variant
+
+
+def trained(delta: ha.Delta, kind: str, rows: list[Encoded], *, kept: bool) -> Variant:
+    """A Delta trains, with or without states that were kept."""
+    with_states: AbstractContextManager[Any] = nullcontext()
+    if kept:
+        delta.use()
+        states = ReusedStates(delta, 0, dtype=torch.float32, root=None)
+        states.prepare(rows)
+        states.compute(rows)
+        delta.rest()
+        with_states = states
+
+    @contextmanager
+    def variant() -> Iterator[Step]:
+        delta.use()
+        with with_states:
+            yield lambda: ENCODINGS[kind].losses(delta.backbone, delta.backbone, rows, 0).sum().backward()
+        for tensor in delta.trained().values():
+            tensor.grad = None
+        delta.rest()
+
+    return variant
+
+
+def variants(backbone: nn.Module, kind: str, rows: list[Encoded]) -> dict[str, Variant]:
+    """Return everything that is measured on a backbone, by name."""
+    combine_masks(backbone)
+    half = {"encoder": 3, "encoder-decoder": 3}[kind]
+    houlsby, compacter = ha.METHODS["houlsby"], ha.METHODS["compacter++"]
+    methods: dict[str, tuple[ha.Method, bool]] = {
+        "compacter++": (compacter, False),
+        "houlsby": (houlsby, False),
+        "houlsby, top half": (houlsby.changed({"first_layer": half}), False),
+        "houlsby, top half, above": (houlsby.changed({"first_layer": half, "norms": "above"}), False),
+        "houlsby, top half, above, kept": (houlsby.changed({"first_layer": half, "norms": "above"}), True),
+    }
+    if kind == "encoder-decoder":
+        alone = houlsby.changed({"stacks": ["decoder"], "norms": "above"})
+        methods |= {"houlsby, decoder, above": (alone, False), "houlsby, decoder, above, kept": (alone, True)}
+    found = {"floor": floor(backbone, kind, rows)}
+    for number, (name, (method, kept)) in enumerate(methods.items()):
+        delta = ha.attach(backbone, method, name=f"delta{number}")
+        delta.rest()
+        found[name] = trained(delta, kind, rows, kept=kept)
+    return found
+
+
+def measured(variant: Variant) -> float:
+    """Return the processor time of a variant's step."""
+    with variant() as step:
+        return seconds_of(step, CPU)
+
+
+def saved_bytes(backbone: nn.Module, variant: Variant) -> int:
+    """Return the bytes that autograd keeps in a variant's step."""
+    with variant() as step, saved_tensors(backbone) as saved:
+        step()
+    return sum(saved.values())
+
+
+def report_of(backbone: nn.Module, kind: str, rows: list[Encoded], rounds: int, budget: Budget) -> dict[str, Any]:
+    """Return every variant's time over the floor's, and its saved bytes."""
+    every = variants(backbone, kind, rows)
+    saved = {name: saved_bytes(backbone, variant) for name, variant in every.items()}
+    times = in_rounds({name: lambda each=each: measured(each) for name, each in every.items()}, rounds, budget)
+    return {
+        name: {
+            "step": round(
+                statistics.median(own / base for own, base in zip(times[name], times["floor"], strict=True)), 3
+            ),
+            "saved_bytes": saved[name],
+            "rounds": len(times[name]),
+        }
+        for name in every
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=16)
+    parser.add_argument("--source", type=int, default=64)
+    parser.add_argument("--target", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--output", type=Path)
+    add_budget(parser)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    settings = {key: value for key, value in vars(args).items() if key not in ("output", "budget")}
+    report: dict[str, Any] = {"settings": settings, "versions": library_versions()}
+    backbones: Mapping[str, Callable[[], nn.Module]] = {"minilm": minilm, "t5-small": t5_small}
+    for name, make in backbones.items():
+        kind = "encoder" if name == "minilm" else "encoder-decoder"
+        rows = rows_for(kind, args.rows, args.source, args.target)
+        report[name] = report_of(make(), kind, rows, args.rounds, Budget(args.budget))
+        for variant, found in report[name].items():
+            print(f"{name}  {variant:35} {found['step']:.2f} of the floor  {found['saved_bytes'] / 1e6:.0f} MB")
+        write_report(args.output, report)
+
+
+if __name__ == "__main__":
+    main()

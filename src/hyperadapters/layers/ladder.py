@@ -1,0 +1,111 @@
+"""One rung of a ladder: a small block beside a layer of the backbone, which reads the layer's frozen output.
+
+Ladder side tuning (Sung et al., arXiv:2206.06522, §3) in our parametrisations: states h of the backbone, which no
+gradient enters, and a narrow state s that goes up beside them, s ← B(μ s + (1 − μ)(D norm(h) + b)).
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from hyperadapters.layers.adapter_index import per_row
+from hyperadapters.layers.bottleneck import _ACTIVATIONS, Activation
+
+
+class RungWeights(NamedTuple):
+    """The weights of one rung, of one adapter or of several with the same leading axis; absent ones are None."""
+
+    down: Float[Tensor, "*lead d_model bottleneck"]
+    down_bias: Float[Tensor, "*lead bottleneck"]
+    gate: Float[Tensor, "*lead 1"]
+    """The logit of μ: how much of the state below goes on."""
+    into: Float[Tensor, "*lead bottleneck hidden"]
+    """The first matrix of the rung's feed-forward."""
+    into_bias: Float[Tensor, "*lead hidden"]
+    out: Float[Tensor, "*lead hidden bottleneck"]
+    """The second."""
+    query: Float[Tensor, "*lead bottleneck bottleneck"] | None = None
+    key: Float[Tensor, "*lead bottleneck bottleneck"] | None = None
+    value: Float[Tensor, "*lead bottleneck bottleneck"] | None = None
+    mix: Float[Tensor, "*lead bottleneck bottleneck"] | None = None
+    """The matrix after the rung's attention."""
+    up: Float[Tensor, "*lead bottleneck d_model"] | None = None
+    """Of the last rung: from the ladder's state into the backbone's last one."""
+    up_bias: Float[Tensor, "*lead d_model"] | None = None
+
+    def for_rows(self, index: Int[Tensor, " rows"] | None, states: Float[Tensor, "batch seq width"]) -> "RungWeights":
+        """Return the weights in the dtype of `states`, or each row's own on a leading axis.
+
+        Vectors get an axis for the tokens.
+
+        Args:
+            index: for each row, or run of rows, its place on the leading axis; None: there is one adapter.
+            states: of the batch.
+        """
+        own = [None if tensor is None else tensor.type_as(states) for tensor in self]
+        if index is not None:
+            own = [None if tensor is None else per_row(tensor, index, len(states)) for tensor in own]
+            vectors = ("down_bias", "gate", "into_bias", "up_bias")
+            named = zip(self._fields, own, strict=True)
+            own = [v.unsqueeze(1) if v is not None and name in vectors else v for name, v in named]
+        return RungWeights._make(own)
+
+
+def climb(
+    state: Float[Tensor, "batch seq bottleneck"] | None,
+    hidden: Float[Tensor, "batch seq d_model"],
+    weights: RungWeights,
+    activation: Activation,
+    heads: int,
+    memory: Float[Tensor, "batch source bottleneck"] | None = None,
+    mask: Bool[Tensor, "batch 1 1 source"] | None = None,
+) -> Float[Tensor, "batch seq bottleneck"]:
+    """Compute the ladder's state above one rung (arXiv:2206.06522, §3.2, with a transformer block as B).
+
+    Args:
+        state: below the rung; None: there is none, 0.
+        hidden: the output of the backbone's layer beside the rung.
+        weights: the rung's, as `RungWeights.for_rows` gives them.
+        activation: of its feed-forward.
+        heads: of its attention; a rung without attention weights has none.
+        memory: what its attention reads; None: the ladder's own state.
+        mask: which places its attention may read; None: all.
+    """
+    read = _norm(hidden) @ weights.down + weights.down_bias
+    keep = torch.sigmoid(weights.gate)
+    state = (1 - keep) * read + (0.0 if state is None else keep * state)
+    if weights.query is not None and weights.key is not None and weights.value is not None and weights.mix is not None:
+        own = _norm(state)
+        source = own if memory is None else memory
+        query, key, value = own @ weights.query, source @ weights.key, source @ weights.value
+        found = F.scaled_dot_product_attention(
+            _by_head(query, heads), _by_head(key, heads), _by_head(value, heads), attn_mask=mask
+        )
+        state = state + found.transpose(1, 2).flatten(2) @ weights.mix
+    inner = _ACTIVATIONS[activation](_norm(state) @ weights.into + weights.into_bias)
+    return state + inner @ weights.out
+
+
+def _norm(x: Float[Tensor, "batch seq width"]) -> Float[Tensor, "batch seq width"]:
+    """Return x with mean 0 and variance 1 at every place."""
+    return F.layer_norm(x, x.shape[-1:])
+
+
+def _by_head(x: Float[Tensor, "batch seq width"], heads: int) -> Float[Tensor, "batch heads seq part"]:
+    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
+
+
+def read_memory(
+    hidden: Float[Tensor, "batch source d_model"],
+    down: Float[Tensor, "*lead d_model bottleneck"],
+) -> Float[Tensor, "batch source bottleneck"]:
+    """Return what the rungs of a decoder read of its encoder's last states.
+
+    Args:
+        hidden: the encoder's last states.
+        down: a projection, shared or each row's own.
+    """
+    return _norm(_norm(hidden) @ down)
