@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 from small_backbones import small_run  # noqa: F401 (a fixture)
 
-from hyperadapters import InputError, load_backbone, run
+from hyperadapters import InputError, evaluate, fit, load_backbone, run
 from hyperadapters._utils.output_folders import _LOCK
 from hyperadapters.runs.result import RESULT, read_result
 
@@ -39,6 +39,25 @@ def test_a_run_begins_without_the_backbones_of_earlier_ones(small, tmp_path, mon
     for number in range(3):
         run(small, tmp_path / str(number), quiet=True)
     assert alive == [0, 0, 0]
+
+
+def test_the_best_weights_are_scored_on_validation_once(small, tmp_path, monkeypatch):
+    running, again = sys.modules["hyperadapters.runs.running"], []
+
+    def evaluated(delta, data, split, *others, **options):
+        again.append(split)
+        return evaluate(delta, data, split, *others, **options)
+
+    monkeypatch.setattr(running, "evaluate", evaluated)
+    experiment = replace(small, task=replace(small.task, test=small.task.validation))
+    found = run(experiment, tmp_path / "once", quiet=True)
+    assert again == ["test"]
+    assert found.metrics["validation"] == found.metrics["test"]
+    assert found.averages["validation"] == found.averages["test"]
+    monkeypatch.setattr(running, "fit", lambda *given, **how: replace(fit(*given, **how), best_scores=None))
+    unknown = run(experiment, tmp_path / "twice", quiet=True)
+    assert again == ["test", "validation", "test"]
+    assert (unknown.metrics, unknown.averages, unknown.invalid) == (found.metrics, found.averages, found.invalid)
 
 
 def test_a_result_says_how_many_rows_were_used_and_how_many_there_are(small, tmp_path):

@@ -143,7 +143,14 @@ def test_a_batch_mixes_the_tasks_of_one_method_whatever_their_labels(folder, row
 
     monkeypatch.setattr(ENCODINGS["encoder-decoder"], "answer", watched)
     list(_FolderPredictor(folder).file(write(tmp_path / "rows.jsonl", rows)))
-    assert sorted(len(batch) for batch in seen) == [3, 3, 3, 6, 9]  # pairs, free, whole, the mixture, the pool's scored
+    assert sorted(len(batch) for batch in seen) == [
+        3,
+        3,
+        3,
+        4,
+        5,
+        6,
+    ]  # pairs, free, whole, the pool's long and short, the mixture
     assert max(len({str(target) for target in batch}) for batch in seen) == 2
 
 

@@ -5,7 +5,7 @@ import torch
 from families import FAMILIES
 
 from hyperadapters import InputError, Text, load_backbone, load_data
-from hyperadapters.training.batching import batches_by_length, epoch_batches
+from hyperadapters.training.batching import _CPU_PADDING, _CPU_TOKENS, answer_batches, batches_by_length, epoch_batches
 from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.tensors import _collate
 
@@ -51,6 +51,37 @@ def test_evaluation_begins_with_the_longest_rows():
     batches = batches_by_length(LENGTHS, 100)
     assert LENGTHS[batches[0][0]] == max(LENGTHS)
     assert sorted(i for batch in batches for i in batch) == list(range(1000))
+
+
+def padding_of(batch, lengths):
+    return len(batch) * max(lengths[i] for i in batch) - sum(lengths[i] for i in batch)
+
+
+def test_on_a_cpu_rows_are_answered_in_batches_whose_padding_costs_less_than_another_pass():
+    few = LENGTHS[:400]
+    batches = answer_batches(few, 128, "score", torch.device("cpu"))
+    assert [i for batch in batches for i in batch] == [i for batch in batches_by_length(few, 128) for i in batch]
+    assert all(len(batch) <= 128 for batch in batches)
+    assert all(
+        len(batch) * few[batch[0]] <= _CPU_TOKENS and padding_of(batch, few) <= _CPU_PADDING for batch in batches
+    )
+    costs = [
+        tokens_of(each, few)[1] + _CPU_PADDING * len(each)
+        for each in (batches, *(batches_by_length(few, size) for size in (8, 16, 32, 64, 128)))
+    ]
+    assert costs[0] == min(costs)
+
+
+def test_rows_of_one_length_fill_a_batch_and_a_long_one_is_a_batch_by_itself():
+    cpu = torch.device("cpu")
+    assert [len(batch) for batch in answer_batches([8] * 10, 4, "score", cpu)] == [4, 4, 2]
+    assert answer_batches([9, 5000, 9], 4, "score", cpu) == [[1], [0, 2]]
+    assert answer_batches([], 4, "score", cpu) == []
+
+
+@pytest.mark.parametrize(("mode", "device"), [("generate", "cpu"), ("score", "cuda")])
+def test_where_a_pass_costs_more_than_its_padding_batches_are_full(mode, device):
+    assert answer_batches(LENGTHS, 64, mode, torch.device(device)) == batches_by_length(LENGTHS, 64)
 
 
 def test_a_batch_is_padded_to_its_longest_row():

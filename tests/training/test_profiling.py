@@ -1,5 +1,6 @@
 """What a Delta costs, against what can be worked out by hand."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,7 @@ from hyperadapters.tasks.targets import FreeText
 from hyperadapters.tasks.task_format import TaskFormat
 from hyperadapters.training.data import Data, Text
 from hyperadapters.training.encoded import Encoded
-from hyperadapters.training.profiling import measure
+from hyperadapters.training.profiling import measure, median_seconds
 
 
 class Padding:
@@ -61,6 +62,13 @@ def test_measuring_leaves_weights_gradients_mode_and_random_state_alone(tiny, ba
     assert (cost.rows, cost.source_length) == (4, 12)
     assert cost.step_seconds > 0
     assert cost.generate_seconds > 0
+
+
+@pytest.mark.parametrize(("enough", "calls"), [(math.inf, 4), (1e-12, 2)])
+def test_what_takes_long_is_timed_once_after_a_call_that_is_not_counted(enough, calls):
+    made = []
+    assert median_seconds(lambda: made.append(1), 3, torch.device("cpu"), enough=enough) > 0
+    assert len(made) == calls
 
 
 def test_methods_rank_by_activations_as_the_paper_ranks_them_by_memory():

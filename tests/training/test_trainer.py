@@ -29,7 +29,9 @@ def test_training_learns_the_toy_task_and_keeps_the_best_epoch():
     delta, found = fitted(Training(lr=1e-2, epochs=12, batch_size=8))
     assert evaluate(delta, toy(), "train").metrics["accuracy"] > 0.9
     best = max(entry["accuracy"] for entry in found.history)
-    assert evaluate(delta, toy(), "validation").metrics["accuracy"] == best
+    again = evaluate(delta, toy(), "validation")
+    assert again.metrics["accuracy"] == best
+    assert found.best_scores == replace(again, seconds=found.best_scores.seconds)
     assert found.best_step == next(e["step"] for e in found.history if e["accuracy"] == best)
     assert found.steps == 12 * 3
     assert found.tokens < found.padded_tokens
@@ -104,6 +106,8 @@ def test_a_run_stopped_at_any_step_and_resumed_ends_the_same(name, tmp_path, mon
         same(whole, resumed, **EXACT)
         assert found.history == expected.history
         assert (found.tokens, found.best_step) == (expected.tokens, expected.best_step)
+        known = found.best_scores is not None
+        assert known == (found.best_step > stop_at)  # what was found before the break is not kept
 
 
 def test_ctrl_c_during_the_last_evaluation_stops_too_and_the_run_goes_on_to_its_end(tmp_path):

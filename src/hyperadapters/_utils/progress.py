@@ -45,6 +45,14 @@ class Meter:
             self.live.add_task(self.title, total=self.total, completed=self.done, note="")
         return self
 
+    def expect(self, total: int) -> None:
+        """Set the number of steps, where it becomes known after the start."""
+        self.total = total
+        if self.bar is not None:
+            self.bar.total = total
+        elif self.live:
+            self.live.update(self.live.task_ids[0], total=total)
+
     def advance(self, rows: int, note: str) -> None:
         """Count a step of `rows` rows, and show `note` beside it."""
         self.done += 1

@@ -109,7 +109,7 @@ def run(
             trackers=trackers,
             quiet=quiet,
         )
-        scores = _evaluate_splits(delta, data, evaluation, quiet=quiet or not main)
+        scores = _evaluate_splits(delta, data, evaluation, fitted.best_scores, quiet=quiet or not main)
         with training_backbone(delta.backbone, training):
             cost = measure(delta, data, batch_size=training.batch_size, precision=training.precision)
         result = finish_run(experiment, delta, data, output, fitted, scores, cost, trackers=trackers)
@@ -161,10 +161,21 @@ def _locked_run_folder(output: Path, experiment: Experiment, *, resume: bool) ->
         yield
 
 
-def _evaluate_splits(delta: Delta, data: Data | Mixture, evaluation: Evaluation, *, quiet: bool) -> dict[str, Scores]:
-    """Return the scores of a trained Delta on each split but the training rows."""
+def _evaluate_splits(
+    delta: Delta, data: Data | Mixture, evaluation: Evaluation, validation: Scores | None, *, quiet: bool
+) -> dict[str, Scores]:
+    """Return the scores of a trained Delta on each split but the training rows.
+
+    Args:
+        delta: with its best weights.
+        data: what it was trained on.
+        evaluation: how answers are obtained.
+        validation: what these weights scored on validation in training, if that is known.
+        quiet: show no progress.
+    """
     splits = dict.fromkeys(split for task in tasks_of(data) for split in task.splits if split != "train")
-    return {split: evaluate(delta, data, split, evaluation, quiet=quiet) for split in splits}
+    known = {"validation": validation} if validation else {}
+    return {split: known.get(split) or evaluate(delta, data, split, evaluation, quiet=quiet) for split in splits}
 
 
 def _report_truncation(data: Data | Mixture) -> None:

@@ -4,9 +4,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from hyperadapters.backbones import device_of
 from hyperadapters.serving.catalogue import ServedTask
 from hyperadapters.serving.loaded_adapters import LoadedAdapters
-from hyperadapters.training import Decoding, Encoded, batches_by_length
+from hyperadapters.training import Decoding, Encoded, answer_batches
 
 
 class _Batch(NamedTuple):
@@ -34,10 +35,11 @@ def _plan_batches(
         together[task.group, loaded.decoding(task)].append(i)
     found = []
     for (group, decoding), numbers in together.items():
-        size, slots = batch_size, loaded.delta_of(tasks[numbers[0]]).slots
+        delta = loaded.delta_of(tasks[numbers[0]])
+        size, slots = batch_size, delta.slots
         if slots and len({tasks[i].name for i in numbers}) > slots:
             size = min(size, slots)
         lengths = [loaded.length(tasks[i], rows[i]) for i in numbers]
-        for batch in batches_by_length(lengths, size):
+        for batch in answer_batches(lengths, size, decoding.mode, device_of(delta.backbone)):
             found.append(_Batch(group, decoding, [numbers[i] for i in batch]))
     return found

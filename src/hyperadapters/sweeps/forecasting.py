@@ -88,7 +88,10 @@ def _total(task: str, costs: Sequence[_TaskCost]) -> _TaskCost:
 
 
 def _answered_tokens(sample: _Sample, schedule: Schedule) -> float:
-    """Return the tokens of all rows that a run answers: validation each time and at the end, the test rows once."""
+    """Return the tokens of all rows that a run answers: validation each time and at the end, the test rows once.
+
+    A run that is trained alone and without a break knows the scores of its best weights, and has one validation less.
+    """
     return (schedule.evaluations + 1) * sample.tokens("validation") + sample.tokens("test")
 
 

@@ -2,6 +2,7 @@
 
 from .answering import evaluating as evaluating
 from .answering import in_row_order as in_row_order
+from .batching import answer_batches as answer_batches
 from .batching import batches_by_length as batches_by_length
 from .batching import epoch_batches as epoch_batches
 from .checkpoint import CHECKPOINT as CHECKPOINT

@@ -102,7 +102,7 @@ class Evaluation:
     """The metric that chooses the best weights: one of the task's, another one for its kind of answers, or
     `module:function` of your own; empty: the mean of the task's metrics."""
     batch_size: int = 128
-    """Rows evaluated together."""
+    """Rows evaluated together at most; on a CPU fewer where that saves padding."""
     beams: int = 1
     """Beams of generation; 1 is greedy."""
     generation_config: Literal["neutral", "backbone"] = "neutral"

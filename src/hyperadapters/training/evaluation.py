@@ -1,17 +1,16 @@
 """Scoring a Delta: the answers to the rows of a split, and the task's metrics of them."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from hyperadapters._utils import InputError, Meter, html_table, mean_score, metric_scale, process_state, short_names
-from hyperadapters.backbones import head_kind_of
+from hyperadapters.backbones import device_of, head_kind_of
 from hyperadapters.delta import Delta
 from hyperadapters.tasks import INVALID, OF_PROBABILITIES, Metric, TaskFormat, metric_named
 from hyperadapters.training.answering import evaluating, in_row_order
-from hyperadapters.training.batching import batches_by_length
+from hyperadapters.training.batching import answer_batches
 from hyperadapters.training.config import Evaluation
 from hyperadapters.training.data import Data, Mixture, tasks_of
 from hyperadapters.training.encoded import Encoded
@@ -116,7 +115,7 @@ def _evaluate_task(delta: Delta, data: Data, split: str, evaluation: Evaluation,
         raise InputError(f"the data has no {split} split; it has {', '.join(data.splits)}.")
     start = time.perf_counter()
     rows = data.splits[split]
-    with Meter(f"evaluate {split}", math.ceil(len(rows) / evaluation.batch_size), quiet=quiet) as meter:
+    with Meter(f"evaluate {split}", 0, quiet=quiet) as meter:
         answers = answer_rows(delta, rows, data.form, data.tokenizer, data.text.target_length, evaluation, meter)
     shares: list[list[float]] = []
     if _needs_probabilities(data, evaluation):
@@ -143,7 +142,7 @@ def answer_rows(
         tokenizer: the backbone's tokenizer.
         target_length: most tokens of a generated answer.
         evaluation: how answers are obtained.
-        meter: is advanced by the rows of each batch; None: no progress is shown.
+        meter: is given the number of batches, and advanced by the rows of each; None: no progress is shown.
     """
     encoding = ENCODINGS[delta.structure.kind]
     decoding = encoding.decoding(form, target_length, evaluation)
@@ -151,7 +150,7 @@ def answer_rows(
     def answer(batch: list[Encoded]) -> list[str]:
         return encoding.answer(delta.backbone, batch, [form] * len(batch), tokenizer, decoding)
 
-    return _by_batch(delta, rows, form, answer, evaluation.batch_size, meter)
+    return _by_batch(delta, rows, form, answer, evaluation.batch_size, mode=decoding.mode, meter=meter)
 
 
 def probabilities_of_rows(
@@ -176,7 +175,7 @@ def probabilities_of_rows(
         forms = [form] * len(batch)
         return label_probabilities(encoding.score_labels(delta.backbone, batch, forms, tokenizer), forms, top)
 
-    return _by_batch(delta, rows, form, answer, batch_size)
+    return _by_batch(delta, rows, form, answer, batch_size, mode="score")
 
 
 def _by_batch(
@@ -185,6 +184,8 @@ def _by_batch(
     form: TaskFormat,
     answer: Callable[[list[Encoded]], list[_T]],
     batch_size: int,
+    *,
+    mode: str,
     meter: Meter | None = None,
 ) -> list[_T]:
     """Return what a function finds for each row of one task, in order; rows of like length share a batch."""
@@ -196,7 +197,10 @@ def _by_batch(
             meter.advance(len(numbers), "")
         return answers
 
-    batches = batches_by_length([encoding.length(row) for row in rows], batch_size)
+    lengths = [encoding.length(row) for row in rows]
+    batches = answer_batches(lengths, batch_size, mode, device_of(delta.backbone))
+    if meter:
+        meter.expect(len(batches))
     own = batches[state.process_index :: state.num_processes]
     with evaluating(delta.backbone), using_tasks(delta, form.name):
         return in_row_order([(numbers, answer_batch(numbers)) for numbers in own], processes=state.num_processes)

@@ -1,5 +1,6 @@
 """What a training step and a generation cost: bytes, time, memory."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -40,7 +41,10 @@ class Cost:
 
 
 _REPEATS = 3
-"""Steps and generations that `measure` times, after one of each that is not counted."""
+"""Most steps and generations that `measure` times, after one of each that is not counted."""
+
+_LONG_ENOUGH = 0.5
+"""Seconds after which `measure` times no further step or generation: what takes long is told well enough by one."""
 
 
 def measure(delta: Delta, data: Data | Mixture, *, batch_size: int, precision: Precision = "fp32") -> Cost:
@@ -72,12 +76,12 @@ def measure(delta: Delta, data: Data | Mixture, *, batch_size: int, precision: P
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         with in_mode(delta.backbone, training=True):
             memory = PeakMemory(device)
-            step_seconds = median_seconds(step, _REPEATS, device)
+            step_seconds = median_seconds(step, _REPEATS, device, enough=_LONG_ENOUGH)
             peak = memory.read()
             with saved_tensors(delta.backbone) as saved:
                 loss()
         with in_mode(delta.backbone, training=False):
-            generate_seconds = median_seconds(generation, _REPEATS, device)
+            generate_seconds = median_seconds(generation, _REPEATS, device, enough=_LONG_ENOUGH)
     length = max(len(row.source) for row in longest)
     return Cost(len(longest), length, sum(saved.values()), peak, step_seconds, generate_seconds)
 
@@ -113,10 +117,19 @@ def training_step(
     return loss, step
 
 
-def median_seconds(action: Callable[[], None], repeats: int, device: torch.device) -> float:
-    """Return the median time in seconds of `repeats` calls of an action, after one that is not counted."""
-    seconds = []
-    for _ in range(repeats + 1):
+def median_seconds(
+    action: Callable[[], None], repeats: int, device: torch.device, *, enough: float = math.inf
+) -> float:
+    """Return the median time in seconds of `repeats` calls of an action, after one that is not counted.
+
+    Args:
+        action: what is timed.
+        repeats: how many calls, at least 1.
+        device: where the action computes.
+        enough: no further call is made once those that count have taken this many seconds.
+    """
+    seconds: list[float] = []
+    while len(seconds) <= repeats and sum(seconds[1:]) < enough:
         start = time.perf_counter()
         action()
         if device.type == "cuda":

@@ -81,6 +81,8 @@ class FitResult:
     """Training and its evaluations, over all parts of an interrupted run."""
     compilations: int = 0
     """Graphs that torch.compile made."""
+    best_scores: Scores | None = None
+    """Of the best evaluation; None where it was made before an interruption."""
 
 
 class Trainer:
@@ -123,6 +125,7 @@ class Trainer:
         self._model: nn.Module = self._accelerator.prepare(delta.backbone) if several else delta.backbone
         self.state = _TrainingState()
         self._best = _snapshot(self.trained)
+        self._best_scores: Scores | None = None
         self._clock = clock
         self._saved_at, self._started_at = time.monotonic(), clock()
         self._asked_to_stop = threading.Event()
@@ -229,7 +232,7 @@ class Trainer:
         state = self.state
         compilations = self._model.compilations if isinstance(self._model, CompiledModel) else 0
         counts = (state.step, state.best_step, state.history, state.tokens, state.padded_tokens, state.seconds)
-        return FitResult(*counts, compilations)
+        return FitResult(*counts, compilations, self._best_scores)
 
     def _meter(self) -> Meter:
         return Meter(f"train {self.delta.name}", self.schedule.total, done=self.state.step, quiet=self._quiet)
@@ -356,7 +359,7 @@ class Trainer:
         state.without_gain += len({*scores.answers}) > 1  # a run that answers every row alike has not begun to learn
         if scores.rank > state.best:
             state.best, state.best_step, state.without_gain = scores.rank, state.step, 0
-            self._best = _snapshot(self.trained)
+            self._best, self._best_scores = _snapshot(self.trained), scores
             if self.output and self._accelerator.is_main_process:
                 self.delta.save(self.output)
         if not self._quiet:
