@@ -11,7 +11,7 @@ from families import DECODER, ENCODER, FAMILIES, PAIR
 from training_runs import EXACT, SHORT, same, toy
 
 from conftest import make_tiny
-from hyperadapters import METHODS, Adapter, Evaluation, InputError, Interrupted, PromptTuning, attach, evaluate, fit
+from hyperadapters import METHODS, Adapter, Evaluation, InputError, Interrupted, PromptTuning, SideAdapter, attach, evaluate, fit
 from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.reuse import ReusedStates
 from hyperadapters.training.trainer import Trainer
@@ -251,3 +251,19 @@ def test_equal_texts_are_computed_once(tiny: Any) -> None:
     rows = toy().splits["train"][:4]
     states = prepared(delta, [*rows, *(row._replace(task="other") for row in rows)])
     assert len(states._store) == len(rows)  # of the encoder; the decoder trains
+
+
+@pytest.mark.parametrize("name", ["t5", "bert", "llama"])
+def test_beside_the_backbone_no_layer_is_computed(name: str) -> None:
+    """A ladder reads what was kept of every layer, with gradients that are those of whole passes."""
+    family = FAMILIES[name]
+    rows = rows_for(family)
+    delta = disturb(attach(family.make(), SideAdapter(bottleneck=8)))
+    states = prepared(delta, rows)
+    assert all(len(layers.paths) == family.layers for layers in states.frozen.values())
+    wanted = gradients(delta, rows, states)
+    with states:
+        found = gradients(delta, rows, states)
+        assert states.passes == (len(states.frozen), 0)
+    for key, gradient in wanted.items():
+        torch.testing.assert_close(found[key], gradient, rtol=1e-5, atol=1e-5 * float(gradient.abs().max()))
