@@ -8,6 +8,7 @@ import socket
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import httpx2 as httpx
 import pytest
@@ -33,6 +34,45 @@ def test_replicas_are_a_number_or_two():
             Replicas.parse(text, 1, 0)
     with pytest.raises(InputError, match="needs some of a CPU or of a GPU"):
         Replicas.parse("1", 0, 0)
+
+
+class DyingReplica:
+    """Stands in for Ray's handle: the replica that is asked first dies after so many pieces, the next one answers."""
+
+    def __init__(self, pieces):
+        self.pieces, self.asked = pieces, 0
+        self.stream = self
+
+    def options(self, **_):
+        return self
+
+    async def remote(self, query):
+        from ray.exceptions import RayActorError
+
+        self.asked += 1
+        for number in range(2):
+            if self.asked == 1 and number == self.pieces:
+                raise RayActorError
+            yield ("piece", f"{self.asked}.{number}")
+
+
+@pytest.mark.parametrize("pieces", [0, 1])
+def test_a_stream_whose_replica_dies_is_sent_again_unless_it_has_begun(pieces):
+    pytest.importorskip("ray.serve", reason="the extra ray is not installed")
+    engine, found = object.__new__(_RayEngine), []
+    engine._handle = DyingReplica(pieces)
+
+    async def read():
+        task = SimpleNamespace(name="x", version="1")
+        async for piece in engine.stream(Query(task, ({"text": "x"},))):
+            found.append(piece)
+
+    if pieces:
+        with pytest.raises(InputError, match="the replica that answered has died: ask again"):
+            asyncio.run(read())
+    else:
+        asyncio.run(read())
+    assert found == (["1.0"] if pieces else ["2.0", "2.1"])
 
 
 @pytest.fixture
