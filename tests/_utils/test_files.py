@@ -167,6 +167,20 @@ def test_numbers_that_are_not_finite_are_not_written(value, tmp_path):
     assert not path.parent.exists()
 
 
+def test_infinities_of_both_signs_are_noticed_and_large_numbers_are_none(tmp_path):
+    with pytest.raises(InputError, match="NaN or infinity in a"):
+        write_tensors(tmp_path / "t.safetensors", {"a": torch.tensor([float("inf"), 1.0, -float("inf")])})
+    large = torch.full((100,), torch.finfo(torch.float16).max, dtype=torch.float16)
+    write_tensors(tmp_path / "t.safetensors", {"a": large})
+    assert read_tensors(tmp_path / "t.safetensors").tensors["a"].equal(large)
+
+
+@pytest.mark.parametrize("length", [2**16 - 12, 2**16, 2**20])
+def test_long_json_is_read_whole(length, tmp_path):
+    write_json(tmp_path / "a.json", {"a": "x" * length})
+    assert read_json(tmp_path / "a.json") == {"a": "x" * length}
+
+
 def test_json_is_the_same_however_it_is_spaced_and_ordered(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, {"b": (1, 2.50), "a": {2: None, "1": "ü", "path": "\udcff"}})

@@ -168,7 +168,12 @@ def test_a_drawn_answer_does_not_depend_on_the_rest_of_its_batch(running):
         ("/adapters", {"name": "nothing"}, 422, "there is no adapter at nothing: no such folder"),
         ("/adapters", {"name": "é" * 200}, 422, "no name of a sub-folder"),
         ("/v1/completions", {"model": "free", "prompt": ["x"] * 80, "n": 16}, 422, "1,280 rows at once"),
-        ("/v1/chat/completions", {"model": "free", "messages": [], "verbosity": "high"}, 422, "messages"),
+        (
+            "/v1/chat/completions",
+            {"model": "free", "messages": [], "verbosity": "high"},
+            422,
+            "'verbosity' is not supported",
+        ),
         ("/adapters", {"name": "x", "repository": "someone/adapter"}, 403, "takes no adapters from the Hub"),
         ("/adapters", {"name": "x", "path": "/etc"}, 422, "path: Extra inputs are not permitted"),
         ("/predict", {"model": "words", "rows": [{"sentence": "a\ud800"}]}, 422, "a lone surrogate"),
@@ -466,6 +471,94 @@ def test_conversations_are_answered_by_the_adapters_that_were_trained_on_them(tm
         assert text == predictor(predictor.rows(["a film"]))[0]
         wrong = running.post("/v1/chat/completions", model="chat", messages=[{"role": "robot", "content": "x"}])
         assert wrong.status_code == 422
+
+
+CALL = {"id": "1", "type": "function", "function": {"name": "search", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("audio", {"voice": "alloy"}),
+        ("best_of", 2),
+        ("echo", True),
+        ("frequency_penalty", 0.5),
+        ("function_call", {"name": "search"}),
+        ("functions", [{"name": "search"}]),
+        ("logit_bias", {"5": 100}),
+        ("logprobs", 0),
+        ("logprobs", True),
+        ("min_p", 0.1),
+        ("modalities", ["text", "audio"]),
+        ("presence_penalty", -1),
+        ("reasoning_effort", "high"),
+        ("repetition_penalty", 1.2),
+        ("response_format", {"type": "json_object"}),
+        ("suffix", "end"),
+        ("tool_choice", "required"),
+        ("tools", [{"type": "function"}]),
+        ("top_k", 5),
+        ("top_logprobs", 3),
+        ("web_search_options", {}),
+    ],
+)
+def test_a_setting_that_would_change_the_answer_and_is_not_done_is_refused(setting, value, running):
+    chat = {"model": "free", "messages": [{"role": "user", "content": "x"}]}
+    for route, body in {"/v1/completions": {"model": "free", "prompt": "x"}, "/v1/chat/completions": chat}.items():
+        reply = running.post(route, **body, **{setting: value})
+        assert reply.status_code == 422
+        assert f"'{setting}' is not " in reply.json()["error"]["message"]
+
+
+def test_settings_that_ask_for_nothing_change_nothing(running):
+    nothing = {
+        **{"best_of": 1, "echo": False, "frequency_penalty": 0.0, "presence_penalty": 0, "logit_bias": {}},
+        **{"logprobs": None, "suffix": None, "tools": [], "tool_choice": "auto", "functions": None, "top_logprobs": 0},
+        **{"response_format": {"type": "text"}, "parallel_tool_calls": True, "user": "someone", "store": False},
+    }
+    for route, body in {
+        "/v1/completions": {"prompt": SENTENCES[0]},
+        "/v1/chat/completions": {"messages": [{"role": "user", "content": SENTENCES[0]}]},
+    }.items():
+        plain = running.answer(route, model="free", **body)
+        assert running.answer(route, model="free", **body, **nothing)["choices"] == plain["choices"]
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ({"tool_calls": [CALL]}, "messages.0: 'tool_calls' is not supported here"),
+        ({"content": None, "tool_calls": [CALL]}, "messages.0: 'tool_calls' is not supported here"),
+        ({"function_call": {"name": "search"}}, "'function_call' is not supported here"),
+        ({"tool_call_id": "1", "refusal": "no"}, "'tool_call_id' is not supported here; 'refusal' is not supported"),
+        ({"reasoning_content": "because"}, "'reasoning_content' is not supported here"),
+        ({"weight": 0}, "'weight' is not known here"),
+        ({"name": 3}, "name"),
+        ({"content": [{"type": "text", "text": "x", "image": "y"}]}, "image: Extra inputs are not permitted"),
+        ({"content": [{"type": "image_url", "image_url": {"url": "x"}}]}, "content"),
+    ],
+)
+def test_what_a_message_holds_beside_its_text_is_refused(others, said, running):
+    message = {"role": "user", "content": "x", **others}
+    reply = running.post("/v1/chat/completions", model="free", messages=[message])
+    assert reply.status_code == 422
+    assert said in reply.json()["error"]["message"]
+
+
+def test_a_message_may_have_a_name_and_fields_that_say_nothing(running):
+    nothing = {"refusal": None, "annotations": [], "audio": None, "function_call": None, "tool_calls": None}
+    plain = {"role": "user", "content": SENTENCES[0]}
+    given, wanted = (
+        running.answer("/v1/chat/completions", model="free", messages=[message])["choices"]
+        for message in ({**plain, "name": "anna", **nothing}, plain)
+    )
+    assert given == wanted
+
+
+def test_a_stream_is_not_obfuscated(running):
+    body = {"model": "free", "prompt": "x", "stream": True}
+    assert running.post("/v1/completions", **body, stream_options={"include_obfuscation": True}).status_code == 422
+    assert running.post("/v1/completions", **body, stream_options={"include_obfuscation": False}).status_code == 200
 
 
 def test_one_server_has_encoders_with_heads_of_every_kind(tmp_path):

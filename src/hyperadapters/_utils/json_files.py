@@ -12,6 +12,9 @@ from hyperadapters._utils.files import write_bytes
 LARGEST_JSON = 16 * 2**20
 """Bytes; a larger file is refused unread."""
 
+_USUAL_JSON = 2**16
+"""Bytes that are asked for at first, because memory is taken for as many as are asked for."""
+
 CHECKSUM = "checksum"
 """What the SHA-256 is called that JSON and tensors are written with."""
 
@@ -29,8 +32,15 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def json_digest(value: Any) -> str:
     """Return the SHA-256 of what a JSON value means, however it is spaced and its keys are ordered."""
-    plain = json.loads(json.dumps(value))
+    plain = value if _has_text_keys(value) else json.loads(json.dumps(value))
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _has_text_keys(value: Any) -> bool:
+    """Return whether all keys are texts, as in what was read as JSON; others are sorted as the texts they become."""
+    if isinstance(value, dict):
+        return all(type(key) is str for key in value) and all(map(_has_text_keys, value.values()))
+    return all(map(_has_text_keys, value)) if isinstance(value, list | tuple) else True
 
 
 def check_json(values: Mapping[str, Any], where: str, *, required: bool = False) -> dict[str, Any]:
@@ -75,7 +85,8 @@ def read_unchecked_json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} does not exist.")
     try:
         with path.open("rb") as file:
-            text = file.read(LARGEST_JSON + 1)
+            text = file.read(_USUAL_JSON)
+            text += file.read(LARGEST_JSON + 1 - _USUAL_JSON) if len(text) == _USUAL_JSON else b""
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
     if len(text) > LARGEST_JSON:

@@ -86,11 +86,17 @@ def updated(settings: _T, changes: Mapping[str, Any], where: str) -> _T:
 
 def typed(cls: type, changes: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return values for some fields of a dataclass, of their types; arguments and errors are those of `updated`."""
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     known = tuple(field.name for field in dataclasses.fields(cls) if field.name in changes)
     adapter = _partial_adapter(cls, known)
     plain = {name: _from_text(hints[name], value) if name in known else value for name, value in changes.items()}
     return dict(vars(_validated(adapter, cls, plain, where, given=changes)))
+
+
+@functools.cache
+def _hints(cls: Any) -> dict[str, Any]:
+    """Return the types of a dataclass's fields."""
+    return get_type_hints(cls)
 
 
 def _from_text(hint: Any, value: Any) -> Any:
@@ -113,7 +119,7 @@ def _types_of(field: "dataclasses.Field[Any]") -> Mapping[str, type]:
 @functools.lru_cache(1024)
 def _partial_adapter(cls: Any, names: tuple[str, ...]) -> TypeAdapter[Any]:
     """Return what pydantic checks values of some fields of a dataclass against."""
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     return TypeAdapter(_without_others(cls.__name__, {name: hints[name] for name in names}))
 
 
@@ -125,7 +131,7 @@ def _adapter(cls: Any) -> TypeAdapter[Any]:
 @functools.cache
 def _form(cls: Any, tag: str = "") -> Any:
     """Return what pydantic checks the JSON of a dataclass against: all its fields are required, others forbidden."""
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     fields = {
         field.name: _choice(field, hints[field.name]) or _nested(hints[field.name]) for field in dataclasses.fields(cls)
     }

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -87,9 +88,17 @@ def _bytes_of(tensor: Tensor) -> memoryview:
 def _not_finite(tensors: Mapping[str, Tensor]) -> str:
     """Return the names of the tensors that hold NaN or infinity, the first of them; empty: there is none."""
     floats = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
-    bad = [name for name, tensor in floats.items() if not torch.isfinite(tensor).all()]
+    bad = [name for name, tensor in floats.items() if not _is_finite(tensor)]
     more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
     return f"{', '.join(bad[:3])}{more}"
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Return whether a tensor holds neither NaN nor infinity.
+
+    One of them makes the sum NaN or infinite; so may large numbers, of which each is looked at then.
+    """
+    return math.isfinite(tensor.sum()) or bool(torch.isfinite(tensor).all())
 
 
 def read_tensors(path: Path, expected: Mapping[str, Tensor] | None = None) -> SavedTensors:
@@ -134,7 +143,7 @@ def stated_checksum(path: Path) -> str:
     if not path.is_file():
         raise InputError(f"{path} does not exist.")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:  # for torch it would map the file a second time
             metadata: dict[str, str] = dict(file.metadata() or {})
     except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, OverflowError) as error:
         raise _not_whole(path, error) from error

@@ -104,7 +104,10 @@ class _Head(OwnedTensors):
             adapter: its number.
             size: at most `outputs`.
         """
-        self.sizes[adapter], self.padded = size, self.padded or size < self.outputs
+        self.padded = self.padded or size < self.outputs
+        if self.sizes[adapter] == size:
+            return
+        self.sizes[adapter] = size
         if len(self._padding):
             self._padding[adapter, :size], self._padding[adapter, size:] = 0.0, -math.inf
 

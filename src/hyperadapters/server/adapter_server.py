@@ -180,6 +180,7 @@ class _AdapterServer:
             tokens=reply.source_tokens,
             answer_tokens=reply.answer_tokens,
             **({"truncated": reply.truncated} if reply.truncated else {}),
+            **({"replica": reply.replica} if reply.replica else {}),
         )
 
     @staticmethod

@@ -108,7 +108,8 @@ def _add_errors(app: FastAPI, server: _AdapterServer) -> None:
 def _in_words(problem: Any) -> str:
     """Return what is wrong with a field of a body."""
     place = ".".join(str(part) for part in problem["loc"] if part != "body")
-    return f"{place}: {problem['msg']}" if place else str(problem["msg"])
+    said = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{place}: {said}" if place else said
 
 
 def _rows(given: Any) -> list[Any]:

@@ -69,6 +69,8 @@ class Reply:
     """Seconds that the first row waited."""
     batch: float = 0.0
     """Rows of a batch, on the average."""
+    replica: str = ""
+    """What the cluster calls the process that answered; empty: there is no cluster."""
 
     @property
     def source_tokens(self) -> int:

@@ -12,7 +12,7 @@ import re
 import signal
 import threading
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hyperadapters._utils import InputError, console
@@ -71,9 +71,24 @@ class _RayEngine:
         return reply
 
     async def stream(self, query: Query) -> AsyncIterator[str | Reply]:
-        method = self._handle.options(multiplexed_model_id=_model_id(query.task), stream=True).stream
-        async for kind, value in method.remote(query):
-            yield _opened(kind, value)
+        """Yield as `_Engine.stream`; where the replica dies before the first piece, another one is asked.
+
+        Raises:
+            InputError: the replica refuses.
+            _BusyError: all replicas are busy, none is there, or the one that answered has died.
+        """
+        target = self._handle.options(multiplexed_model_id=_model_id(query.task), stream=True).stream
+        for attempt in range(_ATTEMPTS):
+            begun = False
+            try:
+                async for kind, value in target.remote(query):
+                    begun = True
+                    yield _opened(kind, value)
+                return
+            except Exception as error:
+                _check_sendable(error, begun=begun)
+            await _pause(attempt)
+        raise _no_replica()
 
     async def prepare(self, tasks: Sequence[ServedTask]) -> None:
         await self._send("prepare", _model_id(tasks[0]), list(tasks))
@@ -95,8 +110,6 @@ class _RayEngine:
             InputError: the replica refuses.
             _BusyError: all replicas are busy, or none is there.
         """
-        from ray import exceptions, serve  # noqa: PLC0415
-
         target = getattr(self._handle.options(multiplexed_model_id=key), method)
         for attempt in range(_ATTEMPTS):
             response = target.remote(argument)
@@ -106,11 +119,40 @@ class _RayEngine:
             except asyncio.CancelledError:
                 response.cancel()
                 raise
-            except serve.exceptions.BackPressureError as error:
-                raise _BusyError("all replicas are busy: try again in 1 s.", 1) from error
-            except (exceptions.RayActorError, serve.exceptions.DeploymentUnavailableError):
-                await asyncio.sleep(0.2 * 2**attempt)
-        raise _BusyError("no replica answers at the moment: try again in 2 s.", 2)
+            except Exception as error:
+                _check_sendable(error)
+            await _pause(attempt)
+        raise _no_replica()
+
+
+def _check_sendable(error: Exception, *, begun: bool = False) -> None:
+    """Raise what a client is told of an error, unless the query may be sent to another replica.
+
+    Args:
+        error: of a query that was sent.
+        begun: whether a part of its answer was given out.
+
+    Raises:
+        _BusyError: all replicas are busy, or the one that had begun to answer has died.
+        Exception: the error itself, where no replica has died or was missing.
+    """
+    from ray import exceptions, serve  # noqa: PLC0415 (of an extra)
+
+    if isinstance(error, serve.exceptions.BackPressureError):
+        raise _BusyError("all replicas are busy: try again in 1 s.", 1) from error
+    if not isinstance(error, exceptions.RayActorError | serve.exceptions.DeploymentUnavailableError):
+        raise error
+    if begun:
+        raise _BusyError("the replica that answered has died: ask again.", 1) from error
+
+
+def _no_replica() -> _BusyError:
+    return _BusyError("no replica answers at the moment: try again in 2 s.", 2)
+
+
+async def _pause(attempt: int) -> None:
+    """Wait until another replica may be there, longer at each attempt."""
+    await asyncio.sleep(0.2 * 2**attempt)
 
 
 def _model_id(task: ServedTask) -> str:
@@ -146,6 +188,7 @@ def _replica_class(resident: int) -> type:
 
         def __init__(self, backbone: str, limits: Limits) -> None:
             self._engine = _LocalEngine(backbone, limits)
+            self._name = serve.get_replica_context().replica_id.unique_id
 
         @serve.multiplexed(max_num_models_per_replica=resident)  # type: ignore[untyped-decorator]
         async def held(self, key: str) -> str:
@@ -155,7 +198,7 @@ def _replica_class(resident: int) -> type:
         async def run(self, query: Query) -> tuple[str, Any]:
             await self.held(serve.get_multiplexed_model_id())
             try:
-                return ("reply", await self._engine.run(query))
+                return ("reply", self._signed(await self._engine.run(query)))
             except InputError as error:
                 return _sealed(error)
 
@@ -163,9 +206,12 @@ def _replica_class(resident: int) -> type:
             await self.held(serve.get_multiplexed_model_id())
             try:
                 async for piece in self._engine.stream(query):
-                    yield ("piece", piece)
+                    yield ("piece", self._signed(piece) if isinstance(piece, Reply) else piece)
             except InputError as error:
                 yield _sealed(error)
+
+        def _signed(self, reply: Reply) -> Reply:
+            return replace(reply, replica=self._name)
 
         async def prepare(self, tasks: list[ServedTask]) -> tuple[str, Any]:
             try:

@@ -1,30 +1,48 @@
 """What clients may send: the bodies of requests, checked before anything is computed."""
 
+from collections.abc import Container, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 
+from hyperadapters._utils import shortened
 from hyperadapters.server.queries import _GenerationSettings
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "audio": (None,),
     "best_of": (None, 1),
+    "dimensions": (None,),
     "echo": (None, False),
     "frequency_penalty": (None, 0),
-    "logit_bias": (None, {}),
-    "logprobs": (None, False, 0),
-    "presence_penalty": (None, 0),
-    "suffix": (None, ""),
-    "tools": (None, []),
-    "tool_choice": (None, "none", "auto"),
-    "top_logprobs": (None, 0),
-    "response_format": (None, {"type": "text"}),
+    "function_call": (None, "none", "auto"),
     "functions": (None, []),
+    "logit_bias": (None, {}),
+    "logprobs": (None, False),  # 0 asks for those of the answer's own tokens
     "modalities": (None, ["text"]),
     "parallel_tool_calls": (None, True, False),
-    "dimensions": (None,),
+    "prediction": (None,),
+    "presence_penalty": (None, 0),
+    "reasoning_effort": (None,),
+    "response_format": (None, {"type": "text"}),
+    "suffix": (None, ""),
+    "tool_choice": (None, "none", "auto"),
+    "tools": (None, []),
+    "top_logprobs": (None, 0),
     "verbosity": (None,),
+    "web_search_options": (None,),
 }
 """What OpenAI's clients may send that is not done here, with the values that ask for nothing."""
+
+_NEUTRAL_IN_MESSAGES: dict[str, tuple[Any, ...]] = {
+    "annotations": (None, []),
+    "audio": (None,),
+    "function_call": (None,),
+    "reasoning_content": (None, ""),
+    "refusal": (None, ""),
+    "tool_call_id": (None,),
+    "tool_calls": (None, []),
+}
+"""What a message may hold that no adapter here reads, with the values that say nothing: clients send answers back."""
 
 _IGNORED = {
     "metadata",
@@ -38,26 +56,48 @@ _IGNORED = {
 """What changes no answer."""
 
 
+def _refuse_others(given: Any, own: Container[str], neutral: Mapping[str, tuple[Any, ...]]) -> Any:
+    """Return what a client sent; to leave out a part of it that is not done here would give wrong answers.
+
+    Args:
+        given: before it is checked; other things than an object are left for that.
+        own: names of what is done, or changes no answer.
+        neutral: names of what is not done, with the values that ask for nothing.
+
+    Raises:
+        ValueError: it asks for something else.
+    """
+    others = [name for name in given if name not in own] if isinstance(given, dict) else []
+    refused = [name for name in others if not _is_one_of(given[name], neutral.get(name, ()))]
+    if refused:
+        kinds = {name: "supported" if name in neutral else "known" for name in refused[:5]}
+        raise ValueError("; ".join(f"{shortened(name)!r} is not {kind} here" for name, kind in kinds.items()))
+    return given
+
+
+def _is_one_of(value: Any, values: Iterable[Any]) -> bool:
+    """Return whether a value is one of several; false is another one than 0."""
+    return any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in values)
+
+
 class _Request(BaseModel):
     """A body; what it holds beyond the fields is refused unless it asks for nothing."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="ignore")
 
     model: StrictStr = Field(description="The adapter, as `GET /v1/models` names it.", max_length=512)
 
-    @model_validator(mode="after")
-    def _refuse_others(self) -> "_Request":
-        for name, value in (self.model_extra or {}).items():
-            if name in _IGNORED or (name in _NEUTRAL and value in _NEUTRAL[name]):
-                continue
-            raise ValueError(f"{name!r} is not supported here" if name in _NEUTRAL else f"{name!r} is not known here")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse(cls, given: Any) -> Any:
+        return _refuse_others(given, {*cls.model_fields, *_IGNORED}, _NEUTRAL)
 
 
 class _StreamOptions(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="forbid")
 
     include_usage: StrictBool = False
+    include_obfuscation: Literal[False] | None = None
 
 
 _Stop = Annotated[StrictStr, Field(min_length=1, max_length=256)]
@@ -104,12 +144,13 @@ class CompletionRequest(_Generated):
         description="A text, or several; where the task has several columns, an object with each of them."
     )
     model_config = ConfigDict(
-        extra="allow",
         json_schema_extra={"examples": [{"model": "reviews", "prompt": "a fine film", "max_tokens": 16}]},
     )
 
 
 class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     type: Literal["text"]
     text: StrictStr
 
@@ -117,10 +158,14 @@ class _Part(BaseModel):
 class Message(BaseModel):
     """One turn of a conversation."""
 
-    model_config = ConfigDict(extra="ignore")
-
     role: StrictStr
     content: StrictStr | list[_Part]
+    name: StrictStr | None = Field(None, description="Of who speaks; changes no answer, as adapters learn roles alone.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse(cls, given: Any) -> Any:
+        return _refuse_others(given, cls.model_fields, _NEUTRAL_IN_MESSAGES)
 
     @property
     def text(self) -> str:
@@ -134,7 +179,6 @@ class ChatRequest(_Generated):
     messages: list[Message] = Field(min_length=1)
     max_completion_tokens: StrictInt | None = Field(None, ge=1)
     model_config = ConfigDict(
-        extra="allow",
         json_schema_extra={"examples": [{"model": "chat", "messages": [{"role": "user", "content": "What is PHM?"}]}]},
     )
 
@@ -151,7 +195,6 @@ class InputRequest(_Request):
         description="A text, or several; where the task has several columns, an object with each of them."
     )
     model_config = ConfigDict(
-        extra="allow",
         json_schema_extra={
             "examples": [
                 {"model": "mrpc", "input": [{"sentence1": "It rained.", "sentence2": "There was rain."}]},
@@ -173,7 +216,7 @@ class EmbedRequest(_Request):
     input: StrictStr | list[StrictStr]
     encoding_format: Literal["float", "base64"] | None = "float"
     model_config = ConfigDict(
-        extra="allow", json_schema_extra={"examples": [{"model": "search", "input": ["a fine film", "an awful film"]}]}
+        json_schema_extra={"examples": [{"model": "search", "input": ["a fine film", "an awful film"]}]}
     )
 
 
@@ -182,9 +225,7 @@ class PredictRequest(_Request):
 
     rows: list[Columns] = Field(min_length=1)
     top: StrictInt | None = Field(0, ge=0, description="The so many likeliest labels; null: all; 0: the answer alone.")
-    model_config = ConfigDict(
-        extra="allow", json_schema_extra={"examples": [{"model": "reviews", "rows": [{"text": "a fine film"}]}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"model": "reviews", "rows": [{"text": "a fine film"}]}]})
 
 
 class AdapterRequest(BaseModel):

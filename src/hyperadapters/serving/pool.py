@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
@@ -221,12 +221,28 @@ class Pool:
         shapes = self._shapes[self._outputs[name]]
         return read_adapter(self._folders[name], self._digests[name], shapes, self._checksums[name])
 
-    @torch.no_grad()
     def fetch(self, names: Sequence[str]) -> dict[str, int]:
         """Return the slots of these adapters, which are read where they are not in memory."""
         self._check_known(names)
         wanted = dict.fromkeys(names)
         missing = [name for name in wanted if name not in self.resident]
+        if missing:
+            self._load(wanted, missing)
+        for name in wanted:
+            self.resident.move_to_end(name)
+        return {name: self.resident[name] for name in wanted}
+
+    @torch.no_grad()
+    def _load(self, wanted: Collection[str], missing: Sequence[str]) -> None:
+        """Read adapters into slots that are free, or of adapters that are not wanted and used longest ago.
+
+        Args:
+            wanted: the adapters that a batch uses.
+            missing: those of them that are not in memory.
+
+        Raises:
+            InputError: they are more than may be in memory, or one cannot be read. Nothing has changed then.
+        """
         crowded = max(0, len(missing) - len(self._free))
         leaving = list(
             islice((name for name in self.resident if name not in wanted and not self._in_use[name]), crowded)
@@ -245,9 +261,6 @@ class Pool:
             fitting = fit_slot(self.delta, slot, own, self._outputs[name])
             for key, tensor in tensors.items():
                 tensor[slot].copy_(fitting[key][0])
-        for name in wanted:
-            self.resident.move_to_end(name)
-        return {name: self.resident[name] for name in wanted}
 
     def use(self) -> None:
         """Make this what the backbone computes with; other pools and Deltas rest."""
