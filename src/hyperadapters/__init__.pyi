@@ -35,6 +35,11 @@ from .methods.registry import attach as attach
 from .methods.registry import count_parameters as count_parameters
 from .methods.registry import method_named as method_named
 from .methods.said import IntrinsicSAID as IntrinsicSAID
+from .methods.side import CompacterProjections as CompacterProjections
+from .methods.side import DenseProjections as DenseProjections
+from .methods.side import LowRankProjections as LowRankProjections
+from .methods.side import PHMProjections as PHMProjections
+from .methods.side import SideAdapter as SideAdapter
 from .reports.reading import read_results as read_results
 from .runs.experiment import Experiment as Experiment
 from .runs.experiment import WarmStart as WarmStart

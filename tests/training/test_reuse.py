@@ -11,7 +11,18 @@ from families import DECODER, ENCODER, FAMILIES, PAIR
 from training_runs import EXACT, SHORT, same, toy
 
 from conftest import make_tiny
-from hyperadapters import METHODS, Adapter, Evaluation, InputError, Interrupted, PromptTuning, SideAdapter, attach, evaluate, fit
+from hyperadapters import (
+    METHODS,
+    Adapter,
+    Evaluation,
+    InputError,
+    Interrupted,
+    PromptTuning,
+    SideAdapter,
+    attach,
+    evaluate,
+    fit,
+)
 from hyperadapters.training.encoded import Encoded
 from hyperadapters.training.reuse import ReusedStates
 from hyperadapters.training.trainer import Trainer
