@@ -4,16 +4,21 @@
 
 Fresh backbones (weights decide nothing here): an encoder of MiniLM-L6's dimensions with a head of two classes, and
 T5-small. The floor is the backbone alone, with gradients of the embeddings' output. `above`: norms="above", so that no
-gradient enters the layers below the adapters; `kept`: their outputs are read from a store (training.reuse). A step is
-forward and backward without optimizer and without dropout; its time is the process's own processor time on one thread,
-all variants in turn; a figure is the median over rounds of the ratio to the floor in the same round. Saved bytes are
-what autograd keeps for the backward pass, parameters left out.
+gradient enters the layers below the adapters; `side`: a ladder of width 64 beside the backbone; `kept`: outputs of
+frozen layers are read from a store (training.reuse). `tasks`: tasks beside the encoder that answer the same texts, by
+the ladder's width, in forward passes of the backbone.
+
+A step is forward and backward without optimizer and without dropout; its time is the process's own processor time on
+one thread, all variants in turn; a figure is the median over rounds of the ratio to the floor in the same round. Saved
+bytes are what autograd keeps for the backward pass, parameters left out.
 """
 
 import argparse
+import operator
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +73,20 @@ def floor(backbone: nn.Module, kind: str, rows: list[Encoded]) -> Variant:
     return variant
 
 
+def forward(backbone: nn.Module, kind: str, rows: list[Encoded]) -> Variant:
+    """The backbone answers, without gradients."""
+
+    def answer() -> None:
+        with torch.no_grad():
+            ENCODINGS[kind].losses(backbone, backbone, rows, 0)
+
+    @contextmanager
+    def variant() -> Iterator[Step]:
+        yield answer
+
+    return variant
+
+
 def trained(delta: ha.Delta, kind: str, rows: list[Encoded], *, kept: bool) -> Variant:
     """A Delta trains, with or without states that were kept."""
     with_states: AbstractContextManager[Any] = nullcontext()
@@ -94,10 +113,9 @@ def trained(delta: ha.Delta, kind: str, rows: list[Encoded], *, kept: bool) -> V
 def variants(backbone: nn.Module, kind: str, rows: list[Encoded]) -> dict[str, Variant]:
     """Return everything that is measured on a backbone, by name."""
     combine_masks(backbone)
-    half = {"encoder": 3, "encoder-decoder": 3}[kind]
-    houlsby, compacter = ha.METHODS["houlsby"], ha.METHODS["compacter++"]
+    half, houlsby, side = 3, ha.METHODS["houlsby"], ha.METHODS["side"]
     methods: dict[str, tuple[ha.Method, bool]] = {
-        "compacter++": (compacter, False),
+        "compacter++": (ha.METHODS["compacter++"], False),
         "houlsby": (houlsby, False),
         "houlsby, top half": (houlsby.changed({"first_layer": half}), False),
         "houlsby, top half, above": (houlsby.changed({"first_layer": half, "norms": "above"}), False),
@@ -106,12 +124,49 @@ def variants(backbone: nn.Module, kind: str, rows: list[Encoded]) -> dict[str, V
     if kind == "encoder-decoder":
         alone = houlsby.changed({"stacks": ["decoder"], "norms": "above"})
         methods |= {"houlsby, decoder, above": (alone, False), "houlsby, decoder, above, kept": (alone, True)}
-    found = {"floor": floor(backbone, kind, rows)}
+    methods |= {"side": (side, False), "side, kept": (side, True)}
+    found = {"forward alone": forward(backbone, kind, rows), "floor": floor(backbone, kind, rows)}
     for number, (name, (method, kept)) in enumerate(methods.items()):
         delta = ha.attach(backbone, method, name=f"delta{number}")
         delta.rest()
         found[name] = trained(delta, kind, rows, kept=kept)
     return found
+
+
+def every_task(backbone: nn.Module, rows: list[Encoded], tasks: int, width: int) -> Variant:
+    """Many tasks beside an encoder answer the same rows; nothing of them is known before."""
+    names = [str(number) for number in range(tasks)]
+    delta = ha.attach(backbone, ha.SideAdapter(bottleneck=width), name=f"tasks{tasks}", tasks=names, outputs=2)
+    states = ReusedStates(delta, 0, dtype=torch.float32, root=None, using=lambda rows: delta.rows(["0"] * len(rows)))
+    states.prepare(rows)
+    delta.rest()
+
+    def answer() -> None:
+        states.share(rows)
+        with states, torch.no_grad():
+            for name in names:
+                with delta.rows(name):
+                    backbone(**ENCODINGS["encoder"].inputs(backbone, rows, 0))
+
+    @contextmanager
+    def variant() -> Iterator[Step]:
+        delta.use()
+        yield answer
+        delta.rest()
+
+    return variant
+
+
+def tasks_report(rows: list[Encoded], rounds: int, budget: Budget, width: int) -> dict[str, float]:
+    """Return what the answers of some tasks to the same texts cost, in forward passes of the backbone."""
+    backbone = minilm()
+    combine_masks(backbone)
+    every = {"forward": forward(backbone, "encoder", rows)}
+    every |= {f"{count} tasks": every_task(backbone, rows, count, width) for count in (1, 6, 64)}
+    times = in_rounds({name: partial(measured, each) for name, each in every.items()}, rounds, budget)
+    return {
+        name: round(statistics.median(map(operator.truediv, own, times["forward"])), 3) for name, own in times.items()
+    }
 
 
 def measured(variant: Variant) -> float:
@@ -131,7 +186,7 @@ def report_of(backbone: nn.Module, kind: str, rows: list[Encoded], rounds: int, 
     """Return every variant's time over the floor's, and its saved bytes."""
     every = variants(backbone, kind, rows)
     saved = {name: saved_bytes(backbone, variant) for name, variant in every.items()}
-    times = in_rounds({name: lambda each=each: measured(each) for name, each in every.items()}, rounds, budget)
+    times = in_rounds({name: partial(measured, each) for name, each in every.items()}, rounds, budget)
     return {
         name: {
             "step": round(
@@ -165,6 +220,12 @@ def main() -> None:
         for variant, found in report[name].items():
             print(f"{name}  {variant:35} {found['step']:.2f} of the floor  {found['saved_bytes'] / 1e6:.0f} MB")
         write_report(args.output, report)
+    rows = rows_for("encoder", 2 * args.rows, args.source, 0)
+    report["tasks"] = {
+        str(width): tasks_report(rows, max(1, args.rounds // 3), Budget(args.budget), width) for width in (16, 32, 64)
+    }
+    print(report["tasks"])
+    write_report(args.output, report)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ from .runs.task_choice import NamedTask as NamedTask
 from .runs.warm_start import start_from as start_from
 from .serving.exporting import Exported as Exported
 from .serving.exporting import export as export
+from .serving.fan import Fan as Fan
 from .serving.harness_scores import harness_model as harness_model
 from .serving.pool import Pool as Pool
 from .serving.predictor import Predictor as Predictor

@@ -63,6 +63,8 @@ class _ThreadState(PerThread):
         """By stack that skips its frozen layers, the output of those that are kept, by their number."""
         self.extras: tuple[Any, ...] = ()
         """What the first layer returned beside its states."""
+        self.last: tuple[Any, dict[int, Tensor]] = (None, {})
+        """Which rows a pass without gradients looked up last, and what was found: other adapters may ask for them."""
 
 
 class _WatchedStacks(ABC):
@@ -175,11 +177,27 @@ class SkippedLayers(_WatchedStacks):
         found = states.get(number, given)
         return (found, *thread.extras) if layers.in_tuple else found
 
+    def remember(self, stack: Stack, rows: "_PassRows", states: dict[int, Tensor]) -> None:
+        """Let passes of this thread over the same batch, which follow without another one in between, use these states.
+
+        Args:
+            stack: whose layers returned them.
+            rows: the batch.
+            states: by number of the layer, with padding.
+        """
+        self._thread.last = (stack, rows.keys, rows.width), states
+
     def begin(self, stack: Stack, rows: "_PassRows | None") -> None:
         """Look the rows of a pass up."""
         thread, layers = self._thread, self._frozen.get(stack)
         thread.states.pop(stack, None)
         if layers is None:
+            return
+        thread.extras = (None,) * (layers.in_tuple - 1)
+        asked = rows and (stack, rows.keys, rows.width)
+        if asked is not None and asked == thread.last[0]:
+            self.skipped += 1
+            thread.states[stack] = thread.last[1]
             return
         found = None if rows is None else self._lookup(rows.keys)
         self.skipped, self.computed = self.skipped + (found is not None), self.computed + (found is None)
@@ -188,8 +206,9 @@ class SkippedLayers(_WatchedStacks):
         device, kept = device_of(self._backbone), len(layers.points)
         together = nn.utils.rnn.pad_sequence([states.movedim(0, 1) for states in found], batch_first=True)
         padded = nn.functional.pad(together, (0, 0, 0, 0, 0, rows.width - together.shape[1])).to(device, layers.dtype)
-        thread.extras = (None,) * (layers.in_tuple - 1)
         thread.states[stack] = {layers.points[place]: padded[:, :, place] for place in range(kept)}
+        if len(self._frozen) == 1 and not torch.is_grad_enabled():
+            thread.last = asked, thread.states[stack]
 
 
 class LayerOutput(NamedTuple):

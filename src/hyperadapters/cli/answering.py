@@ -13,6 +13,9 @@ from hyperadapters.cli.base import _command, _print_json, _quiet_libraries, _sho
 from hyperadapters.cli.options import _Columns, _Encoding, _Json, _OneOfTasks, _OtherBackbone, _SavedAdapter
 from hyperadapters.cli.task_options import _reading_of_file
 
+_SHOWN = 40
+"""Characters of a text that stand above its column."""
+
 if TYPE_CHECKING:
     from hyperadapters.server import ServerPredictor
     from hyperadapters.serving import Predictor
@@ -41,6 +44,14 @@ def predict(
     top: Annotated[
         int | None, typer.Option(min=1, help="Give the so many likeliest labels with their probabilities.")
     ] = None,
+    all_tasks: Annotated[
+        bool,
+        typer.Option(
+            "--all-tasks",
+            help="Let every task of the folder answer each text. What lies below the lowest trained module is computed "
+            "once for all: beside the backbone (method side) the whole of it.",
+        ),
+    ] = False,
     columns: _Columns = "",
     encoding: _Encoding = "utf-8",
     task: _OneOfTasks = "",
@@ -70,18 +81,25 @@ def predict(
     - `hyperadapters predict out/mix --task demo/sentiment "a dull film" --scores`
     - `hyperadapters predict out/intents --file in.jsonl --top 3`
     - `hyperadapters predict adapters --file rows.jsonl --output answers.jsonl`
+    - `hyperadapters predict adapters "the plot is thin , the songs are not" --all-tasks`
     - `hyperadapters predict --server http://localhost:8000 --file rows.jsonl --output answers.jsonl`
     """
     _check_predict(adapter, texts, file, output, json_output, server)
+    _check_all_tasks(all_tasks, task, server, scored=scores or top is not None)
     reading = _reading_of_file(file, columns, encoding)
     from hyperadapters.server import ServerPredictor
-    from hyperadapters.serving import Predictor, as_json, open_predictor, write_predictions
+    from hyperadapters.serving import as_json, open_predictor, write_predictions
 
     most = top or (None if scores else 0)
     where: dict[str, Any] = {"task": task, "backbone": backbone, "resident": resident}
     if server:
         _check_server(task, backbone)
         predictor: Any = ServerPredictor(server, adapter, api_key=api_key)
+    elif all_tasks:
+        from hyperadapters.serving import Fan
+
+        _quiet_libraries()
+        predictor = Fan(adapter, backbone=backbone, resident=resident)
     else:
         _quiet_libraries()
         predictor = open_predictor(adapter, **where, by_row=bool(file), scored=most != 0)
@@ -90,7 +108,7 @@ def predict(
         count = write_predictions(predictor, Path(file), Path(output), top=most, reading=reading)
         seconds = time.monotonic() - start
         value: dict[str, Any] = {"rows": count, "output": output, "seconds": seconds}
-        counts = {} if isinstance(predictor, Predictor) else dict(predictor.counts)
+        counts = dict(getattr(predictor, "counts", {}))
         value |= {"tasks": counts} if counts else {}
         tables = [_tasks_table(counts)] if counts else []
         done = f"{count:,} rows, {count / seconds:,.1f} a second: {output}"
@@ -101,6 +119,8 @@ def predict(
     elif file:
         for row in predictor.file(Path(file), top=most, reading=reading):
             _print_json(as_json(row))
+    elif texts and all_tasks:
+        _show_all_answers(texts, predictor(texts), json_output)
     elif texts:
         _show_answers(predictor, texts, most, json_output)
     if predictor.truncated:
@@ -125,6 +145,24 @@ def _show_answers(
     answers = [next(iter(labels)) for labels in found]
     lines = [", ".join(f"{label} {share:.4f}" for label, share in labels.items()) for labels in found]
     _show({"predictions": answers, "scores": found}, json_output, *lines)
+
+
+def _show_all_answers(texts: list[str], answers: list[dict[str, Any]], json_output: bool) -> None:
+    """Print what each task answers to each text."""
+    table = Table()
+    table.add_column("task", no_wrap=True)
+    for number, text in enumerate(texts, 1):
+        table.add_column(text if len(text) <= _SHOWN else f"{number}: {text[: _SHOWN - 1]}…", overflow="fold")
+    for task in answers[0]:
+        table.add_row(task, *(_in_words(own[task]) for own in answers))
+    _show({"predictions": answers}, json_output, table)
+
+
+def _check_all_tasks(all_tasks: bool, task: str, server: str, *, scored: bool) -> None:
+    """Raise InputError if options are given that do not go with --all-tasks."""
+    others = [name for name, given in (("--task", task), ("--server", server), ("--scores or --top", scored)) if given]
+    if all_tasks and others:
+        raise InputError(f"--all-tasks does not go with {', '.join(others)}.")
 
 
 def _check_server(task: str, backbone: str) -> None:

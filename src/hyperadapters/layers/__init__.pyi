@@ -28,7 +28,9 @@ from .hypernetwork import Written as Written
 from .kronecker import kron_sum as kron_sum
 from .kronecker import low_rank_kron_sum as low_rank_kron_sum
 from .ladder import RungWeights as RungWeights
+from .ladder import add_product as add_product
 from .ladder import climb as climb
+from .ladder import normalized as normalized
 from .ladder import read_memory as read_memory
 from .matrices import PHM as PHM
 from .matrices import AdapterMatrices as AdapterMatrices

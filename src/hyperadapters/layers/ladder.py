@@ -1,7 +1,7 @@
 """One rung of a ladder: a small block beside a layer of the backbone, which reads the layer's frozen output.
 
 Ladder side tuning (Sung et al., arXiv:2206.06522, §3) in our parametrisations: states h of the backbone, which no
-gradient enters, and a narrow state s that goes up beside them, s ← B(μ s + (1 − μ)(D norm(h) + b)).
+gradient enters, and a narrow state s that goes up beside them, s ← B(μ s + (1 − μ) g(D norm(h) + b)); B is attention.
 """
 
 from typing import NamedTuple
@@ -22,11 +22,6 @@ class RungWeights(NamedTuple):
     down_bias: Float[Tensor, "*lead bottleneck"]
     gate: Float[Tensor, "*lead 1"]
     """The logit of μ: how much of the state below goes on."""
-    into: Float[Tensor, "*lead bottleneck hidden"]
-    """The first matrix of the rung's feed-forward."""
-    into_bias: Float[Tensor, "*lead hidden"]
-    out: Float[Tensor, "*lead hidden bottleneck"]
-    """The second."""
     query: Float[Tensor, "*lead bottleneck bottleneck"] | None = None
     key: Float[Tensor, "*lead bottleneck bottleneck"] | None = None
     value: Float[Tensor, "*lead bottleneck bottleneck"] | None = None
@@ -48,7 +43,7 @@ class RungWeights(NamedTuple):
         own = [None if tensor is None else tensor.type_as(states) for tensor in self]
         if index is not None:
             own = [None if tensor is None else per_row(tensor, index, len(states)) for tensor in own]
-            vectors = ("down_bias", "gate", "into_bias", "up_bias")
+            vectors = ("down_bias", "gate", "up_bias")
             named = zip(self._fields, own, strict=True)
             own = [v.unsqueeze(1) if v is not None and name in vectors else v for name, v in named]
         return RungWeights._make(own)
@@ -56,42 +51,61 @@ class RungWeights(NamedTuple):
 
 def climb(
     state: Float[Tensor, "batch seq bottleneck"] | None,
-    hidden: Float[Tensor, "batch seq d_model"],
+    normed: Float[Tensor, "batch seq d_model"],
     weights: RungWeights,
     activation: Activation,
     heads: int,
     memory: Float[Tensor, "batch source bottleneck"] | None = None,
     mask: Bool[Tensor, "batch 1 1 source"] | None = None,
 ) -> Float[Tensor, "batch seq bottleneck"]:
-    """Compute the ladder's state above one rung (arXiv:2206.06522, §3.2, with a transformer block as B).
+    """Compute the ladder's state above one rung (arXiv:2206.06522, §3.2; B is attention alone, and g is ours).
 
     Args:
         state: below the rung; None: there is none, 0.
-        hidden: the output of the backbone's layer beside the rung.
+        normed: the output of the backbone's layer beside the rung, with mean 0 and variance 1 (`normalized`).
         weights: the rung's, as `RungWeights.for_rows` gives them.
-        activation: of its feed-forward.
+        activation: g, of what is read.
         heads: of its attention; a rung without attention weights has none.
         memory: what its attention reads; None: the ladder's own state.
         mask: which places its attention may read; None: all.
     """
-    read = _norm(hidden) @ weights.down + weights.down_bias
+    read = _ACTIVATIONS[activation](add_product(weights.down_bias, normed, weights.down))
     keep = torch.sigmoid(weights.gate)
-    state = (1 - keep) * read + (0.0 if state is None else keep * state)
+    state = read - keep * read if state is None else read + keep * (state - read)
     if weights.query is not None and weights.key is not None and weights.value is not None and weights.mix is not None:
-        own = _norm(state)
+        own = normalized(state)
         source = own if memory is None else memory
         query, key, value = own @ weights.query, source @ weights.key, source @ weights.value
         found = F.scaled_dot_product_attention(
             _by_head(query, heads), _by_head(key, heads), _by_head(value, heads), attn_mask=mask
         )
-        state = state + found.transpose(1, 2).flatten(2) @ weights.mix
-    inner = _ACTIVATIONS[activation](_norm(state) @ weights.into + weights.into_bias)
-    return state + inner @ weights.out
+        state = add_product(state, found.transpose(1, 2).flatten(2), weights.mix)
+    return state
 
 
-def _norm(x: Float[Tensor, "batch seq width"]) -> Float[Tensor, "batch seq width"]:
-    """Return x with mean 0 and variance 1 at every place."""
+def normalized(x: Float[Tensor, "batch seq width"]) -> Float[Tensor, "batch seq width"]:
+    """Return x with mean 0 and variance 1 at every place.
+
+    Args:
+        x: any states.
+    """
     return F.layer_norm(x, x.shape[-1:])
+
+
+def add_product(
+    base: Float[Tensor, "..."], x: Float[Tensor, "batch seq p"], weight: Float[Tensor, "*lead p q"]
+) -> Float[Tensor, "batch seq q"]:
+    """Compute base + x @ W in one operation.
+
+    Args:
+        base: a vector, one of each row on an axis for the tokens, or states.
+        x: states.
+        weight: W, shared or each row's own.
+    """
+    if weight.dim() == 3:
+        return torch.baddbmm(base, x, weight)
+    flat = base if base.dim() == 1 else base.flatten(0, 1)
+    return torch.addmm(flat, x.flatten(0, 1), weight).view(*x.shape[:2], -1)
 
 
 def _by_head(x: Float[Tensor, "batch seq width"], heads: int) -> Float[Tensor, "batch heads seq part"]:
@@ -108,4 +122,4 @@ def read_memory(
         hidden: the encoder's last states.
         down: a projection, shared or each row's own.
     """
-    return _norm(_norm(hidden) @ down)
+    return normalized(normalized(hidden) @ down)

@@ -5,6 +5,7 @@ the ladder alone.
 """
 
 import inspect
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,16 +27,15 @@ from hyperadapters.layers import (
     LowRank,
     LowRankPHM,
     RungWeights,
+    add_product,
     climb,
     normal,
+    normalized,
     per_row,
     read_memory,
     selected,
 )
 from hyperadapters.methods.adapters import _check_divides, _check_rank
-
-_HIDDEN = 2
-"""The width of a rung's feed-forward, in bottlenecks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +124,24 @@ class _PassOfThread(PerThread):
         """The encoder's last states, beside a decoder above it."""
         self.memory: Tensor | None = None
         """What the rungs read of them."""
+        self.seen: dict[nn.Module, tuple[weakref.ref[Tensor], Tensor]] = {}
+        """By layer, its output, normalised: where states are kept, other adapters read the same."""
+
+    def normalized(self, layer: nn.Module, hidden: Tensor) -> Tensor:
+        """Return a layer's output with mean 0 and variance 1 at every place, computed once as long as it is kept."""
+        if torch.compiler.is_compiling() or torch.is_grad_enabled():
+            return normalized(hidden)
+        known = self.seen.get(layer)
+        if known is None or known[0]() is not hidden:
+            gone = partial(_drop, self.seen, layer)
+            self.seen[layer] = known = weakref.ref(hidden, gone), normalized(hidden)
+        return known[1]
+
+
+def _drop(seen: "dict[nn.Module, tuple[weakref.ref[Tensor], Tensor]]", layer: nn.Module, of: Any) -> None:
+    """Forget what was computed of a tensor that is gone, unless the layer has returned another since."""
+    if layer in seen and seen[layer][0] is of:
+        del seen[layer]
 
 
 class _Ladder(Part):
@@ -151,9 +169,6 @@ class _Ladder(Part):
         self.matrices = method.projections.matrices(adapters, rungs + from_encoder, structure.d_model, width)
         self.down_bias = nn.Parameter(torch.zeros(adapters, rungs, width))
         self.gate = nn.Parameter(torch.zeros(adapters, rungs, 1))
-        self.into = normal(adapters, rungs, width, _HIDDEN * width, std=0.5 * width**-0.5)
-        self.into_bias = nn.Parameter(torch.zeros(adapters, rungs, _HIDDEN * width))
-        self.out = normal(adapters, rungs, _HIDDEN * width, width, std=0.05)
         if self.heads:
             self.query, self.key, self.value = (
                 normal(adapters, rungs, width, width, std=width**-0.5) for _ in range(3)
@@ -183,14 +198,7 @@ class _Ladder(Part):
         def own(tensor: Tensor) -> list[Tensor]:
             return list((tensor[0] if alone else tensor).unbind(0 if alone else 1))
 
-        names = (
-            "down_bias",
-            "gate",
-            "into",
-            "into_bias",
-            "out",
-            *(("query", "key", "value", "mix") * bool(self.heads)),
-        )
+        names = ("down_bias", "gate", *(("query", "key", "value", "mix") if self.heads else ()))
         columns = {name: own(selected(getattr(self, name), present)) for name in names}
         columns["down"] = own(down)
         count = len(self.layers)
@@ -227,7 +235,7 @@ class _Ladder(Part):
     def climb(
         self,
         weights: Callable[[], tuple[RungWeights, Any]],
-        read: Callable[[], tuple[Tensor, Any]] | None,
+        memory: Callable[[], tuple[Tensor, Any]] | None,
         layer: nn.Module,
         args: tuple[Any, ...],
         output: Float[Tensor, "batch seq d_model"] | tuple[Any, ...],
@@ -236,15 +244,17 @@ class _Ladder(Part):
         hidden = output[0] if isinstance(output, tuple) else output
         found, index = weights()
         own, now = found.for_rows(index, hidden), self.pass_of_thread
-        if read is not None:
+        if memory is not None:
             if now.source is None:
                 raise InputError("the ladder beside this decoder reads its encoder's states: call the whole model.")
-            down, _ = read()
+            down, _ = memory()
             now.memory = read_memory(now.source, _for_source(down, index, now.source))
-        now.state = climb(now.state, hidden, own, self.activation, self.heads, now.memory, now.mask)
+        now.state = climb(
+            now.state, now.normalized(layer, hidden), own, self.activation, self.heads, now.memory, now.mask
+        )
         if own.up is None or own.up_bias is None:
             return None
-        changed = hidden + (now.state @ own.up + own.up_bias)
+        changed = hidden + add_product(own.up_bias, now.state, own.up)
         now.state = now.memory = now.source = None
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
@@ -286,14 +296,14 @@ class SideAdapter(Method):
 
     projections: Projections = field(default_factory=DenseProjections, metadata=settings.one_of(_PROJECTIONS))
     """How the projections between backbone and ladder are parametrised."""
-    bottleneck: int = 64
+    bottleneck: int = 32
     """Width of the ladder."""
-    heads: int = 4
+    heads: int = 1
     """Heads of each rung's attention; they divide the bottleneck. Beside a decoder alone there is no attention."""
     first_layer: int = 0
     """The lowest layer with a rung, from 0. The top layer always has one."""
-    activation: Activation = "gelu_new"
-    """The non-linearity of each rung's feed-forward."""
+    activation: Activation = "relu"
+    """The non-linearity of what a rung reads."""
 
     @property
     def separable(self) -> bool:

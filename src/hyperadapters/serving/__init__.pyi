@@ -5,6 +5,7 @@ from .catalogue import Catalogue as Catalogue
 from .catalogue import ServedTask as ServedTask
 from .exporting import ExportFormat as ExportFormat
 from .exporting import export as export
+from .fan import Fan as Fan
 from .folder_predictor import open_predictor as open_predictor
 from .harness_scores import harness_model as harness_model
 from .harness_scores import score_with_harness as score_with_harness

@@ -111,6 +111,17 @@ class LoadedAdapters:
         """Return the Delta of an open task's group."""
         return self._groups[task.group].delta
 
+    def using(self, task: ServedTask, rows: int) -> AbstractContextManager[nn.Module]:
+        """Return the context in which so many rows use the adapter of an open task, whose group is put in use."""
+        group = self._groups[task.group]
+        group.use()
+        return group.rows([task.key] * rows)
+
+    def pad(self, task: ServedTask) -> int:
+        """Return the token that fills up the rows of a task."""
+        found: int = self._loaded(task).tokenizer.pad_token_id
+        return found
+
     def loads(self) -> int:
         """Return how many adapters were read so far."""
         return self._loads + sum(pool.loads for pool in self._pools())

@@ -32,7 +32,7 @@ _THEIRS = (".json", ".md", ".safetensors", ".bin")
 
 
 class _FileAnswerer(Protocol):
-    """What answers the rows of a file: a `Predictor` or a `FolderPredictor`."""
+    """What answers the rows of a file: a `Predictor`, a `_FolderPredictor` or a `Fan`."""
 
     def file(self, path: Path, *, top: int | None = 0, reading: Reading = AS_USUAL) -> Iterator[dict[str, Any]]:
         """Yield the rows in order, each with its `prediction` and, unless `top` is 0, its `scores`."""

@@ -41,6 +41,7 @@ from .profiling import measure as measure
 from .profiling import median_seconds as median_seconds
 from .profiling import training_step as training_step
 from .reuse import STATES as STATES
+from .reuse import ReusedStates as ReusedStates
 from .reuse import reusing_states as reusing_states
 from .row_generation import RowGeneration as RowGeneration
 from .schedule import Schedule as Schedule

@@ -65,7 +65,8 @@ class _EncoderDecoder(_Encoding):
         if labels.shape[1] == 0:  # a process without a row of its own takes part with a loss of zero
             labels = torch.full((len(rows), 1), _IGNORED, device=labels.device)
         shifted = backbone.prepare_decoder_input_ids_from_labels(labels=labels)  # type: ignore[operator]
-        return {**batch, "decoder_input_ids": shifted, "use_cache": False}, labels
+        read = shifted.masked_fill(labels == _IGNORED, pad)  # not what stands there: it depends on the longest row
+        return {**batch, "decoder_input_ids": read, "use_cache": False}, labels
 
     def losses(
         self,

@@ -5,8 +5,8 @@ passes over the rows skip them. It is exact but for dropout, which these layers 
 method, where it would not be, preparing raises an error.
 """
 
-from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -100,15 +100,24 @@ class ReusedStates:
         precision: `bf16` if passes are computed under autocast.
         dtype: in which states are kept.
         root: the folder below which they are written; None: they stay in memory.
+        using: returns the context in which rows use their adapters; None: each that of its task.
 
     Raises:
         InputError: the layers of the backbone are not known.
     """
 
     def __init__(
-        self, delta: Delta, pad: int, *, precision: Precision = "fp32", dtype: torch.dtype, root: Path | None
+        self,
+        delta: Delta,
+        pad: int,
+        *,
+        precision: Precision = "fp32",
+        dtype: torch.dtype,
+        root: Path | None,
+        using: Callable[[Sequence[Encoded]], AbstractContextManager[Any]] | None = None,
     ) -> None:
         self._delta, self._pad, self._precision, self._dtype, self._root = delta, pad, precision, dtype, root
+        self._using = using or (lambda rows: using_tasks(delta, [row.task for row in rows]))
         self._backbone, self._entries = delta.backbone, delta.structure.entries
         self._encoding = ENCODINGS[delta.structure.kind]
         self._blocks = blocks_of(delta.backbone, delta.structure)
@@ -116,6 +125,28 @@ class ReusedStates:
         """The frozen layers of each stack that has some; after `prepare`."""
         self._store = _StateStore(None, {}, dtype)
         self._skipped = self._skipping()
+
+    @property
+    def stacks(self) -> tuple[Stack, ...]:
+        """The stacks with frozen layers, in order."""
+        return tuple(self.frozen)
+
+    def share(self, rows: list[Encoded]) -> None:
+        """Compute the states of one batch for passes over the same batch that follow in this thread, and not keep them.
+
+        Those of the first stack: answers have other targets than the rows.
+
+        Args:
+            rows: the batch.
+        """
+        first = self.stacks[0]
+        with self._delta.disabled():
+            captured = self._passed(rows, [first])
+        found = captured.rows[first]
+        if found is not None:
+            outputs = captured.outputs[first]
+            states = {point: _states_of(outputs[point]) for point in self.frozen[first].points}
+            self._skipped.remember(first, found, states)
 
     @property
     def passes(self) -> tuple[int, int]:
@@ -184,7 +215,7 @@ class ReusedStates:
 
     def _alone(self) -> AbstractContextManager[Any]:
         if self._store.folder is None:
-            return ExitStack()
+            return nullcontext()
         make_folder(self._store.folder)
         return FileLock(self._store.folder / "lock")
 
@@ -192,6 +223,16 @@ class ReusedStates:
         """Compute and keep the states of some rows, unless all are known."""
         if all(key in self._store for key in self._keys(rows, stacks)):
             return
+        captured = self._passed(rows, stacks)
+        for stack in stacks:
+            found = captured.rows[stack]
+            assert found is not None  # as for the rows of `prepare`
+            states = torch.stack([_states_of(captured.outputs[stack][point]) for point in self.frozen[stack].points])
+            for row, (key, length) in enumerate(zip(found.keys, found.lengths, strict=True)):
+                self._store.put(key, states[:, row, :length])
+
+    def _passed(self, rows: list[Encoded], stacks: Sequence[Stack]) -> CapturedLayers:
+        """Return what the layers of some stacks return for rows in evaluation, where it is to be kept."""
         layers = {
             stack: {point: self.frozen[stack].paths[point] for point in self.frozen[stack].points} for stack in stacks
         }
@@ -199,12 +240,7 @@ class ReusedStates:
         captured = CapturedLayers(self._backbone, self._entries, self._pad, layers, last)
         with evaluating(self._backbone):
             captured_pass(captured, lambda: self._call(rows))
-        for stack in stacks:
-            found = captured.rows[stack]
-            assert found is not None  # as for the rows of `prepare`
-            states = torch.stack([_states_of(captured.outputs[stack][point]) for point in self.frozen[stack].points])
-            for row, (key, length) in enumerate(zip(found.keys, found.lengths, strict=True)):
-                self._store.put(key, states[:, row, :length])
+        return captured
 
     def _keys(self, rows: Sequence[Encoded], stacks: Sequence[Stack]) -> list[str]:
         """Return the keys under which the states of rows are kept, for these stacks."""
@@ -232,7 +268,7 @@ class ReusedStates:
         return captured.outputs
 
     def _rows_of(self, rows: Sequence[Encoded]) -> AbstractContextManager[Any]:
-        return using_tasks(self._delta, [row.task for row in rows]) if self._delta.in_use else ExitStack()
+        return self._using(rows) if self._delta.in_use else nullcontext()
 
     def _call(self, rows: Sequence[Encoded]) -> Any:
         """Pass rows through the model as training does."""
