@@ -320,5 +320,8 @@ REFERENCES: dict[str, Callable[[Given], PlainT5]] = {
 }
 """By the name of the preset."""
 
-WITHOUT: dict[str, str] = {}
+WITHOUT: dict[str, str] = {
+    "side": "its rungs are not those of a paper: tests/methods/test_side.py has their equations",
+    "side-compacter": "as side, with Compacter's projections",
+}
 """Presets that no paper defines in equations of its own, each with the reason. (Methods of peft are no presets.)"""

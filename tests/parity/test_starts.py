@@ -140,6 +140,26 @@ BLOCKS = columns(*((4 * P * Q, as_wide(P, Q)) for _ in range(2)))
 SLOW = "adapters.slow"
 PUBLISHED, LINEAR = {"projector_init": "published"}, {"projector_init": "linear"}
 
+
+def ladder(projections: dict[str, Start], width: int = 32) -> dict[str, Start]:
+    """A ladder: its projections, and attention that adds little at first."""
+    attention = {f"ladder.{name}": normal(width**-0.5) for name in ("query", "key", "value")}
+    rest = {f"ladder.{name}": ZERO for name in ("down_bias", "gate", "up_bias")}
+    return {**projections, **attention, **rest, "ladder.mix": normal(0.1 * width**-0.5)}
+
+
+def ladder_projections(n: int, width: int) -> dict[str, Start]:
+    """Compacter's projections of a ladder."""
+    found = {
+        "down_left": glorot(WIDTH // n, 1),
+        "down_right": glorot(1, width // n),
+        "up_left": glorot(width // n, 1),
+        "up_right": glorot(1, WIDTH // n),
+        "slow.weight": normal(1e-4),
+    }
+    return {f"ladder.matrices.{name}": start for name, start in found.items()}
+
+
 STARTS: dict[str, tuple[dict[str, Any], dict[str, Start]]] = {
     "houlsby": ({}, DENSE),
     "houlsby, as Houlsby et al.": ({"init": "truncated"}, matrices(down=TRUNCATED, up=TRUNCATED)),
@@ -170,6 +190,8 @@ STARTS: dict[str, tuple[dict[str, Any], dict[str, Start]]] = {
     "bitfit": ({}, {"biases.bias": ZERO}),
     "prompt-r": ({}, {"prompt.vectors": uniform(0.5)}),
     "norms": ({}, {}),
+    "side": ({}, ladder({"ladder.matrices.down": normal(0.01), "ladder.matrices.up": normal(0.01)})),
+    "side-compacter": ({}, ladder(ladder_projections(4, 32))),
 }
 """By preset, or a preset and what is changed: its fields, and the start of every tensor but the norms."""
 BY_VALUE = ("prompt-t", "intrinsic-said", "full", "full-multitask")

@@ -95,7 +95,7 @@ def test_a_pack_that_fails_is_run_one_by_one_and_what_is_done_or_elsewhere_is_le
 def test_a_pack_that_fails_is_tried_once(tmp_path, monkeypatch):
     tried = []
 
-    def failing(experiments, until):
+    def failing(experiments, until, states):
         tried.append(list(experiments))
         raise MemoryError
 

@@ -70,7 +70,7 @@ def test_a_foreign_file_is_reported_and_left_alone(tmp_path: Path, capsys: pytes
     copied.write_bytes(file.read_bytes())
     other.read()
     assert len(other) == 0
-    assert "of another backbone" in capsys.readouterr().err
+    assert "of another backbone" in " ".join(capsys.readouterr().err.split())
     assert copied.exists()
 
 
@@ -87,13 +87,13 @@ def test_a_damaged_file_is_reported_and_removed(
     found = again(tmp_path)
     assert len(found) == 0
     assert not file.exists()
-    assert "computed again" in capsys.readouterr().err
+    assert "computed again" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_full_folder_is_reported_once_and_no_row_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = filled(tmp_path, rows=8, bound=200, most=500)
     assert store.is_full
-    assert capsys.readouterr().err.count("no room") == 1
+    assert " ".join(capsys.readouterr().err.split()).count("no room") == 1
     kept = [number for number in range(8) if str(number) in store]
     assert 0 < len(kept) < 8
     for number in kept:
