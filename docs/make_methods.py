@@ -6,6 +6,7 @@ python docs/make_methods.py
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import hyperadapters as ha
 
@@ -25,8 +26,9 @@ and BitFit 280,932. `hyperadapters count --paper` shows each count beside the pr
 END = """
 Every adapter is a choice on two axes: where it sits (`positions`, `stacks`, `first_layer`) and how its matrices are
 made (dense, low-rank, Kronecker products, or written by a hypernetwork). Layer norms train with every adapter, as in
-the papers; `--set method.norms=false` leaves them frozen. `--set method.output_layer=true` trains the output layer too
-(Compacter, Table 7).
+the papers; `--set method.norms=false` leaves them frozen, and `above` trains those of the lowest layer with adapters
+and of the layers above it ([below-the-floor.md](below-the-floor.md), which also has the ladder beside the backbone).
+`--set method.output_layer=true` trains the output layer too (Compacter, Table 7).
 
 Weights start as in the papers' code. Where papers differ it is a field: `init=truncated` and `activation=gelu` make an
 adapter that of Houlsby et al. instead of Compacter's, and `projector_init` is how HyperFormer's projector starts.
@@ -40,7 +42,9 @@ library ([costs.md](costs.md)). [multi-task.md](multi-task.md) says what the met
 
 def call(method: ha.Method) -> str:
     """Return the Python expression that makes a method, without the fields that are at their defaults."""
-    changed = [f"{f.name}={getattr(method, f.name)!r}" for f in fields(method) if getattr(method, f.name) != f.default]  # type: ignore[arg-type]
+    usual: Any = type(method)()
+    names = [field.name for field in fields(method)]  # type: ignore[arg-type]
+    changed = [f"{n}={getattr(method, n)!r}" for n in names if getattr(method, n) != getattr(usual, n)]
     return f"{type(method).__name__}({', '.join(changed)})"
 
 
