@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from contract_methods import METHODS as CONTRACT
 from disturbed import disturb
 from families import DECODER, ENCODER, FAMILIES, PAIR
 from training_runs import EXACT, SHORT, same, toy
@@ -278,3 +279,44 @@ def test_beside_the_backbone_no_layer_is_computed(name: str) -> None:
         assert states.passes == (len(states.frozen), 0)
     for key, gradient in wanted.items():
         torch.testing.assert_close(found[key], gradient, rtol=1e-5, atol=1e-5 * float(gradient.abs().max()))
+
+
+def test_an_adapter_that_does_nothing_yet_is_no_frozen_layer(tiny: Any) -> None:
+    """Another adapter of the same pool may do something there: values decide nothing."""
+    delta = attach(tiny, Adapter(bottleneck=4, norms=False))
+    with torch.no_grad():
+        for tensor in delta.trained().values():
+            tensor.zero_()
+            tensor.requires_grad_(False)
+    with pytest.raises(InputError, match="nothing can be kept"):
+        prepared(delta, toy().splits["train"])
+    assert not any(tensor.requires_grad for tensor in delta.trained().values())
+
+
+def test_a_model_that_is_set_to_return_hidden_states_computes_them(tiny: Any) -> None:
+    delta = attach(tiny, TOP_HALF)
+    rows = toy().splits["train"]
+    states = prepared(delta, rows)
+    tiny.config.output_hidden_states = True
+    with states:
+        gradients(delta, rows[:4], states)
+        assert states.passes == (0, 1)
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_every_method_is_reused_rightly_or_refused(name: str, tiny: Any) -> None:
+    """Of the presets, only those beside the backbone leave a layer alone."""
+    delta = disturb(attach(tiny, CONTRACT[name]))
+    rows = toy().splits["train"]
+    if not name.startswith("side"):
+        with pytest.raises(InputError, match="nothing can be kept"):
+            prepared(delta, rows)
+        return
+    states = prepared(delta, rows)
+    wanted = gradients(delta, rows[:4], states)
+    with states:
+        found = gradients(delta, rows[:4], states)
+        assert states.passes[0] > 0
+    assert found.keys() == wanted.keys()
+    for key, gradient in wanted.items():
+        torch.testing.assert_close(found[key], gradient, rtol=1e-4, atol=1e-5 * float(gradient.abs().max()))

@@ -38,6 +38,10 @@ _KNOWN = {
 """Arguments of a stack that a row's key tells, or that do not change a layer's output."""
 
 
+_MORE = ("output_hidden_states", "output_attentions")
+"""Settings of a model by which it returns what layers find, which skipped ones do not."""
+
+
 class FrozenLayers(NamedTuple):
     """The lowest layers of a stack, which nothing trained lies below or in."""
 
@@ -76,7 +80,7 @@ class _WatchedStacks(ABC):
         pad: the token that fills up a decoder's rows, which have no mask.
     """
 
-    def __init__(self, backbone: nn.Module, entries: Mapping[Stack, str], pad: int) -> None:
+    def __init__(self, backbone: Any, entries: Mapping[Stack, str], pad: int) -> None:
         self._backbone, self._entries, self._pad = backbone, entries, pad
         self._thread = _ThreadState()
         self._undo: list[Callable[[], None]] = []
@@ -112,6 +116,8 @@ class _WatchedStacks(ABC):
         self, stack: Stack, names: Sequence[str], module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         given = {**dict(zip(names, args, strict=False)), **kwargs}
+        for name in _MORE:
+            given.setdefault(name, getattr(self._backbone.config, name, None))
         if stack == next(iter(self._entries)):
             rows = keys_of(given)
             self._thread.first = None if rows is None else rows.keys

@@ -5,8 +5,8 @@ passes over the rows skip them. It is exact but for dropout, which these layers 
 method, where it would not be, preparing raises an error.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -169,8 +169,8 @@ class ReusedStates:
         Raises:
             InputError: no layer is frozen; or skipping frozen layers would not be exact.
         """
-        rows = rows[:_PROBED]
-        with torch.enable_grad():
+        rows = self._longest_and_shortest(rows)
+        with torch.enable_grad(), _all_trained(self._delta):
             active = self._captured(rows)
         with self._delta.disabled(), torch.no_grad():
             alone = self._captured(rows)
@@ -190,6 +190,11 @@ class ReusedStates:
         self._store.read()
         self._skipped = self._skipping()
         self._check_exact(rows)
+
+    def _longest_and_shortest(self, rows: Sequence[Encoded]) -> list[Encoded]:
+        """Return a few rows that are padded much where they pass together."""
+        ordered = sorted(rows, key=self._encoding.length)
+        return [*ordered[: _PROBED // 2], *ordered[max(_PROBED // 2, len(ordered) - _PROBED // 2) :]]
 
     def compute(self, rows: Sequence[Encoded], stacks: Sequence[Stack] = (), *, quiet: bool = True) -> None:
         """Compute the states of all rows that are not known, and keep them.
@@ -312,6 +317,20 @@ class ReusedStates:
         }
 
 
+@contextmanager
+def _all_trained(delta: Delta) -> Iterator[None]:
+    """Let every tensor of a Delta take gradients inside this context, so that they show what depends on any of them."""
+    tensors = [tensor for tensor in (*delta.parts.parameters(), *delta.parts.buffers()) if tensor.is_floating_point()]
+    before = [tensor.requires_grad for tensor in tensors]
+    try:
+        for tensor in tensors:
+            tensor.requires_grad_(True)
+        yield
+    finally:
+        for tensor, required in zip(tensors, before, strict=True):
+            tensor.requires_grad_(required)
+
+
 def _states_of(output: LayerOutput) -> Tensor:
     assert output.states is not None  # of a frozen layer
     return output.states
@@ -325,8 +344,8 @@ def _frozen(
 ) -> FrozenLayers | None:
     """Return the frozen layers of a stack; None if there are none.
 
-    They are the lowest ones that are called once in a pass, through whose outputs no gradient goes, and which return
-    with the Delta what they return without it.
+    They are the lowest ones that are called once in a pass, whose outputs depend on no tensor of the Delta, and which
+    return with it what they return without it.
 
     Args:
         paths: of the stack's layers.
