@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hyperadapters.layers.adapter_index import per_row
+from hyperadapters.layers.adapter_index import _gathered, check_by_row
 from hyperadapters.layers.bottleneck import _ACTIVATIONS, Activation
 
 
@@ -32,21 +32,27 @@ class RungWeights(NamedTuple):
     up_bias: Float[Tensor, "*lead d_model"] | None = None
 
     def for_rows(self, index: Int[Tensor, " rows"] | None, states: Float[Tensor, "batch seq width"]) -> "RungWeights":
-        """Return the weights in the dtype of `states`, or each row's own on a leading axis.
+        """Return the weights in the dtype of `states`, or those of each run of rows on a leading axis.
 
         Vectors get an axis for the tokens.
 
         Args:
-            index: for each row, or run of rows, its place on the leading axis; None: there is one adapter.
+            index: for each run of rows, its place on the leading axis; None: there is one adapter.
             states: of the batch.
+
+        Raises:
+            InputError: the first axis of `states` does not hold every row equally often.
         """
         own = [None if tensor is None else tensor.type_as(states) for tensor in self]
         if index is not None:
-            own = [None if tensor is None else per_row(tensor, index, len(states)) for tensor in own]
-            vectors = ("down_bias", "gate", "up_bias")
+            check_by_row(len(states), index)
+            own = [None if tensor is None else _gathered(tensor, index) for tensor in own]
             named = zip(self._fields, own, strict=True)
-            own = [v.unsqueeze(1) if v is not None and name in vectors else v for name, v in named]
+            own = [v.unsqueeze(1) if v is not None and name in _VECTORS else v for name, v in named]
         return RungWeights._make(own)
+
+
+_VECTORS = ("down_bias", "gate", "up_bias")
 
 
 def climb(
@@ -69,18 +75,19 @@ def climb(
         memory: what its attention reads; None: the ladder's own state.
         mask: which places its attention may read; None: all.
     """
+    batch, seq, _ = normed.shape
     read = _ACTIVATIONS[activation](add_product(weights.down_bias, normed, weights.down))
     keep = torch.sigmoid(weights.gate)
-    state = read - keep * read if state is None else read + keep * (state - read)
+    state = read - keep * read if state is None else read + keep * (state.reshape(read.shape) - read)
     if weights.query is not None and weights.key is not None and weights.value is not None and weights.mix is not None:
         own = normalized(state)
         source = own if memory is None else memory
-        query, key, value = own @ weights.query, source @ weights.key, source @ weights.value
-        found = F.scaled_dot_product_attention(
-            _by_head(query, heads), _by_head(key, heads), _by_head(value, heads), attn_mask=mask
-        )
+        query = _by_head(product(own, weights.query), batch, heads)
+        key = _by_head(product(source, weights.key), batch, heads)
+        value = _by_head(product(source, weights.value), batch, heads)
+        found = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         state = add_product(state, found.transpose(1, 2).flatten(2), weights.mix)
-    return state
+    return state.view(batch, seq, -1)
 
 
 def normalized(x: Float[Tensor, "batch seq width"]) -> Float[Tensor, "batch seq width"]:
@@ -93,23 +100,36 @@ def normalized(x: Float[Tensor, "batch seq width"]) -> Float[Tensor, "batch seq 
 
 
 def add_product(
-    base: Float[Tensor, "..."], x: Float[Tensor, "batch seq p"], weight: Float[Tensor, "*lead p q"]
-) -> Float[Tensor, "batch seq q"]:
-    """Compute base + x @ W in one operation.
+    base: Float[Tensor, "..."], x: Float[Tensor, "groups tokens p"], weight: Float[Tensor, "*lead p q"]
+) -> Float[Tensor, "_ _ q"]:
+    """Compute base + x @ W in one operation, with the rows that share a matrix in one product.
 
     Args:
-        base: a vector, one of each row on an axis for the tokens, or states.
+        base: a vector, one of each run of rows on an axis for the tokens, or states.
         x: states.
-        weight: W, shared or each row's own.
+        weight: W, shared or that of each run of rows.
+
+    Returns:
+        Of shape (rows, tokens, q) or, where runs have their own W, (runs, tokens, q).
     """
     if weight.dim() == 3:
-        return torch.baddbmm(base, x, weight)
+        return torch.baddbmm(base, x.reshape(len(weight), -1, x.shape[-1]), weight)
     flat = base if base.dim() == 1 else base.flatten(0, 1)
     return torch.addmm(flat, x.flatten(0, 1), weight).view(*x.shape[:2], -1)
 
 
-def _by_head(x: Float[Tensor, "batch seq width"], heads: int) -> Float[Tensor, "batch heads seq part"]:
-    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
+def product(x: Float[Tensor, "groups tokens p"], weight: Float[Tensor, "*lead p q"]) -> Float[Tensor, "_ _ q"]:
+    """Compute x @ W, shaped as by `add_product`.
+
+    Args:
+        x: states.
+        weight: W, shared or that of each run of rows.
+    """
+    return x @ weight if weight.dim() == 2 else x.reshape(len(weight), -1, x.shape[-1]) @ weight
+
+
+def _by_head(x: Float[Tensor, "groups tokens width"], batch: int, heads: int) -> Float[Tensor, "batch heads _ part"]:
+    return x.view(batch, -1, heads, x.shape[-1] // heads).transpose(1, 2)
 
 
 def read_memory(
@@ -120,6 +140,6 @@ def read_memory(
 
     Args:
         hidden: the encoder's last states.
-        down: a projection, shared or each row's own.
+        down: a projection, shared or that of each run of rows.
     """
-    return normalized(normalized(hidden) @ down)
+    return normalized(product(normalized(hidden), down).view(*hidden.shape[:2], -1))

@@ -31,7 +31,6 @@ from hyperadapters.layers import (
     climb,
     normal,
     normalized,
-    per_row,
     read_memory,
     selected,
 )
@@ -254,15 +253,15 @@ class _Ladder(Part):
         )
         if own.up is None or own.up_bias is None:
             return None
-        changed = hidden + add_product(own.up_bias, now.state, own.up)
+        changed = hidden + add_product(own.up_bias, now.state, own.up).view(hidden.shape)
         now.state = now.memory = now.source = None
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
 
 def _for_source(down: Tensor, index: Tensor | None, source: Tensor) -> Tensor:
-    """Return the projection of the encoder's states in their dtype, shared or each row's own."""
+    """Return the projection of the encoder's states in their dtype, shared or that of each run of rows."""
     own = down.type_as(source)
-    return own if index is None else per_row(own, index, len(source))
+    return own if index is None else own.index_select(0, index)
 
 
 def _as_mask(mask: Any) -> Tensor | None:
