@@ -115,13 +115,13 @@ def test_a_row_that_is_not_known_has_all_of_its_batch_computed(tiny: Any) -> Non
 
 
 @pytest.mark.parametrize("reuse", ["fp32", "bf16"])
-@pytest.mark.parametrize("method", [TOP_HALF, DECODER_ALONE])
-def test_training_with_reuse_ends_where_training_without_it_does(method: Any, reuse: Any) -> None:
+@pytest.mark.parametrize("method", [TOP_HALF, DECODER_ALONE, SideAdapter(bottleneck=8)])
+def test_training_with_reuse_ends_where_training_without_it_does(method: Any, reuse: Any, tmp_path: Path) -> None:
     ends = []
     for kept in ("none", reuse):
         torch.manual_seed(3)
         delta = attach(make_tiny(), method)
-        result = fit(delta, toy(), dataclasses.replace(SHORT, reuse=kept), quiet=True)
+        result = fit(delta, toy(), dataclasses.replace(SHORT, reuse=kept), output=tmp_path / kept, quiet=True)
         ends.append((delta, result))
     (plain, wanted), (reused, found) = ends
     tolerance = {"rtol": 1e-3, "atol": 1e-5} if reuse == "fp32" else {"rtol": 0.1, "atol": 2e-2}

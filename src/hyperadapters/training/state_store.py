@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 import uuid
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,22 +98,28 @@ class _StateStore:
         """
         if self.folder is None or self.is_full or not self._unwritten:
             return
-        rows, size = self._unwritten, self._size
         make_folder(self.folder)
         taken = sum(file.stat().st_size for file in self.folder.glob("*.safetensors"))
-        if taken + size > self._most or shutil.disk_usage(self.folder).free < size + _LEFT:
+        if taken + self._size > self._most or shutil.disk_usage(self.folder).free < self._size + _LEFT:
             self._fill_up(f"{self.folder} has no room for more states")
             return
+        together: dict[int, dict[str, RowStates]] = defaultdict(dict)  # a decoder may keep more layers than its encoder
+        for key, states in self._unwritten.items():
+            together[len(states)][key] = states
+        self._unwritten, self._size = {}, 0
+        for rows in together.values():
+            self._write_file(self.folder / f"{uuid.uuid4().hex}.safetensors", rows)
+
+    def _write_file(self, path: Path, rows: Mapping[str, RowStates]) -> None:
+        """Write rows of which as many layers are kept to a file, and read them from it from then on."""
         lengths = {key: states.shape[1] for key, states in rows.items()}
-        together = torch.cat([states.movedim(1, 0) for states in rows.values()])  # tokens first
-        name = f"{uuid.uuid4().hex}.safetensors"
+        tokens = torch.cat([states.movedim(1, 0) for states in rows.values()])
         try:
-            write_tensors(self.folder / name, {"states": together}, {"of": self._of, "rows": json.dumps(lengths)})
+            write_tensors(path, {"states": tokens}, {"of": self._of, "rows": json.dumps(lengths)})
         except CannotWriteError as error:
             self._fill_up(str(error))
             return
-        self._unwritten, self._size = {}, 0
-        self._take_in(self.folder / name)
+        self._take_in(path)
 
     def _fill_up(self, reason: str) -> None:
         self.is_full = True
