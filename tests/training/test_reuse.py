@@ -320,3 +320,10 @@ def test_every_method_is_reused_rightly_or_refused(name: str, tiny: Any) -> None
     assert found.keys() == wanted.keys()
     for key, gradient in wanted.items():
         torch.testing.assert_close(found[key], gradient, rtol=1e-4, atol=1e-5 * float(gradient.abs().max()))
+
+
+def test_heads_of_different_sizes_are_compared_where_they_answer() -> None:
+    family = FAMILIES["bert"]
+    delta = disturb(attach(family.make(), TOP_HALF, tasks=["a", "b"], outputs={"a": 2, "b": 3}))
+    rows = [row._replace(task="ab"[number % 2]) for number, row in enumerate(rows_for(family))]
+    assert [len(layers.paths) for layers in prepared(delta, rows).frozen.values()] == [1]

@@ -5,6 +5,7 @@ passes over the rows skip them. It is exact but for dropout, which these layers 
 method, where it would not be, preparing raises an error.
 """
 
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
@@ -294,7 +295,7 @@ class ReusedStates:
                 with self:
                     pairs.append((self._call([row]).logits.float(), wanted))
         skipped, computed = self.passes
-        difference = max(float((found - wanted).abs().max() / wanted.abs().max()) for found, wanted in pairs)
+        difference = max(_difference(found, wanted) for found, wanted in pairs)
         if computed or not skipped or not difference <= _TOLERANCE[self._dtype]:
             raise InputError(
                 f"training.reuse: in a {type(self._backbone).__name__} a pass that skips the frozen layers differs by "
@@ -329,6 +330,15 @@ def _all_trained(delta: Delta) -> Iterator[None]:
     finally:
         for tensor, required in zip(tensors, before, strict=True):
             tensor.requires_grad_(required)
+
+
+def _difference(found: Tensor, wanted: Tensor) -> float:
+    """Return by how much logits differ, in units of the largest; those that a task does not have are −∞ in both."""
+    given = wanted.isfinite()
+    if not torch.equal(given, found.isfinite()):
+        return math.inf
+    largest = wanted[given].abs().max().clamp(min=1e-12)
+    return float((found[given] - wanted[given]).abs().max() / largest)
 
 
 def _states_of(output: LayerOutput) -> Tensor:
