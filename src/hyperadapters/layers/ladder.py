@@ -82,9 +82,9 @@ def climb(
     if weights.query is not None and weights.key is not None and weights.value is not None and weights.mix is not None:
         own = normalized(state)
         source = own if memory is None else memory
-        query = _by_head(product(own, weights.query), batch, heads)
-        key = _by_head(product(source, weights.key), batch, heads)
-        value = _by_head(product(source, weights.value), batch, heads)
+        query = _by_head(_product(own, weights.query), batch, heads)
+        key = _by_head(_product(source, weights.key), batch, heads)
+        value = _by_head(_product(source, weights.value), batch, heads)
         found = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         state = add_product(state, found.transpose(1, 2).flatten(2), weights.mix)
     return state.view(batch, seq, -1)
@@ -118,7 +118,7 @@ def add_product(
     return torch.addmm(flat, x.flatten(0, 1), weight).view(*x.shape[:2], -1)
 
 
-def product(x: Float[Tensor, "groups tokens p"], weight: Float[Tensor, "*lead p q"]) -> Float[Tensor, "_ _ q"]:
+def _product(x: Float[Tensor, "groups tokens p"], weight: Float[Tensor, "*lead p q"]) -> Float[Tensor, "_ _ q"]:
     """Compute x @ W, shaped as by `add_product`.
 
     Args:
@@ -142,4 +142,4 @@ def read_memory(
         hidden: the encoder's last states.
         down: a projection, shared or that of each run of rows.
     """
-    return normalized(product(normalized(hidden), down).view(*hidden.shape[:2], -1))
+    return normalized(_product(normalized(hidden), down).view(*hidden.shape[:2], -1))
