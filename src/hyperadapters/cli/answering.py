@@ -19,6 +19,7 @@ _SHOWN = 40
 if TYPE_CHECKING:
     from hyperadapters.server import ServerPredictor
     from hyperadapters.serving import Predictor
+    from hyperadapters.tasks import Reading
 
 
 @_command("Use a saved adapter")
@@ -87,44 +88,52 @@ def predict(
     _check_predict(adapter, texts, file, output, json_output, server)
     _check_all_tasks(all_tasks, task, server, scored=scores or top is not None)
     reading = _reading_of_file(file, columns, encoding)
-    from hyperadapters.server import ServerPredictor
-    from hyperadapters.serving import as_json, open_predictor, write_predictions
+    from hyperadapters.serving import Fan, as_json, open_predictor
 
     most = top or (None if scores else 0)
-    where: dict[str, Any] = {"task": task, "backbone": backbone, "resident": resident}
+    predictor: Any
     if server:
-        _check_server(task, backbone)
-        predictor: Any = ServerPredictor(server, adapter, api_key=api_key)
-    elif all_tasks:
-        from hyperadapters.serving import Fan
+        from hyperadapters.server import ServerPredictor
 
-        _quiet_libraries()
-        predictor = Fan(adapter, backbone=backbone, resident=resident)
+        _check_server(task, backbone)
+        predictor = ServerPredictor(server, adapter, api_key=api_key)
     else:
         _quiet_libraries()
-        predictor = open_predictor(adapter, **where, by_row=bool(file), scored=most != 0)
+        where: dict[str, Any] = {"backbone": backbone, "resident": resident}
+        predictor = (
+            Fan(adapter, **where)
+            if all_tasks
+            else open_predictor(adapter, task=task, by_row=bool(file), scored=most != 0, **where)
+        )
     if output:
-        start = time.monotonic()
-        count = write_predictions(predictor, Path(file), Path(output), top=most, reading=reading)
-        seconds = time.monotonic() - start
-        value: dict[str, Any] = {"rows": count, "output": output, "seconds": seconds}
-        counts = dict(getattr(predictor, "counts", {}))
-        value |= {"tasks": counts} if counts else {}
-        tables = [_tasks_table(counts)] if counts else []
-        done = f"{count:,} rows, {count / seconds:,.1f} a second: {output}"
-        if _is_standard_output(Path(output)):
-            console.print(done)  # the rows stand there, and nothing else
-        else:
-            _show(value, json_output, *tables, done)
+        _write_answers(predictor, Path(file), Path(output), most, reading, json_output)
     elif file:
         for row in predictor.file(Path(file), top=most, reading=reading):
             _print_json(as_json(row))
-    elif texts and all_tasks:
+    elif all_tasks:
         _show_all_answers(texts, predictor(texts), json_output)
-    elif texts:
+    else:
         _show_answers(predictor, texts, most, json_output)
     if predictor.truncated:
         console.print(f"{predictor.truncated} text(s) longer than {predictor.limit}, were cut")
+
+
+def _write_answers(
+    predictor: Any, file: Path, output: Path, top: int | None, reading: "Reading", json_output: bool
+) -> None:
+    """Write the rows of a file with their answers, and print how many there were and how fast."""
+    from hyperadapters.serving import write_predictions
+
+    start = time.monotonic()
+    count = write_predictions(predictor, file, output, top=top, reading=reading)
+    seconds = time.monotonic() - start
+    counts = dict(getattr(predictor, "counts", {}))
+    value = {"rows": count, "output": str(output), "seconds": seconds, **({"tasks": counts} if counts else {})}
+    done = f"{count:,} rows, {count / seconds:,.1f} a second: {output}"
+    if _is_standard_output(output):
+        console.print(done)  # the rows stand there, and nothing else
+    else:
+        _show(value, json_output, *([_tasks_table(counts)] if counts else []), done)
 
 
 def _in_words(answer: Any) -> str:
