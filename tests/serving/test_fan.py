@@ -87,7 +87,7 @@ def test_the_command_answers_a_file(folder: Path, tmp_path: Path) -> None:
     assert [row["id"] for row in found] == list(range(len(SENTENCES)))
 
 
-@pytest.mark.parametrize("words", [["--task", "beside/0"], ["--scores"], ["--server", "http://localhost:1"]])
+@pytest.mark.parametrize("words", [["--task", "beside/0"], ["--scores"], ["--top", "2"]])
 def test_options_that_do_not_go_with_all_tasks_are_named(folder: Path, words: list[str]) -> None:
     result: Any = CliRunner().invoke(app, ["predict", str(folder), "a text", "--all-tasks", *words])
     assert result.exit_code != 0

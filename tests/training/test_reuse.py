@@ -92,6 +92,41 @@ def test_frozen_layers_are_not_computed(tiny: Any) -> None:
     assert calls == ["decoder.block.0.layer.0"]
 
 
+def test_what_feeds_frozen_layers_alone_is_not_computed_either() -> None:
+    family = FAMILIES["bert"]
+    rows = rows_for(family)
+    delta = attach(family.make(), TOP_HALF)
+    states = prepared(delta, rows)
+    assert states.frozen["encoder"].feed == "bert.embeddings"
+    calls = []
+    delta.backbone.get_submodule("bert.embeddings.LayerNorm").register_forward_hook(lambda *given: calls.append(1))
+    with states:
+        gradients(delta, rows, states)
+    assert not calls
+
+
+def test_embeddings_that_something_else_reads_are_computed() -> None:
+    """As where a model adds them to its last states."""
+    family = FAMILIES["bert"]
+    rows = rows_for(family)
+    delta = disturb(attach(family.make(), TOP_HALF))
+    kept: list[torch.Tensor] = []
+    delta.backbone.get_submodule("bert.embeddings").register_forward_hook(lambda *given: kept.append(given[-1]))
+
+    def add(module: Any, given: Any, output: Any) -> Any:
+        output.last_hidden_state = output.last_hidden_state + kept.pop()
+        return output
+
+    delta.backbone.get_submodule("bert.encoder").register_forward_hook(add)
+    states = prepared(delta, rows)
+    assert states.frozen["encoder"].feed == ""
+    wanted = gradients(delta, rows, states)
+    with states:
+        found = gradients(delta, rows, states)
+    for key, gradient in wanted.items():
+        torch.testing.assert_close(found[key], gradient, rtol=1e-5, atol=1e-5 * float(gradient.abs().max()))
+
+
 def test_dropout_does_not_reach_the_states() -> None:
     delta = attach(make_tiny(dropout_rate=0.5), TOP_HALF)
     rows = toy().splits["train"]

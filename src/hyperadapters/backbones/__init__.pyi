@@ -69,6 +69,7 @@ from .skipping import LayerOutput as LayerOutput
 from .skipping import RowStates as RowStates
 from .skipping import SkippedLayers as SkippedLayers
 from .skipping import captured_pass as captured_pass
+from .skipping import feed_of as feed_of
 from .skipping import keys_of as keys_of
 from .structure import ModelStructure as ModelStructure
 from .structure import read_structure as read_structure

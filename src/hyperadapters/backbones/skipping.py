@@ -8,7 +8,9 @@ anything else in its arguments that could change a frozen layer (positions, embe
 
 import hashlib
 import inspect
+import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -55,6 +57,8 @@ class FrozenLayers(NamedTuple):
     """Whether the first layer is computed all the same: later ones read from it something else than states."""
     dtype: torch.dtype
     """Of the layers' outputs."""
+    feed: str = ""
+    """The path of the module that makes the first layer's input and is skipped too; empty: none is."""
 
 
 class _ThreadState(PerThread):
@@ -158,18 +162,17 @@ class SkippedLayers(_WatchedStacks):
         """Let every frozen layer return what is known."""
         for stack, layers in self._frozen.items():
             for number, path in enumerate(layers.paths):
-                yield self._replace_forward(stack, number, self._backbone.get_submodule(path))
+                yield _replace_forward(self._backbone.get_submodule(path), self._forward, stack, number)
+            if layers.feed:
+                yield _replace_forward(self._backbone.get_submodule(layers.feed), self._feed, stack)
 
-    def _replace_forward(self, stack: Stack, number: int, layer: nn.Module) -> Callable[[], None]:
-        before = layer.__dict__.get("forward")
-        layer.forward = partial(self._forward, stack, number, layer.forward)
-
-        def undo() -> None:
-            del layer.__dict__["forward"]
-            if before is not None:
-                layer.forward = before
-
-        return undo
+    def _feed(self, stack: Stack, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Return what the first layer is given: where that layer is skipped, NaN, which nobody must read."""
+        states = self._thread.states.get(stack)
+        if states is None:
+            return original(*args, **kwargs)
+        like = next(iter(states.values()))
+        return like.new_full((1, 1, 1), math.nan).expand(like.shape)
 
     def _forward(self, stack: Stack, number: int, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         thread, layers = self._thread, self._frozen[stack]
@@ -215,6 +218,19 @@ class SkippedLayers(_WatchedStacks):
         thread.states[stack] = {layers.points[place]: padded[:, :, place] for place in range(kept)}
         if len(self._frozen) == 1 and not torch.is_grad_enabled():
             thread.last = asked, thread.states[stack]
+
+
+def _replace_forward(module: nn.Module, replacement: Callable[..., Any], *own: Any) -> Callable[[], None]:
+    """Let a module compute `replacement(*own, its forward, ...)`; return what undoes it."""
+    before = module.__dict__.get("forward")
+    module.forward = partial(replacement, *own, module.forward)
+
+    def undo() -> None:
+        del module.__dict__["forward"]
+        if before is not None:
+            module.forward = before
+
+    return undo
 
 
 class LayerOutput(NamedTuple):
@@ -301,6 +317,48 @@ def captured_pass(captured: CapturedLayers, compute: Callable[[], object]) -> No
     """
     with captured, suppress(_BrokenOffError):
         compute()
+
+
+def feed_of(backbone: nn.Module, layer: str, compute: Callable[[], object]) -> str:
+    """Return the path of the module whose output is the input of a stack's first layer; empty: it is no module's alone.
+
+    Of several, the one that is called first: all of an encoder's embeddings, say, and not their dropout.
+
+    Args:
+        backbone: a model of the transformers library, in evaluation mode.
+        layer: the path of the first layer.
+        compute: calls the model.
+    """
+    places = [path for path, _ in backbone.named_modules(remove_duplicate=False)]
+    modules = {path: backbone.get_submodule(path) for path in places if path and not layer.startswith(path)}
+    often = Counter(map(id, (backbone.get_submodule(path) for path in places)))
+    began: dict[str, int] = {}
+    made: dict[str, list[Any]] = {}
+    given: list[Any] = []
+
+    def begin(path: str, *_: Any) -> None:
+        began.setdefault(path, len(began))
+
+    def end(path: str, module: nn.Module, args: Any, output: Any) -> None:
+        made.setdefault(path, []).append(output)
+
+    def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given.append(args[0] if args else kwargs.get("hidden_states"))
+        raise _BrokenOffError
+
+    handles = [backbone.get_submodule(layer).register_forward_pre_hook(stop, with_kwargs=True)]
+    for path, module in modules.items():
+        if often[id(module)] == 1:
+            handles.append(module.register_forward_pre_hook(partial(begin, path)))
+            handles.append(module.register_forward_hook(partial(end, path)))
+    try:
+        with suppress(_BrokenOffError):
+            compute()
+    finally:
+        for handle in handles:
+            handle.remove()
+    alike = [path for path, outputs in made.items() if len(outputs) == 1 and given and outputs[0] is given[0]]
+    return min(alike, key=began.__getitem__, default="")
 
 
 class _PassRows(NamedTuple):

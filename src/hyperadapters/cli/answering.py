@@ -84,19 +84,20 @@ def predict(
     - `hyperadapters predict adapters --file rows.jsonl --output answers.jsonl`
     - `hyperadapters predict adapters "the plot is thin , the songs are not" --all-tasks`
     - `hyperadapters predict --server http://localhost:8000 --file rows.jsonl --output answers.jsonl`
+    - `hyperadapters predict --server http://localhost:8000 --file rows.jsonl --all-tasks`
     """
-    _check_predict(adapter, texts, file, output, json_output, server)
-    _check_all_tasks(all_tasks, task, server, scored=scores or top is not None)
+    _check_predict(adapter, texts, file, output, json_output, server, all_tasks=all_tasks)
+    _check_all_tasks(all_tasks, task, scored=scores or top is not None)
     reading = _reading_of_file(file, columns, encoding)
     from hyperadapters.serving import Fan, as_json, open_predictor
 
     most = top or (None if scores else 0)
     predictor: Any
     if server:
-        from hyperadapters.server import ServerPredictor
+        from hyperadapters.server import ServerFan, ServerPredictor
 
         _check_server(task, backbone)
-        predictor = ServerPredictor(server, adapter, api_key=api_key)
+        predictor = (ServerFan if all_tasks else ServerPredictor)(server, adapter, api_key=api_key)
     else:
         _quiet_libraries()
         where: dict[str, Any] = {"backbone": backbone, "resident": resident}
@@ -167,9 +168,9 @@ def _show_all_answers(texts: list[str], answers: list[dict[str, Any]], json_outp
     _show({"predictions": answers}, json_output, table)
 
 
-def _check_all_tasks(all_tasks: bool, task: str, server: str, *, scored: bool) -> None:
+def _check_all_tasks(all_tasks: bool, task: str, *, scored: bool) -> None:
     """Raise InputError if options are given that do not go with --all-tasks."""
-    others = [name for name, given in (("--task", task), ("--server", server), ("--scores or --top", scored)) if given]
+    others = [name for name, given in (("--task", task), ("--scores or --top", scored)) if given]
     if all_tasks and others:
         raise InputError(f"--all-tasks does not go with {', '.join(others)}.")
 
@@ -182,7 +183,9 @@ def _check_server(task: str, backbone: str) -> None:
         raise InputError("--backbone: the server has one.")
 
 
-def _check_predict(adapter: str, texts: list[str], file: str, output: str, json_output: bool, server: str) -> None:
+def _check_predict(
+    adapter: str, texts: list[str], file: str, output: str, json_output: bool, server: str, *, all_tasks: bool
+) -> None:
     """Raise InputError if the options of `predict` do not go together, or name files and folders that are not there."""
     if bool(texts) == bool(file):
         raise InputError("give either texts or --file.")
@@ -196,7 +199,7 @@ def _check_predict(adapter: str, texts: list[str], file: str, output: str, json_
         check_prediction_file(Path(file), Path(output))
     if file and not Path(file).is_file():
         raise InputError(f"--file {file} does not exist.")
-    if not adapter and not (server and file):
+    if not adapter and not (server and (file or all_tasks)):
         raise InputError(
             "name an adapter" + (" of the server." if server else ": its folder, or user/name on the Hub.")
         )

@@ -2,6 +2,7 @@
 
 from .batcher import Batcher as Batcher
 from .batcher import Waiting as Waiting
+from .client import ServerFan as ServerFan
 from .client import ServerPredictor as ServerPredictor
 from .queries import Answer as Answer
 from .queries import Gauges as Gauges

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from hyperadapters._utils import InputError, UnavailableError
 from hyperadapters.server.batcher import _BusyError
 from hyperadapters.server.log_lines import LOG
 from hyperadapters.server.metrics import _ServerMetrics
-from hyperadapters.server.queries import Query, Reply, _Engine
+from hyperadapters.server.queries import FanQuery, Query, Reply, _Engine
 from hyperadapters.server.requests import AdapterRequest
 from hyperadapters.serving import Catalogue, ServedTask
 
@@ -145,7 +145,25 @@ class _AdapterServer:
         async with self._counted(query.task.name):
             start = time.monotonic()
             found = await _while_connected(request, self.engine.run(query))
-            self._answered(request, query, found, time.monotonic() - start)
+            self._answered(request, query.task.name, found, time.monotonic() - start)
+            return found
+
+    async def fan(self, request: Request, query: FanQuery) -> dict[str, Reply]:
+        """Return the replies of several tasks to the same rows, by the task's name.
+
+        Raises:
+            _LeftError: the client has left.
+            _BusyError: the queue is full.
+            InputError: an adapter cannot be read, or a row is none of a task.
+        """
+        self.note(request, adapters=len(query.tasks), rows=len(query.rows[query.tasks[0].name]))
+        async with AsyncExitStack() as counted:
+            for task in query.tasks:
+                await counted.enter_async_context(self._counted(task.name))
+            start = time.monotonic()
+            found = await _while_connected(request, self.engine.fan(query))
+            for name, reply in found.items():
+                self._answered(request, name, reply, time.monotonic() - start)
             return found
 
     async def stream(self, request: Request, query: Query) -> AsyncIterator[str | Reply]:
@@ -155,7 +173,7 @@ class _AdapterServer:
             start = time.monotonic()
             async for piece in self.engine.stream(query):
                 if isinstance(piece, Reply):
-                    self._answered(request, query, piece, time.monotonic() - start)
+                    self._answered(request, query.task.name, piece, time.monotonic() - start)
                 yield piece
 
     @asynccontextmanager
@@ -171,8 +189,8 @@ class _AdapterServer:
             async with self._fewer:
                 self._fewer.notify_all()
 
-    def _answered(self, request: Request, query: Query, reply: Reply, seconds: float) -> None:
-        self.metrics.answered(query.task.name, reply, seconds)
+    def _answered(self, request: Request, name: str, reply: Reply, seconds: float) -> None:
+        self.metrics.answered(name, reply, seconds)
         self.note(
             request,
             queued=round(reply.queued, 4),

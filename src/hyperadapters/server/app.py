@@ -20,19 +20,20 @@ from hyperadapters.server.adapter_server import _AdapterServer, _LeftError, _Ref
 from hyperadapters.server.batcher import _BusyError
 from hyperadapters.server.guard import _error_body, _Guard
 from hyperadapters.server.log_lines import LOG
-from hyperadapters.server.queries import Query, Reply, Want
+from hyperadapters.server.queries import FanQuery, Query, Reply, Want
 from hyperadapters.server.requests import (
     AdapterRequest,
     ChatRequest,
     ClassifyRequest,
     CompletionRequest,
     EmbedRequest,
+    FanRequest,
     InputRequest,
     PredictRequest,
 )
 from hyperadapters.server.rows import _row_of, _row_of_messages
 from hyperadapters.server.text_stream import _as_text
-from hyperadapters.serving import ServedTask
+from hyperadapters.serving import ServedTask, check_fans
 from hyperadapters.tasks import Labels, Numeric
 
 _T = TypeVar("_T")
@@ -57,6 +58,7 @@ def _create_app(
     _add_errors(app, server)
     _add_text_routes(app, server)
     _add_label_routes(app, server)
+    _add_fan_route(app, server)
     _add_vector_routes(app, server)
     _add_adapter_routes(app, server)
     _add_state_routes(app, server)
@@ -283,6 +285,42 @@ def _add_label_routes(app: FastAPI, server: _AdapterServer) -> None:
         values = [answer.value for answer in reply.answers]
         data = [{"prediction": next(iter(v)), "scores": v} if scored else {"prediction": v} for v in values]
         return {"model": task.name, "predictions": data, "truncated": reply.truncated, "usage": _usage(reply)}
+
+
+def _add_fan_route(app: FastAPI, server: _AdapterServer) -> None:
+    """Add the route on which several adapters answer the same texts."""
+
+    @app.post("/fan", tags=["labels and numbers"])
+    async def fan(request: Request, body: FanRequest) -> Any:
+        """Let several adapters, or all, answer each text: with one pass of the backbone where they stand beside it."""
+        names = list(server.catalogue) if body.models is None else body.models
+        tasks = {task.name: task for task in [await server.task(name) for name in names]}
+        if not tasks:
+            raise InputError("there is no adapter to answer.")
+        given = _rows(body.input)
+        if not given:
+            raise InputError("there is no text to answer.")
+        check_fans(list(tasks.values()))
+        rows = {name: _rows_of_task(task, given) for name, task in tasks.items()}
+        found = await server.fan(request, FanQuery(rows, tuple(tasks.values())))
+        data = [
+            {"index": i, "predictions": {name: reply.answers[i].value for name, reply in found.items()}}
+            for i in range(len(given))
+        ]
+        cut = {name: reply.truncated for name, reply in found.items() if reply.truncated}
+        return {"object": "list", "models": list(tasks), "data": data, **({"truncated": cut} if cut else {})}
+
+
+def _rows_of_task(task: ServedTask, given: Sequence[Any]) -> tuple[dict[str, Any], ...]:
+    """Return rows as one of several tasks reads them.
+
+    Raises:
+        InputError: one is none of the task.
+    """
+    try:
+        return tuple(_row_of(task.form, row, others=True) for row in given)
+    except InputError as error:
+        raise InputError(f"{task.name}: {error}") from error
 
 
 def _check_labels(task: ServedTask) -> None:

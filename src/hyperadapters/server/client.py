@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from hyperadapters._utils import InputError, UnavailableError, expand_path
+from hyperadapters._utils import InputError, UnavailableError, expand_path, few_names
 from hyperadapters.serving import (
     ROWS_AT_ONCE,
     answered_row,
     check_scored,
     check_unanswered,
+    file_of_all,
     rows_of_file,
     rows_of_texts,
 )
@@ -29,6 +30,8 @@ _ROWS_UNDER_WAY = 512
 """Rows that the server has at a time, about: out of so many it can make batches of like length."""
 
 _REQUESTS_UNDER_WAY = 64
+_FANS_UNDER_WAY = 4
+"""Requests that all adapters answer: so much work each that a few of them fill the server."""
 _SECONDS = 600
 """How long a request may take."""
 
@@ -36,28 +39,20 @@ _PATIENCE = 120.0
 """Seconds that a request is repeated for where the server has no room or is away."""
 
 
-class ServerPredictor:
-    """Answers from adapters on a server, with the methods of `Predictor`."""
+class _Connection:
+    """A server, and what its adapters answer."""
 
-    def __init__(self, url: str, adapter: str = "", *, api_key: str = "") -> None:
-        """Ask the server what the adapter answers.
-
-        Args:
-            url: where the server is, such as http://localhost:8000.
-            adapter: one of its adapters; empty: every row names its own in the column `task`.
-            api_key: the server's key, if it has one.
+    def __init__(self, url: str, api_key: str) -> None:
+        """Ask nothing yet.
 
         Raises:
-            InputError: the address is none, or the server has no such adapter.
-            UnavailableError: the server does not answer.
+            InputError: the address is none.
         """
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
             raise InputError(f"--server {url}: give its address, such as http://localhost:8000.")
-        self._url, self._key, self._adapter = url.rstrip("/"), api_key, adapter
+        self._url, self._key = url.rstrip("/"), api_key
         self._forms: dict[str, TaskFormat] = {}
-        self.truncated, self.counts = 0, Counter[str]()
-        if adapter:
-            self.form_of(adapter)
+        self.truncated = 0
 
     @property
     def limit(self) -> str:
@@ -76,6 +71,51 @@ class ServerPredictor:
                 raise InputError(f"{adapter} has no task, and gives embeddings: POST {self._url}/embed.")
             self._forms[adapter] = TaskFormat.from_json(found["task"])
         return self._forms[adapter]
+
+    def _ask(self, route: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the answer of a route; where the server has no room or is away for a moment, it is asked again.
+
+        Raises:
+            InputError: the server refuses the request.
+            UnavailableError: it does not answer.
+        """
+        end = time.monotonic() + _PATIENCE
+        headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {self._key}"} if self._key else {})
+        data = None if body is None else json.dumps(body).encode()
+        while True:
+            request = urllib.request.Request(self._url + route, data, headers)
+            try:
+                with urllib.request.urlopen(request, timeout=_SECONDS) as answer:
+                    found: dict[str, Any] = json.loads(answer.read())
+                    return found
+            except urllib.error.HTTPError as error:
+                wait = _seconds_to_wait(error)
+                if wait is None or time.monotonic() + wait > end:
+                    raise InputError(f"{self._url}: {_said(error)}") from error
+            except (OSError, ValueError) as error:  # refused, broken off, or no JSON
+                raise UnavailableError(f"{self._url} does not answer: {error}.") from error
+            time.sleep(wait)
+
+
+class ServerPredictor(_Connection):
+    """Answers from adapters on a server, with the methods of `Predictor`."""
+
+    def __init__(self, url: str, adapter: str = "", *, api_key: str = "") -> None:
+        """Ask the server what the adapter answers.
+
+        Args:
+            url: where the server is, such as http://localhost:8000.
+            adapter: one of its adapters; empty: every row names its own in the column `task`.
+            api_key: the server's key, if it has one.
+
+        Raises:
+            InputError: the address is none, or the server has no such adapter.
+            UnavailableError: the server does not answer.
+        """
+        super().__init__(url, api_key)
+        self._adapter, self.counts = adapter, Counter[str]()
+        if adapter:
+            self.form_of(adapter)
 
     def __call__(self, rows: Iterable[Mapping[str, Any]]) -> list[Any]:
         """Return the answers to rows of the adapter, in order."""
@@ -125,29 +165,43 @@ class ServerPredictor:
     def _predict(self, adapter: str, rows: list[Mapping[str, Any]], top: int | None) -> dict[str, Any]:
         return self._ask("/predict", {"model": adapter, "rows": rows, "top": top})
 
-    def _ask(self, route: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return the answer of a route; where the server has no room or is away for a moment, it is asked again.
+
+class ServerFan(_Connection):
+    """Answers of several adapters on a server to each row, with the methods of `Fan`."""
+
+    def __init__(self, url: str, adapter: str = "", *, api_key: str = "") -> None:
+        """Ask the server which adapters there are.
+
+        Args:
+            url: where the server is, such as http://localhost:8000.
+            adapter: the beginning of their names, such as a folder; empty: all of them.
+            api_key: the server's key, if it has one.
 
         Raises:
-            InputError: the server refuses the request.
-            UnavailableError: it does not answer.
+            InputError: the address is none, or the server has no such adapter.
+            UnavailableError: the server does not answer.
         """
-        end = time.monotonic() + _PATIENCE
-        headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {self._key}"} if self._key else {})
-        data = None if body is None else json.dumps(body).encode()
-        while True:
-            request = urllib.request.Request(self._url + route, data, headers)
-            try:
-                with urllib.request.urlopen(request, timeout=_SECONDS) as answer:
-                    found: dict[str, Any] = json.loads(answer.read())
-                    return found
-            except urllib.error.HTTPError as error:
-                wait = _seconds_to_wait(error)
-                if wait is None or time.monotonic() + wait > end:
-                    raise InputError(f"{self._url}: {_said(error)}") from error
-            except (OSError, ValueError) as error:  # refused, broken off, or no JSON
-                raise UnavailableError(f"{self._url} does not answer: {error}.") from error
-            time.sleep(wait)
+        super().__init__(url, api_key)
+        known = [found["id"] for found in self._ask("/v1/models")["data"]]
+        start = f"{adapter}/" if adapter else ""
+        self.tasks = tuple(name for name in known if name == adapter or name.startswith(start))
+        if not self.tasks:
+            raise InputError(f"{self._url} knows no adapter {adapter}. It knows {few_names(known)}.")
+
+    def __call__(self, rows: Iterable[Mapping[str, Any] | str]) -> list[dict[str, Any]]:
+        """Return what each adapter answers to each row, in order, by the adapter's name."""
+        given = list(rows)
+        parts = _split([*range(len(given))])
+        with ThreadPoolExecutor(_FANS_UNDER_WAY) as pool:
+            bodies = [{"input": [given[i] for i in part], "models": [*self.tasks]} for part in parts]
+            replies = list(pool.map(lambda body: self._ask("/fan", body), bodies))
+        self.truncated += sum(sum(reply.get("truncated", {}).values()) for reply in replies)
+        return [row["predictions"] for reply in replies for row in reply["data"]]
+
+    def file(self, path: Path, *, top: int | None = 0, reading: Reading = AS_USUAL) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a file in order, with all their columns and all answers, as `Fan.file` does."""
+        fields = [field for name in self.tasks for field in self.form_of(name).fields]
+        return file_of_all(self, fields, path, top=top, reading=reading)
 
 
 def _requests_of(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> list[tuple[str, list[int]]]:

@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
+from itertools import groupby, product
 from typing import Any
 
 from hyperadapters._utils import InputError
 from hyperadapters.server.batcher import Batcher, Waiting
 from hyperadapters.server.log_lines import LOG
-from hyperadapters.server.queries import Answer, Gauges, Limits, Query, Reply, _GenerationSettings
+from hyperadapters.server.queries import Answer, FanQuery, Gauges, Limits, Query, Reply, _GenerationSettings
 from hyperadapters.server.text_stream import _as_text, _cut_at, _TextStream
-from hyperadapters.serving import LoadedAdapters, ServedTask
+from hyperadapters.serving import LoadedAdapters, ServedTask, SharedPasses
 from hyperadapters.training import Decoding, Encoded, RowGeneration
 
 _ATTEMPTS = 4
@@ -37,6 +37,17 @@ class _Work:
     """Whether nobody waits any more."""
 
 
+@dataclass
+class _FanWork:
+    """A row that waits for the answers of several tasks."""
+
+    tasks: tuple[ServedTask, ...]
+    rows: dict[str, Encoded]
+    """In tokens, by the task's name."""
+    left: bool = False
+    """Whether nobody waits any more."""
+
+
 class _LocalEngine:
     """Answers queries in this process.
 
@@ -47,13 +58,14 @@ class _LocalEngine:
     def __init__(self, backbone: str = "", limits: Limits = Limits()) -> None:  # noqa: B008 (frozen)
         self._limits = limits
         self._loaded = LoadedAdapters(backbone, resident=limits.resident, alone=limits.alone)
-        self._batcher: Batcher[_Work] = Batcher(
+        self._batcher: Batcher[Any] = Batcher(
             self._compute,
             most_rows=limits.rows,
             longest_wait=limits.wait,
             most_waiting=limits.waiting,
             most_adapters=lambda lane: limits.resident,
         )
+        self._passes = SharedPasses(self._loaded)
         self._tokens = ThreadPoolExecutor(1, thread_name_prefix="tokens")
         self._loading = ThreadPoolExecutor(1, thread_name_prefix="backbones")
 
@@ -97,6 +109,39 @@ class _LocalEngine:
         rows, truncated = await self._waiting_rows(query)
         self._batcher.submit(rows)
         return await self._reply(rows, truncated)
+
+    async def fan(self, query: FanQuery) -> dict[str, Reply]:
+        """Return the answers of several tasks to the same rows, by the task's name.
+
+        Raises:
+            InputError: a row is none of a task, or an adapter cannot be read.
+            _BusyError: the queue is full.
+        """
+        count = len(query.rows[query.tasks[0].name])
+        self._batcher.check_room(count)
+        for task in query.tasks:
+            await self._ensure_backbone(task)
+        loop = asyncio.get_running_loop()
+        rows, cut = await loop.run_in_executor(self._tokens, self._encode_fan, query)
+        self._batcher.submit(rows)
+        found = await self._answers(rows)
+        queued, batch = _waited(rows)
+        return {
+            task.name: Reply([answers[task.name] for answers in found], cut[task.name], queued, batch)
+            for task in query.tasks
+        }
+
+    def _encode_fan(self, query: FanQuery) -> tuple[list[Waiting[_FanWork]], dict[str, int]]:
+        """Return the rows of a query ready for the queue, and how many of them were cut, by the task's name."""
+        encoded, cut = {}, {}
+        for task in query.tasks:
+            own = query.rows[task.name]
+            encoded[task.name], cut[task.name] = self._loaded.encode([task] * len(own), own)
+        first, lane = query.tasks[0], ("fan", *(task.key for task in query.tasks))
+        works = [
+            _FanWork(query.tasks, dict(zip(encoded, row, strict=True))) for row in zip(*encoded.values(), strict=True)
+        ]
+        return [Waiting(lane, "", self._loaded.length(first, work.rows[first.name]), work) for work in works], cut
 
     async def stream(self, query: Query) -> AsyncIterator[str | Reply]:
         rows, truncated = await self._waiting_rows(query)
@@ -193,23 +238,65 @@ class _LocalEngine:
             left=lambda: work.left,
         )
 
-    async def _reply(self, rows: Sequence[Waiting[_Work]], truncated: int) -> Reply:
-        """Return the answers to rows in the queue; where nobody waits for them any more, their places are freed."""
+    async def _reply(self, rows: Sequence[Waiting[Any]], truncated: int) -> Reply:
+        """Return the answers to rows in the queue."""
+        answers = await self._answers(rows)
+        return Reply(answers, truncated, *_waited(rows))
+
+    async def _answers(self, rows: Sequence[Waiting[Any]]) -> list[Any]:
+        """Return what rows in the queue get; where nobody waits for it any more, their places are freed."""
         try:
-            answers = await asyncio.gather(*(asyncio.wrap_future(row.future) for row in rows))
+            return await asyncio.gather(*(asyncio.wrap_future(row.future) for row in rows))
         except BaseException:
             for row in rows:
                 row.work.left = True
                 row.future.cancel()
             raise
-        queued = max((row.batched - row.arrived for row in rows), default=0.0)
-        batch = sum(row.batch for row in rows) / max(1, len(rows))
-        return Reply(answers, truncated, queued, batch)
 
-    def _compute(self, batch: Sequence[Waiting[_Work]]) -> None:
-        """Compute a batch; a row whose adapter cannot be read gets that error, the others their answers."""
+    def _compute(self, batch: Sequence[Waiting[Any]]) -> None:
+        """Compute a batch, whose rows are all of one kind."""
+        if isinstance(batch[0].work, _FanWork):
+            self._answer_fan(batch)
+        else:
+            self._answer_batch(batch)
+
+    def _answer_fan(self, batch: Sequence[Waiting[_FanWork]]) -> None:
+        """Answer rows by all of their tasks, which are the same for each of them."""
+        found: list[dict[str, Answer]] = [{} for _ in batch]
+        ordered = sorted(batch[0].work.tasks, key=lambda task: task.group)
+        for _, alike in groupby(ordered, key=lambda task: task.group):
+            tasks = [self._opened(task) for task in alike]
+            rows = {task.name: [row.work.rows[task.name] for row in batch] for task in tasks}
+            answers = self._passes.answer(tasks, rows)
+            for task in tasks:
+                for own, row, value in zip(found, rows[task.name], answers[task.name], strict=True):
+                    tokens = self._loaded.count(task, value)
+                    own[task.name] = Answer(task.form.target.present(value), len(row.source), tokens)
+        for waiting, own in zip(batch, found, strict=True):
+            waiting.future.set_result(own)
+
+    def _opened(self, task: ServedTask) -> ServedTask:
+        """Bring the adapter of a task into memory and return the task; where its files were replaced, the new one.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        for attempt in range(2):
+            try:
+                self._loaded.open([task])
+                self._loaded.check([task])
+                break
+            except InputError:
+                newer = _newer(task) if attempt == 0 else None
+                if newer is None:
+                    raise
+                task = newer
+        return task
+
+    def _answer_batch(self, batch: Sequence[Waiting[_Work]]) -> None:
+        """Answer rows of a batch; one whose adapter cannot be read gets that error, the others their answers."""
         waiting = self._batcher.next_rows(batch[0].lane, self._limits.rows)
-        ahead = {row.work.task.name: row.work.task for row in waiting}
+        ahead = {row.work.task.name: row.work.task for row in waiting if isinstance(row.work, _Work)}
         rows = self._open(batch)
         if not rows:
             return
@@ -288,18 +375,12 @@ class _LocalEngine:
 
         Where its files were replaced while the rows waited, they are answered with the new ones.
         """
-        task = rows[0].work.task
-        for attempt in range(2):
-            try:
-                self._loaded.open([task])
-                self._loaded.check([task])
-            except InputError as error:
-                newer = _newer(task) if attempt == 0 else None
-                if newer is None:
-                    for row in rows:
-                        row.future.set_exception(error)
-                    return False
-                task = newer
+        try:
+            task = self._opened(rows[0].work.task)
+        except InputError as error:
+            for row in rows:
+                row.future.set_exception(error)
+            return False
         for row in rows:
             row.work.task = task
         return True
@@ -329,6 +410,12 @@ class _LocalEngine:
 def _has_own_settings(decoding: Decoding) -> bool:
     """Return whether each row that is answered like this may have settings of its own."""
     return decoding.mode == "generate" and decoding.beams == 1 and decoding.generation_config == "neutral"
+
+
+def _waited(rows: Sequence[Waiting[Any]]) -> tuple[float, float]:
+    """Return how many seconds the first of answered rows waited, and how many rows their batches had on the average."""
+    queued = max((row.batched - row.arrived for row in rows), default=0.0)
+    return queued, sum(row.batch for row in rows) / max(1, len(rows))
 
 
 def _wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event, _: Sequence[int]) -> None:

@@ -46,6 +46,15 @@ class Query:
     """Answers to each row, whose seeds count up."""
 
 
+@dataclass(frozen=True)
+class FanQuery:
+    """Rows that several tasks answer, each task its own columns of them."""
+
+    rows: Mapping[str, tuple[Mapping[str, Any], ...]]
+    """By the task's name."""
+    tasks: tuple[ServedTask, ...]
+
+
 @dataclass
 class Answer:
     """The answer to a row."""
@@ -104,6 +113,9 @@ class _Engine(Protocol):
 
     def stream(self, query: Query) -> AsyncIterator[str | Reply]:
         """Yield the answer to a query of one row in pieces, and at last the reply."""
+
+    async def fan(self, query: FanQuery) -> dict[str, Reply]:
+        """Return the answers of several tasks to the same rows, by the task's name."""
 
     async def prepare(self, tasks: Sequence[ServedTask]) -> None:
         """Check that adapters can answer, before they are listed."""

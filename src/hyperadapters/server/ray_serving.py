@@ -8,6 +8,7 @@ under the same paths, as on a shared disk.
 
 import asyncio
 import contextlib
+import hashlib
 import re
 import signal
 import threading
@@ -20,7 +21,7 @@ from hyperadapters.server.adapter_server import _AdapterServer
 from hyperadapters.server.app import _create_app
 from hyperadapters.server.batcher import _BusyError
 from hyperadapters.server.engine import _LocalEngine
-from hyperadapters.server.queries import Gauges, Limits, Query, Reply
+from hyperadapters.server.queries import FanQuery, Gauges, Limits, Query, Reply
 from hyperadapters.server.serving import _log_as_json, open_catalogue
 from hyperadapters.serving import ServedTask
 
@@ -89,6 +90,11 @@ class _RayEngine:
                 _check_sendable(error, begun=begun)
             await _pause(attempt)
         raise _no_replica()
+
+    async def fan(self, query: FanQuery) -> dict[str, Reply]:
+        names = " ".join(map(_model_id, query.tasks))
+        replies: dict[str, Reply] = await self._send("fan", hashlib.sha256(names.encode()).hexdigest(), query)
+        return replies
 
     async def prepare(self, tasks: Sequence[ServedTask]) -> None:
         await self._send("prepare", _model_id(tasks[0]), list(tasks))
@@ -201,6 +207,14 @@ def _replica_class(resident: int) -> type:
                 return ("reply", self._signed(await self._engine.run(query)))
             except InputError as error:
                 return _sealed(error)
+
+        async def fan(self, query: FanQuery) -> tuple[str, Any]:
+            await self.held(serve.get_multiplexed_model_id())
+            try:
+                replies = await self._engine.fan(query)
+            except InputError as error:
+                return _sealed(error)
+            return ("reply", {name: self._signed(reply) for name, reply in replies.items()})
 
         async def stream(self, query: Query) -> AsyncIterator[tuple[str, Any]]:
             await self.held(serve.get_multiplexed_model_id())

@@ -204,6 +204,19 @@ class InputRequest(_Request):
     )
 
 
+class FanRequest(BaseModel):
+    """`POST /fan`: texts or rows of columns, which several adapters answer."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"input": ["a fine film"], "models": ["mood", "topic"]}]}
+    )
+
+    input: StrictStr | Columns | list[StrictStr | Columns] = Field(
+        description="A text, or several; or objects that hold the columns of every adapter."
+    )
+    models: list[StrictStr] | None = Field(None, min_length=1, description="The adapters; default: all of them.")
+
+
 class ClassifyRequest(InputRequest):
     """`POST /classify`."""
 

@@ -6,6 +6,8 @@ from .catalogue import ServedTask as ServedTask
 from .exporting import ExportFormat as ExportFormat
 from .exporting import export as export
 from .fan import Fan as Fan
+from .fan import check_fans as check_fans
+from .fan import file_of_all as file_of_all
 from .folder_predictor import open_predictor as open_predictor
 from .harness_scores import harness_model as harness_model
 from .harness_scores import score_with_harness as score_with_harness
@@ -22,3 +24,4 @@ from .predictor import rows_of_file as rows_of_file
 from .predictor import rows_of_texts as rows_of_texts
 from .saved_tasks import answer_column as answer_column
 from .saved_tasks import saved_task as saved_task
+from .shared_passes import SharedPasses as SharedPasses

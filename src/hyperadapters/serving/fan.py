@@ -1,27 +1,66 @@
 """Every task answers each text: one pass of the backbone for all of them, where adapters stand beside it."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from hyperadapters._utils import InputError, expand_path
 from hyperadapters.serving.catalogue import Catalogue, ServedTask
 from hyperadapters.serving.loaded_adapters import LoadedAdapters
 from hyperadapters.serving.predictor import ROWS_AT_ONCE, rows_of_texts
+from hyperadapters.serving.shared_passes import SharedPasses
 from hyperadapters.storage import Collection, locate_adapters
 from hyperadapters.tasks import AS_USUAL, Reading, iterate_rows
-from hyperadapters.training import Encoded, ReusedStates, batches_by_length, in_row_order
+from hyperadapters.training import Encoded, batches_by_length, in_row_order
 
 _ALL = "predictions"
 """The column that the answers of all tasks are written to."""
 
 _TOGETHER = 64
 """Rows that pass together."""
+
+
+def check_fans(tasks: Sequence[ServedTask]) -> None:
+    """Raise InputError if one of some tasks is not of single texts or rows, which several tasks could answer."""
+    wrong = [task.name for task in tasks if task.embeds or task.form.style in ("conversation", "words")]
+    if wrong:
+        raise InputError(
+            f"{', '.join(wrong[:5])}: no task of single texts or rows, which all tasks could answer. Name the "
+            "others, or answer it by itself."
+        )
+
+
+def file_of_all(
+    answer: Callable[[list[Mapping[str, Any]]], list[dict[str, Any]]],
+    fields: Iterable[str],
+    path: Path,
+    *,
+    top: int | None = 0,
+    reading: Reading = AS_USUAL,
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a file in order, with all their columns and what several tasks answer as `predictions`.
+
+    Args:
+        answer: returns the answers to rows, by the task's name.
+        fields: the columns that the tasks read.
+        path: the file.
+        top: 0: the tasks answer without probabilities.
+        reading: how it is read.
+
+    Raises:
+        InputError: no such file, or a row lacks a task's column or has a column `predictions` already; or
+            probabilities are asked for.
+    """
+    if top != 0:
+        raise InputError("the answers of all tasks have no probabilities: ask one task at a time.")
+    rows = iterate_rows(expand_path(path), {field: field for field in fields}, reading)
+    while chunk := list(islice(rows, ROWS_AT_ONCE)):
+        for row in chunk:
+            if _ALL in row.given:
+                raise InputError(f"{row.place} has a column {_ALL!r} already, which the answers would replace.")
+        for row, answers in zip(chunk, answer([row.values for row in chunk]), strict=True):
+            yield {**row.given, _ALL: answers}
 
 
 class Fan:
@@ -53,15 +92,10 @@ class Fan:
         if isinstance(found, Collection):
             found.fetch(names)
         self._tasks = [catalogue.task(name) for name in names]
-        wrong = [task.name for task in self._tasks if task.embeds or task.form.style in ("conversation", "words")]
-        if wrong:
-            raise InputError(
-                f"{', '.join(wrong[:5])}: no task of single texts or rows, which all tasks could answer. Name the "
-                "others, or answer it by itself."
-            )
+        check_fans(self._tasks)
         self._loaded = LoadedAdapters(backbone, resident=resident)
         self._loaded.open(self._tasks, last=True)
-        self._states: dict[str, ReusedStates | None] = {}
+        self._passes = SharedPasses(self._loaded)
         self.truncated = 0
         """Texts so far, of any task, that were cut to the length of training."""
 
@@ -88,8 +122,8 @@ class Fan:
         for number, row in enumerate(given):
             self._check_fields(number, row)
         found: list[dict[str, Any]] = [{} for _ in given]
-        for group, tasks in groupby(sorted(self._tasks, key=lambda task: task.group), key=lambda task: task.group):
-            for task, answers in self._answers_of(group, list(tasks), given):
+        for _, tasks in groupby(sorted(self._tasks, key=lambda task: task.group), key=lambda task: task.group):
+            for task, answers in self._answers_of(list(tasks), given):
                 for own, answer in zip(found, answers, strict=True):
                     own[task.name] = task.form.target.present(answer)
         return [{task.name: own[task.name] for task in self._tasks} for own in found]
@@ -106,19 +140,11 @@ class Fan:
             InputError: no such file, or a row lacks a task's column or has a column `predictions` already; or
                 probabilities are asked for.
         """
-        if top != 0:
-            raise InputError("the answers of all tasks have no probabilities: ask one task at a time.")
-        fields = dict.fromkeys(field for task in self._tasks for field in task.form.fields)
-        rows = iterate_rows(expand_path(path), {field: field for field in fields}, reading)
-        while chunk := list(islice(rows, ROWS_AT_ONCE)):
-            for row in chunk:
-                if _ALL in row.given:
-                    raise InputError(f"{row.place} has a column {_ALL!r} already, which the answers would replace.")
-            for row, answers in zip(chunk, self([row.values for row in chunk]), strict=True):
-                yield {**row.given, _ALL: answers}
+        fields = [field for task in self._tasks for field in task.form.fields]
+        return file_of_all(self, fields, path, top=top, reading=reading)
 
     def _answers_of(
-        self, group: str, tasks: list[ServedTask], given: Sequence[Mapping[str, Any] | str]
+        self, tasks: list[ServedTask], given: Sequence[Mapping[str, Any] | str]
     ) -> Iterator[tuple[ServedTask, list[str]]]:
         """Yield the tasks of one group with their answers to all rows."""
         encoded = {task.name: self._encode(task, given) for task in tasks}
@@ -126,16 +152,9 @@ class Fan:
         batches = batches_by_length([self._loaded.length(tasks[0], row) for row in first], _TOGETHER)
         answered: dict[str, list[tuple[list[int], list[str]]]] = {task.name: [] for task in tasks}
         for numbers in batches:
-            shared: dict[str, list[ServedTask]] = defaultdict(list)  # some tasks may have a prefix, or cut texts
-            for task in tasks:
-                shared[repr([encoded[task.name][number][:4] for number in numbers])].append(task)
-            for alike in shared.values():
-                rows = [encoded[alike[0].name][number] for number in numbers]
-                with self._sharing(group, alike[0], rows):
-                    for task in alike:
-                        decoding = self._loaded.decoding(task)
-                        answers = self._loaded.answer([task] * len(rows), rows, decoding)
-                        answered[task.name].append((numbers, answers))
+            rows = {task.name: [encoded[task.name][number] for number in numbers] for task in tasks}
+            for name, answers in self._passes.answer(tasks, rows).items():
+                answered[name].append((numbers, answers))
         for task in tasks:
             yield task, in_row_order(answered[task.name])
 
@@ -153,30 +172,3 @@ class Fan:
         rows, cut = self._loaded.encode([task] * len(values), values)
         self.truncated += cut
         return rows
-
-    def _sharing(self, group: str, task: ServedTask, rows: list[Encoded]) -> AbstractContextManager[Any]:
-        """Return the context in which frozen layers are skipped for these rows, whose states are computed before."""
-        if group not in self._states:
-            self._states[group] = self._prepared(task, rows)
-        states = self._states[group]
-        if states is None:
-            return nullcontext()
-        states.share(rows)
-        return states
-
-    def _prepared(self, task: ServedTask, rows: list[Encoded]) -> ReusedStates | None:
-        """Return what skips the frozen layers of a group; None if none are frozen."""
-        with self._loaded.using(task, 1):  # its adapter is read, and its group put in use
-            pass
-        states = ReusedStates(
-            self._loaded.delta_of(task),
-            self._loaded.pad(task),
-            dtype=torch.float32,
-            root=None,
-            using=lambda rows: self._loaded.using(task, len(rows)),
-        )
-        try:
-            states.prepare(rows)
-        except InputError:
-            return None
-        return states

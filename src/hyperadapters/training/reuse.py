@@ -28,6 +28,7 @@ from hyperadapters.backbones import (
     blocks_of,
     captured_pass,
     device_of,
+    feed_of,
     in_mode,
     keys_of,
 )
@@ -189,7 +190,6 @@ class ReusedStates:
             )
         self._store = _StateStore(self._root, self._identity(), self._dtype)
         self._store.read()
-        self._skipped = self._skipping()
         self._check_exact(rows)
 
     def _longest_and_shortest(self, rows: Sequence[Encoded]) -> list[Encoded]:
@@ -283,10 +283,33 @@ class ReusedStates:
             return self._backbone(**self._encoding.inputs(self._backbone, rows, self._pad), return_dict=True)
 
     def _check_exact(self, rows: Sequence[Encoded]) -> None:
-        """Raise InputError if a pass that skips the frozen layers finds something else than one that computes them.
+        """Skip what feeds the frozen layers too, if a pass without it finds the same.
+
+        Raises:
+            InputError: a pass that skips the frozen layers finds something else than one that computes them.
+        """
+        whole = self.frozen
+        with in_mode(self._backbone, training=False), self._delta.disabled(), torch.no_grad():
+            for stack, layers in whole.items():
+                if not layers.runs_first:
+                    feed = feed_of(self._backbone, layers.paths[0], lambda: self._call(rows))
+                    self.frozen = {**self.frozen, stack: layers._replace(feed=feed)}
+        difference = self._difference(rows)
+        if self.frozen != whole and not difference <= _TOLERANCE[self._dtype]:
+            self.frozen = whole
+            difference = self._difference(rows)
+        if not difference <= _TOLERANCE[self._dtype]:
+            raise InputError(
+                f"training.reuse: in a {type(self._backbone).__name__} a pass that skips the frozen layers differs by "
+                f"{difference:.1g} from one that computes them. Use training.reuse=none, or another folder of states."
+            )
+
+    def _difference(self, rows: Sequence[Encoded]) -> float:
+        """Return by how much a pass that skips what is frozen differs from a whole one; inf: none was skipped.
 
         Rows pass one by one: what a model finds for padding means nothing.
         """
+        self._skipped = self._skipping()
         self.compute(rows)
         pairs = []
         for row in rows:
@@ -295,13 +318,10 @@ class ReusedStates:
                 with self:
                     pairs.append((self._call([row]).logits.float(), wanted))
         skipped, computed = self.passes
-        difference = max(_difference(found, wanted) for found, wanted in pairs)
-        if computed or not skipped or not difference <= _TOLERANCE[self._dtype]:
-            raise InputError(
-                f"training.reuse: in a {type(self._backbone).__name__} a pass that skips the frozen layers differs by "
-                f"{difference:.1g} from one that computes them. Use training.reuse=none, or another folder of states."
-            )
         self._skipped = self._skipping()
+        if computed or not skipped:
+            return math.inf
+        return max(_difference(found, wanted) for found, wanted in pairs)
 
     def _skipping(self) -> SkippedLayers:
         return SkippedLayers(self._backbone, self._entries, self._pad, self.frozen, self._store.get)
