@@ -164,6 +164,7 @@ def test_the_public_names_are_these():
         "HyperFormer",
         "HyperFormerPlusPlus",
         "HyperPHM",
+        "HyperSideAdapter",
         "InputError",
         "InstructionsTask",
         "Interrupted",

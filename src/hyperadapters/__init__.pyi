@@ -37,6 +37,7 @@ from .methods.registry import method_named as method_named
 from .methods.said import IntrinsicSAID as IntrinsicSAID
 from .methods.side import CompacterProjections as CompacterProjections
 from .methods.side import DenseProjections as DenseProjections
+from .methods.side import HyperSideAdapter as HyperSideAdapter
 from .methods.side import LowRankProjections as LowRankProjections
 from .methods.side import PHMProjections as PHMProjections
 from .methods.side import SideAdapter as SideAdapter

@@ -57,6 +57,7 @@ def by_task(delta, function):
 @many
 def test_a_mixed_batch_is_one_forward_pass_a_task(name, tiny, batch):
     delta = moved(name, tiny)
+    tiny.double()
     with torch.no_grad():
         with delta.rows(ROWS):
             mixed = tiny(**batch).logits
@@ -111,8 +112,8 @@ def run(delta, rows, inputs):
 
 @many
 def test_the_loss_and_its_gradients_are_those_of_the_tasks_by_themselves(name, tiny, batch):
-    tiny.double()
     delta = moved(name, tiny)
+    tiny.double()
     with delta.rows(ROWS):
         mixed = tiny(**batch).loss
     mixed.backward()

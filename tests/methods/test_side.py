@@ -11,6 +11,7 @@ from conftest import make_batch
 from hyperadapters import (
     CompacterProjections,
     DenseProjections,
+    HyperSideAdapter,
     InputError,
     LowRankProjections,
     PHMProjections,
@@ -140,6 +141,39 @@ def test_the_count_is_that_of_the_formula(name: str) -> None:
     attention = 4 * width**2 if name != "llama" else 0
     wanted = layers * (d * width + width + 1 + attention) + width * d + d + (d * width if name == "t5" else 0)
     assert count_parameters(delta).by_kind["adapter"] == wanted
+
+
+@pytest.mark.parametrize("name", ["bert", "llama", "t5"])
+def test_a_written_ladder_answers_as_the_ladder_that_is_baked_of_it(name: str) -> None:
+    """The ladder's equations are tested above: of each task, and in a batch that mixes them."""
+    family = FAMILIES[name]
+    model, batch = family.make(), family.batch()
+    count = len(batch["input_ids"])
+    tasks = [["a", "b"][row % 2] for row in range(count)]
+    whole = disturb(attach(model, HyperSideAdapter(bottleneck=8, heads=2), tasks=["a", "b"]))
+    with torch.no_grad():
+        with whole.rows(tasks):
+            mixed = model(**batch).logits
+        for number, task in enumerate("ab"):
+            with whole.rows(task):
+                alone = model(**batch).logits
+            plain = whole.bake(task)
+            plain.use()
+            assert plain.method == SideAdapter(bottleneck=8, heads=2)
+            torch.testing.assert_close(model(**batch).logits, alone, rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(mixed[number::2], alone[number::2], rtol=1e-4, atol=1e-5)
+            whole.use()
+
+
+def test_a_written_ladder_has_an_embedding_for_each_task_and_networks_for_all() -> None:
+    """Inputs 64 + 2 · 64, a projector to 128 and 64, a norm, and a map to a rung's numbers; the same for the end."""
+    width, d, layers = 8, 32, 2
+    delta = attach(FAMILIES["bert"].make(), HyperSideAdapter(bottleneck=width), tasks=["a", "b", "c"])
+    counts = count_parameters(delta).by_kind
+    network = (192 * 128 + 128) + (128 * 64 + 64) + 2 * 64 + 64
+    rung, end = d * width + width + 1 + 4 * width**2, width * d + d
+    assert counts["adapter"] == 3 * 64
+    assert counts["shared"] == 2 * network + 65 * (rung + end) + 64 * (layers + 1)
 
 
 def test_first_layer_leaves_out_the_rungs_below() -> None:

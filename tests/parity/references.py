@@ -323,5 +323,6 @@ REFERENCES: dict[str, Callable[[Given], PlainT5]] = {
 WITHOUT: dict[str, str] = {
     "side": "its rungs are not those of a paper: tests/methods/test_side.py has their equations",
     "side-compacter": "as side, with Compacter's projections",
+    "hyper-side": "it writes the ladder of side, which is what tests/methods/test_side.py compares it with",
 }
 """Presets that no paper defines in equations of its own, each with the reason. (Methods of peft are no presets.)"""

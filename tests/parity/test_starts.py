@@ -160,6 +160,30 @@ def ladder_projections(n: int, width: int) -> dict[str, Start]:
     return {f"ladder.matrices.{name}": start for name, start in found.items()}
 
 
+def written_ladder(width: int) -> dict[str, Start]:
+    """The hypernetworks of a ladder beside T5's decoder, whose numbers start in size as a ladder's own do."""
+    rung = {WIDTH * width: 0.01, width: 0.01, 1: 0.01, 3 * width**2: width**-0.5, width**2: 0.1 * width**-0.5}
+    spreads = {"rungs": rung, "end": {width * WIDTH + WIDTH: 0.01}}
+    starts: dict[str, Start] = {"ladder.tasks": normal(1.0)}
+    for name, pieces in spreads.items():
+        path = f"ladder.{name}"
+        starts |= {f"{path}.layer": normal(1.0), f"{path}.position": normal(1.0), f"{path}.generator.bias": ZERO}
+        starts |= linear(f"{path}.projector.0.0", 192, False) | linear(f"{path}.projector.0.2", 128, False)
+        starts |= {f"{path}.projector.1.weight": ONE, f"{path}.projector.1.bias": ZERO}
+        starts[f"{path}.generator.weight"] = parts_of_normals({size: std / 8 for size, std in pieces.items()})
+    return starts
+
+
+def parts_of_normals(spreads: dict[int, float]) -> Start:
+    """So many columns each, of normal distributions with these standard deviations."""
+
+    def check(tensor: Tensor) -> None:
+        for piece, std in zip(tensor.split([*spreads], dim=-1), spreads.values(), strict=True):
+            normal(std)(piece)
+
+    return check
+
+
 STARTS: dict[str, tuple[dict[str, Any], dict[str, Start]]] = {
     "houlsby": ({}, DENSE),
     "houlsby, as Houlsby et al.": ({"init": "truncated"}, matrices(down=TRUNCATED, up=TRUNCATED)),
@@ -192,6 +216,7 @@ STARTS: dict[str, tuple[dict[str, Any], dict[str, Start]]] = {
     "norms": ({}, {}),
     "side": ({}, ladder({"ladder.matrices.down": normal(0.01), "ladder.matrices.up": normal(0.01)})),
     "side-compacter": ({}, ladder(ladder_projections(4, 32))),
+    "hyper-side": ({}, written_ladder(32)),
 }
 """By preset, or a preset and what is changed: its fields, and the start of every tensor but the norms."""
 BY_VALUE = ("prompt-t", "intrinsic-said", "full", "full-multitask")

@@ -15,7 +15,7 @@ from hyperadapters._utils import InputError, UnavailableError
 from hyperadapters.server.batcher import _BusyError
 from hyperadapters.server.log_lines import LOG
 from hyperadapters.server.metrics import _ServerMetrics
-from hyperadapters.server.queries import FanQuery, Query, Reply, _Engine
+from hyperadapters.server.queries import Query, Reply, _Engine, _FanQuery
 from hyperadapters.server.requests import AdapterRequest
 from hyperadapters.serving import Catalogue, ServedTask
 
@@ -148,7 +148,7 @@ class _AdapterServer:
             self._answered(request, query.task.name, found, time.monotonic() - start)
             return found
 
-    async def fan(self, request: Request, query: FanQuery) -> dict[str, Reply]:
+    async def fan(self, request: Request, query: _FanQuery) -> dict[str, Reply]:
         """Return the replies of several tasks to the same rows, by the task's name.
 
         Raises:

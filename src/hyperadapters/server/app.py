@@ -20,7 +20,7 @@ from hyperadapters.server.adapter_server import _AdapterServer, _LeftError, _Ref
 from hyperadapters.server.batcher import _BusyError
 from hyperadapters.server.guard import _error_body, _Guard
 from hyperadapters.server.log_lines import LOG
-from hyperadapters.server.queries import FanQuery, Query, Reply, Want
+from hyperadapters.server.queries import Query, Reply, Want, _FanQuery
 from hyperadapters.server.requests import (
     AdapterRequest,
     ChatRequest,
@@ -302,7 +302,7 @@ def _add_fan_route(app: FastAPI, server: _AdapterServer) -> None:
             raise InputError("there is no text to answer.")
         check_fans(list(tasks.values()))
         rows = {name: _rows_of_task(task, given) for name, task in tasks.items()}
-        found = await server.fan(request, FanQuery(rows, tuple(tasks.values())))
+        found = await server.fan(request, _FanQuery(rows, tuple(tasks.values())))
         data = [
             {"index": i, "predictions": {name: reply.answers[i].value for name, reply in found.items()}}
             for i in range(len(given))

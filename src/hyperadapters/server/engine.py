@@ -12,7 +12,7 @@ from typing import Any
 from hyperadapters._utils import InputError
 from hyperadapters.server.batcher import Batcher, Waiting
 from hyperadapters.server.log_lines import LOG
-from hyperadapters.server.queries import Answer, FanQuery, Gauges, Limits, Query, Reply, _GenerationSettings
+from hyperadapters.server.queries import Answer, Gauges, Limits, Query, Reply, _FanQuery, _GenerationSettings
 from hyperadapters.server.text_stream import _as_text, _cut_at, _TextStream
 from hyperadapters.serving import LoadedAdapters, ServedTask, SharedPasses
 from hyperadapters.training import Decoding, Encoded, RowGeneration
@@ -110,7 +110,7 @@ class _LocalEngine:
         self._batcher.submit(rows)
         return await self._reply(rows, truncated)
 
-    async def fan(self, query: FanQuery) -> dict[str, Reply]:
+    async def fan(self, query: _FanQuery) -> dict[str, Reply]:
         """Return the answers of several tasks to the same rows, by the task's name.
 
         Raises:
@@ -131,7 +131,7 @@ class _LocalEngine:
             for task in query.tasks
         }
 
-    def _encode_fan(self, query: FanQuery) -> tuple[list[Waiting[_FanWork]], dict[str, int]]:
+    def _encode_fan(self, query: _FanQuery) -> tuple[list[Waiting[_FanWork]], dict[str, int]]:
         """Return the rows of a query ready for the queue, and how many of them were cut, by the task's name."""
         encoded, cut = {}, {}
         for task in query.tasks:

@@ -47,7 +47,7 @@ class Query:
 
 
 @dataclass(frozen=True)
-class FanQuery:
+class _FanQuery:
     """Rows that several tasks answer, each task its own columns of them."""
 
     rows: Mapping[str, tuple[Mapping[str, Any], ...]]
@@ -114,7 +114,7 @@ class _Engine(Protocol):
     def stream(self, query: Query) -> AsyncIterator[str | Reply]:
         """Yield the answer to a query of one row in pieces, and at last the reply."""
 
-    async def fan(self, query: FanQuery) -> dict[str, Reply]:
+    async def fan(self, query: _FanQuery) -> dict[str, Reply]:
         """Return the answers of several tasks to the same rows, by the task's name."""
 
     async def prepare(self, tasks: Sequence[ServedTask]) -> None:

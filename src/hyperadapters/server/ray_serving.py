@@ -21,7 +21,7 @@ from hyperadapters.server.adapter_server import _AdapterServer
 from hyperadapters.server.app import _create_app
 from hyperadapters.server.batcher import _BusyError
 from hyperadapters.server.engine import _LocalEngine
-from hyperadapters.server.queries import FanQuery, Gauges, Limits, Query, Reply
+from hyperadapters.server.queries import Gauges, Limits, Query, Reply, _FanQuery
 from hyperadapters.server.serving import _log_as_json, open_catalogue
 from hyperadapters.serving import ServedTask
 
@@ -91,7 +91,7 @@ class _RayEngine:
             await _pause(attempt)
         raise _no_replica()
 
-    async def fan(self, query: FanQuery) -> dict[str, Reply]:
+    async def fan(self, query: _FanQuery) -> dict[str, Reply]:
         names = " ".join(map(_model_id, query.tasks))
         replies: dict[str, Reply] = await self._send("fan", hashlib.sha256(names.encode()).hexdigest(), query)
         return replies
@@ -208,7 +208,7 @@ def _replica_class(resident: int) -> type:
             except InputError as error:
                 return _sealed(error)
 
-        async def fan(self, query: FanQuery) -> tuple[str, Any]:
+        async def fan(self, query: _FanQuery) -> tuple[str, Any]:
             await self.held(serve.get_multiplexed_model_id())
             try:
                 replies = await self._engine.fan(query)
