@@ -2,16 +2,21 @@
 
 import inspect
 import json
+import os
 import re
 import subprocess
 import sys
 
+import pytest
 from command_line import works
 
 from hyperadapters import METHODS, attach, load_backbone
 from hyperadapters.cli.__main__ import app
+from hyperadapters.cli.base import _share_processors
 
 COMMANDS = "train compare evaluate predict bake info sweep report methods tasks count cost".split()
+
+PASSIVE = {"OMP_WAIT_POLICY": "passive"}
 
 SLOW = ("transformers", "accelerate", "datasets", "sklearn", "scipy", "matplotlib")
 
@@ -95,3 +100,14 @@ def test_help_shows_every_word_of_what_is_written():
 def letters(text):
     """A text without what boxes, bullets and line ends put in between."""
     return re.sub(r"[^\w<>+=:/.,()-]|(?<=\s)-(?=\s)", "", text)
+
+
+@pytest.mark.parametrize(("given", "wanted"), [({}, "5000"), ({"GOMP_SPINCOUNT": "7"}, "7"), (PASSIVE, None)])
+def test_waiting_threads_give_way_unless_the_user_says_otherwise(monkeypatch, given, wanted):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    _share_processors()
+    assert os.environ.get("GOMP_SPINCOUNT") == wanted
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)

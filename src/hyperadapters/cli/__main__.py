@@ -2,11 +2,12 @@
 
 from hyperadapters.cli import running, scoring, answering, converting, exporting  # noqa: F401, I001 (in the order of --help)
 from hyperadapters.cli import serving, harness_scoring, pushing, sweeping, listing, costing  # noqa: F401
-from hyperadapters.cli.base import _tolerate_encodings, app
+from hyperadapters.cli.base import _share_processors, _tolerate_encodings, app
 
 
 def main() -> None:
     """Run the command line."""
+    _share_processors()
     _tolerate_encodings()
     app()
 
