@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from hyperadapters.methods import method_from_json
 from hyperadapters.runs import RESULT, Result, read_result
+from recipes import name_of
 
 
 def row_of(result: Result) -> dict[str, Any]:
@@ -16,8 +18,12 @@ def row_of(result: Result) -> dict[str, Any]:
     training = result.experiment["training"]
     return {
         "set": Path(result.experiment["task"]["train"]).parent.name,
+        "rows": result.experiment["text"]["train_rows"],
+        "method": name_of(method_from_json(result.experiment["method"])),
         "lr": training["lr"],
-        "planned": training["steps"] or max(375, training["min_steps"]),
+        **({"warm-up": training["warmup_steps"]} if training["warmup_steps"] else {}),
+        "batch": training["batch_size"],
+        "planned": training["steps"],
         "steps": result.steps,
         "accuracy": round(100 * result.metrics["test"]["accuracy"], 2),
         "words": round(100 * result.baselines["bag of words"]["test"]["accuracy"], 2),
@@ -26,10 +32,12 @@ def row_of(result: Result) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write the table of the results in some folders; the last argument is the file."""
+    """Add the results in some folders to a table, whose file is the last argument."""
     *folders, output = map(Path, sys.argv[1:])
+    known = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else []
     rows = [row_of(read_result(path.parent)) for folder in folders for path in folder.glob(f"*/{RESULT}")]
-    rows.sort(key=lambda row: (row["set"], row["planned"], row["lr"]))
+    rows += [row for row in known if row not in rows]
+    rows.sort(key=lambda row: (row["method"], row["set"], row["rows"], row["planned"], row["lr"]))
     output.write_text("[\n" + ",\n".join(f" {json.dumps(row)}" for row in rows) + "\n]\n", encoding="utf-8")
     for row in rows:
         print({name: value for name, value in row.items() if name != "curve"})

@@ -157,6 +157,12 @@ def test_a_replica_that_is_killed_loses_no_request_and_answers_stay_the_adapters
                 assert row == pytest.approx(wanted, abs=1e-5)
         assert send(client, "POST", "/classify", {"model": "nothing", "input": "x"}).status_code == 404
         assert send(client, "POST", "/classify", {"model": "free", "input": "x"}).status_code == 422
+        labelled = ["mood/first", "words"]
+        fan = send(client, "POST", "/fan", {"input": SENTENCES, "models": labelled}).json()["data"]
+        assert [row["predictions"] for row in fan] == [
+            {name: next(iter(expected[name][i])) for name in labelled} for i in range(len(SENTENCES))
+        ]
+        assert send(client, "POST", "/fan", {"input": "x", "models": ["pairs"]}).status_code == 422
         body = {"model": "free", "prompt": SENTENCES[0]}
         whole = send(client, "POST", "/v1/completions", body).json()
         stream = send(client, "POST", "/v1/completions", {**body, "stream": True})

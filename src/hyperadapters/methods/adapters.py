@@ -205,7 +205,7 @@ class LowRankAdapter(SiteMethod):
     """Adapters whose projections have low rank: W = L·R (Adapter-LowRank; Compacter, arXiv:2106.04647v2, §4.2)."""
 
     learning_rate: ClassVar[float] = 3e-3
-    small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder": 5e-3, "encoder-decoder": 3e-2}
+    small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder": 2e-3, "encoder-decoder": 3e-2}
 
     rank: int = 1
     """Rank of both projections."""
@@ -252,7 +252,7 @@ class Compacter(SiteMethod):
     """
 
     learning_rate: ClassVar[float] = 3e-3
-    small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder": 5e-3, "encoder-decoder": 3e-2}
+    small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder": 2e-3, "encoder-decoder": 3e-2}
 
     n: int = 4
     """Number of Kronecker products in each sum; it must divide d_model and the bottleneck."""
