@@ -14,6 +14,7 @@ bytes are what autograd keeps for the backward pass, parameters left out.
 """
 
 import argparse
+import json
 import operator
 import statistics
 from collections.abc import Callable, Iterator, Mapping
@@ -205,27 +206,34 @@ def main() -> None:
     parser.add_argument("--source", type=int, default=64)
     parser.add_argument("--target", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--parts", default="minilm,t5-small,tasks", help="others stay in the output as they are")
     parser.add_argument("--output", type=Path)
     add_budget(parser)
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    settings = {key: value for key, value in vars(args).items() if key not in ("output", "budget")}
-    report: dict[str, Any] = {"settings": settings, "versions": library_versions()}
+    parts = args.parts.split(",")
+    settings = {key: value for key, value in vars(args).items() if key not in ("output", "budget", "parts")}
+    known = json.loads(args.output.read_text(encoding="utf-8")) if args.output and args.output.is_file() else {}
+    report: dict[str, Any] = {**known, "settings": settings, "versions": library_versions()}
     backbones: Mapping[str, Callable[[], nn.Module]] = {"minilm": minilm, "t5-small": t5_small}
     for name, make in backbones.items():
+        if name not in parts:
+            continue
         kind = "encoder" if name == "minilm" else "encoder-decoder"
         rows = rows_for(kind, args.rows, args.source, args.target)
         report[name] = report_of(make(), kind, rows, args.rounds, Budget(args.budget))
         for variant, found in report[name].items():
             print(f"{name}  {variant:35} {found['step']:.2f} of the floor  {found['saved_bytes'] / 1e6:.0f} MB")
         write_report(args.output, report)
-    rows = rows_for("encoder", 2 * args.rows, args.source, 0)
-    report["tasks"] = {
-        str(width): tasks_report(rows, max(1, args.rounds // 3), Budget(args.budget), width) for width in (16, 32, 64)
-    }
-    print(report["tasks"])
-    write_report(args.output, report)
+    if "tasks" in parts:
+        rows = rows_for("encoder", 2 * args.rows, args.source, 0)
+        report["tasks"] = {
+            str(width): tasks_report(rows, max(1, args.rounds // 3), Budget(args.budget), width)
+            for width in (16, 32, 64)
+        }
+        print(report["tasks"])
+        write_report(args.output, report)
 
 
 if __name__ == "__main__":
