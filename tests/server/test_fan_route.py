@@ -108,6 +108,16 @@ def test_an_adapter_that_is_damaged_meanwhile_refuses_the_request_and_a_replaced
         assert running.post("/fan", input="x").status_code == 422
 
 
+def test_nothing_is_kept_of_adapters_that_made_room(adapters):
+    """Those that cannot share a batch are attached one at a time here."""
+    with serving(adapters, limits=Limits(alone=1)) as running:
+        names = ["whole", "mix/demo/sentiment", "whole"]
+        found = [running.answer("/fan", models=[name], input=ROWS[:1])["data"][0]["predictions"] for name in names]
+        assert found[0] == found[2]
+        engine = running.server.engine
+        assert {*engine._passes._groups} <= {*engine._loaded._groups}
+
+
 @pytest.mark.parametrize("name", ["", "mix"])
 def test_predict_asks_a_server_for_all_tasks(running, adapters, tmp_path, name):
     rows, output = tmp_path / "rows.jsonl", tmp_path / "answers.jsonl"

@@ -263,15 +263,14 @@ class _LocalEngine:
     def _answer_fan(self, batch: Sequence[Waiting[_FanWork]]) -> None:
         """Answer rows by all of their tasks, which are the same for each of them."""
         found: list[dict[str, Answer]] = [{} for _ in batch]
-        ordered = sorted(batch[0].work.tasks, key=lambda task: task.group)
-        for _, alike in groupby(ordered, key=lambda task: task.group):
-            tasks = [self._opened(task) for task in alike]
-            rows = {task.name: [row.work.rows[task.name] for row in batch] for task in tasks}
-            answers = self._passes.answer(tasks, rows)
-            for task in tasks:
-                for own, row, value in zip(found, rows[task.name], answers[task.name], strict=True):
-                    tokens = self._loaded.count(task, value)
-                    own[task.name] = Answer(task.form.target.present(value), len(row.source), tokens)
+        for alike in _by_group(batch[0].work.tasks):
+            for tasks in _by_group([self._opened(task) for task in alike]):  # a replaced adapter may have another group
+                rows = {task.name: [row.work.rows[task.name] for row in batch] for task in tasks}
+                answers = self._passes.answer(tasks, rows)
+                for task in tasks:
+                    for own, row, value in zip(found, rows[task.name], answers[task.name], strict=True):
+                        tokens = self._loaded.count(task, value)
+                        own[task.name] = Answer(task.form.target.present(value), len(row.source), tokens)
         for waiting, own in zip(batch, found, strict=True):
             waiting.future.set_result(own)
 
@@ -410,6 +409,12 @@ class _LocalEngine:
 def _has_own_settings(decoding: Decoding) -> bool:
     """Return whether each row that is answered like this may have settings of its own."""
     return decoding.mode == "generate" and decoding.beams == 1 and decoding.generation_config == "neutral"
+
+
+def _by_group(tasks: Sequence[ServedTask]) -> list[list[ServedTask]]:
+    """Return tasks whose adapters one backbone computes with at a time, group by group."""
+    ordered = sorted(tasks, key=lambda task: task.group)
+    return [list(own) for _, own in groupby(ordered, key=lambda task: task.group)]
 
 
 def _waited(rows: Sequence[Waiting[Any]]) -> tuple[float, float]:

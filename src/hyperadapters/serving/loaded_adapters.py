@@ -107,6 +107,10 @@ class LoadedAdapters:
         """Return whether the backbone that a task needs is there."""
         return (task.precision, task.head) in self._models
 
+    def has_group(self, group: str) -> bool:
+        """Return whether a group of tasks stands on a backbone."""
+        return group in self._groups
+
     def delta_of(self, task: ServedTask) -> Delta:
         """Return the Delta of an open task's group."""
         return self._groups[task.group].delta

@@ -37,6 +37,8 @@ class SharedPasses:
     def answer(self, tasks: Sequence[ServedTask], rows: Mapping[str, list[Encoded]]) -> dict[str, list[str]]:
         """Return what tasks of one group answer to the same rows, by their names.
 
+        What other groups train may lie in layers that are skipped for this one.
+
         Args:
             tasks: open, and of one group.
             rows: one batch, by task: some may have a prefix, or cut texts.
@@ -57,6 +59,7 @@ class SharedPasses:
         """Return the context in which frozen layers are skipped for these rows, whose states are computed before."""
         with self._loaded.using(task, 1):  # its adapter is read, and its group put in use
             delta = self._loaded.delta_of(task)
+        self._groups = {group: own for group, own in self._groups.items() if self._loaded.has_group(group)}
         known = self._groups.get(task.group)
         if known is None or known.delta is not delta:
             known = self._groups[task.group] = _Prepared(delta, self._prepared(task, delta, rows))
