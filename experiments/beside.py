@@ -3,9 +3,9 @@
     DATA=FOLDER MINILM=FOLDER hyperadapters sweep experiments/beside.py --output out/beside --jobs 2 --pack off
     python -m experiments.documents.beside_table out/beside results/beside.json
 
-DATA holds the official files of GLUE, MINILM a MiniLM-L6 (384 wide). 2,000 training rows, three seeds; the ladder's rate
-is chosen by the mean validation score over the seeds, that of Houlsby's adapters is the one that was searched for small
-encoders (results/own-rates.json). The ladder reads states that are kept.
+DATA holds the official files of GLUE, MINILM a MiniLM-L6 (384 wide). 2,000 training rows, three seeds; the ladder's
+rate is chosen by the mean validation score over the seeds, that of Houlsby's adapters is the one that was searched for
+small encoders (results/own-rates.json). The ladder reads states that are kept.
 """
 
 import os
