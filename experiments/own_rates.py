@@ -12,6 +12,7 @@ import os
 
 import hyperadapters as ha
 from hyperadapters.methods import method_named
+from hyperadapters.runs import training_for
 
 MINILM = os.environ.get("MINILM", "")
 """Where the pretrained encoder is; without it, only the T5 inside the package."""
@@ -35,6 +36,17 @@ GRIDS: dict[str, tuple[float, ...]] = {
     "hyper-compacter": (1e-3, 3e-3, 1e-2),
 }
 """Three rates around those that the papers give for T5-base."""
+
+
+DEMO_RATES, DEMO_SEEDS = (1e-2, 2e-2, 3e-2, 4.5e-2, 6e-2), (42, 1, 2)
+"""For Compacter and Compacter++ in `make run`; seeds beside the first at 3e-2 alone."""
+
+
+def in_make_run(method: str, lr: float, seed: int) -> ha.Experiment:
+    """Return a run of `make run` at another rate or seed."""
+    task = ha.NamedTask(name="demo/paraphrase")
+    training = ha.Training(lr=lr, seed=seed, **training_for(task))
+    return ha.Experiment(method=method_named(method), backbone="embedded", task=task, training=training)
 
 
 def own(name: str, rows: int, method: str, rate: float, backbone: str, seed: int = 1, **training: int) -> ha.Experiment:
@@ -62,7 +74,13 @@ def experiments() -> list[ha.Experiment]:
     """Return the search: every method on one set with both backbones, the most used on a second too."""
     first = [("sst2", backbone, method) for backbone in (MINILM, "embedded") for method in GRIDS]
     second = [("snli", MINILM, method) for method in ("compacter++", "houlsby", "peft:lora", "compacter", "full")]
-    return [
+    demo = [
+        in_make_run(method, rate, seed)
+        for seed in DEMO_SEEDS
+        for method in ("compacter++", "compacter")
+        for rate in (DEMO_RATES if seed == DEMO_SEEDS[0] else (3e-2,))
+    ]
+    return demo + [
         own(name, ROWS, method, rate, backbone)
         for name, backbone, method in (*first, *second)
         if backbone

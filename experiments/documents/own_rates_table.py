@@ -1,5 +1,7 @@
 """Writes what the searches of `own_rates.py` found, by backbone, set and method, from folders of results, as JSON.
 
+What the table holds of other runs stays.
+
 python -m experiments.documents.own_rates_table results/own-rates.json out/own-rates [...]
 """
 
@@ -33,7 +35,8 @@ def row_of(result: Result) -> dict[str, Any]:
 
 def main() -> None:
     output, *folders = map(Path, sys.argv[1:])
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+    known = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
+    found: dict[str, dict[str, dict[str, Any]]] = known
     for folder in folders:
         for path in sorted(folder.glob(f"*/{RESULT}")):
             result = read_result(path.parent)
