@@ -186,7 +186,8 @@ class ServerFan(_Connection):
         start = f"{adapter}/" if adapter else ""
         self.tasks = tuple(name for name in known if name == adapter or name.startswith(start))
         if not self.tasks:
-            raise InputError(f"{self._url} knows no adapter {adapter}. It knows {few_names(known)}.")
+            wanted = f'{adapter}: it knows {few_names(known)}. "" asks all of them' if adapter else "at all"
+            raise InputError(f"{self._url} knows no adapter {wanted}.")
 
     def __call__(self, rows: Iterable[Mapping[str, Any] | str]) -> list[dict[str, Any]]:
         """Return what each adapter answers to each row, in order, by the adapter's name."""
