@@ -330,7 +330,7 @@ def feed_of(backbone: nn.Module, layer: str, compute: Callable[[], object]) -> s
         compute: calls the model.
     """
     places = [path for path, _ in backbone.named_modules(remove_duplicate=False)]
-    modules = {path: backbone.get_submodule(path) for path in places if path and not layer.startswith(path)}
+    modules = {path: backbone.get_submodule(path) for path in places if path and not f"{layer}.".startswith(f"{path}.")}
     often = Counter(map(id, (backbone.get_submodule(path) for path in places)))
     began: dict[str, int] = {}
     made: dict[str, list[Any]] = {}

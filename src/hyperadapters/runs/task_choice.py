@@ -199,12 +199,11 @@ def training_for(task: TaskChoice) -> dict[str, Any]:
     """Return the settings of training to start from, by name: the papers' for their tasks, steps for own files.
 
     Few rows want as many updates as many rows do (experiments/own_check.py); a mixture wants them for each task. Rows
-    with labels, numbers or short texts want to be passed often (results/own-rates.json), conversations less so.
+    with labels, numbers or short texts want to be passed often (results/own-steps.json), conversations less so.
     """
     entries = entries_of(task)
-    own = [entry for entry in entries if isinstance(entry, FilesTask | InstructionsTask)]
-    if own:
-        epochs = {} if isinstance(own[0], InstructionsTask) else {"epochs": 8}
+    if any(isinstance(entry, FilesTask | InstructionsTask) for entry in entries):
+        epochs = {"epochs": 8} if any(isinstance(entry, FilesTask) for entry in entries) else {}
         return {"batch_size": 16, **epochs, "min_steps": 300 * len(entries), "patience": 4}
     return {"epochs": task_named(task.name).epochs} if isinstance(task, NamedTask) else {}
 

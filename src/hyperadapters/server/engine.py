@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby, product
+from itertools import product
 from typing import Any
 
 from hyperadapters._utils import InputError
@@ -14,7 +14,7 @@ from hyperadapters.server.batcher import Batcher, Waiting
 from hyperadapters.server.log_lines import LOG
 from hyperadapters.server.queries import Answer, Gauges, Limits, Query, Reply, _FanQuery, _GenerationSettings
 from hyperadapters.server.text_stream import _as_text, _cut_at, _TextStream
-from hyperadapters.serving import LoadedAdapters, ServedTask, SharedPasses
+from hyperadapters.serving import LoadedAdapters, ServedTask, SharedPasses, by_group
 from hyperadapters.training import Decoding, Encoded, RowGeneration
 
 _ATTEMPTS = 4
@@ -263,8 +263,8 @@ class _LocalEngine:
     def _answer_fan(self, batch: Sequence[Waiting[_FanWork]]) -> None:
         """Answer rows by all of their tasks, which are the same for each of them."""
         found: list[dict[str, Answer]] = [{} for _ in batch]
-        for alike in _by_group(batch[0].work.tasks):
-            for tasks in _by_group([self._opened(task) for task in alike]):  # a replaced adapter may have another group
+        for alike in by_group(batch[0].work.tasks):
+            for tasks in by_group([self._opened(task) for task in alike]):  # a replaced adapter may have another group
                 rows = {task.name: [row.work.rows[task.name] for row in batch] for task in tasks}
                 answers = self._passes.answer(tasks, rows)
                 for task in tasks:
@@ -409,12 +409,6 @@ class _LocalEngine:
 def _has_own_settings(decoding: Decoding) -> bool:
     """Return whether each row that is answered like this may have settings of its own."""
     return decoding.mode == "generate" and decoding.beams == 1 and decoding.generation_config == "neutral"
-
-
-def _by_group(tasks: Sequence[ServedTask]) -> list[list[ServedTask]]:
-    """Return tasks whose adapters one backbone computes with at a time, group by group."""
-    ordered = sorted(tasks, key=lambda task: task.group)
-    return [list(own) for _, own in groupby(ordered, key=lambda task: task.group)]
 
 
 def _waited(rows: Sequence[Waiting[Any]]) -> tuple[float, float]:

@@ -25,3 +25,4 @@ from .predictor import rows_of_texts as rows_of_texts
 from .saved_tasks import answer_column as answer_column
 from .saved_tasks import saved_task as saved_task
 from .shared_passes import SharedPasses as SharedPasses
+from .shared_passes import by_group as by_group

@@ -1,7 +1,7 @@
 """Every task answers each text: one pass of the backbone for all of them, where adapters stand beside it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from hyperadapters._utils import InputError, expand_path
 from hyperadapters.serving.catalogue import Catalogue, ServedTask
 from hyperadapters.serving.loaded_adapters import LoadedAdapters
 from hyperadapters.serving.predictor import ROWS_AT_ONCE, rows_of_texts
-from hyperadapters.serving.shared_passes import SharedPasses
+from hyperadapters.serving.shared_passes import SharedPasses, by_group
 from hyperadapters.storage import Collection, locate_adapters
 from hyperadapters.tasks import AS_USUAL, Reading, iterate_rows
 from hyperadapters.training import Encoded, batches_by_length, in_row_order
@@ -122,8 +122,8 @@ class Fan:
         for number, row in enumerate(given):
             self._check_fields(number, row)
         found: list[dict[str, Any]] = [{} for _ in given]
-        for _, tasks in groupby(sorted(self._tasks, key=lambda task: task.group), key=lambda task: task.group):
-            for task, answers in self._answers_of(list(tasks), given):
+        for tasks in by_group(self._tasks):
+            for task, answers in self._answers_of(tasks, given):
                 for own, answer in zip(found, answers, strict=True):
                     own[task.name] = task.form.target.present(answer)
         return [{task.name: own[task.name] for task in self._tasks} for own in found]

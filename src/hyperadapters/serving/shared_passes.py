@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +13,12 @@ from hyperadapters.delta import Delta
 from hyperadapters.serving.catalogue import ServedTask
 from hyperadapters.serving.loaded_adapters import LoadedAdapters
 from hyperadapters.training import Encoded, ReusedStates
+
+
+def by_group(tasks: Sequence[ServedTask]) -> list[list[ServedTask]]:
+    """Return tasks whose adapters one backbone computes with at a time, group by group."""
+    ordered = sorted(tasks, key=lambda task: task.group)
+    return [list(own) for _, own in groupby(ordered, key=lambda task: task.group)]
 
 
 class _Prepared(NamedTuple):
