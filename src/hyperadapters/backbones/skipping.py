@@ -212,10 +212,12 @@ class SkippedLayers(_WatchedStacks):
         self.skipped, self.computed = self.skipped + (found is not None), self.computed + (found is None)
         if found is None or rows is None:
             return
-        device, kept = device_of(self._backbone), len(layers.points)
-        together = nn.utils.rnn.pad_sequence([states.movedim(0, 1) for states in found], batch_first=True)
-        padded = nn.functional.pad(together, (0, 0, 0, 0, 0, rows.width - together.shape[1])).to(device, layers.dtype)
-        thread.states[stack] = {layers.points[place]: padded[:, :, place] for place in range(kept)}
+        points, _, width = found[0].shape
+        padded = found[0].new_zeros(points, len(found), rows.width, width)
+        for row, states in enumerate(found):
+            padded[:, row, : states.shape[1]] = states
+        padded = padded.to(device_of(self._backbone), layers.dtype)
+        thread.states[stack] = dict(zip(layers.points, padded, strict=True))
         if len(self._frozen) == 1 and not torch.is_grad_enabled():
             thread.last = asked, thread.states[stack]
 

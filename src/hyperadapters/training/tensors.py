@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -18,15 +19,24 @@ _IGNORED = -100
 def _pad_sequences(
     rows: Sequence[Sequence[int] | Sequence[float]], value: int, side: str = "right"
 ) -> Int[Tensor, "batch seq"]:
-    """Return rows as one tensor, filled up with `value` on one side."""
-    tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
-    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value, padding_side=side)
+    """Return rows as one tensor, filled up with `value` on one side.
+
+    NumPy copies lists of numbers several times as fast as a tensor for each row.
+    """
+    longest = max(map(len, rows), default=0)
+    together = np.full((len(rows), longest), value, dtype=np.int64)
+    for padded, row in zip(together, rows, strict=True):
+        start = longest - len(row) if side == "left" else 0
+        padded[start : start + len(row)] = row
+    return torch.from_numpy(together)
 
 
 def _source_batch(sources: Sequence[Sequence[Any]], pad: int, side: str = "right") -> dict[str, Int[Tensor, "batch _"]]:
     """Return the `input_ids` and `attention_mask` of sources."""
-    mask = [[1] * len(source) for source in sources]
-    return {"input_ids": _pad_sequences(sources, pad, side), "attention_mask": _pad_sequences(mask, 0, side)}
+    lengths = np.array([len(source) for source in sources])[:, None]
+    places = np.arange(lengths.max())
+    mask = places >= lengths.max() - lengths if side == "left" else places < lengths
+    return {"input_ids": _pad_sequences(sources, pad, side), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
 
 
 def _collate(rows: Sequence[Encoded], pad: int) -> dict[str, Int[Tensor, "batch _"]]:
