@@ -39,11 +39,18 @@ def list_tasks(json_output: _Json = False) -> None:
     table.add_column("task", no_wrap=True)
     table.add_column("text, answer; note", overflow="fold")
     table.add_column("metrics", no_wrap=True)
-    value = {}
+    value, families = {}, set[str]()
     for name, task in TASKS.items():
         measured = [metric.__name__ for metric in task.metrics]
         source = f"{', '.join(task.form.fields)}: {task.form.target.expected()}"
-        table.add_row(name, "; ".join(filter(None, (source, task.description))), "\n".join(measured))
+        family = name.partition("/")[0]
+        if not task.wordings:
+            table.add_row(name, "; ".join(filter(None, (source, task.description))), "\n".join(measured))
+        elif family not in families:
+            alike = sum(other.startswith(f"{family}/") for other in TASKS)
+            note = f"{alike} questions about sentences; `--json` names all. {task.wordings[0]}"
+            table.add_row(f"{family}/…", f"{source}; {note}", "\n".join(measured))
+            families.add(family)
         value[name] = {**task.form.to_json(), "metrics": measured, "description": task.description}
     _show(value, json_output, table)
 

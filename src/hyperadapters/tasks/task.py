@@ -87,6 +87,8 @@ class Task:
     chosen_by: tuple[Metric, ...] = ()
     """Those of the metrics by whose mean the best weights are chosen, where not by the mean of all (Compacter, §4.1);
     the others decide between weights that are equal in these."""
+    wordings: tuple[str, ...] = ()
+    """Descriptions of what is asked, each complete, for methods that write adapters from them."""
     remedy: str = ""
     """What to do about answers that are not valid, for errors."""
 
