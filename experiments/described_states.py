@@ -12,8 +12,8 @@ descriptions). A task is answered by the sign of w·x + b; a row of the output s
     similarity     w = z itself, with one scale and one b for all, fitted on the training tasks
     both           w = z + P z, P of rank 64 learned from there
 
-`shuffled` answers each held-out task by the description of another one. Scores are accuracies on test rows, by form of the
-task: means over the held-out tasks; chance is 50.
+`shuffled` answers each held-out task by the description of another one. Scores are accuracies on test rows, by form of
+the task: means over tasks; chance is 50.
 """
 
 import os
@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from own_rates import MINILM
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,6 +32,7 @@ from torch.nn import functional as F
 from hyperadapters._utils import write_json
 from hyperadapters.backbones import load_backbone
 from hyperadapters.tasks import TASKS, described_tasks
+from own_rates import MINILM
 
 TRAIN, TEST, RANK, STEPS = 100, 100, 64, 1500
 """Rows of each task, the rank of P, and updates of 256 rows."""

@@ -7,6 +7,10 @@ from .caches import cache_in as cache_in
 from .caches import cached_tokens as cached_tokens
 from .caches import continues_from_cache as continues_from_cache
 from .caches import holds_tokens as holds_tokens
+from .captured_layers import CapturedLayers as CapturedLayers
+from .captured_layers import LayerOutput as LayerOutput
+from .captured_layers import captured_pass as captured_pass
+from .captured_layers import feed_of as feed_of
 from .checkpointing import check_checkpointing as check_checkpointing
 from .checkpointing import with_checkpointing as with_checkpointing
 from .compilation import CompiledModel as CompiledModel
@@ -63,15 +67,11 @@ from .sharding import on_first_process as on_first_process
 from .sharding import whole_tensor as whole_tensor
 from .sites import Layout as Layout
 from .sites import Site as Site
-from .skipping import CapturedLayers as CapturedLayers
 from .skipping import FrozenLayers as FrozenLayers
-from .skipping import LayerOutput as LayerOutput
 from .skipping import RowStates as RowStates
 from .skipping import SkippedLayers as SkippedLayers
-from .skipping import captured_pass as captured_pass
-from .skipping import feed_of as feed_of
-from .skipping import keys_of as keys_of
 from .structure import ModelStructure as ModelStructure
 from .structure import read_structure as read_structure
+from .watched_passes import keys_of as keys_of
 from .weights import own_parameters as own_parameters
 from .weights import tensor_users as tensor_users

@@ -9,7 +9,7 @@ decided by its words. Half of the rows of every split are answered by yes; no se
 import lzma
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -144,6 +144,12 @@ Part = Literal["train", "attribute", "form"]
 """What of the family a task belongs to: those to train on, and those with a new attribute or a new form."""
 
 
+_VERBS = (
+    *("saw", "liked", "did not like", "was followed by", "has never wanted", "was hidden behind", "has more than"),
+    *("walked to", "jumped over", "remembers", "is as good as", "was painted with", "stood near", "looked for"),
+)
+
+
 def _grammar(rng: random.Random) -> str:
     """Return a sentence of a grammar over the words of all kinds."""
     named = _NAMES.split()
@@ -153,10 +159,7 @@ def _grammar(rng: random.Random) -> str:
         return rng.choice((f"the {word}", f"the {word}", f"a {word}", f"my {word}", f"two {word}s", f"no {word}"))
 
     subject = rng.choice((thing, thing, thing, lambda: rng.choice(named), lambda: rng.choice(("she", "they", "we"))))()
-    verb = rng.choice(
-        ("saw", "liked", "did not like", "was followed by", "has never wanted", "was hidden behind", "has more than")
-        + ("walked to", "jumped over", "remembers", "is as good as", "was painted with", "stood near", "looked for")
-    )
+    verb = rng.choice(_VERBS)
     thing_or_two = thing() if rng.random() < 0.7 else f"{thing()} and {thing()}"
     where = f" {rng.choice(('near', 'without', 'behind', 'under', 'before'))} {thing()}" if rng.random() < 0.5 else ""
     first = rng.choice(("", "", "", "yesterday , ", "today ", "when it was late , "))
@@ -198,9 +201,7 @@ def _sentences(data: Path | None) -> dict[str, list[str]]:
     """Return distinct sentences by split, in random order, the same on every machine."""
     found = sorted({text.strip() for text in (_generated_sentences() if data is None else _real_sentences(data))})
     random.Random(0).shuffle(found)
-    return {
-        split: found[round(low * len(found)) : round(high * len(found))] for split, (low, high) in _SHARES.items()
-    }
+    return {split: found[round(low * len(found)) : round(high * len(found))] for split, (low, high) in _SHARES.items()}
 
 
 @lru_cache(maxsize=256)
