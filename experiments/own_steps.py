@@ -45,6 +45,9 @@ SEARCH = (
     Planned(("snli", "mrpc"), 2000, 2e-3, 1000, method="houlsby"),
 )
 
+FEW = (Planned(("mrpc", "wic", "snli"), 600, 2e-3, 1200, evaluations=12),)
+"""Do few rows want more than the 300 steps that they get?"""
+
 
 def one(name: str, planned: Planned) -> ha.Experiment:
     """Return a run."""
@@ -64,4 +67,4 @@ def one(name: str, planned: Planned) -> ha.Experiment:
 
 def experiments() -> list[ha.Experiment]:
     """Return all runs."""
-    return [one(name, planned) for planned in (*SEARCH, *FIRST) for name in planned.names]
+    return [one(name, planned) for planned in (*FEW, *SEARCH, *FIRST) for name in planned.names]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from families import DECODER, FAMILIES
+from torch.nn.utils.rnn import pad_sequence
 from toy_tasks import BINARY, Digits, toy
 from transformers import BertTokenizer
 
@@ -211,3 +212,15 @@ def test_every_kind_learns_with_the_same_loop(name, method):
     assert fitted.history[-1]["loss"] < fitted.history[0]["loss"] - 0.02
     if method == "full":  # a network that was never trained leaves little to its adapters
         assert evaluate(delta, data, "validation").metrics["accuracy"] >= 0.9
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_batches_are_padded_as_by_torch(side):
+    rows = [[5, 6, 7, 8], [9], [], [4, 3]]
+    found = _source_batch(rows, 2, side)
+    tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
+    ids = pad_sequence(tensors, batch_first=True, padding_value=2, padding_side=side)
+    mask = pad_sequence([torch.ones_like(row) for row in tensors], batch_first=True, padding_side=side)
+    assert torch.equal(found["input_ids"], ids)
+    assert torch.equal(found["attention_mask"], mask)
+    assert found["input_ids"].dtype == found["attention_mask"].dtype == torch.long
