@@ -2,7 +2,7 @@
 
 Read `structure` first (`ModelStructure` is all that a method knows of a backbone), then `sites` and `loading`. Some
 modules make a backbone cheaper to run or to keep in memory: `optimized_dropout`, `optimized_attention`, `compilation`,
-`checkpointing`, `offloading`. May import `_utils` and `layers`.
+`checkpointing`, `offloading`, `skipping`. May import `_utils` and `layers`.
 """
 
 import lazy_loader

@@ -39,7 +39,8 @@ def list_tasks(json_output: _Json = False) -> None:
     table.add_column("task", no_wrap=True)
     table.add_column("text, answer; note", overflow="fold")
     table.add_column("metrics", no_wrap=True)
-    value, families = {}, set[str]()
+    value: dict[str, Any] = {}
+    families: set[str] = set()
     for name, task in TASKS.items():
         measured = [metric.__name__ for metric in task.metrics]
         source = f"{', '.join(task.form.fields)}: {task.form.target.expected()}"
@@ -52,6 +53,8 @@ def list_tasks(json_output: _Json = False) -> None:
             table.add_row(f"{family}/…", f"{source}; {note}", "\n".join(measured))
             families.add(family)
         value[name] = {**task.form.to_json(), "metrics": measured, "description": task.description}
+        if task.wordings:
+            value[name]["wordings"] = [*task.wordings]
     _show(value, json_output, table)
 
 

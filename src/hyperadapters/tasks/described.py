@@ -135,12 +135,16 @@ _FORMS = {
 }
 
 _KINDS = [name for name, attribute in ATTRIBUTES.items() if attribute.words]
-_HELD_OUT = ("bird", "vegetable", "public-transport", "instrument", "hat", "body", "order", "plant", "furniture")
-_HELD_OUT_FORMS = ("question", "passive", "comma", "number")
+_HELD_OUT = (
+    *("bird", "vegetable", "public-transport", "instrument", "hat", "body", "order", "plant", "furniture"),
+    *("question", "passive", "comma", "number"),
+)
+"""The attributes that no task of the training part asks about."""
+
 _BEGINNING = ("order", "child", "dog", "country", "politics", "sea", "house", "money", "negation", "she")
 _BOTH = [name for name in _KINDS if name not in _HELD_OUT][9:19]
 
-Part = Literal["train", "attribute", "form"]
+_FamilyPart = Literal["train", "attribute", "form"]
 """What of the family a task belongs to: those to train on, and those with a new attribute or a new form."""
 
 
@@ -290,7 +294,7 @@ TASKS = {task.form.name: task for task in (_asked(*pair) for pair in _pairs())}
 
 
 @cache
-def described_tasks(part: Part) -> tuple[str, ...]:
+def described_tasks(part: _FamilyPart) -> tuple[str, ...]:
     """Return the names of the family's tasks of one part.
 
     Args:
@@ -298,9 +302,9 @@ def described_tasks(part: Part) -> tuple[str, ...]:
             that no other task has.
     """
 
-    def part_of(form: str, attribute: str) -> Part:
+    def part_of(form: str, attribute: str) -> _FamilyPart:
         if form == "both-have":
             return "form"
-        return "attribute" if attribute in (*_HELD_OUT, *_HELD_OUT_FORMS) else "train"
+        return "attribute" if attribute in _HELD_OUT else "train"
 
     return tuple(f"described/{form}-{name}" for form, name in _pairs() if part_of(form, name) == part)
