@@ -44,14 +44,11 @@ def list_tasks(json_output: _Json = False) -> None:
     for name, task in TASKS.items():
         measured = [metric.__name__ for metric in task.metrics]
         source = f"{', '.join(task.form.fields)}: {task.form.target.expected()}"
-        family = name.partition("/")[0]
-        if not task.wordings:
-            table.add_row(name, "; ".join(filter(None, (source, task.description))), "\n".join(measured))
-        elif family not in families:
-            alike = sum(other.startswith(f"{family}/") for other in TASKS)
-            note = f"{alike} questions about sentences; `--json` names all. {task.wordings[0]}"
-            table.add_row(f"{family}/…", f"{source}; {note}", "\n".join(measured))
-            families.add(family)
+        family = f"{name.partition('/')[0]}/" if task.wordings else ""
+        if family not in families:
+            about = (source, task.description, "`--json` names all" if family else "")
+            table.add_row(family or name, "; ".join(filter(None, about)), "\n".join(measured))
+        families |= {family} - {""}
         value[name] = {**task.form.to_json(), "metrics": measured, "description": task.description}
         if task.wordings:
             value[name]["wordings"] = [*task.wordings]

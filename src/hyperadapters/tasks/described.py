@@ -279,7 +279,7 @@ def _asked(form: str, attribute: str) -> Task:
         metrics=(accuracy,),
         source=_Asked(form, attribute),
         split=_as_given,
-        epochs=3,
+        description=f"one of {len(_pairs())} questions about sentences that are made for this package",
         wordings=tuple(wording.format(it=ATTRIBUTES[attribute].phrase) for wording in asks.wordings),
     )
 
