@@ -1,5 +1,7 @@
 """The family of described tasks: its parts, balance, splits and answers."""
 
+import json
+import lzma
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,26 @@ def test_attributes_are_told_by_words(attribute: str, having: str, lacking: str)
 def test_a_folder_without_the_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"lacks nli/snli-dev\.jsonl"):
         TASKS[EVERY[0]].examples(tmp_path)
+
+
+def _few_files(folder: Path, sentence: str) -> None:
+    """Write the files that the sentences come from, with hardly any."""
+    for name in ("nli", "glue/STS-B", "corpus"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    row = {"premise": sentence, "hypothesis": "Nothing ."}
+    (folder / "nli/snli-dev.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    for name in ("train", "dev"):
+        (folder / f"glue/STS-B/{name}.tsv").write_text("sentence1\tsentence2\na .\tb .\n", encoding="utf-8")
+    (folder / "corpus/wiki-prose.txt.xz").write_bytes(lzma.compress(b"A line .\n"))
+
+
+def test_too_few_sentences_and_damaged_files_are_refused(tmp_path: Path) -> None:
+    _few_files(tmp_path, "A dog .")
+    with pytest.raises(InputError, match="0 distinct rows in train, 200 are wanted"):
+        TASKS["described/has-space"].examples(tmp_path)
+    (tmp_path / "corpus/wiki-prose.txt.xz").write_bytes(lzma.compress(b"A line .\n" * 99)[:-20])
+    with pytest.raises(InputError, match=r"wiki-prose.txt.xz cannot be read"):
+        TASKS["described/has-space"].examples(tmp_path)
 
 
 def test_real_sentences(shared: Path) -> None:

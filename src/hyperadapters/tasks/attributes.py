@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
 _KINDS = """
@@ -126,7 +126,7 @@ class _Attribute(NamedTuple):
     """Of a kind of words: some that a sentence can be made with; of a form: none."""
 
 
-@cache
+@lru_cache(maxsize=1 << 16)
 def _words_of(sentence: str) -> tuple[str, ...]:
     """Return the words of a sentence, in lower case, and its marks of punctuation.
 

@@ -179,7 +179,7 @@ def _generated_sentences() -> Iterator[str]:
 
 _FILES = ("nli/snli-dev.jsonl", "glue/STS-B/train.tsv", "glue/STS-B/dev.tsv", "corpus/wiki-prose.txt.xz")
 _PROSE = 6_000_000
-"""How many characters of the prose are read."""
+"""How many characters of the prose are read, and then its line to the end."""
 
 
 def _real_sentences(data: Path) -> Iterator[str]:
@@ -191,17 +191,22 @@ def _real_sentences(data: Path) -> Iterator[str]:
         columns = {"sentence1": "sentence1", "sentence2": "sentence2"}
         for row in _read_rows(path, columns, whole_rows_only=True):
             yield from row.values.values()
-    with lzma.open(prose, "rt", encoding="utf-8") as file:
-        read = 0
-        for line in file:
-            yield from (s for s in re.split(r"(?<=[.?!]) (?=[A-Z])", line.strip()) if 30 < len(s) < 160)
-            read += len(line)
-            if read > _PROSE:
-                return
+    try:
+        with lzma.open(prose, "rt", encoding="utf-8") as file:
+            text = file.read(_PROSE + 1)
+            text += "" if text.endswith("\n") else file.readline(_PROSE)
+    except (lzma.LZMAError, EOFError, UnicodeDecodeError) as error:
+        raise InputError(f"{prose} cannot be read ({error}): use an intact copy.") from error
+    for line in text.split("\n"):
+        yield from (s for s in re.split(r"(?<=[.?!]) (?=[A-Z])", line.strip()) if 30 < len(s) < 160)
+
+
+_Stamp = tuple[tuple[int, int], ...]
+"""Of each file of a folder, its size and when it was written: what was read of other files is read again."""
 
 
 @lru_cache(maxsize=2)
-def _sentences(data: Path | None) -> dict[str, list[str]]:
+def _sentences(data: Path | None, stamp: _Stamp) -> dict[str, list[str]]:
     """Return distinct sentences by split, in random order, the same on every machine."""
     found = sorted({text.strip() for text in (_generated_sentences() if data is None else _real_sentences(data))})
     random.Random(0).shuffle(found)
@@ -209,10 +214,10 @@ def _sentences(data: Path | None) -> dict[str, list[str]]:
 
 
 @lru_cache(maxsize=256)
-def _index(attribute: str, split: str, data: Path | None) -> _Indexed:
+def _index(attribute: str, split: str, data: Path | None, stamp: _Stamp) -> _Indexed:
     """Return the sentences of a split, sorted by whether they have an attribute and where."""
     index, place = _Indexed([], [], [], []), ATTRIBUTES[attribute].place
-    for sentence in _sentences(data)[split]:
+    for sentence in _sentences(data, stamp)[split]:
         where = place(sentence)
         (index.lacking if where is None else index.having).append(sentence)
         if where is not None:
@@ -226,18 +231,25 @@ class _Asked(_Source):
 
     form: str
     attribute: str
-    has_files = True
 
     def read(self, data: Path | None) -> _Splits:
-        if data is not None:
-            self.paths(data)
-        form = _FORMS[self.form]
-        return {split: self._rows(split, count, form, data) for split, count in _ROWS.items()}
+        found = [path.stat() for path in self.paths(data).get("train", [])]
+        stamp = tuple((each.st_size, each.st_mtime_ns) for each in found)
+        return {
+            split: self._rows(split, count, _index(self.attribute, split, data, stamp))
+            for split, count in _ROWS.items()
+        }
 
-    def _rows(self, split: str, count: int, form: _Form, data: Path | None) -> list[_Record]:
-        rng, index = random.Random(f"{self.form} {self.attribute} {split}"), _index(self.attribute, split, data)
+    def _rows(self, split: str, count: int, index: _Indexed) -> list[_Record]:
+        """Return so many distinct rows of a split.
+
+        Raises:
+            InputError: there are fewer.
+        """
+        rng, form = random.Random(f"{self.form} {self.attribute} {split}"), _FORMS[self.form]
         answers: dict[tuple[str, ...], bool] = {}
-        for _ in range(_TRIES * count):
+        needed = (index.having, index.lacking, *((index.early, index.late) if self.form == "begins" else ()))
+        for _ in range(_TRIES * count if all(needed) else 0):
             if len(answers) == count:
                 break
             answer = len(answers) % 2 == 0
@@ -253,10 +265,6 @@ class _Asked(_Source):
             _Record({**dict(zip(_FIELDS[form.texts], texts, strict=True)), "label": str(int(answer))}, f"{split}:{i}")
             for i, (texts, answer) in enumerate(rows, 1)
         ]
-
-    def check(self, data: Path | None) -> None:
-        if data is not None:
-            self.paths(data)
 
     def paths(self, data: Path | None) -> dict[str, list[Path]]:
         if data is None:
