@@ -4,8 +4,8 @@
     python -m experiments.documents.join_results out/encoder-evidence results/encoder-evidence.jsonl MiniLM-L6
 
 For every group of methods and every task: a race over three rates on the first seed (validation alone), then the winner
-with the other seeds. The groups stand in order of worth and every race is whole, so a grid that was stopped is a smaller
-honest table; started again, it goes on where it was. JOBS and GROUPS (numbers, with commas) limit what is run.
+with the other seeds. The groups stand in order of worth and every race is whole, so a grid that was stopped is a
+smaller honest table; started again, it goes on where it was. JOBS and GROUPS (numbers, with commas) limit what is run.
 """
 
 import os
@@ -21,14 +21,14 @@ from own_rates import GRIDS, MINILM
 
 DATA = os.environ.get("DATA", "")
 TASKS: dict[str, tuple[int, int, int | None]] = {
-    "glue/cola": (800, 48, None),
-    "glue/mrpc": (500, 96, None),
     "glue/stsb": (500, 64, None),
-    "glue/rte": (400, 128, None),
-    "superglue/wic": (500, 64, None),
+    "glue/mrpc": (500, 96, None),
     "glue/sst2": (400, 48, 4000),
+    "glue/rte": (400, 128, None),
     "glue/qnli-dev": (400, 96, 4000),
+    "superglue/wic": (500, 64, None),
     "superglue/cb": (200, 128, None),
+    "glue/cola": (1600, 48, None),
 }
 """Steps of 32 rows, tokens at which a text is cut, and training rows (None: all)."""
 SEEDS = (1, 2, 3)
