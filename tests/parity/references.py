@@ -201,7 +201,7 @@ def generated(given: Given, site: int, embedding: Tensor, shapes: Shapes, per_si
     method, width = given.method, given.config.d_model
     blocks = {**shapes(method, width), "down_bias": (method.bottleneck,), "up_bias": (width,)}
     norms = {"scale": (width,), "shift": (width,)}
-    wanted = {**(blocks if method.adapter_blocks else {}), **(norms if method.conditional_norm else {})}
+    wanted = {**(blocks if method.adapter_blocks else {}), **(norms if method.normalizes else {})}
     pieces = (embedding @ weight + bias[0]).split([math.prod(shape) for shape in wanted.values()])
     return {name: piece.view(shape) for (name, shape), piece in zip(wanted.items(), pieces, strict=True)}
 
@@ -235,7 +235,7 @@ def with_hypernetwork(shapes: Shapes, assembled: Assembled, *, per_site: bool = 
                 down, up = assembled(given, written)
                 activation = ACTIVATIONS[given.method.activation]
                 change = adapter(y, down, written["down_bias"], up, written["up_bias"], activation)
-            if given.method.conditional_norm:
+            if given.method.normalizes:
                 change = conditional_norm(change, written["scale"], written["shift"])
             return change + y
 

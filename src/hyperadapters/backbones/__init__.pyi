@@ -37,6 +37,7 @@ from .kinds import kind_of as kind_of
 from .kinds import task_type_of as task_type_of
 from .loading import default_device as default_device
 from .loading import load_backbone as load_backbone
+from .loading import load_tokenizer as load_tokenizer
 from .loading import loader_of as loader_of
 from .loading import prepare_backbone as prepare_backbone
 from .locations import EMBEDDED as EMBEDDED

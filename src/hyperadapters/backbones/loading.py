@@ -127,15 +127,31 @@ def load_backbone(
     try:
         spread = {"device_map": device_map, "offload_folder": offload_folder} if device_map else {}
         backbone = _load_model(name, source, loader_of(name, config, head), config, dtype, spread)
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise error if isinstance(error, InputError) else _loading_error(name, error) from error
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer = load_tokenizer(name)
     backbone.config._name_or_path = name
     prepare_backbone(backbone)
     placed: Backbone = backbone if device_map else backbone.to(device)
     return placed, tokenizer
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a backbone; it has a padding token.
+
+    Args:
+        name: of the backbone, as for `load_backbone`.
+
+    Raises:
+        InputError: it is not found, or its files are damaged.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(find_backbone(name), trust_remote_code=False)
+    except (OSError, ValueError, ImportError) as error:
+        raise error if isinstance(error, InputError) else _loading_error(name, error) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def prepare_backbone(backbone: PreTrainedModel) -> PreTrainedModel:

@@ -46,13 +46,18 @@ def _new_size(delta: "Delta", sources: Sequence[int], task: str, outputs: int | 
         if outputs is not None:
             raise InputError(f"outputs={outputs}: the Delta {delta.name!r} has no head of its own. Leave it out.")
         return None
-    found = {head.sizes[source] for source in sources} if outputs is None else {outputs}
+    found = {head.size_of(source) for source in sources} if outputs is None else {outputs}
     size = found.pop()
     if found or size < 1:
         held = ", ".join(f"{name} {own}" for name, own in zip(delta.tasks, head.sizes, strict=True))
         raise InputError(
             f"task {task!r} needs a number of outputs of its own, at least 1: the heads of Delta {delta.name!r} differ "
             f"({held}). Say outputs=..., or like=... a task with as many."
+        )
+    if delta.method.shared_head and size != head.outputs:
+        raise InputError(
+            f"task {task!r} cannot have {size} outputs: all tasks of Delta {delta.name!r} share one head, of "
+            f"{head.outputs}."
         )
     return size
 

@@ -42,9 +42,15 @@ def build_parts(
         )
     adapters = slots or max(1, len(tasks))
     sizes = _head_sizes(outputs, tasks, adapters)
+    if method.shared_head and len({*(sizes or ())}) > 1:
+        raise InputError(
+            f"outputs={outputs}: all tasks of this method share one head, because a task that is read has none of its "
+            "own, so they must have as many outputs. Attach a Delta for the tasks of each number."
+        )
     parts = method.build(backbone, structure, adapters)
     if structure.head:
-        parts["head"] = _Head(backbone, structure, sizes, adapters)
+        heads = 1 if method.shared_head else adapters
+        parts["head"] = _Head(backbone, structure, sizes if sizes is None else sizes[:heads], heads)
     return parts
 
 
@@ -97,6 +103,10 @@ def check_tasks(method: Method, tasks: Sequence[str]) -> None:
     """
     if isinstance(tasks, str) or len(set(tasks)) != len(tasks) or not all(tasks):
         raise InputError(f"tasks={tasks!r}: give each task's name once, such as {['mrpc', 'rte']!r}.")
+    if len(tasks) < 2 and method.shared_head:
+        raise InputError(
+            f"{type(method).__name__} is to read what its tasks are, of which it wants two or more: tasks=[...]."
+        )
     if len(tasks) > 1 and not method.many_tasks:
         raise InputError(
             f"{type(method).__name__} holds one task; {len(tasks)} were given ({few_names(tasks)}). "

@@ -28,6 +28,7 @@ from hyperadapters.delta.baking import _bake
 from hyperadapters.delta.building import Outputs, _in_place_dtype, _trains_in_place, build_parts, check_tasks
 from hyperadapters.delta.container import _unregister, at_rest, attached, check_name, register
 from hyperadapters.delta.counting import count_delta
+from hyperadapters.delta.describing import _describe, _said
 from hyperadapters.delta.generation import _Generation
 from hyperadapters.delta.head import _Head
 from hyperadapters.delta.installing import _compute_parts, _install_hooks
@@ -453,8 +454,17 @@ class Delta(nn.Module):
         """
         return _merge(self, add_biases=add_biases)
 
-    def add_task(self, task: str, like: str = "", *, outputs: int | None = None) -> None:
-        """Add a task, which starts as a copy of another task's adapter or as the mean of all.
+    def add_task(
+        self,
+        task: str,
+        like: str = "",
+        *,
+        outputs: int | None = None,
+        description: str | Sequence[str] = "",
+        examples: Sequence[tuple[str, str]] = (),
+        tokenizer: Any = None,
+    ) -> None:
+        """Add a task: from a description or examples of it, as a copy of another task's adapter, or as the mean of all.
 
         Make the optimizer afterwards, because tensors with an adapter axis are replaced by longer ones.
 
@@ -464,12 +474,36 @@ class Delta(nn.Module):
             outputs: the number of outputs of its head; None: as many as the tasks have that it starts from. The last
                 layer starts from those of them with as many; where there are none, it is drawn from torch's global
                 generator.
+            description: what the task asks, in one or several wordings, for a Delta whose method reads descriptions
+                (`task_source="description"`): nothing needs to be trained then.
+            examples: up to 16 pairs of a text and its answer, for a Delta whose method reads examples.
+            tokenizer: the backbone's; None: the one that is beside its weights.
 
         Raises:
             InputError: the Delta has the task already, has no task `like`, or was attached with fewer than two tasks;
-                or the size of its head is not known, or is given where there is no head.
+                the size of its head is not known, or is given where there is no head, or is not that of the head that
+                all tasks share; or the Delta does not read what is given, as for `describe`.
         """
+        said = _said(self, like, description, examples)
         _add_task(self, task, like, outputs)
+        if said:
+            _describe(self, {task: said}, tokenizer)
+
+    def describe(self, said: Mapping[str, str | Sequence[str]], tokenizer: Any = None) -> None:
+        """Say what tasks ask, for a method that reads it (`task_source`): before training, and for more wordings.
+
+        A task's state is the mean of the frozen backbone's last states over all tokens, and over all texts. In training
+        the texts of a task are mixed at random. Descriptions are saved with the Delta; examples are not.
+
+        Args:
+            said: by task, a text or several: descriptions, or up to 16 examples as `ha.write_example` writes them.
+            tokenizer: the backbone's; None: the one that is beside its weights.
+
+        Raises:
+            InputError: the Delta reads nothing or knows no such task; a text is empty, or longer than the backbone
+                reads; or another thread computes with the Delta.
+        """
+        _describe(self, said, tokenizer)
 
     def train_only(self, task: str | None) -> None:
         """Train only what one task has for itself, and freeze the rest.

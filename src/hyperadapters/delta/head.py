@@ -97,6 +97,10 @@ class _Head(OwnedTensors):
         others = torch.arange(self.outputs, device=device) >= sizes
         return torch.zeros(others.shape, device=device).masked_fill(others, -math.inf)
 
+    def size_of(self, adapter: int) -> int:
+        """Return the number of outputs of an adapter's head, which may be the one that all share."""
+        return self.sizes[adapter if self.adapters > 1 else 0]
+
     def set_size(self, adapter: int, size: int) -> None:
         """Say how many outputs an adapter's head has, whose padded tensors another one has left its place to.
 
@@ -112,12 +116,14 @@ class _Head(OwnedTensors):
             self._padding[adapter, :size], self._padding[adapter, size:] = 0.0, -math.inf
 
     def grow(self, like: Sequence[int]) -> None:
-        """Append one adapter, the mean of those numbered in `like`, all of one size."""
-        super().grow(like)
-        self.sizes.append(self.sizes[like[0]])
+        """Append one adapter, the mean of those numbered in `like`, all of one size, unless all share one head."""
+        if self.adapters > 1:
+            super().grow(like)
+            self.sizes.append(self.sizes[like[0]])
 
     def baked(self, task: int) -> dict[str, Tensor]:
         """Return the tensors of one adapter's head without padding, as a head of its size alone has them."""
+        task = task if self.adapters > 1 else 0
         size = self.sizes[task]
         found = [
             self.entries(number)[task : task + 1, : size if number in self.last else None]

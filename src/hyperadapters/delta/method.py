@@ -70,6 +70,11 @@ class Method(ABC):
         return False
 
     @property
+    def shared_head(self) -> bool:
+        """Whether the tasks of one Delta share one task head, rather than having one each."""
+        return False
+
+    @property
     def extra_tokens(self) -> int:
         """The number of positions that the method takes in addition to a text's tokens."""
         return 0

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol, get_args
 import torch
 from torch import Tensor, nn
 
-from hyperadapters.layers import AdapterIndex
+from hyperadapters.layers import AdapterIndex, TaskStates
 
 ParameterKind = Literal["adapter", "shared", "prompt", "norm", "bias", "head", "backbone"]
 
@@ -74,6 +74,10 @@ class Part(nn.Module, ABC):
     def reads(self) -> tuple[str, ...]:
         """Return the paths of the backbone's layers whose outputs this part reads without changing them."""
         return ()
+
+    def known_of_tasks(self) -> TaskStates | None:
+        """Return the states from which this part reads what its tasks are; None: it reads nothing."""
+        return None
 
     def trained(self, backbone: nn.Module) -> dict[str, nn.Parameter]:
         """Return the tensors that train, by name."""

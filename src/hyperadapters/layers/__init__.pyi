@@ -39,3 +39,4 @@ from .matrices import LowRank as LowRank
 from .matrices import LowRankPHM as LowRankPHM
 from .matrices import Matrices as Matrices
 from .matrices import normal as normal
+from .task_states import TaskStates as TaskStates

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
@@ -23,9 +24,9 @@ from hyperadapters.layers import (
     AdapterWeights,
     Dense,
     Matrices,
-    Present,
     SharedGenerator,
     SiteGenerators,
+    TaskStates,
     Written,
     kron_sum,
     low_rank_kron_sum,
@@ -51,39 +52,88 @@ class _HyperAdapters(AdaptersAtSites):
     def __init__(self, sites: tuple[Site, ...], method: "HyperMethod", d_model: int, tasks: int) -> None:
         super().__init__(sites, method.activation)
         self.method = method
-        self.has_projections, self.has_norms = method.adapter_blocks, method.conditional_norm
-        self.tasks = normal(tasks, method.task_width, std=1.0)
+        self.has_projections, self.has_norms = method.adapter_blocks or method.reads_tasks, method.normalizes
+        self.task_states: TaskStates | None = None
+        if method.reads_tasks:
+            self.task_states = TaskStates(tasks, d_model, method.task_width)
+            self.reading = nn.Parameter(torch.zeros(1, len(sites), d_model))
+            """What a site adds to a token's state for how near it is to the task's."""
+            self.middle = nn.Parameter(torch.zeros(1, len(sites), d_model))
+            """What all tokens' states have in common at a site, which says nothing of a task."""
+        else:
+            self.tasks = normal(tasks, method.task_width, std=1.0)
         self.networks = nn.ModuleDict(method.networks(sites, d_model))
         slow = method.slow() if method.adapter_blocks else None
         self.slow = None if slow is None else nn.Parameter(slow)
 
     def kind(self, tensor: str) -> ParameterKind:
-        """Return "adapter" for task embeddings, "shared" for hypernetworks and slow weights."""
-        return "adapter" if tensor == "tasks" else "shared"
+        """Return "adapter" for task embeddings and states, "shared" for hypernetworks and slow weights."""
+        return "adapter" if tensor in self.per_adapter() else "shared"
 
     def per_adapter(self) -> tuple[str, ...]:
-        """Return the name of the task embeddings; tasks share everything else."""
-        return ("tasks",)
+        """Return the name of the task embeddings, or of the states that they are read from; all else is shared."""
+        return ("tasks",) if self.task_states is None else ("task_states.states",)
 
-    def written(self, present: Present) -> dict[str, Tensor]:
-        """Generate all tensors by name, (present, sites, *its shape)."""
-        embeddings = selected(self.tasks, present)
+    def known_of_tasks(self) -> TaskStates | None:
+        """Return the states that task embeddings are read from, if they are."""
+        return self.task_states
+
+    def written(self, embeddings: Tensor) -> dict[str, Tensor]:
+        """Generate all tensors by name, (present, sites, *its shape), for the embeddings of the tasks present."""
         stacks = [network(embeddings) for network in self.networks.values()]
         return {name: torch.cat([stack[name] for stack in stacks], dim=1) for name in stacks[0]}
 
     def weights(self, rows: AdapterIndex) -> AdapterWeights:
-        """Generate all tensors, and compute the weights of the adapters from them."""
-        written = self.written(rows.present)
+        """Generate all tensors, and compute the weights of the adapters from them.
+
+        Raises:
+            InputError: a task's embedding is to be read, and nothing says what the task is.
+        """
+        if self.task_states is None:
+            return self._assembled(self.written(selected(self.tasks, rows.present)))
+        states = self.task_states(rows.present)
+        return self._with_nearness(self._assembled(self.written(self.task_states.embeddings(states))), states)
+
+    def _assembled(self, written: dict[str, Tensor]) -> AdapterWeights:
+        """Compute the adapters' weights from what was generated for them."""
         down, up = self.method.assembled(written, self.slow) if self.method.adapter_blocks else (None, None)
         return AdapterWeights(down, written.get("down_bias"), up, written.get("up_bias"), written.get("scale"),
                               written.get("shift"))  # fmt: skip
 
+    def _with_nearness(self, weights: AdapterWeights, states: Float[Tensor, "present d_model"]) -> AdapterWeights:
+        """Add two units, whose weights are plus and minus the task's state: what they give is how near a token's is.
+
+        Their activations differ by z·(y - middle), because g(x) - g(-x) = x for every activation; `reading` says what a
+        site adds for it.
+        """
+        z = states.unsqueeze(1) * states.shape[-1] ** -0.5
+        offset = -(z * self.middle).sum(-1, keepdim=True)
+        z, reading = z.expand(-1, len(self.sites), -1), self.reading.expand(len(states), -1, -1)
+        own = AdapterWeights(
+            down=torch.stack([z, -z], dim=-1),
+            down_bias=torch.cat([offset, -offset], dim=-1),
+            up=torch.stack([reading, -reading], dim=-2),
+            up_bias=torch.zeros_like(reading),
+        )
+        if weights.down is None:
+            return own._replace(scale=weights.scale, shift=weights.shift)
+        pairs = zip(weights[:3], own[:3], (-1, -1, -2), strict=True)
+        down, down_bias, up = (torch.cat([theirs, ours], dim=axis) for theirs, ours, axis in pairs)  # type: ignore[list-item]
+        return weights._replace(down=down, down_bias=down_bias, up=up)
+
     def baked(self, task: int) -> dict[str, Tensor]:
         """Generate one task's tensors, with the names and shapes that `SiteAdapters` has for them."""
-        present = torch.tensor([task], device=self.tasks.device)
-        vectors = ("down_bias", "up_bias", "scale", "shift")
-        written = self.written(present)
-        tensors = {name if name in vectors else f"matrices.{name}": tensor for name, tensor in written.items()}
+        names = ("down_bias", "up_bias", "scale", "shift")
+        if self.task_states is not None:
+            present = torch.tensor([task], device=self.reading.device)
+            found = self.weights(AdapterIndex(present))._asdict()
+            return {
+                name if name in names else f"matrices.{name}": tensor
+                for name, tensor in found.items()
+                if tensor is not None
+            }
+        written = self.written(self.tasks[task : task + 1])
+        tensors = {name if name in names else f"matrices.{name}": tensor for name, tensor in written.items()}
         return tensors | self.method.baked_slow(self.slow, len(self.sites))
 
 
@@ -109,13 +159,34 @@ class HyperMethod(_AtSites):
 
     adapter_blocks: bool = True
     """Generate the projections; otherwise only the conditional norm remains (ablation)."""
-    conditional_norm: bool = True
-    """Generate scale and shift of a layer norm after the up-projection: γ ⊙ norm(U g(D y)) + β + y."""
+    conditional_norm: bool | None = None
+    """Generate scale and shift of a layer norm after the up-projection: γ ⊙ norm(U g(D y)) + β + y. None: yes, unless
+    tasks are read, because a norm takes away how near a text is to its task."""
+    task_source: Literal["table", "description", "examples"] = "table"
+    """Where a task's embedding comes from: a trained `table`, as in the paper; or it is read from the backbone's frozen
+    states over a `description` of the task, or over up to 16 labelled `examples` of it. Then a new task needs no
+    training (`Delta.add_task`), every adapter has two units more, which start as readers of how near a token's state is
+    to the task's, and all tasks share one head, whose number of outputs they must share."""
     task_projector: bool = True
     """Pass embeddings through a small network before the generators; otherwise generators read them directly."""
     projector_init: Literal["published", "linear"] = "published"
     """How the projector starts. `published`: weights N(0, 0.01²) and biases 0, as in the published code; `linear`: as
     `nn.Linear` does, which makes what HyperFormer generates at first thirteen times as large."""
+
+    @property
+    def reads_tasks(self) -> bool:
+        """Whether task embeddings are read from states of the backbone."""
+        return self.task_source != "table"
+
+    @property
+    def shared_head(self) -> bool:
+        """Whether all tasks share one head: where they are read, because a new one has no head of its own."""
+        return self.reads_tasks
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether a norm whose vectors are generated follows the up-projection."""
+        return not self.reads_tasks if self.conditional_norm is None else self.conditional_norm
 
     @property
     def task_width(self) -> int:
@@ -135,7 +206,7 @@ class HyperMethod(_AtSites):
     def check(self, structure: ModelStructure) -> None:
         """Raise InputError as for all adapters, and if the hypernetwork would generate nothing."""
         super().check(structure)
-        if not (self.adapter_blocks or self.conditional_norm):
+        if not (self.adapter_blocks or self.normalizes):
             raise InputError(
                 f"{type(self).__name__}(adapter_blocks=False, conditional_norm=False) writes nothing: set one of the "
                 "two to true."
@@ -165,7 +236,7 @@ class HyperMethod(_AtSites):
         if self.adapter_blocks:
             vectors = {"down_bias": Written((self.bottleneck,), _STD)}
             vectors |= {"up_bias": Written((d_model,), _STD)}
-        if self.conditional_norm:
+        if self.normalizes:
             vectors |= {name: Written((d_model,), _STD) for name in ("scale", "shift")}
         return {**(self.projections(d_model) if self.adapter_blocks else {}), **vectors}
 
@@ -190,6 +261,17 @@ class HyperMethod(_AtSites):
         """Return the slow weights, with the names and shapes that the plain method has for them."""
         return {}
 
+    def plain(self) -> Method:
+        """Return the plain method: dense adapters with two units more where tasks are read."""
+        if not self.reads_tasks:
+            return self._plain()
+        units = self.bottleneck if self.adapter_blocks else 0
+        return Adapter(**_site_fields(self) | {"bottleneck": units + 2, "post_norm": self.normalizes})
+
+    @abstractmethod
+    def _plain(self) -> Method:
+        """Return the plain method where task embeddings are looked up."""
+
     def plain_fields(self) -> dict[str, Any]:
         """Return the fields of the plain method that it shares with this one.
 
@@ -201,7 +283,7 @@ class HyperMethod(_AtSites):
                 f"{type(self).__name__}(adapter_blocks=False) writes norms alone, and no plain adapter has only norms: "
                 "it cannot be baked. Save the whole Delta."
             )
-        return _site_fields(self) | {"post_norm": self.conditional_norm}
+        return _site_fields(self) | {"post_norm": self.normalizes}
 
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
         """Build hypernetworks and task embeddings, and norms that all tasks share."""
@@ -222,7 +304,7 @@ class _DenseHyperMethod(HyperMethod):
         """Return the matrices as they were generated."""
         return written["down"], written["up"]
 
-    def plain(self) -> Method:
+    def _plain(self) -> Method:
         """Return a dense adapter with a norm."""
         return Adapter(**self.plain_fields())
 
@@ -304,7 +386,7 @@ class HyperCompacter(HyperMethod):
         """Return A under the name that Compacter has for it."""
         return {} if slow is None else {"matrices.slow.weight": slow}
 
-    def plain(self) -> Method:
+    def _plain(self) -> Method:
         """Return a Compacter with a norm."""
         return Compacter(n=self.n, rank=self.rank, **self.plain_fields())
 
@@ -345,7 +427,7 @@ class HyperPHM(HyperMethod):
             return {}
         return {f"matrices.{side}_slow": slow.expand(1, sites, -1, -1, -1) for side in ("down", "up")}
 
-    def plain(self) -> Method:
+    def _plain(self) -> Method:
         """Return a PHM-Adapter with a norm."""
         return PHMAdapter(n=self.n, **self.plain_fields())
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from hyperadapters._utils import InputError, expand_path, few_names, html_table
 from hyperadapters.backbones import BackboneKind, kind_of
+from hyperadapters.delta import MOST_EXAMPLES, write_example
 from hyperadapters.tasks import Example, Metric, Task, TaskFormat, check_metrics, permutation, task_named
 from hyperadapters.training.encoded import Encoded, _Cut
 from hyperadapters.training.encodings import ENCODINGS
@@ -64,6 +65,10 @@ class Data:
     """As in `Task`: the metrics that choose the best weights; none: all of them."""
     dataset: dict[str, str] = field(default_factory=dict)
     """As in `Task`: the data set of the Hub that has the rows."""
+    wordings: tuple[str, ...] = ()
+    """As in `Task`: descriptions of what is asked."""
+    examples: tuple[str, ...] = ()
+    """The first training rows with their answers, as a Delta reads them that knows tasks by examples."""
 
     def __repr__(self) -> str:
         """Return the task and the numbers of rows, not the rows."""
@@ -195,6 +200,8 @@ def load_data(
         left_out=task.left_out(),
         chosen_by=task.chosen_by,
         dataset=task.dataset,
+        wordings=task.wordings,
+        examples=tuple(write_example(row.texts, row.target) for row in used.get("train", [])[:MOST_EXAMPLES]),
     )
 
 

@@ -1,0 +1,81 @@
+"""Task embeddings that are read rather than looked up: from frozen states of the backbone over what says of a task.
+
+HINT (Ivison et al., arXiv:2212.10315) and Text-to-LoRA (Charakorn et al., arXiv:2506.06105) write adapters from what
+such states say, with networks of their own; here a projection takes the place of HyperFormer's table
+(arXiv:2106.04489v1, §2.2).
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hyperadapters._utils import InputError
+from hyperadapters.layers.adapter_index import Present, selected
+
+
+class TaskStates(nn.Module):
+    """One state of the backbone for each task, and the projection that makes task embeddings of them.
+
+    Args:
+        tasks: their number.
+        d_model: width of the backbone.
+        width: of a task embedding.
+    """
+
+    def __init__(self, tasks: int, d_model: int, width: int) -> None:
+        super().__init__()
+        self.states: Tensor
+        self.centre: Tensor
+        self.register_buffer("states", torch.zeros(tasks, d_model))
+        self.register_buffer("centre", torch.zeros(1, d_model))
+        self.projection = nn.Parameter(torch.randn(1, d_model, width) * d_model**-0.5)
+        self.wordings: dict[int, Tensor] = {}
+        """For training, by a task's number the states of its wordings, (wordings, d_model): `forward` mixes them."""
+
+    @torch.no_grad()
+    def set(self, tasks: Sequence[int], wordings: Sequence[Float[Tensor, "wordings d_model"]]) -> None:
+        """Set the states of some tasks; the first time, what they have in common becomes the centre.
+
+        Args:
+            tasks: their numbers.
+            wordings: for each of them, the states of its wordings, whose mean is the task's.
+        """
+        means = torch.stack([found.mean(0) for found in wordings]).to(self.states)
+        if not self.states.any() and len(tasks) > 1:
+            self.centre.copy_(means.mean(0, keepdim=True))
+        self.states[[*tasks]] = means
+        self.wordings |= {number: found.to(self.states) for number, found in zip(tasks, wordings, strict=True)}
+
+    def forward(self, present: Present) -> Float[Tensor, "present d_model"]:
+        """Return the tasks' states less what all have in common, with a mean square of 1.
+
+        In training each is a random mixture of the states of the task's wordings, so that no wording decides.
+
+        Raises:
+            InputError: a task has no state yet.
+        """
+        states = selected(self.states, present)
+        if not states.any(-1).all():
+            raise InputError(
+                "a task of this Delta has no description yet: call `delta.describe` with one for each task, or "
+                "`delta.add_task` with one."
+            )
+        if self.training and self.wordings:
+            numbers = range(len(self.states)) if present is None else present.tolist()
+            states = states + torch.stack([self._drawn(number) for number in numbers])
+        return F.rms_norm(states - self.centre, states.shape[-1:])
+
+    def _drawn(self, task: int) -> Float[Tensor, " d_model"]:
+        """Return how far a random mixture of a task's wordings is from their mean; 0 where they are not known."""
+        wordings = self.wordings.get(task)
+        if wordings is None or len(wordings) == 1:
+            return torch.zeros_like(self.states[0])
+        shares = torch.rand(len(wordings), device=wordings.device).mul(3).softmax(0) - 1 / len(wordings)
+        return shares.to(self.states) @ wordings.to(self.states)
+
+    def embeddings(self, states: Float[Tensor, "present d_model"]) -> Float[Tensor, "present width"]:
+        """Return the task embeddings that hypernetworks read, of what `forward` returns."""
+        return states @ self.projection[0]
