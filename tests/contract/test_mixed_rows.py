@@ -7,17 +7,27 @@ import pytest
 import torch
 from contract_methods import METHODS
 from families import FAMILIES
+from told_tasks import told
 
 from conftest import make_batch, make_tiny, slow_but_for
 from hyperadapters import InputError, attach, load
 from hyperadapters.backbones.checkpointing import _enable_checkpointing
 from hyperadapters.delta.container import attached
+from hyperadapters.methods.hyperformer import HyperMethod
 from hyperadapters.training.encoder_decoder import _score_labels
 
 TASKS = ("glue/mrpc", "glue/rte", "cola")
 ROWS = ("cola", "mrpc", "glue/rte", "mrpc")
 
-many = pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.many_tasks])
+LOOKED_UP = {name: method for name, method in METHODS.items() if method.many_tasks}
+READ = {
+    f"{name} that reads {source}": method.changed({"task_source": source})
+    for name, method in LOOKED_UP.items()
+    if isinstance(method, HyperMethod)
+    for source in ("description", "examples")[: 1 + (name == "hyperformer++")]
+}
+MANY = {**LOOKED_UP, **READ}
+many = pytest.mark.parametrize("name", MANY)
 
 
 @pytest.fixture
@@ -37,7 +47,7 @@ def source(batch):
 def moved(method, backbone, **options):
     """A Delta of three tasks that differ well from each other and from the backbone."""
     torch.manual_seed(4)
-    delta = attach(backbone, METHODS[method] if isinstance(method, str) else method, name="mix", tasks=TASKS, **options)
+    delta = told(attach(backbone, MANY[method] if isinstance(method, str) else method, "mix", tasks=TASKS, **options))
     with torch.no_grad():
         for tensor in delta.trained().values():
             tensor.add_(0.1 * torch.randn_like(tensor))
@@ -237,7 +247,7 @@ def test_a_deep_copy_holds_its_own_tasks(name, tiny, batch):
 @many
 def test_rows_of_bfloat16_train(name, tiny, batch):
     tiny.to(torch.bfloat16)
-    delta = attach(tiny, METHODS[name], tasks=TASKS)
+    delta = told(attach(tiny, MANY[name], tasks=TASKS))
     with delta.rows(ROWS):
         out = tiny(**batch)
     assert out.logits.dtype == torch.bfloat16

@@ -5,6 +5,7 @@ from dataclasses import fields
 import pytest
 import torch
 import torch.nn.functional as F
+from told_tasks import told
 
 from conftest import make_tiny
 from hyperadapters import METHODS, InputError, attach, load, method_named
@@ -58,7 +59,7 @@ def test_the_compacter_form_has_a_tenth_of_the_generators():
 
 def moved(name, backbone, **changes):
     torch.manual_seed(4)
-    delta = attach(backbone, method_named(name, changes), name="mix", tasks=TASKS)
+    delta = told(attach(backbone, method_named(name, changes), name="mix", tasks=TASKS))
     with torch.no_grad():
         for tensor in delta.trained().values():
             tensor.add_(0.1 * torch.randn_like(tensor))
@@ -123,7 +124,8 @@ def test_fast_weights_start_as_wide_as_compacters(projector, tiny):
 
 ABLATIONS = {"adapter_blocks": False, "conditional_norm": False, "task_projector": False, "norms": False}
 FIELDS = {**ABLATIONS, "bottleneck": 12, "positions": ["attention"], "stacks": ["encoder"], "first_layer": 1,
-          "activation": "relu", "n": 2, "rank": 2, "projector_init": "linear"}  # fmt: skip
+          "activation": "relu", "n": 2, "rank": 2, "projector_init": "linear",
+          "task_source": "description"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [*HYPER, "adapters-multitask"])

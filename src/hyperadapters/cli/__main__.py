@@ -1,6 +1,6 @@
 """The entry point: imports every group of commands, which registers them."""
 
-from hyperadapters.cli import running, scoring, answering, converting, exporting  # noqa: F401, I001 (in the order of --help)
+from hyperadapters.cli import running, scoring, answering, describing, converting, exporting  # noqa: F401, I001 (in the order of --help)
 from hyperadapters.cli import serving, harness_scoring, pushing, sweeping, listing, costing  # noqa: F401
 from hyperadapters.cli.base import _share_processors, _tolerate_encodings, app
 

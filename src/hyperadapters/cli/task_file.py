@@ -24,7 +24,8 @@ _COLUMN_OF = {"label": "label", "labels": "label", "text": "target", "score": "s
 _OPTION = re.compile(r"(?:(?<=\s)|(?<=\()|^)--(?=[a-z])")
 """The strokes before the name of an option, which is a key here."""
 
-_OWN = (*_PLACES, *_LISTS, *_TEXTS, "skip_bad_rows", "answer", "answers", "classes", "reading", "split_seed")
+_OWN = (*_PLACES, *_LISTS, *_TEXTS, "skip_bad_rows", "answer", "answers", "classes", "reading", "split_seed",
+        "description")  # fmt: skip
 """The keys of a user's own files: the options of `train` without their strokes, and the fields of `FilesTask`."""
 
 
@@ -175,6 +176,9 @@ def _choose_own(given: Mapping[str, Any], seed: int, folder: Path | None) -> "Si
     task = _choose_files(replace(_TaskOptions(), **texts, **places, **joined, skip_bad_rows=skip), seed)
     changes: dict[str, Any] = {key: lists[key] for key in ("text", "classes") if key in lists}
     changes |= {"answers": kind} if kind else {}
+    if said := values.get("description"):
+        each = said if isinstance(said, list | tuple) else [said]
+        changes["description"] = tuple(_as_text("description", wording) for wording in each)
     changes |= {"split_seed": _as_number(values["split_seed"])} if "split_seed" in values else {}
     return replace(task, **changes)
 

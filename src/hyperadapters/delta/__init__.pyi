@@ -19,6 +19,7 @@ from .counting import ParameterCount as ParameterCount
 from .counting import count_delta as count_delta
 from .delta import Delta as Delta
 from .describing import MOST_EXAMPLES as MOST_EXAMPLES
+from .describing import near_tasks as near_tasks
 from .describing import write_example as write_example
 from .merging import LinearChange as LinearChange
 from .merging import is_transposed as is_transposed

@@ -28,7 +28,7 @@ from hyperadapters.delta.baking import _bake
 from hyperadapters.delta.building import Outputs, _in_place_dtype, _trains_in_place, build_parts, check_tasks
 from hyperadapters.delta.container import _unregister, at_rest, attached, check_name, register
 from hyperadapters.delta.counting import count_delta
-from hyperadapters.delta.describing import _describe, _said
+from hyperadapters.delta.describing import _add_described, _describe, _said
 from hyperadapters.delta.generation import _Generation
 from hyperadapters.delta.head import _Head
 from hyperadapters.delta.installing import _compute_parts, _install_hooks
@@ -485,9 +485,10 @@ class Delta(nn.Module):
                 all tasks share; or the Delta does not read what is given, as for `describe`.
         """
         said = _said(self, like, description, examples)
-        _add_task(self, task, like, outputs)
         if said:
-            _describe(self, {task: said}, tokenizer)
+            _add_described(self, task, outputs, said, tokenizer)
+        else:
+            _add_task(self, task, like, outputs)
 
     def describe(self, said: Mapping[str, str | Sequence[str]], tokenizer: Any = None) -> None:
         """Say what tasks ask, for a method that reads it (`task_source`): before training, and for more wordings.

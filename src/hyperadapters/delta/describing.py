@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from hyperadapters._utils import InputError, few_names
 from hyperadapters.backbones import device_of, in_mode, load_tokenizer
+from hyperadapters.delta.added_tasks import _add_task
 
 if TYPE_CHECKING:
     from hyperadapters.delta.delta import Delta
@@ -27,20 +29,35 @@ _TEXTS_A_PASS = 32
 
 def _describe(delta: "Delta", said: Mapping[str, Said], tokenizer: Any) -> None:
     """Read tasks of a Delta; arguments and errors are those of `Delta.describe`."""
-    numbers = [delta._rows.number(task) for task in said]
-    named = {delta.tasks[number]: _texts(delta, texts) for number, texts in zip(numbers, said.values(), strict=True)}
-    every = [text for texts in named.values() for text in texts]
+    known = {delta.tasks[delta._rows.number(task)]: _texts(delta, texts) for task, texts in said.items()}
+    _tell(delta, known, _read(delta, known, tokenizer))
+
+
+def _add_described(delta: "Delta", task: str, outputs: int | None, texts: tuple[str, ...], tokenizer: Any) -> None:
+    """Add a task of which something is said; arguments and errors are those of `Delta.add_task`."""
+    states = _read(delta, {task: texts}, tokenizer)
+    _add_task(delta, task, "", outputs)
+    _tell(delta, {task: texts}, states)
+
+
+def _read(delta: "Delta", said: Mapping[str, tuple[str, ...]], tokenizer: Any) -> Sequence[Tensor]:
+    """Return the states of what is said of each task, (wordings, d_model); errors as `_states_of`."""
     tokenizer = tokenizer or load_tokenizer(delta.backbone.config._name_or_path)
-    states = torch.split(_states_of(delta, tokenizer, every), [len(texts) for texts in named.values()])
+    every = [text for texts in said.values() for text in texts]
+    return torch.split(_states_of(delta, tokenizer, every), [len(texts) for texts in said.values()])
+
+
+def _tell(delta: "Delta", said: Mapping[str, tuple[str, ...]], states: Sequence[Tensor]) -> None:
+    """Give the parts of a Delta the states of its tasks, and remember the descriptions."""
     delta._settle()
     for _, part in delta._named_parts():
         if known := part.known_of_tasks():
-            known.set(numbers, states)
+            known.set([delta._rows.number(task) for task in said], states)
     delta._generation.forget()
-    if delta.trained_task in named:
+    if delta.trained_task in said:
         delta.train_only(delta.trained_task)
     if _source_of(delta) == "description":
-        saved = {**delta.about.get(_DESCRIPTIONS, {}), **{task: [*texts] for task, texts in named.items()}}
+        saved = {**delta.about.get(_DESCRIPTIONS, {}), **{task: [*texts] for task, texts in said.items()}}
         delta.about = {**delta.about, _DESCRIPTIONS: saved}
 
 
@@ -94,6 +111,19 @@ def _texts(delta: "Delta", said: Said) -> tuple[str, ...]:
     if source == "examples" and len(texts) > MOST_EXAMPLES:
         raise InputError(f"{len(texts)} examples: a task is read from up to {MOST_EXAMPLES}. Leave some out.")
     return texts
+
+
+def near_tasks(delta: "Delta", task: str) -> list[str]:
+    """Return a Delta's other tasks by the cosine between their states and that of one, the nearest first.
+
+    Args:
+        delta: it reads its tasks.
+        task: one of its tasks.
+    """
+    (known,) = (found for _, part in delta._named_parts() if (found := part.known_of_tasks()))
+    own = delta._rows.number(task)
+    likeness = F.cosine_similarity(known.states - known.centre, known.states[own] - known.centre, dim=-1)
+    return [delta.tasks[number] for number in likeness.argsort(descending=True).tolist() if number != own]
 
 
 @torch.no_grad()

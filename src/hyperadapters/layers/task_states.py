@@ -36,12 +36,12 @@ class TaskStates(nn.Module):
         """For training, by a task's number the states of its wordings, (wordings, d_model): `forward` mixes them."""
 
     @torch.no_grad()
-    def set(self, tasks: Sequence[int], wordings: Sequence[Float[Tensor, "wordings d_model"]]) -> None:
+    def set(self, tasks: Sequence[int], wordings: Sequence[Float[Tensor, "_ d_model"]]) -> None:
         """Set the states of some tasks; the first time, what they have in common becomes the centre.
 
         Args:
             tasks: their numbers.
-            wordings: for each of them, the states of its wordings, whose mean is the task's.
+            wordings: for each of them, the states of its wordings, (wordings, d_model), whose mean is the task's.
         """
         means = torch.stack([found.mean(0) for found in wordings]).to(self.states)
         if not self.states.any() and len(tasks) > 1:
@@ -58,7 +58,7 @@ class TaskStates(nn.Module):
             InputError: a task has no state yet.
         """
         states = selected(self.states, present)
-        if not states.any(-1).all():
+        if not torch.compiler.is_compiling() and not states.any(-1).all():  # compiled code cannot stop for a value
             raise InputError(
                 "a task of this Delta has no description yet: call `delta.describe` with one for each task, or "
                 "`delta.add_task` with one."

@@ -106,7 +106,7 @@ class _HyperAdapters(AdaptersAtSites):
         Their activations differ by z·(y - middle), because g(x) - g(-x) = x for every activation; `reading` says what a
         site adds for it.
         """
-        z = states.unsqueeze(1) * states.shape[-1] ** -0.5
+        z = states.unsqueeze(1)
         offset = -(z * self.middle).sum(-1, keepdim=True)
         z, reading = z.expand(-1, len(self.sites), -1), self.reading.expand(len(states), -1, -1)
         own = AdapterWeights(
@@ -189,6 +189,14 @@ class HyperMethod(_AtSites):
         return not self.reads_tasks if self.conditional_norm is None else self.conditional_norm
 
     @property
+    def up_std(self) -> float:
+        """Standard deviation of what generates up-projections at initialisation: 0 where tasks are read.
+
+        Then adapters begin as readers of nearness alone. What a fresh generator writes would hide that from the loss.
+        """
+        return 0.0 if self.reads_tasks else _STD
+
+    @property
     def task_width(self) -> int:
         """Width of a task embedding."""
         return PROJECTED
@@ -235,7 +243,7 @@ class HyperMethod(_AtSites):
         vectors = {}
         if self.adapter_blocks:
             vectors = {"down_bias": Written((self.bottleneck,), _STD)}
-            vectors |= {"up_bias": Written((d_model,), _STD)}
+            vectors |= {"up_bias": Written((d_model,), self.up_std)}
         if self.normalizes:
             vectors |= {name: Written((d_model,), _STD) for name in ("scale", "shift")}
         return {**(self.projections(d_model) if self.adapter_blocks else {}), **vectors}
@@ -298,7 +306,7 @@ class _DenseHyperMethod(HyperMethod):
     def projections(self, d_model: int) -> dict[str, Written]:
         """Return the two matrices."""
         down, up = (d_model, self.bottleneck), (self.bottleneck, d_model)
-        return {"down": Written(down, _STD), "up": Written(up, _STD)}
+        return {"down": Written(down, _STD), "up": Written(up, self.up_std)}
 
     def assembled(self, written: Mapping[str, Tensor], slow: Tensor | None) -> Matrices:
         """Return the matrices as they were generated."""

@@ -92,6 +92,8 @@ class FilesTask(_OwnFiles):
     """All classes or labels, in order; empty: those that occur in the training rows."""
     separator: str = ""
     """What stands between the labels of a row; empty: they are lists."""
+    description: tuple[str, ...] = ()
+    """What is asked, in one or several wordings, each complete, for methods that write adapters from it."""
 
     def __post_init__(self) -> None:
         """Raise InputError for a template that is malformed, or what any own files cannot have."""
@@ -274,6 +276,7 @@ def _definition_of(task: SingleTask) -> tuple[Task, Path | None]:
     if isinstance(task, InstructionsTask):
         return instruction_task(_places(task), **how), None
     how |= {"answers": task.answers, "template": task.template, "classes": task.classes, "separator": task.separator}
+    how["wordings"] = task.description
     return own_task(_places(task), task.text, task.answer, **how), None
 
 

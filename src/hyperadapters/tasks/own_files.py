@@ -25,6 +25,7 @@ def own_task(
     template: str = "",
     classes: tuple[str, ...] = (),
     separator: str = "",
+    wordings: tuple[str, ...] = (),
     reading: Reading = AS_USUAL,
     split_seed: int = 42,
 ) -> Task:
@@ -48,6 +49,7 @@ def own_task(
             every column after its name.
         classes: all classes or labels, in order; empty: those that occur in the training rows, sorted.
         separator: what stands between the labels of a row, such as `;`, where they are no lists.
+        wordings: descriptions of what is asked, each complete, for methods that write adapters from them.
         reading: how the files are read.
         split_seed: draws the validation rows where `files` has a share of the training rows for them: of each class in
             proportion, and never its last row.
@@ -86,6 +88,7 @@ def own_task(
         reference=found.reference,
         answer=apart,
         chosen_by=found.chosen_by,
+        wordings=wordings,
         remedy=found.remedy,
     )
 
