@@ -27,9 +27,9 @@ from hyperadapters.methods import method_named
 from hyperadapters.tasks import described_tasks
 from own_rates import MINILM
 
-METHOD, RATE, STEPS, BATCH = "hyperformer++", 3e-4, 400, 32
+METHOD, RATE, STEPS, BATCH = "hyperformer++", 3e-4, 250, 32
 TRAIN_ROWS, TEST_ROWS = 100, 100
-FEW, FEW_STEPS, FEW_RATE, FEW_TASKS = 32, 20, 3e-3, 12
+FEW, FEW_STEPS, FEW_RATE, FEW_TASKS = 32, 15, 3e-3, 10
 Scores = dict[str, float]
 
 

@@ -52,7 +52,8 @@ class TaskStates(nn.Module):
     def forward(self, present: Present) -> Float[Tensor, "present d_model"]:
         """Return the tasks' states less what all have in common, with a mean square of 1.
 
-        In training each is a random mixture of the states of the task's wordings, so that no wording decides.
+        In training each is a random mixture of the states of the task's wordings, half of which are left out, so that
+        no wording decides.
 
         Raises:
             InputError: a task has no state yet.
@@ -73,8 +74,10 @@ class TaskStates(nn.Module):
         wordings = self.wordings.get(task)
         if wordings is None or len(wordings) == 1:
             return torch.zeros_like(self.states[0])
-        shares = torch.rand(len(wordings), device=wordings.device).mul(3).softmax(0) - 1 / len(wordings)
-        return shares.to(self.states) @ wordings.to(self.states)
+        shares = torch.rand(len(wordings), device=wordings.device)
+        dropped = torch.rand(len(wordings), device=wordings.device) < 0.5
+        shares = shares.masked_fill(dropped & (shares < shares.max()), 0)
+        return (shares / shares.sum() - 1 / len(wordings)).to(self.states) @ wordings.to(self.states)
 
     def embeddings(self, states: Float[Tensor, "present d_model"]) -> Float[Tensor, "present width"]:
         """Return the task embeddings that hypernetworks read, of what `forward` returns."""
