@@ -71,8 +71,14 @@ def attach_for(experiment: Experiment, backbone: nn.Module, data: Data | Mixture
     Raises:
         InputError: what `attach` and `load_warm_start` raise; the method may be one that holds one task alone.
     """
+    columns = {task_name(entry): getattr(entry, "answer", "label") for entry in entries_of(experiment.task)}
     forms = {
-        task.form.name: {**_format_to_json(task.form, experiment), "dataset": task.dataset} for task in tasks_of(data)
+        task.form.name: {
+            **_format_to_json(task.form, experiment),
+            "answer": columns.get(task.form.name, "label"),
+            "dataset": task.dataset,
+        }
+        for task in tasks_of(data)
     }
     tasks = list(forms) if isinstance(data, Mixture) else []
     name = task_name(experiment.task).replace(".", "-")
@@ -110,7 +116,6 @@ def _format_to_json(form: TaskFormat, experiment: Experiment) -> dict[str, Any]:
     text, evaluation = experiment.text, experiment.evaluation
     return {
         **form.to_json(),
-        "answer": getattr(experiment.task, "answer", "label"),
         "source_length": text.source_length,
         "target_length": text.target_length,
         "prefix": text.prefix,
