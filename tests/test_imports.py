@@ -228,6 +228,7 @@ def test_the_public_names_are_these():
         "start_from",
         "sweep",
         "tune",
+        "write_example",
     ]
     for name in hyperadapters.__all__:
         assert getattr(hyperadapters, name).__doc__ or name in ("METHODS", "TASKS")

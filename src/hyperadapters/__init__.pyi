@@ -10,6 +10,7 @@ from .bridges.peft_tuner import PeftConfig as PeftConfig
 from .delta.container import attached as attached
 from .delta.counting import ParameterCount as ParameterCount
 from .delta.delta import Delta as Delta
+from .delta.describing import write_example as write_example
 from .delta.method import Method as Method
 from .delta.part import Part as Part
 from .delta.saved_backbone import save_what_trains as save_what_trains

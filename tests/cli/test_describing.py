@@ -55,6 +55,7 @@ def test_a_described_task_answers_without_training(mix, encoder):
     assert found["predictions"] == expected["predictions"]
     config = json.loads((mix / "again" / "adapter_config.json").read_text())
     assert (config["tasks"], config["task"]["name"], config["task"]["fields"]) == ([], "again", ["t"])
+    assert config["descriptions"] == {"again": TASKS["food"]}
     saved = json.loads((mix / "description" / "adapter_config.json").read_text())["descriptions"]
     assert saved == {"dogs": [TASKS["dogs"]], "food": TASKS["food"]}
     scored = answered("evaluate", mix / "again", "--file", mix / "food.jsonl")

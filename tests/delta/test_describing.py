@@ -139,6 +139,20 @@ def test_the_descriptions_are_saved_with_the_delta(model, tokenizer, tmp_path):
         assert torch.equal(logits(model, tokenizer), expected)
 
 
+def test_the_centre_is_that_of_all_tasks_however_they_were_told(model, tokenizer):
+    together = reading(model, tokenizer).tensors()["adapters.task_states.centre"].clone()
+    model.hyperadapters["mix"].detach()
+    delta = attach(model, method_named("hyperformer++", {"task_source": "description"}), "one", tasks=["bird", "food"])
+    delta.describe({"bird": BIRD}, tokenizer)
+    with pytest.raises(InputError, match="no description yet"), delta.rows("bird"):
+        logits(model, tokenizer)
+    delta.describe({"food": FOOD}, tokenizer)
+    torch.testing.assert_close(delta.tensors()["adapters.task_states.centre"], together)
+    delta.describe({"food": "Something else."}, tokenizer)
+    delta.add_task("new", description="New.", tokenizer=tokenizer)
+    torch.testing.assert_close(delta.tensors()["adapters.task_states.centre"], together)
+
+
 def test_the_same_words_give_the_same_adapter(model, tokenizer):
     delta = reading(model, tokenizer)
     delta.add_task("again", description=FOOD, tokenizer=tokenizer)
@@ -224,6 +238,8 @@ def test_what_cannot_be_read_is_refused_and_nothing_changes(model, tokenizer):
         with pytest.raises(InputError, match=said):
             delta.add_task("c", tokenizer=tokenizer, **given)
         assert (delta.tasks, len(states_of(delta))) == (("bird", "food"), 2)
+    with pytest.raises(InputError, match="nothing is said"):
+        delta.describe({}, tokenizer)
     with pytest.raises(InputError, match="knows no task 'fish'"):
         delta.describe({"fish": BIRD}, tokenizer)
     delta.detach()

@@ -31,8 +31,8 @@ def describe(
 ) -> None:
     """Write an adapter from a description of its task, without training.
 
-    The adapter must have been trained on described tasks with --set method.task_source=description (or examples). The new one
-    is a plain adapter, and has the labels of the tasks that it was trained on.
+    The adapter must have been trained on described tasks with --set method.task_source=description (or examples). The
+    new one is a plain adapter, and has the labels of the tasks that it was trained on.
 
     Examples:
     - `hyperadapters describe out/mix "Does the sentence mention a bird?" --output out/birds`

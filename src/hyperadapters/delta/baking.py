@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from hyperadapters.delta.describing import DESCRIPTIONS
+
 if TYPE_CHECKING:
     from hyperadapters.delta.delta import Delta
 
@@ -29,4 +31,6 @@ def _bake(delta: "Delta", task: str, name: str) -> "Delta":
             tensor.copy_(values[key])
     forms = delta.about.get("forms", {})
     plain.about = {"task": forms[delta.tasks[number]]} if delta.tasks[number] in forms else {}
+    if said := delta.about.get(DESCRIPTIONS, {}).get(delta.tasks[number]):
+        plain.about = {**plain.about, DESCRIPTIONS: {delta.tasks[number]: said}}
     return plain

@@ -21,7 +21,7 @@ Said = str | Sequence[str]
 MOST_EXAMPLES = 16
 """Labelled examples that a task may be read from."""
 
-_DESCRIPTIONS = "descriptions"
+DESCRIPTIONS = "descriptions"
 """The key of `Delta.about` with the descriptions by task. Examples are rows of data, and are not saved."""
 
 _TEXTS_A_PASS = 32
@@ -29,6 +29,8 @@ _TEXTS_A_PASS = 32
 
 def _describe(delta: "Delta", said: Mapping[str, Said], tokenizer: Any) -> None:
     """Read tasks of a Delta; arguments and errors are those of `Delta.describe`."""
+    if not said:
+        raise InputError("nothing is said: give a description for each task, by its name.")
     known = {delta.tasks[delta._rows.number(task)]: _texts(delta, texts) for task, texts in said.items()}
     _tell(delta, known, _read(delta, known, tokenizer))
 
@@ -57,8 +59,8 @@ def _tell(delta: "Delta", said: Mapping[str, tuple[str, ...]], states: Sequence[
     if delta.trained_task in said:
         delta.train_only(delta.trained_task)
     if _source_of(delta) == "description":
-        saved = {**delta.about.get(_DESCRIPTIONS, {}), **{task: [*texts] for task, texts in said.items()}}
-        delta.about = {**delta.about, _DESCRIPTIONS: saved}
+        saved = {**delta.about.get(DESCRIPTIONS, {}), **{task: [*texts] for task, texts in said.items()}}
+        delta.about = {**delta.about, DESCRIPTIONS: saved}
 
 
 def _said(delta: "Delta", like: str, description: Said, examples: Sequence[tuple[str, str]]) -> tuple[str, ...]:

@@ -37,17 +37,22 @@ class TaskStates(nn.Module):
 
     @torch.no_grad()
     def set(self, tasks: Sequence[int], wordings: Sequence[Float[Tensor, "_ d_model"]]) -> None:
-        """Set the states of some tasks; the first time, what they have in common becomes the centre.
+        """Set the states of some tasks; once all have one, what they have in common becomes the centre, for good.
 
         Args:
             tasks: their numbers.
             wordings: for each of them, the states of its wordings, (wordings, d_model), whose mean is the task's.
         """
         means = torch.stack([found.mean(0) for found in wordings]).to(self.states)
-        if not self.states.any() and len(tasks) > 1:
-            self.centre.copy_(means.mean(0, keepdim=True))
+        lacked = not self.are_all_known()
         self.states[[*tasks]] = means
+        if lacked and self.are_all_known():
+            self.centre.copy_(self.states.mean(0, keepdim=True))
         self.wordings |= {number: found.to(self.states) for number, found in zip(tasks, wordings, strict=True)}
+
+    def are_all_known(self) -> bool:
+        """Return whether every task has a state."""
+        return bool(self.states.any(-1).all())
 
     def forward(self, present: Present) -> Float[Tensor, "present d_model"]:
         """Return the tasks' states less what all have in common, with a mean square of 1.
@@ -58,12 +63,11 @@ class TaskStates(nn.Module):
         Raises:
             InputError: a task has no state yet.
         """
-        states = selected(self.states, present)
-        if not torch.compiler.is_compiling() and not states.any(-1).all():  # compiled code cannot stop for a value
+        if not torch.compiler.is_compiling() and not self.are_all_known():  # compiled code cannot stop for a value
             raise InputError(
-                "a task of this Delta has no description yet: call `delta.describe` with one for each task, or "
-                "`delta.add_task` with one."
+                "a task of this Delta has no description yet: call `delta.describe` with one for each of its tasks."
             )
+        states = selected(self.states, present)
         if self.training and self.wordings:
             numbers = range(len(self.states)) if present is None else present.tolist()
             states = states + torch.stack([self._drawn(number) for number in numbers])

@@ -16,7 +16,7 @@ from hyperadapters.methods import attach
 from hyperadapters.runs.data_checksums import _check_data
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.task_choice import MixtureTask, NamedTask, _head_for, entries_of, task_definitions, task_name
-from hyperadapters.runs.warm_start import _load_warm_start, what_is_said
+from hyperadapters.runs.warm_start import _load_warm_start, _what_is_said
 from hyperadapters.tasks import TASKS, Task, TaskFormat
 from hyperadapters.training import ENCODINGS, Data, Mixture, load_data, tasks_of
 
@@ -92,7 +92,7 @@ def attach_for(experiment: Experiment, backbone: nn.Module, data: Data | Mixture
             name,
             outputs=outputs,
             forms=forms,
-            said=what_is_said(experiment.method, data),
+            said=_what_is_said(experiment.method, data),
             tokenizer=tasks_of(data)[0].tokenizer,
             precision=precision,
         )
@@ -100,7 +100,7 @@ def attach_for(experiment: Experiment, backbone: nn.Module, data: Data | Mixture
         backbone, experiment.method, name, outputs=_together(outputs), tasks=tasks, precision=precision, seed=None
     )
     delta.about = {"forms": forms} if tasks else {"task": next(iter(forms.values()))}
-    if said := what_is_said(experiment.method, data):
+    if said := _what_is_said(experiment.method, data):
         delta.describe(said, tasks_of(data)[0].tokenizer)
     return delta
 

@@ -67,7 +67,7 @@ def _load_warm_start(
         name: the Delta's.
         outputs: the size of the head that each task needs; None on a backbone without a head of the Delta's own.
         forms: the run's tasks, by name, as the saved adapter is to describe them.
-        said: what the method reads of each task, as `what_is_said` returns it.
+        said: what the method reads of each task, as `_what_is_said` returns it.
         tokenizer: the backbone's.
         precision: the type to hold the Delta in, whatever it was saved in.
 
@@ -95,7 +95,7 @@ def _load_warm_start(
     return delta
 
 
-def what_is_said(method: Method, data: Data | Mixture) -> dict[str, tuple[str, ...]]:
+def _what_is_said(method: Method, data: Data | Mixture) -> dict[str, tuple[str, ...]]:
     """Return the texts that a method reads of each task, by its name; empty for one that reads none.
 
     Args:
