@@ -9,7 +9,6 @@ what the task has for itself on 32 rows, from what is said of it and from the me
 task; chance is 50. Started again, it goes on with what is not in the file. SEEDS and SOURCES (with commas) limit it.
 """
 
-import json
 import os
 import random
 import sys
@@ -20,7 +19,7 @@ from typing import Any
 import torch
 
 import hyperadapters as ha
-from hyperadapters._utils import write_json
+from hyperadapters._utils import read_json, write_json
 from hyperadapters.backbones import load_backbone
 from hyperadapters.delta import near_tasks
 from hyperadapters.methods import method_named
@@ -127,7 +126,7 @@ def few_training(seed: int) -> ha.Training:
 
 def main() -> None:
     output = Path(sys.argv[1])
-    report: dict[str, Any] = json.loads(output.read_text()) if output.is_file() else {}
+    report: dict[str, Any] = read_json(output) if output.is_file() else {}
     settings = {"rate": RATE, "steps": STEPS, "batch": BATCH, "train_rows": TRAIN_ROWS, "few_rate": FEW_RATE}
     for source in os.environ.get("SOURCES", "description,examples").split(","):
         for seed in os.environ.get("SEEDS", "1,2,3").split(","):

@@ -174,6 +174,16 @@ def test_training_mixes_the_wordings_of_a_task_and_answering_does_not(model, tok
     assert torch.equal(known(None), known(None))
 
 
+def test_what_is_baked_in_training_is_no_mixture(model, tokenizer):
+    delta = reading(model, tokenizer)
+    with delta.rows("food"):
+        expected = logits(model, tokenizer)
+    model.train()
+    delta.bake("food")
+    model.eval()
+    torch.testing.assert_close(logits(model, tokenizer), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_a_described_task_is_trained_by_its_state_alone(model, tokenizer):
     delta = reading(model, tokenizer)
     delta.add_task("person", description="Is a person named?", tokenizer=tokenizer)

@@ -63,15 +63,29 @@ class TaskStates(nn.Module):
         Raises:
             InputError: a task has no state yet.
         """
+        if not (self.training and self.wordings):
+            return self.of(present)
+        numbers = range(len(self.states)) if present is None else present.tolist()
+        return self.of(present, torch.stack([self._drawn(number) for number in numbers]))
+
+    def of(
+        self, present: Present, moved: Float[Tensor, "present d_model"] | None = None
+    ) -> Float[Tensor, "present d_model"]:
+        """Return what `forward` does when nothing trains.
+
+        Args:
+            present: numbers of the tasks; None: all.
+            moved: is added to their states before.
+
+        Raises:
+            InputError: a task has no state yet.
+        """
         if not torch.compiler.is_compiling() and not self.are_all_known():  # compiled code cannot stop for a value
             raise InputError(
                 "a task of this Delta has no description yet: call `delta.describe` with one for each of its tasks."
             )
         states = selected(self.states, present)
-        if self.training and self.wordings:
-            numbers = range(len(self.states)) if present is None else present.tolist()
-            states = states + torch.stack([self._drawn(number) for number in numbers])
-        return F.rms_norm(states - self.centre, states.shape[-1:])
+        return F.rms_norm((states if moved is None else states + moved) - self.centre, states.shape[-1:])
 
     def _drawn(self, task: int) -> Float[Tensor, " d_model"]:
         """Return how far a random mixture of a task's wordings is from their mean; 0 where they are not known."""
