@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
 START = "README"
 GUIDES = (
-    "training tasks backbones multi-task descriptions serving http-server below-the-floor sharing converting sweeps reports costs "
-    "performance coming-from-peft works-with guarantees parity add-a-method".split()
+    "training tasks backbones multi-task descriptions serving http-server below-the-floor sharing converting sweeps "
+    "reports costs performance coming-from-peft works-with guarantees parity add-a-method".split()
 )
 RESULTS = "methods reproducing-table-1 results results-multi-task performance-results embedded".split()
 BRIDGES = sorted(path.stem for path in ROOT.glob("docs/bridges/*.md"))
