@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hyperadapters._utils import InputError, few_names
-from hyperadapters.backbones import device_of, in_mode, load_tokenizer
+from hyperadapters.backbones import device_of, in_mode
 from hyperadapters.delta.added_tasks import _add_task
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def _add_described(delta: "Delta", task: str, outputs: int | None, texts: tuple[
 
 def _read(delta: "Delta", said: Mapping[str, tuple[str, ...]], tokenizer: Any) -> Sequence[Tensor]:
     """Return the states of what is said of each task, (wordings, d_model); errors as `_states_of`."""
+    from hyperadapters.backbones import load_tokenizer  # noqa: PLC0415 (it imports transformers, which takes seconds)
+
     tokenizer = tokenizer or load_tokenizer(delta.backbone.config._name_or_path)
     every = [text for texts in said.values() for text in texts]
     return torch.split(_states_of(delta, tokenizer, every), [len(texts) for texts in said.values()])

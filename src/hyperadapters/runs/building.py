@@ -9,14 +9,14 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hyperadapters._utils import InputError, collect_errors
+from hyperadapters._utils import InputError, collect_errors, few_names
 from hyperadapters.backbones import default_device, load_backbone
 from hyperadapters.delta import Delta, Method
-from hyperadapters.methods import attach
+from hyperadapters.methods import HyperMethod, attach
 from hyperadapters.runs.data_checksums import _check_data
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.task_choice import MixtureTask, NamedTask, _head_for, entries_of, task_definitions, task_name
-from hyperadapters.runs.warm_start import _load_warm_start, _what_is_said
+from hyperadapters.runs.warm_start import _load_warm_start
 from hyperadapters.tasks import TASKS, Task, TaskFormat
 from hyperadapters.training import ENCODINGS, Data, Mixture, load_data, tasks_of
 
@@ -103,6 +103,28 @@ def attach_for(experiment: Experiment, backbone: nn.Module, data: Data | Mixture
     if said := _what_is_said(experiment.method, data):
         delta.describe(said, tasks_of(data)[0].tokenizer)
     return delta
+
+
+def _what_is_said(method: Method, data: Data | Mixture) -> dict[str, tuple[str, ...]]:
+    """Return the texts that a method reads of each task, by its name; empty for one that reads none.
+
+    Args:
+        method: of the run.
+        data: its task or tasks.
+
+    Raises:
+        InputError: tasks have no description.
+    """
+    if not isinstance(method, HyperMethod) or not method.reads_tasks:
+        return {}
+    tasks = tasks_of(data)
+    said = {task.form.name: task.wordings if method.task_source == "description" else task.examples for task in tasks}
+    if missing := [task for task, texts in said.items() if not texts]:
+        raise InputError(
+            f"{few_names(missing)}: no description, which task_source='description' reads. Own files get one in the "
+            "YAML of tasks (`description:`); tasks of the package that have one: hyperadapters list tasks."
+        )
+    return said
 
 
 def _together(outputs: Mapping[str, int | None]) -> int | dict[str, int] | None:

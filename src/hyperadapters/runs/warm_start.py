@@ -6,13 +6,12 @@ from typing import Any
 
 from torch import nn
 
-from hyperadapters._utils import InputError, absolute_path, expand_path, few_names, file_digest, resolve_task
+from hyperadapters._utils import InputError, absolute_path, expand_path, file_digest, resolve_task
 from hyperadapters.backbones import Precision
 from hyperadapters.delta import TENSORS, Delta, Method, renew_head
-from hyperadapters.methods import HyperMethod, method_from_json
+from hyperadapters.methods import method_from_json
 from hyperadapters.runs.experiment import WarmStart
 from hyperadapters.storage import load, locate_adapter, read_config
-from hyperadapters.training import Data, Mixture, tasks_of
 
 
 def start_from(folder: str | Path, like: str = "", *, freeze: bool = False) -> WarmStart:
@@ -54,8 +53,8 @@ def _load_warm_start(
     *,
     outputs: Mapping[str, int | None],
     forms: Mapping[str, dict[str, Any]],
-    said: Mapping[str, tuple[str, ...]],
-    tokenizer: Any,
+    said: Mapping[str, tuple[str, ...]] | None = None,
+    tokenizer: Any = None,
     precision: Precision = "fp32",
 ) -> Delta:
     """Load the adapter that a run starts from onto its backbone, and add the run's new tasks to it.
@@ -67,7 +66,7 @@ def _load_warm_start(
         name: the Delta's.
         outputs: the size of the head that each task needs; None on a backbone without a head of the Delta's own.
         forms: the run's tasks, by name, as the saved adapter is to describe them.
-        said: what the method reads of each task, as `_what_is_said` returns it.
+        said: what the method reads of each task, as `_what_is_said` returns it; None: nothing.
         tokenizer: the backbone's.
         precision: the type to hold the Delta in, whatever it was saved in.
 
@@ -84,7 +83,7 @@ def _load_warm_start(
             delta.add_task(task, start.like, outputs=outputs[task])
         elif not known and (size := outputs[task]) != delta.outputs and size is not None:
             renew_head(delta, size)
-    if new := {task: texts for task, texts in said.items() if not start.like or task in known}:
+    if new := {task: texts for task, texts in (said or {}).items() if not start.like or task in known}:
         delta.describe(new, tokenizer)
     if start.freeze:
         delta.train_only(*forms)
@@ -93,28 +92,6 @@ def _load_warm_start(
     about = {**delta.about, "forms": {**config.get("forms", {}), **forms}, **data}
     delta.about = about if known else {"task": single}
     return delta
-
-
-def _what_is_said(method: Method, data: Data | Mixture) -> dict[str, tuple[str, ...]]:
-    """Return the texts that a method reads of each task, by its name; empty for one that reads none.
-
-    Args:
-        method: of the run.
-        data: its task or tasks.
-
-    Raises:
-        InputError: tasks have no description.
-    """
-    if not isinstance(method, HyperMethod) or not method.reads_tasks:
-        return {}
-    tasks = tasks_of(data)
-    said = {task.form.name: task.wordings if method.task_source == "description" else task.examples for task in tasks}
-    if missing := [task for task, texts in said.items() if not texts]:
-        raise InputError(
-            f"{few_names(missing)}: no description, which task_source='description' reads. Own files get one in the "
-            "YAML of tasks (`description:`); tasks of the package that have one: hyperadapters list tasks."
-        )
-    return said
 
 
 def _check_start(start: WarmStart, config: Mapping[str, Any], method: Method, tasks: Mapping[str, Any]) -> None:
