@@ -122,7 +122,7 @@ def _what_is_said(method: Method, data: Data | Mixture) -> dict[str, tuple[str, 
     if missing := [task for task, texts in said.items() if not texts]:
         raise InputError(
             f"{few_names(missing)}: no description, which task_source='description' reads. Own files get one in the "
-            "YAML of tasks (`description:`); tasks of the package that have one: hyperadapters list tasks."
+            "YAML of tasks (`description:`); tasks of the package that have one: hyperadapters tasks."
         )
     return said
 
