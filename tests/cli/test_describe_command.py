@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import torch
 import yaml
 from command_line import one_json, refuses, works
 from families import FAMILIES
+from safetensors.torch import load_file
 
 from hyperadapters import load_backbone
 
@@ -78,6 +80,18 @@ def test_a_new_task_of_a_run_that_goes_on_starts_from_its_description(mix, encod
     text = ("a text of food 1", "--scores")
     expected = answered("predict", mix / "description", "--task", "food", *text)
     assert answered("predict", mix / "more", "--task", "birds", *text) | {"task": ""} == expected | {"task": ""}
+
+
+def test_a_task_that_goes_on_keeps_what_its_state_has_learned(mix):
+    entry = {"name": "birds", "train": "dogs.jsonl", "validation": "dogs.jsonl", "text": "t", "label": "a",
+             "description": "Is there a bird?"}  # fmt: skip
+    (mix / "one.yaml").write_text(yaml.safe_dump([entry]))
+    steps = ("--tasks", mix / "one.yaml", "--freeze", *SHORT)
+    works("train", "--from", mix / "description", *steps, "--lr", "0.5", "--output", mix / "learned")
+    works("train", "--from", mix / "learned", *steps, "--lr", "1e-9", "--output", mix / "on")
+    learned, on = (load_file(mix / run / "adapter_model.safetensors") for run in ("learned", "on"))
+    name = "adapters.task_states.states"
+    torch.testing.assert_close(on[name], learned[name])
 
 
 def test_what_cannot_be_described_is_refused_and_nothing_is_written(mix, encoder, tmp_path):

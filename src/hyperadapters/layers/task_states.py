@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from hyperadapters._utils import InputError
 from hyperadapters.layers.adapter_index import Present, selected
@@ -32,8 +33,13 @@ class TaskStates(nn.Module):
         self.register_buffer("states", torch.zeros(tasks, d_model))
         self.register_buffer("centre", torch.zeros(1, d_model))
         self.projection = nn.Parameter(torch.randn(1, d_model, width) * d_model**-0.5)
-        self.wordings: dict[int, Tensor] = {}
-        """For training, by a task's number the states of its wordings, (wordings, d_model): `forward` mixes them."""
+        self._told: dict[int, Tensor] = {}
+        """For training, by a task's number how far the states of its wordings are from their mean."""
+        self._offsets = torch.zeros(0, 1, d_model)
+        """The same for all tasks, (tasks, wordings, d_model), padded with zeros."""
+        self._there = torch.zeros(0, 1)
+        """1 where a task has a wording, 0 where there is padding."""
+        self._all_known = False
 
     @torch.no_grad()
     def set(self, tasks: Sequence[int], wordings: Sequence[Float[Tensor, "_ d_model"]]) -> None:
@@ -48,11 +54,15 @@ class TaskStates(nn.Module):
         self.states[[*tasks]] = means
         if lacked and self.are_all_known():
             self.centre.copy_(self.states.mean(0, keepdim=True))
-        self.wordings |= {number: found.to(self.states) for number, found in zip(tasks, wordings, strict=True)}
+        self._told |= {number: found - found.mean(0) for number, found in zip(tasks, wordings, strict=True)}
+        told = [self._told.get(number, torch.zeros_like(self.states[:1])) for number in range(len(self.states))]
+        self._offsets = pad_sequence([found.to(self.states) for found in told], batch_first=True)
+        self._there = pad_sequence([torch.ones_like(found[:, 0]) for found in told], batch_first=True)
 
     def are_all_known(self) -> bool:
-        """Return whether every task has a state."""
-        return bool(self.states.any(-1).all())
+        """Return whether every task has a state; once they have, they keep one."""
+        self._all_known = self._all_known or bool(self.states.any(-1).all())
+        return self._all_known
 
     def forward(self, present: Present) -> Float[Tensor, "present d_model"]:
         """Return the tasks' states less what all have in common, with a mean square of 1.
@@ -63,10 +73,14 @@ class TaskStates(nn.Module):
         Raises:
             InputError: a task has no state yet.
         """
-        if not (self.training and self.wordings):
+        if not self.training or len(self._offsets) != len(self.states):
             return self.of(present)
-        numbers = range(len(self.states)) if present is None else present.tolist()
-        return self.of(present, torch.stack([self._drawn(number) for number in numbers]))
+        offsets, there = (selected(own.to(self.states), present) for own in (self._offsets, self._there))
+        shares = there * torch.rand_like(there)
+        dropped = (torch.rand_like(there) < 0.5) & (shares < shares.amax(-1, keepdim=True))
+        shares = shares.masked_fill(dropped, 0)
+        shares = shares / shares.sum(-1, keepdim=True).clamp_min(1e-9)
+        return self.of(present, (shares.unsqueeze(1) @ offsets).squeeze(1))
 
     def of(
         self, present: Present, moved: Float[Tensor, "present d_model"] | None = None
@@ -86,16 +100,6 @@ class TaskStates(nn.Module):
             )
         states = selected(self.states, present)
         return F.rms_norm((states if moved is None else states + moved) - self.centre, states.shape[-1:])
-
-    def _drawn(self, task: int) -> Float[Tensor, " d_model"]:
-        """Return how far a random mixture of a task's wordings is from their mean; 0 where they are not known."""
-        wordings = self.wordings.get(task)
-        if wordings is None or len(wordings) == 1:
-            return torch.zeros_like(self.states[0])
-        shares = torch.rand(len(wordings), device=wordings.device)
-        dropped = torch.rand(len(wordings), device=wordings.device) < 0.5
-        shares = shares.masked_fill(dropped & (shares < shares.max()), 0)
-        return (shares / shares.sum() - 1 / len(wordings)).to(self.states) @ wordings.to(self.states)
 
     def embeddings(self, states: Float[Tensor, "present d_model"]) -> Float[Tensor, "present width"]:
         """Return the task embeddings that hypernetworks read, of what `forward` returns."""

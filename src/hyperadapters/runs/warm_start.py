@@ -83,7 +83,7 @@ def _load_warm_start(
             delta.add_task(task, start.like, outputs=outputs[task])
         elif not known and (size := outputs[task]) != delta.outputs and size is not None:
             renew_head(delta, size)
-    if new := {task: texts for task, texts in (said or {}).items() if not start.like or task in known}:
+    if new := {task: texts for task, texts in (said or {}).items() if task not in known and not start.like}:
         delta.describe(new, tokenizer)
     if start.freeze:
         delta.train_only(*forms)

@@ -1,5 +1,6 @@
 """The text-to-text form of a task: how the columns of a row become a source, and its answer a target."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
@@ -133,7 +134,7 @@ class TaskFormat:
             "without_colon": list(self.without_colon),
             "style": self.style,
             "template": self.template,
-            "target": {"type": self.answers, **vars(self.target)},
+            "target": {"type": self.answers, **json.loads(json.dumps(vars(self.target)))},  # tuples are lists there
         }
 
     @staticmethod
