@@ -4,33 +4,39 @@
     python -m experiments.documents.join_results out/encoder-evidence results/encoder-evidence.jsonl MiniLM-L6
 
 For every group of methods and every task: a race over three rates on the first seed (validation alone), then the winner
-with the other seeds. The groups stand in order of worth and every race is whole, so a grid that was stopped is a
-smaller honest table; started again, it goes on where it was. JOBS and GROUPS (numbers, with commas) limit what is run.
+with the other seeds. Groups and tasks stand in order of worth and every race is whole, so a grid that was stopped is a
+smaller honest table; started again, it goes on where it was. JOBS and GROUPS (numbers, with commas) limit what is run;
+what the file KNOWN (joined results of an earlier folder) has with all seeds is not run again.
 """
 
 import os
 import sys
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
 import hyperadapters as ha
 from hyperadapters._utils import console
 from hyperadapters.methods import method_named
+from hyperadapters.reports import read_results
 from hyperadapters.sweeps import local_executor
 from own_rates import GRIDS, MINILM
 
 DATA = os.environ.get("DATA", "")
-TASKS: dict[str, tuple[int, int, int | None]] = {
-    "glue/stsb": (500, 64, None),
-    "glue/mrpc": (500, 96, None),
-    "glue/sst2": (400, 48, 4000),
-    "glue/rte": (400, 128, None),
-    "glue/qnli-dev": (400, 96, 4000),
-    "superglue/wic": (500, 64, None),
-    "superglue/cb": (200, 128, None),
-    "glue/cola": (1600, 48, None),
+FIRST: dict[str, tuple[int, int, int | None]] = {
+    "glue/stsb": (600, 64, None),
+    "glue/mrpc": (600, 96, None),
+    "glue/sst2": (600, 48, 4000),
+    "glue/qnli-dev": (600, 96, 4000),
 }
-"""Steps of 32 rows, tokens at which a text is cut, and training rows (None: all)."""
+"""Steps of 16 rows, tokens at which a text is cut, and training rows (None: all): the tasks of every group."""
+THEN: dict[str, tuple[int, int, int | None]] = {
+    "glue/rte": (600, 128, None),
+    "superglue/cb": (300, 128, None),
+    "superglue/wic": (800, 64, None),
+    "glue/cola": (3200, 48, None),
+}
+"""What every group is trained on after that."""
 SEEDS = (1, 2, 3)
 HEAD = method_named("norms", {"norms": False})
 """The head alone."""
@@ -44,14 +50,18 @@ GROUPS: tuple[dict[str, ha.Method], ...] = (
 """Methods by the name of their grid of rates, those that tell most first."""
 
 
+RATES = {**GRIDS, "full": (5e-5, 1.5e-4, 5e-4)}
+"""Those of small files; full fine-tuning on whole sets wants less."""
+
+
 def experiment(method: ha.Method, task: str, rate: float, seed: int) -> ha.Experiment:
     """Return one run: ten evaluations, the best checkpoint by validation, one tenth of the steps to warm up."""
-    steps, length, rows = TASKS[task]
+    steps, length, rows = {**FIRST, **THEN}[task]
     training = ha.Training(
         lr=rate,
         seed=seed,
         steps=steps,
-        batch_size=32,
+        batch_size=16,
         warmup_steps=steps // 10,
         evaluate_steps=steps // 10,
         checkpoint_seconds=600,
@@ -65,24 +75,39 @@ def experiment(method: ha.Method, task: str, rate: float, seed: int) -> ha.Exper
     )
 
 
+def known() -> set[tuple[str, str]]:
+    """Return the methods and tasks that the file KNOWN has with all seeds."""
+    if "KNOWN" not in os.environ:
+        return set()
+    seeds = defaultdict(set)
+    for result in read_results(os.environ["KNOWN"]):
+        one = result.experiment
+        seeds[str(one.method), one.task.name].add(one.training.seed)
+    return {cell for cell, found in seeds.items() if found >= set(SEEDS)}
+
+
 def main() -> None:
-    output = Path(sys.argv[1])
+    output, done = Path(sys.argv[1]), known()
     executor = local_executor(int(os.environ.get("JOBS", "2")))
-    for number in map(int, os.environ.get("GROUPS", "0,1,2,3,4").split(",")):
-        for task in TASKS:
-            runs = [
-                experiment(method, task, rate, SEEDS[0])
-                for name, method in GROUPS[number].items()
-                for rate in GRIDS[name]
-            ]
-            found = ha.race(runs, output, executor=executor, pack=0)
-            seeds = [
-                replace(one.experiment, training=replace(one.experiment.training, seed=seed))
-                for one in found.races
-                for seed in SEEDS[1:]
-            ]
-            swept = ha.sweep(seeds, output, executor=executor, pack=0)
-            console.print(f"group {number}, {task}: {len(runs)} raced, {swept}"[:300])
+    numbers = [int(number) for number in os.environ.get("GROUPS", "0,1,2,3,4").split(",")]
+    order = [(number, tasks) for tasks in (FIRST, THEN) for number in numbers]
+    for number, task in [(number, task) for number, tasks in order for task in tasks]:
+        runs = [
+            experiment(method, task, rate, SEEDS[0])
+            for name, method in GROUPS[number].items()
+            if (str(method), task) not in done
+            for rate in RATES[name]
+        ]
+        if not runs:
+            continue
+        found = ha.race(runs, output, executor=executor, pack=0)
+        seeds = [
+            replace(one.experiment, training=replace(one.experiment.training, seed=seed))
+            for one in found.races
+            for seed in SEEDS[1:]
+        ]
+        swept = ha.sweep(seeds, output, executor=executor, pack=0)
+        console.print(f"group {number}, {task}: {len(runs)} raced, {swept}"[:300])
 
 
 if __name__ == "__main__":
