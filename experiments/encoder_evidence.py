@@ -79,9 +79,9 @@ def known() -> set[tuple[str, str]]:
     """Return the methods and tasks that the file KNOWN has with all seeds."""
     if "KNOWN" not in os.environ:
         return set()
-    seeds = defaultdict(set)
-    for result in read_results(os.environ["KNOWN"]):
-        one = result.experiment
+    seeds: dict[tuple[str, str], set[int]] = defaultdict(set)
+    results, _ = read_results(os.environ["KNOWN"])
+    for one in (ha.Experiment.from_json(result.experiment) for result in results.values()):
         seeds[str(one.method), one.task.name].add(one.training.seed)
     return {cell for cell, found in seeds.items() if found >= set(SEEDS)}
 
