@@ -3,7 +3,7 @@
     MINILM=FOLDER DATA=FOLDER python -m experiments.encoder_evidence out/encoder-evidence
     python -m experiments.documents.join_results out/encoder-evidence results/encoder-evidence.jsonl MiniLM-L6
 
-For every group of methods and every task: a race over three rates on the first seed (validation alone), then the winner
+For every group of methods and every task: a race over four rates on the first seed (validation alone), then the winner
 with the other seeds. Groups and tasks stand in order of worth and every race is whole, so a grid that was stopped is a
 smaller honest table; started again, it goes on where it was. JOBS and GROUPS (numbers, with commas) limit what is run;
 what the file KNOWN (joined results of an earlier folder) has with all seeds is not run again.
@@ -50,8 +50,10 @@ GROUPS: tuple[dict[str, ha.Method], ...] = (
 """Methods by the name of their grid of rates, those that tell most first."""
 
 
-RATES = {**GRIDS, "full": (5e-5, 1.5e-4, 5e-4)}
-"""Those of small files; full fine-tuning on whole sets wants less."""
+RATES = {name: (float(f"{rates[0] / 3:.0e}"), *rates) for name, rates in GRIDS.items()} | {
+    "full": (2e-5, 5e-5, 1.5e-4, 5e-4)
+}
+"""Those of small files and a lower one, which whole sets want."""
 
 
 def experiment(method: ha.Method, task: str, rate: float, seed: int) -> ha.Experiment:
