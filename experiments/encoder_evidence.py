@@ -50,9 +50,8 @@ GROUPS: tuple[dict[str, ha.Method], ...] = (
 """Methods by the name of their grid of rates, those that tell most first."""
 
 
-RATES = {name: (float(f"{rates[0] / 3:.0e}"), *rates) for name, rates in GRIDS.items()} | {
-    "full": (2e-5, 5e-5, 1.5e-4, 5e-4)
-}
+RATES = {name: (float(f"{rates[0] / 3:.0e}"), *rates) for name, rates in GRIDS.items()}
+RATES["full"] = (2e-5, 5e-5, 1.5e-4, 5e-4)
 """Those of small files and a lower one, which whole sets want."""
 
 
