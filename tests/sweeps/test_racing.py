@@ -9,7 +9,7 @@ from sweep_runs import experiment, here, unused
 
 from hyperadapters import InputError
 from hyperadapters.delta.saving import TENSORS
-from hyperadapters.runs.pausing import standing_of, train_until
+from hyperadapters.runs.pausing import standing_before, standing_of, train_until
 from hyperadapters.runs.result import RESULT
 from hyperadapters.runs.running import run
 from hyperadapters.sweeps.keys import _keyed
@@ -70,6 +70,22 @@ def test_only_the_winner_is_tested(raced, folder):
 
 def test_a_race_that_is_over_is_not_run_again(raced, folder):
     assert race(field(folder), folder / "race", executor=unused, quiet=True) == raced
+
+
+def test_a_race_with_another_rate_compares_runs_as_they_stood(tmp_path):
+    first = race(field(tmp_path)[:3], tmp_path / "race", executor=here, quiet=True).races[0]
+    wider = race(field(tmp_path)[:4], tmp_path / "race", executor=here, quiet=True).races[0]
+    for early, late in zip(first.stops, wider.stops, strict=True):
+        assert early.share == late.share
+    assert {name: wider.stops[0].scores[name] for name in first.stops[0].scores} == first.stops[0].scores
+
+
+def test_a_run_that_was_never_paused_is_compared_by_its_evaluations_until_then(tmp_path):
+    ended = run(experiment(tmp_path, lr=1e-2, steps=10, evaluate_steps=1), tmp_path / "run", quiet=True)
+    stood = standing_before(ended, 0.3)
+    assert (stood.step, stood.total) == (3, 10)
+    assert stood.score == max(entry["score"] for entry in ended.history[:3])
+    assert standing_before(ended, 0.01).step == 1
 
 
 @pytest.mark.slow

@@ -24,7 +24,9 @@ from .experiment import Experiment as Experiment
 from .experiment import WarmStart as WarmStart
 from .experiment import apply_changes as apply_changes
 from .finishing import finish_run as finish_run
+from .pausing import STANDINGS as STANDINGS
 from .pausing import record_standing as record_standing
+from .pausing import standing_before as standing_before
 from .pausing import standing_of as standing_of
 from .pausing import train_until as train_until
 from .result import RESULT as RESULT

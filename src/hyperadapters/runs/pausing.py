@@ -1,15 +1,17 @@
 """Runs that are trained in parts: up to a share of their steps, and later on from there, to the same bits."""
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 
 from hyperadapters._utils import InputError, read_json, settings, write_json
 from hyperadapters.runs.data_checksums import with_checksums
 from hyperadapters.runs.experiment import Experiment
+from hyperadapters.runs.result import Result
 from hyperadapters.runs.running import _locked_run_folder, _prepare
 from hyperadapters.training import Standing, Trainer
 
-_STANDINGS = "standings.json"
+STANDINGS = "standings.json"
 """The file in a run's folder with its standings, by the share of steps after which it was paused."""
 
 
@@ -49,7 +51,7 @@ def record_standing(output: Path, share: float, standing: Standing) -> None:
         share: of its steps, after which it was paused.
         standing: what was found.
     """
-    path = output / _STANDINGS
+    path = output / STANDINGS
     known = read_json(path) if path.exists() else {}
     write_json(path, {**known, f"{share:g}": asdict(standing)})
 
@@ -60,7 +62,7 @@ def standing_of(output: Path, share: float) -> Standing | None:
     Raises:
         InputError: the file that says so is damaged.
     """
-    path = output / _STANDINGS
+    path = output / STANDINGS
     found = read_json(path).get(f"{share:g}") if path.exists() else None
     if found is None:
         return None
@@ -68,3 +70,16 @@ def standing_of(output: Path, share: float) -> Standing | None:
         return settings.parse(Standing, found, "")
     except InputError as error:
         raise InputError(f"{path} is damaged: delete it, and the run is raced again.\n  {error}") from error
+
+
+def standing_before(result: Result, share: float) -> Standing:
+    """Return how a run that has ended stood after a share of its steps, where it was not paused: by its evaluations.
+
+    Args:
+        result: of a run that was not paused there, or ended before, out of patience.
+        share: of the steps that were planned.
+    """
+    total = result.experiment["training"]["steps"] or result.steps
+    until = [entry for entry in result.history if entry["step"] <= math.ceil(share * total)] or result.history[:1]
+    score = max(entry["score"] for entry in until)
+    return Standing(step=until[-1]["step"], total=total, score=score, loss=until[-1]["loss"])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hyperadapters._utils import InputError, read_json, write_json
-from hyperadapters.runs import EXPERIMENT, RESULT, differing_checksums, read_result, standing_of
+from hyperadapters.runs import EXPERIMENT, RESULT, STANDINGS, differing_checksums, read_result, standing_of
 from hyperadapters.training import STATES
 
 _ATTEMPTS = 2
@@ -123,7 +123,7 @@ def _discard_unbegun(job: _Job) -> None:
 
 
 def _remove_all_but_json(folder: Path) -> None:
-    """Remove the adapter and its card; the result, the experiment and the trackers' folders stay."""
+    """Remove the adapter and its card; the result, the experiment, standings and the trackers' folders stay."""
     for path in folder.iterdir():
-        if path.is_file() and path.name not in (RESULT, EXPERIMENT):
+        if path.is_file() and path.name not in (RESULT, EXPERIMENT, STANDINGS):
             path.unlink()

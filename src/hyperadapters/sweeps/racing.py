@@ -14,7 +14,7 @@ from statistics import mean
 from typing import Any
 
 from hyperadapters._utils import InputError, console, expand_path, write_json
-from hyperadapters.runs import Experiment, identity_of, read_result, standing_of
+from hyperadapters.runs import Experiment, identity_of, read_result, standing_before, standing_of
 from hyperadapters.sweeps.executors import Executor
 from hyperadapters.sweeps.paths import _setting_at, _without_paths
 from hyperadapters.sweeps.sweeping import SweepResult, _Plan
@@ -169,12 +169,10 @@ class _Running:
         self.left = {name: self.left[name] for name in kept}
 
     def _standing(self, key: str, share: float) -> Standing | None:
-        """Return how a run stands; of one that ended before, out of patience, how it ended. None: it failed."""
+        """Return how a run stands, or stood if it has ended. None: it failed."""
         found = standing_of(self.plan.folder / key, share)
         if found is None and self.plan.has_result(key):
-            result = read_result(self.plan.folder / key)
-            score = result.averages["validation"]
-            found = Standing(step=result.steps, total=result.steps, score=score, loss=result.history[-1]["loss"])
+            found = standing_before(read_result(self.plan.folder / key), share)
         if found:
             self._made[key] = found.step, found.total
         return found
