@@ -1,4 +1,4 @@
-"""What the files of `gpu.py` say about each open decision, in words, and the tables for docs/performance-results.md."""
+"""What the files of `gpu.py` say about each open decision, in words, and the tables for docs/results/performance.md."""
 
 import json
 import math

@@ -21,7 +21,8 @@ GUIDES = (
     "training tasks backbones multi-task descriptions serving http-server below-the-floor sharing converting sweeps "
     "reports costs performance coming-from-peft works-with guarantees parity add-a-method".split()
 )
-RESULTS = "methods reproducing-table-1 results results-multi-task performance-results embedded".split()
+RESULTS = "methods reproducing-table-1 embedded results/README".split()
+RESULTS += sorted(f"results/{path.stem}" for path in ROOT.glob("docs/results/*.md") if path.stem != "README")
 BRIDGES = sorted(path.stem for path in ROOT.glob("docs/bridges/*.md"))
 PROJECT = "docs/decisions docs/log CONTRIBUTING SECURITY CHANGELOG".split()
 

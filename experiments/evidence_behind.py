@@ -4,7 +4,7 @@
     python -m experiments.documents.evidence_behind_table results/evidence-behind results/evidence-behind.json
 
 Rate, warm-up, steps, bottleneck, n, rank, the slow weights, the sites, the output layer, each against the run of
-`evidence.py`. The second command prints the table of docs/results.md.
+`evidence.py`. The second command prints the table of docs/results/why-behind.md.
 """
 
 from dataclasses import replace

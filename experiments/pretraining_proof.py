@@ -3,7 +3,7 @@
     hyperadapters sweep experiments/pretraining_proof.py --data DATA --output results/pretraining-proof --jobs 2
     python -m experiments.documents.pretraining_table DATA results/pretraining-proof results/pretraining-proof.json
 
-The second command prints the table of docs/results.md.
+The second command prints the table of docs/results/pretraining.md.
 """
 
 from pathlib import Path

@@ -20,7 +20,7 @@ from command_line import works
 import hyperadapters
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/bridges/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/*/*.md")])
 README = ROOT / "README.md"
 ENVIRONMENT = {
     **os.environ,

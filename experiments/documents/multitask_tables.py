@@ -9,6 +9,7 @@ there are several. Runs that are not done yet are left out.
 import json
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -70,19 +71,22 @@ def mean_and_deviation(values: list[float]) -> str:
     return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f} ({len(values)})" if len(values) > 1 else "")
 
 
-def mixture_table(table: dict[str, dict[str, Any]]) -> str:
-    """Return the table of the mixtures in Markdown, the best average first."""
-    columns = ["average", *NAMES.values()]
-    order = sorted(table.items(), key=lambda item: -mean(seed["average"] for seed in item[1]["seeds"].values()))
+def mixture_table(table: dict[str, dict[str, Any]], tasks: Sequence[str] = ()) -> str:
+    """Return the table of the mixtures in Markdown, the best average of the tasks that are shown first; empty: all."""
+    tasks = tasks or [*NAMES.values()]
+    seeds = {
+        arm: [{**seed, "average": mean(seed[task] for task in tasks)} for seed in row["seeds"].values()]
+        for arm, row in table.items()
+    }
     rows = [
         [
             arm,
-            f"{row['trained']:,}",
-            *(mean_and_deviation([s[name] for s in row["seeds"].values()]) for name in columns),
+            f"{table[arm]['trained']:,}",
+            *(mean_and_deviation([seed[name] for seed in seeds[arm]]) for name in ("average", *tasks)),
         ]
-        for arm, row in order
+        for arm in sorted(table, key=lambda arm: -mean(seed["average"] for seed in seeds[arm]))
     ]
-    return markdown_table(["", "trained", *columns], rows)
+    return markdown_table(["", "trained", "average", *tasks], rows)
 
 
 def transfer_table(arms: dict[str, dict[str, list[float]]]) -> str:
