@@ -1,6 +1,8 @@
 """Tasks that are read: from descriptions of them, or from labelled examples."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -261,3 +263,34 @@ def test_what_cannot_be_read_is_refused_and_nothing_changes(model, tokenizer):
     shown.detach()
     with pytest.raises(InputError, match="two or more"):
         attach(model, method_named("hyperformer++", {"task_source": "description"}))
+
+
+COMPILED = """
+import sys, torch
+import hyperadapters as ha
+model, tokenizer = ha.load_backbone("embedded")
+batch = tokenizer("A sparrow sang.", return_tensors="pt")
+batch["decoder_input_ids"] = batch.input_ids
+delta = ha.attach(model, ha.HyperFormerPlusPlus(task_source="description"), tasks=["a", "b"], seed=1)
+try:
+    with delta.rows("a"):
+        torch.compile(model, backend="eager")(**batch)
+except ha.InputError as error:
+    print(error)
+delta.describe({"a": "Is there a bird?", "b": "Is it food?"}, tokenizer)
+delta.save(sys.argv[1])
+delta.detach()
+torch._dynamo.reset()
+with ha.load(sys.argv[1], model).rows("a"):
+    whole = torch.compile(model, backend="eager", fullgraph=True)
+    print(whole(**batch).logits.equal(model(**batch).logits))
+"""
+
+
+def test_compiled_code_refuses_an_undescribed_task_and_looks_at_no_value_of_a_loaded_one(tmp_path):
+    """In a process of its own, because types are checked at run time in this one, which dynamo cannot trace."""
+    command = [sys.executable, "-c", COMPILED, str(tmp_path / "mix")]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    refused, same = found.stdout.splitlines()[-2:] if found.returncode == 0 else (found.stderr, "")
+    assert "a task of this Delta has no description yet" in refused, found.stderr
+    assert same == "True"

@@ -94,7 +94,7 @@ class TaskStates(nn.Module):
         Raises:
             InputError: a task has no state yet.
         """
-        if not torch.compiler.is_compiling() and not self.are_all_known():  # compiled code cannot stop for a value
+        if not self._all_known and not self.are_all_known():  # the former is no tensor: compiled code need not look
             raise InputError(
                 "a task of this Delta has no description yet: call `delta.describe` with one for each of its tasks."
             )

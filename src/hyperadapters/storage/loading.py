@@ -213,6 +213,9 @@ def _load_saved(folder: Path, backbone: nn.Module | None, name: str | None, prec
             own_head=own_head,
         )
     copy_tensors(found, delta.tensors())
+    for part in delta.parts.values():
+        if known := part.known_of_tasks():
+            known.are_all_known()  # found once, so that compiled code need not look at values
     described = describe_delta(delta)
     delta.about = {key: value for key, value in config.items() if key not in described}
     return delta
