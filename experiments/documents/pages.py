@@ -21,7 +21,7 @@ from hyperadapters.reports import Section, markdown_section, markdown_table, rea
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = ROOT / "docs" / "figures"
-LEFT_OUT = ("Cost of", "Learning curves", "Task embeddings", "What to know")
+LEFT_OUT = ("Cost of", "Task embeddings", "What to know")
 """How the titles begin of a report's sections that these pages do not show."""
 PLACE = re.compile(r"(<!-- (\S+\.jsonl?)((?: \S+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
 """The place of a file's tables in a page, and the tasks that it shows."""
