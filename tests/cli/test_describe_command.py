@@ -118,4 +118,4 @@ def test_what_cannot_be_described_is_refused_and_nothing_is_written(mix, encoder
     assert "two or more" in said
     works("train", "--tasks", mix / "tasks.yaml", "--method", "hyperformer++", "--backbone", encoder, "--output",
           tmp_path / "table", *SHORT)  # fmt: skip
-    assert "looks its task embeddings up" in refuses("describe", tmp_path / "table", "birds", *to)
+    assert "reads no descriptions. Train one that does" in refuses("describe", tmp_path / "table", "birds", *to)

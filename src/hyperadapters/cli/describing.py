@@ -41,11 +41,16 @@ def describe(
     """
     from hyperadapters._utils import InputError, check_output, human_bytes
     from hyperadapters.delta import near_tasks
-    from hyperadapters.methods import count_parameters
+    from hyperadapters.methods import count_parameters, method_from_json
     from hyperadapters.storage import backbone_of, load, locate_adapter, read_config
 
     check_output(output, resume=False)
     config = read_config(locate_adapter(adapter))
+    if getattr(method_from_json(config["method"]), "task_source", "table") == "table":
+        raise InputError(
+            f"the adapter at {adapter} reads no descriptions. Train one that does, on described tasks: hyperadapters "
+            "train --method hyperformer++ --set method.task_source=description --tasks tasks.yaml --output out/mix"
+        )
     if bool(description) == bool(examples):
         raise InputError("say what the new task is: in words, or by --examples FILE.")
     task = name or output.resolve().name
