@@ -35,6 +35,7 @@ from hyperadapters.delta import (
     Delta,
     Method,
     Outputs,
+    Part,
     at_rest,
     build_parts,
     check_name,
@@ -214,7 +215,7 @@ def _load_saved(folder: Path, backbone: nn.Module | None, name: str | None, prec
         )
     copy_tensors(found, delta.tensors())
     for part in delta.parts.values():
-        if known := part.known_of_tasks():
+        if isinstance(part, Part) and (known := part.known_of_tasks()):
             known.are_all_known()  # found once, so that compiled code need not look at values
     described = describe_delta(delta)
     delta.about = {key: value for key, value in config.items() if key not in described}
