@@ -42,16 +42,16 @@ HEAD = method_named("norms", {"norms": False})
 """The head alone."""
 GROUPS: tuple[dict[str, ha.Method], ...] = (
     {name: method_named(name) for name in ("full", "compacter++", "houlsby")},
-    {"norms": HEAD, **{name: method_named(name) for name in ("bitfit", "peft:lora")}},
+    {"head": HEAD, **{name: method_named(name) for name in ("norms", "peft:lora")}},
     {name: method_named(name) for name in ("compacter", "pfeiffer", "phm")},
-    {name: method_named(name) for name in ("norms", "lowrank", "adapterdrop")},
+    {name: method_named(name) for name in ("bitfit", "lowrank", "adapterdrop")},
     {name: method_named(name) for name in ("intrinsic-said", "prompt-r", "prompt-t")},
 )
 """Methods by the name of their grid of rates, those that tell most first."""
 
 
 RATES = {name: (float(f"{rates[0] / 3:.0e}"), *rates) for name, rates in GRIDS.items()}
-RATES["full"] = (2e-5, 5e-5, 1.5e-4, 5e-4)
+RATES |= {"full": (2e-5, 5e-5, 1.5e-4, 5e-4), "head": RATES["norms"]}
 """Those of small files and a lower one, which whole sets want."""
 
 
