@@ -44,6 +44,21 @@ def test_a_line_that_lacks_a_task_has_no_average():
     assert averages["full"].mean == pytest.approx(70)
 
 
+def test_where_no_rate_has_all_tasks_each_task_has_its_own():
+    """As after a race, which leaves the runs of its winner alone."""
+    raced = [
+        result("phm", "glue/rte", {"accuracy": 60}, lr=0.001),
+        result("phm", "glue/sst2", {"accuracy": 80}, lr=0.01),
+    ]
+    runs = [result("full", task, {"accuracy": 70}, lr=0.001) for task in ("glue/rte", "glue/sst2")]
+    worse = result("full", "glue/sst2", {"accuracy": 99}, lr=0.01, validation={"accuracy": 100})
+    (table,) = _score_tables([*raced, *runs, worse])
+    lines = {row.label: row for row in table.rows}
+    assert {task: found.mean for (task, _), found in lines["phm"].columns.items()} == {"glue/rte": 60, "glue/sst2": 80}
+    assert lines["phm"].chosen == "lr 0.001 for glue/rte, lr 0.01 for glue/sst2"
+    assert lines["full"].chosen == "lr 0.001"  # one rate has all tasks, so another one has no say
+
+
 def test_a_mixture_stands_beside_single_task_runs_of_its_tasks():
     """One run of three tasks in two benchmarks: its columns are where those of single runs are."""
     alone = [result("houlsby", task, {"accuracy": 60}) for task in ("glue/rte", "superglue/rte", "glue/sst2")]

@@ -141,16 +141,32 @@ def _most_common_rows(results: Iterable[Result]) -> dict[str, int]:
 
 
 def _score_table(benchmark: str, backbone: str, results: Sequence[Result]) -> _ScoreTable:
-    """Return the table of some results, one learning rate for each row chosen on validation."""
-    rows = _with_distinct_labels([_score_row([choice], benchmark, backbone) for choice in select(results)])
+    """Return the table of some results, one learning rate for each row, or for each of its tasks."""
+    rows = _with_distinct_labels([_score_row(choices, benchmark, backbone) for choices in _choices_of_rows(results)])
     rows += _best_of_sizes(rows, benchmark, backbone)
     rows.sort(key=lambda row: (-row.trained / row.tasks, row.label))
     columns = tuple(sorted({column for row in rows for column in row.columns}))
     return _ScoreTable(benchmark, backbone, columns, tuple(rows))
 
 
+def _choices_of_rows(results: Sequence[Result]) -> list[Sequence[Choice]]:
+    """Return for each method what validation chose: one rate, or one for each task where none has all tasks.
+
+    So it is after a race, which leaves each task the runs of its winner alone.
+    """
+    by_task: dict[str, list[Choice]] = defaultdict(list)
+    for choice in select(results, per_task=True):
+        by_task[group_of(choice.results[0], ("training.lr",), per_task=False)].append(choice)
+
+    def tasks(choices: Sequence[Choice]) -> set[str]:
+        return {result.task for choice in choices for result in choice.results}
+
+    together = select(results)
+    return [[one] if tasks([one]) == tasks(by_task[one.group]) else by_task[one.group] for one in together]
+
+
 def _score_row(choices: Sequence[Choice], benchmark: str, backbone: str, best_of: int = 0) -> _ScoreRow:
-    """Return the row of one choice for all tasks or, where it is the best of several sizes, of one for each task."""
+    """Return the row of one choice for all tasks, or of one for each task."""
     results = tuple(result for choice in choices for result in choice.results)
     largest = max(results, key=lambda result: result.trained)
     family, size = named(method_from_json(largest.experiment["method"]))
@@ -169,7 +185,7 @@ def _score_row(choices: Sequence[Choice], benchmark: str, backbone: str, best_of
         bytes=max(result.bytes for result in results),
         peak_memory=max(result.cost.peak_memory for result in results),
         columns=_estimate_columns(results, benchmark),
-        chosen=", ".join(_describe_choice(choice, with_task=bool(best_of)) for choice in choices),
+        chosen=", ".join(_describe_choice(choice, with_task=len(choices) > 1) for choice in choices),
         incomplete=tuple(dict.fromkeys(_describe_setting(text) for choice in choices for text in choice.incomplete)),
         published=published if published and not best_of and _is_comparable(results, published) else None,
         results=results,
