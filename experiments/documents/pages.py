@@ -42,6 +42,7 @@ def tables_of(file: Path, tasks: Sequence[str] = ()) -> str:
         "multitask": partial(mixture_table, tasks=tasks),
         "pretraining-proof": proof_table,
         "evidence-behind": behind_table,
+        "encoder-behind": behind_table,
     }
     return tables[file.stem](table) + "\n"
 
