@@ -17,6 +17,7 @@ from typing import Any
 from experiments.documents.evidence_behind_table import behind_table
 from experiments.documents.multitask_tables import mixture_table
 from experiments.documents.pretraining_table import proof_table
+from experiments.documents.races_table import races_table
 from hyperadapters.reports import Section, markdown_section, markdown_table, read_results, render_figure, report
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +44,7 @@ def tables_of(file: Path, tasks: Sequence[str] = ()) -> str:
         "pretraining-proof": proof_table,
         "evidence-behind": behind_table,
         "encoder-behind": behind_table,
+        "encoder-races": races_table,
     }
     return tables[file.stem](table) + "\n"
 
