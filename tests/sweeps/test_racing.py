@@ -86,6 +86,9 @@ def test_a_run_that_was_never_paused_is_compared_by_its_evaluations_until_then(t
     assert (stood.step, stood.total) == (3, 10)
     assert stood.score == max(entry["score"] for entry in ended.history[:3])
     assert standing_before(ended, 0.01).step == 1
+    training = {**ended.experiment["training"], "steps": None, "epochs": 40}
+    early = replace(ended, experiment={**ended.experiment, "training": training})  # it ended out of patience
+    assert standing_before(early, 0.5).step == 10
 
 
 @pytest.mark.slow
