@@ -84,7 +84,7 @@ def test_a_run_that_was_never_paused_is_compared_by_its_evaluations_until_then(t
     ended = run(experiment(tmp_path, lr=1e-2, steps=10, evaluate_steps=1), tmp_path / "run", quiet=True)
     stood = standing_before(ended, 0.3)
     assert (stood.step, stood.total) == (3, 10)
-    assert stood.score == max(entry["score"] for entry in ended.history[:3])
+    assert stood.score == max(entry["rank"] for entry in ended.history[:3])
     assert standing_before(ended, 0.01).step == 1
     training = {**ended.experiment["training"], "steps": None, "epochs": 40}
     early = replace(ended, experiment={**ended.experiment, "training": training})  # it ended out of patience

@@ -22,7 +22,7 @@ def own_module(tmp_path, monkeypatch):
         "def seen(answers, references):\n    return len(answers) * 10 + (answers == ['good', None])\n"
         "def broken(answers, references):\n    return answers['x']\n"
         "def infinite(answers, references):\n    return float('inf')\n"
-        "def accuracy(answers, references):\n    return 1.0\n"
+        "def accuracy(answers, references):\n    return 1.0\nloss = accuracy\n"
         "number = 3\n"
     )
     yield
@@ -89,6 +89,7 @@ def test_a_function_of_ones_own_is_computed_only_after_it_was_allowed(own_module
         ("no_module_of_mine:f", "No module named"),
         ("my_metrics:number", "is no function"),
         ("my_metrics:accuracy", "give yours another name"),
+        ("my_metrics:loss", "history has its loss already"),
         (":f", "Write it as module:function"),
     ],
 )

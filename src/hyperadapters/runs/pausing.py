@@ -83,5 +83,5 @@ def standing_before(result: Result, share: float) -> Standing:
     by_epochs = max(training["min_steps"], math.ceil(training["epochs"] * last["step"] / last["epoch"]))
     total = training["steps"] or by_epochs
     until = [entry for entry in result.history if entry["step"] <= math.ceil(share * total)] or result.history[:1]
-    score = max(entry["score"] for entry in until)
+    score = max(entry["rank"] for entry in until)
     return Standing(step=until[-1]["step"], total=total, score=score, loss=until[-1]["loss"])

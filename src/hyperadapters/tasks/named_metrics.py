@@ -23,6 +23,9 @@ _KNOWN: dict[Any, tuple[Metric, ...]] = {
 }
 """The metrics that suit each kind of answer."""
 
+_NOTED = ("epoch", "step", "loss", "invalid", "rank")
+"""What an evaluation notes in a run's history beside its metrics."""
+
 _allowed: dict[str, Callable[[list[Any], list[Any]], float]] = {}
 """The user's own functions, by `module:function`, that `allow_metric` has imported in this process."""
 
@@ -84,7 +87,8 @@ def allow_metric(name: str) -> None:
             list of references, both as `predict` writes answers, and returns a number; higher is better.
 
     Raises:
-        InputError: there is no such module or function, or it has the name of one of the package's metrics.
+        InputError: there is no such module or function, or it has the name of one of the package's metrics, or of what
+            else an evaluation notes.
     """
     module, _, function = name.partition(":")
     sys.path.insert(0, os.getcwd())
@@ -96,6 +100,8 @@ def allow_metric(name: str) -> None:
         sys.path.remove(os.getcwd())
     if not callable(found):
         raise InputError(f"--metric {name}: {function} is no function.")
+    if function in _NOTED:
+        raise InputError(f"--metric {name}: a run's history has its {function} already: give yours another name.")
     if metric_scale(function).share or metric_scale(function).lower_is_better:
         raise InputError(f"--metric {name}: the package has a metric called {function}: give yours another name.")
     _allowed[name] = found

@@ -83,5 +83,5 @@ def log_metrics(trackers: Sequence[GeneralTracker], values: Mapping[str, float],
 def _log_evaluation(trackers: Sequence[GeneralTracker], entry: Mapping[str, Any], rate: float) -> None:
     """Log an entry of a run's history, its metrics as `validation/…`, and the learning rate of its last step."""
     training = {"epoch": entry["epoch"], "loss": entry["loss"]}
-    metrics = {f"validation/{name}": value for name, value in entry.items() if name not in ("step", "score", *training)}
+    metrics = {f"validation/{name}": value for name, value in entry.items() if name not in ("step", "rank", *training)}
     log_metrics(trackers, {**training, "lr": rate, **metrics}, entry["step"])

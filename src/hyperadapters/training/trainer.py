@@ -353,7 +353,7 @@ class Trainer:
         state = self.state
         loss = state.loss_sum / max(1, state.loss_steps)
         entry = {"epoch": state.epoch + 1, "step": state.step, "loss": loss, "invalid": scores.invalid}
-        state.history.append({**entry, "score": scores.rank, **scores.metrics})
+        state.history.append({**entry, "rank": scores.rank, **scores.metrics})
         self._log(state.history[-1])
         state.loss_sum, state.loss_steps = 0.0, 0
         state.without_gain += len({*scores.answers}) > 1  # a run that answers every row alike has not begun to learn
