@@ -58,6 +58,10 @@ from .offloading import value_at as value_at
 from .offloading import value_of as value_of
 from .optimized_attention import combine_masks as combine_masks
 from .optimized_dropout import with_dropout_masks as with_dropout_masks
+from .pooling import Pooling as Pooling
+from .pooling import is_poolable as is_poolable
+from .pooling import pool_states as pool_states
+from .pooling import saved_pooling as saved_pooling
 from .residuals import Residual as Residual
 from .residuals import residual_of as residual_of
 from .shapes import kind_and_width as kind_and_width

@@ -15,6 +15,7 @@ from hyperadapters._utils import InputError
 from hyperadapters.backbones.kinds import BackboneKind, Stack, kind_of
 from hyperadapters.backbones.modules import _base_path, _d_model_of, _is_norm, is_inside, is_quantized, own_modules
 from hyperadapters.backbones.offloading import _is_offloaded
+from hyperadapters.backbones.pooling import Pooling, check_pooling
 from hyperadapters.backbones.sites import Layout, Site, _entry_points, _found_sites, _named_sites
 from hyperadapters.backbones.weights import _head_parameters, _output_modules, own_parameters
 
@@ -49,24 +50,28 @@ class ModelStructure:
     """Paths of parameters that are offloaded to host memory or disk between passes, which no method can write."""
     layout: Layout | None = None
     """The layout, if the sites were named by hand."""
+    pooling: Pooling = "model"
+    """What the task head of an encoder reads."""
 
 
-def read_structure(backbone: nn.Module, layout: Layout | None = None) -> ModelStructure:
+def read_structure(backbone: nn.Module, layout: Layout | None = None, pooling: Pooling = "model") -> ModelStructure:
     """Find the adapter sites, norms, output layer and head of a backbone.
 
     Args:
         backbone: a model of the transformers library.
         layout: names the sites by hand, for a backbone in whose modules they are not found.
+        pooling: what the Delta's head is to read, as for `ha.attach`.
 
     Raises:
-        InputError: the model is not of transformers, or its sites were not found. The error then shows the block, the
-            candidates in it, and how to name the sites.
+        InputError: the model is not of transformers, it has no head that can read this, or its sites were not found.
+            The error then shows the block, the candidates in it, and how to name the sites.
     """
     if not hasattr(backbone, "config"):
         raise InputError(
             f"{type(backbone).__name__} has no config, so it is no model of the transformers library. Make it a "
             "subclass of PreTrainedModel whose config has a hidden_size: its sites are then found, or named by hand."
         )
+    check_pooling(backbone, pooling)
     base = _base_path(backbone)
     entries = _entry_points(backbone, base)
     sites = _named_sites(backbone, entries, layout) if layout else _found_sites(backbone, entries)
@@ -84,4 +89,5 @@ def read_structure(backbone: nn.Module, layout: Layout | None = None) -> ModelSt
         quantized=tuple(name for name, tensor in own_parameters(backbone).items() if is_quantized(tensor)),
         offloaded=tuple(name for name in own_parameters(backbone) if _is_offloaded(backbone, name)),
         layout=layout,
+        pooling=pooling,
     )

@@ -53,6 +53,7 @@ def _fields_of(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
         "outputs": backbone.get("outputs"),
         "precision": config["precision"],
         "layout": backbone.get("layout"),
+        "pooling": backbone["pooling"],
         "tasks": config["tasks"],
     }
 
@@ -86,6 +87,7 @@ def _attach_for_peft(model: nn.Module, config: PeftConfig, name: str) -> Delta:
             name,
             outputs=config.outputs,
             layout=layout,
+            pooling=config.pooling,  # type: ignore[arg-type]
             tasks=config.tasks,
             precision=config.precision,  # type: ignore[arg-type]
             own_head=config.saved is None or config.saved["backbone"]["head"] != "none",

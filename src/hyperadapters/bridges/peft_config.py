@@ -11,7 +11,7 @@ from hyperadapters._utils import InputError, neighbours, settings
 from hyperadapters.backbones import PEFT_TYPE
 
 if TYPE_CHECKING:
-    from hyperadapters.backbones import Layout, StorageDtype
+    from hyperadapters.backbones import Layout, Pooling, StorageDtype
     from hyperadapters.delta import Method
 
 
@@ -32,6 +32,8 @@ class PeftConfig(peft.PeftConfig):  # type: ignore[misc]
     """Seed of the initial values; None: they are drawn from torch's global generator."""
     layout: dict[str, Any] | None = None
     """The adapter sites if they are named by hand, as in `adapter_config.json`."""
+    pooling: str = "model"
+    """What the adapter's own head reads, as for `ha.attach`."""
     tasks: list[str] = field(default_factory=list)
     """Names of the tasks that a saved adapter holds; empty: one task without a name."""
 
@@ -72,6 +74,7 @@ class PeftConfig(peft.PeftConfig):  # type: ignore[misc]
         outputs: int | None = None,
         precision: "StorageDtype" = "fp32",
         layout: "Layout | None" = None,
+        pooling: "Pooling" = "model",
         seed: int | None = None,
         **changes: Any,
     ) -> "PeftConfig":
@@ -83,6 +86,7 @@ class PeftConfig(peft.PeftConfig):  # type: ignore[misc]
             outputs: as for `ha.attach`.
             precision: as for `ha.attach`.
             layout: as for `ha.attach`.
+            pooling: as for `ha.attach`.
             seed: as for `ha.attach`.
             changes: new values of the method's fields.
 
@@ -98,6 +102,7 @@ class PeftConfig(peft.PeftConfig):  # type: ignore[misc]
             outputs=outputs,
             precision=precision,
             layout=settings.dump(layout) if layout else None,
+            pooling=pooling,
             seed=seed,
         )
 

@@ -21,10 +21,16 @@ def _bake(delta: "Delta", task: str, name: str) -> "Delta":
             for key, tensor in part.baked(number).items()
         }
     name = name or task.rsplit("/", maxsplit=1)[-1].replace(".", "-")
-    layout, precision = delta.structure.layout, delta.precision
+    structure, precision = delta.structure, delta.precision
     with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten below
         plain = type(delta).create(
-            delta.backbone, method, name, outputs=delta.outputs_of(task), layout=layout, precision=precision
+            delta.backbone,
+            method,
+            name,
+            outputs=delta.outputs_of(task),
+            layout=structure.layout,
+            pooling=structure.pooling,
+            precision=precision,
         )
     with torch.no_grad():
         for key, tensor in plain.tensors().items():

@@ -15,6 +15,7 @@ from hyperadapters.backbones import (
     Fingerprint,
     Layout,
     ModelStructure,
+    Pooling,
     StorageDtype,
     device_of,
     discard_compiled_code,
@@ -109,6 +110,7 @@ class Delta(nn.Module):
         *,
         outputs: Outputs | Sequence[str] = None,
         layout: Layout | None = None,
+        pooling: Pooling = "model",
         tasks: Sequence[str] = (),
         precision: StorageDtype = "fp32",
         own_head: bool = True,
@@ -121,6 +123,7 @@ class Delta(nn.Module):
             name: the Delta's name.
             outputs: as for `ha.attach`.
             layout: as for `ha.attach`.
+            pooling: as for `ha.attach`.
             tasks: as for `ha.attach`.
             precision: as for `ha.attach`.
             own_head: whether the Delta has its own copy of the backbone's task head, if there is one.
@@ -135,7 +138,7 @@ class Delta(nn.Module):
         sizes = _check_names(names) if isinstance(outputs, Sequence) else outputs
         device = device_of(backbone)
         with at_rest(backbone), torch.device("meta" if device.type == "meta" else "cpu"):
-            structure = read_structure(backbone, layout)
+            structure = read_structure(backbone, layout, pooling)
             structure = structure if own_head else replace(structure, head=())
             method.check(structure)
             parts = build_parts(backbone, method, structure, sizes, tasks)
@@ -245,12 +248,14 @@ class Delta(nn.Module):
         return {**values, **dict(self.parts.named_buffers())}
 
     def fingerprint(self) -> Fingerprint:
-        """Return the fingerprint of the original backbone, even if a Delta has changed its tensors in place."""
-        for delta in (self, *attached(self.backbone)):
-            for _, part in delta._named_parts():
-                if part.original() is not None:
-                    return fingerprint(self.backbone, part.original())
-        return fingerprint(self.backbone)
+        """Return the fingerprint of the original backbone, even if a Delta has changed its tensors in place.
+
+        That of a pooler is left out where the Delta's head reads past it.
+        """
+        parts = (part for delta in (self, *attached(self.backbone)) for _, part in delta._named_parts())
+        originals = (part.original() for part in parts)
+        found = fingerprint(self.backbone, next((tensors for tensors in originals if tensors is not None), None))
+        return found if self.structure.pooling == "model" else replace(found, pooler="")
 
     def save(self, folder: str | Path) -> Path:
         """Write `adapter_config.json`, `adapter_model.safetensors` and `README.md`; `ha.load` reads them.

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hyperadapters.backbones import ModelStructure
+from hyperadapters.backbones import ModelStructure, pool_states
 from hyperadapters.delta.by_row import ByRow, by_rows, for_batch, only
 from hyperadapters.delta.owned_tensors import OwnedTensors, _places
 from hyperadapters.delta.part import Handle, Place
@@ -38,6 +38,8 @@ class _Head(OwnedTensors):
     ) -> None:
         values = {} if sizes is None else _fresh_layer(backbone, structure, max(sizes))
         super().__init__("head", backbone, [(path,) for path in structure.head], values, adapters)
+        self.pooling = structure.pooling
+        """What the head reads."""
         last = structure.head[-1].rpartition(".")[0]
         self.last = [i for i, path in enumerate(structure.head) if path.rpartition(".")[0] == last]
         """The numbers of the last layer's tensors, whose first axis is that of the outputs."""
@@ -82,8 +84,8 @@ class _Head(OwnedTensors):
         return [*found, *by_rows([only(selected(self._padding, rows.present), rows)], rows)]
 
     def install(self, backbone: nn.Module, place: Place) -> list[Handle]:
-        """Register hooks around the head's modules, and set the backbone's number of logits."""
-        handles = super().install(backbone, place)
+        """Register hooks around the head's modules and on what they read, and set the backbone's number of logits."""
+        handles = [*super().install(backbone, place), *pool_states(backbone, self.pooling)]
         if self.adapters > 1:
             self._padding = self._make_padding()
             last = backbone.get_submodule(self.tensors[-1][0].rpartition(".")[0])

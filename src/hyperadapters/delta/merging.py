@@ -88,6 +88,11 @@ def _not_linear(delta: "Delta") -> list[str]:
     problems = []
     if len(delta.tasks) > 1 or delta.slots:
         problems.append("it holds several tasks: make one of them a Delta of its own first (`Delta.bake`)")
+    if delta.structure.pooling != "model":
+        problems.append(
+            f"its head reads what the model's own head does not (pooling={delta.structure.pooling}): train with "
+            "pooling=model (text.pooling=model)"
+        )
     adapters = [part for part in delta.parts.values() if isinstance(part, AdaptersAtSites)]
     other = [name for name, part in delta.parts.items() if not isinstance(part, AdaptersAtSites | OwnedTensors)]
     if other:

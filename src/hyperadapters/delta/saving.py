@@ -142,6 +142,7 @@ def describe_delta(delta: "Delta") -> dict[str, Any]:
             "pooler": fingerprint.pooler,
             "precision": precision_of(delta.backbone),
             "layout": settings.dump(layout) if layout else None,
+            "pooling": delta.structure.pooling,
             "outputs": delta.outputs,
             "head": head_kind_of(delta.backbone),
         },

@@ -172,13 +172,18 @@ class _Prompt(Part):
         return args, {**kwargs, "encoder_attention_mask": mask}
 
     def cut(self, stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        """Remove the prompt's positions from the output, and mark its cache (a hook after the only stack)."""
+        """Remove the prompt's positions from output and mask, and mark its cache (a hook after the only stack).
+
+        Later hooks of this stack, such as the head's, find as many states as their mask has tokens.
+        """
         if self.pass_of_thread.prepended:
             cache = cache_in(output)
             if cache is not None:
                 _mark(cache, self.vectors.shape[1])
             states, after = output.last_hidden_state, self.before + self.vectors.shape[1]
             output.last_hidden_state = torch.cat([states[:, : self.before], states[:, after:]], dim=1)
+            if kwargs.get("attention_mask") is not None:
+                kwargs["attention_mask"] = kwargs["attention_mask"][:, self.vectors.shape[1] :]
         return output
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from hyperadapters._utils import InputError, neighbours, settings
-from hyperadapters.backbones import Layout, StorageDtype
+from hyperadapters.backbones import Layout, Pooling, StorageDtype
 from hyperadapters.delta import Delta, Method, Outputs, ParameterCount, count_delta
 from hyperadapters.methods.peft import _PREFIX, Peft
 
@@ -85,6 +85,7 @@ def attach(
     *,
     outputs: Outputs | Sequence[str] = None,
     layout: Layout | None = None,
+    pooling: Pooling = "model",
     tasks: Sequence[str] = (),
     precision: StorageDtype = "fp32",
     seed: int | None = None,
@@ -101,6 +102,9 @@ def attach(
             the `tasks` a number of its own: logits are as many as the most, and -inf where a row's task has fewer.
             None: the Delta's head starts as a copy of the backbone's.
         layout: names the adapter sites by hand, for a backbone in whose modules they are not found.
+        pooling: what the Delta's own head reads of an encoder: "model": what the model's own head does, mostly the
+            first token through a pooler, which stays frozen; "mean": the mean of the last states of all tokens;
+            "first": that of the first token, past a pooler. Models for sentence embeddings want one of the two.
         tasks: names of the tasks if the Delta holds several, with one adapter each. `Delta.rows` then says which task
             each row of a batch belongs to.
         precision: the dtype in which the Delta's own tensors are stored, trained and saved: "fp32", "bf16" or "fp16".
@@ -117,7 +121,9 @@ def attach(
     """
     chosen = method_named(method) if isinstance(method, str) else method
     with seeded(seed):
-        return Delta.create(backbone, chosen, name, outputs=outputs, layout=layout, tasks=tasks, precision=precision)
+        return Delta.create(
+            backbone, chosen, name, outputs=outputs, layout=layout, pooling=pooling, tasks=tasks, precision=precision
+        )
 
 
 def count_parameters(counted: Delta | Method | str, *, backbone: str = "", tasks: int = 1) -> ParameterCount:

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hyperadapters._utils import InputError, collect_errors, few_names
-from hyperadapters.backbones import default_device, load_backbone
+from hyperadapters.backbones import Pooling, default_device, is_poolable, load_backbone, saved_pooling
 from hyperadapters.delta import Delta, Method
 from hyperadapters.methods import HyperMethod, attach
 from hyperadapters.runs.data_checksums import _check_data
@@ -95,14 +95,30 @@ def attach_for(experiment: Experiment, backbone: nn.Module, data: Data | Mixture
             said=_what_is_said(experiment.method, data),
             tokenizer=tasks_of(data)[0].tokenizer,
             precision=precision,
+            pooling=experiment.text.pooling,
         )
     delta = attach(
-        backbone, experiment.method, name, outputs=_together(outputs), tasks=tasks, precision=precision, seed=None
+        backbone,
+        experiment.method,
+        name,
+        outputs=_together(outputs),
+        pooling=_pooling_for(experiment, backbone),
+        tasks=tasks,
+        precision=precision,
+        seed=None,
     )
     delta.about = {"forms": forms} if tasks else {"task": next(iter(forms.values()))}
     if said := _what_is_said(experiment.method, data):
         delta.describe(said, tasks_of(data)[0].tokenizer)
     return delta
+
+
+def _pooling_for(experiment: Experiment, backbone: nn.Module) -> Pooling:
+    """Return what the head of a new Delta reads, as the experiment or the files of its backbone say."""
+    wanted = experiment.text.pooling
+    if wanted != "auto":
+        return wanted
+    return saved_pooling(experiment.backbone) if is_poolable(backbone) else "model"
 
 
 def _what_is_said(method: Method, data: Data | Mixture) -> dict[str, tuple[str, ...]]:

@@ -56,6 +56,7 @@ def _load_warm_start(
     said: Mapping[str, tuple[str, ...]] | None = None,
     tokenizer: Any = None,
     precision: Precision = "fp32",
+    pooling: str = "auto",
 ) -> Delta:
     """Load the adapter that a run starts from onto its backbone, and add the run's new tasks to it.
 
@@ -69,13 +70,20 @@ def _load_warm_start(
         said: what the method reads of each task, as `_what_is_said` returns it; None: nothing.
         tokenizer: the backbone's.
         precision: the type to hold the Delta in, whatever it was saved in.
+        pooling: what its head is to read; "auto": what it reads already.
 
     Raises:
-        InputError: the adapter is not there, has changed, is of another method or backbone, or cannot hold these tasks.
+        InputError: the adapter is not there, has changed, is of another method or backbone, cannot hold these tasks, or
+            its head reads something else.
     """
     folder = expand_path(start.adapter)
     config = read_config(folder)
     _check_start(start, config, method, forms)
+    if pooling not in ("auto", config["backbone"]["pooling"]):
+        raise InputError(
+            f"text.pooling={pooling}: the head of the adapter at {folder} reads something else "
+            f"({config['backbone']['pooling']}). Leave it out."
+        )
     delta = load(folder, backbone, name=name, precision=precision)
     known = delta.tasks
     for task in forms:

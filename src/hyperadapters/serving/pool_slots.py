@@ -1,18 +1,17 @@
 """The empty slots of a pool, made for what its adapters have in common."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hyperadapters._utils import InputError, settings
-from hyperadapters.backbones import DTYPES, Layout, device_of, read_structure
+from hyperadapters._utils import InputError
+from hyperadapters.backbones import DTYPES, device_of
 from hyperadapters.delta import Delta, deciding_digest
 from hyperadapters.methods import method_from_json
-from hyperadapters.storage import outline, read_adapter
+from hyperadapters.storage import outline, read_adapter, saved_structure
 
 
 def _adapter_recipe(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -30,8 +29,9 @@ def _adapter_recipe(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             f"the adapter at {folder} holds {len(config['tasks'])} tasks, which a pool cannot take apart: "
             "`hyperadapters bake` makes one for each."
         )
-    layout = config["backbone"].get("layout")
-    return {"method": config["method"], "precision": config["precision"], "layout": layout}
+    backbone = config["backbone"]
+    alike = {"layout": backbone.get("layout"), "pooling": backbone["pooling"]}
+    return {"method": config["method"], "precision": config["precision"], **alike}
 
 
 def _empty_slots(
@@ -52,15 +52,13 @@ def _empty_slots(
         InputError: adapters of this method share something, it does not fit the backbone, or its sizes are impossible.
     """
     recipe = _adapter_recipe(config, folder)
-    method, layout = method_from_json(recipe["method"]), recipe["layout"]
+    method = method_from_json(recipe["method"])
     if not method.separable:
         raise InputError(
             f"{type(method).__name__} cannot be pooled: it moves the backbone itself, or shares weights between tasks. "
             "Load each adapter as a Delta, or bake the tasks of one that holds several."
         )
-    structure = read_structure(backbone, settings.parse(Layout, layout, "backbone.layout") if layout else None)
-    if config["backbone"]["head"] == "none":  # the backbone's own head, if it has one, stays as it is
-        structure = replace(structure, head=())
+    structure = saved_structure(backbone, config)
     outputs = _outputs_of(config) if structure.head else None
     shapes = outline(backbone, method, name, folder, structure, outputs).tensors()
     read_adapter(folder, deciding_digest(config), shapes)

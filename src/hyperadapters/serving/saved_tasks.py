@@ -28,8 +28,8 @@ def saved_task(config: Mapping[str, Any], folder: Path, name: str = "") -> tuple
             "be put in form. Use it from Python: ha.load(...)."
         )
     try:
-        lengths = {key: int(task[key]) for key in ("source_length", "target_length")}
-        text = Text(**lengths, prefix=bool(task["prefix"]))
+        lengths = int(task["source_length"]), int(task["target_length"])
+        text = Text(source_length=lengths[0], target_length=lengths[1], prefix=bool(task["prefix"]))
         answered = {key: task[key] for key in ("decode", "beams", "generation_config")}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the task in {folder}/{CONFIG} is damaged: {error!r}.") from error

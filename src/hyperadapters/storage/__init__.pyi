@@ -13,6 +13,7 @@ from .loading import load as load
 from .loading import outline as outline
 from .loading import read_adapter as read_adapter
 from .loading import read_config as read_config
+from .loading import saved_structure as saved_structure
 from .loading import task_embeddings as task_embeddings
 from .lora_export import export_lora as export_lora
 from .pushing import push_adapters as push_adapters

@@ -236,6 +236,10 @@ def _write_config(path: Path, values: Mapping[str, Any]) -> None:
 def _unwritable(delta: Delta) -> list[str]:
     """Return what a Delta has that the library has no place for."""
     problems = []
+    if delta.structure.pooling != "model":
+        problems.append(
+            f"its head reads what the library's do not (pooling={delta.structure.pooling}): train with pooling=model"
+        )
     if not isinstance(delta.method, SiteMethod):
         problems.append("it has no bottleneck adapters with weights of their own")
     if len(delta.tasks) > 1:

@@ -24,6 +24,7 @@ from hyperadapters.backbones import (
     HeadKind,
     Layout,
     ModelStructure,
+    Pooling,
     StorageDtype,
     inner_model,
     read_structure,
@@ -111,6 +112,7 @@ def _wrong_types(backbone: dict[str, Any]) -> list[str]:
     bad += ["outputs"] if isinstance(sizes, dict) and not all(isinstance(size, int) for size in sizes.values()) else []
     bad += [] if _held_in(backbone) else ["precision"]
     bad += [] if backbone.get("head") in get_args(HeadKind) else ["head"]
+    bad += [] if backbone.get("pooling") in get_args(Pooling) else ["pooling"]
     return [f"backbone.{key}" for key in bad]
 
 
@@ -191,11 +193,8 @@ def _load_saved(folder: Path, backbone: nn.Module | None, name: str | None, prec
     check_name(backbone, name)
     tasks = tuple(config["tasks"])
     check_tasks(method, tasks)
-    layout = config["backbone"].get("layout")
     with at_rest(backbone):
-        structure = read_structure(backbone, settings.parse(Layout, layout, "backbone.layout") if layout else None)
-        own_head = config["backbone"]["head"] != "none"
-        structure = structure if own_head else replace(structure, head=())
+        structure = saved_structure(backbone, config)
         outputs = config["backbone"].get("outputs") if structure.head else None
         draft = outline(backbone, method, name, folder, structure, outputs, tasks)
         check_backbone(config, f"the adapter at {folder}", draft.fingerprint())
@@ -209,9 +208,10 @@ def _load_saved(folder: Path, backbone: nn.Module | None, name: str | None, prec
             name,
             outputs=outputs,
             layout=structure.layout,
+            pooling=structure.pooling,
             tasks=tasks,
             precision=dtype,
-            own_head=own_head,
+            own_head=config["backbone"]["head"] != "none",
         )
     copy_tensors(found, delta.tensors())
     for part in delta.parts.values():
@@ -220,6 +220,24 @@ def _load_saved(folder: Path, backbone: nn.Module | None, name: str | None, prec
     described = describe_delta(delta)
     delta.about = {key: value for key, value in config.items() if key not in described}
     return delta
+
+
+def saved_structure(backbone: nn.Module, config: Mapping[str, Any]) -> ModelStructure:
+    """Return the structure of a backbone as a saved adapter uses it: its sites, its head, what the head reads.
+
+    Args:
+        backbone: what the adapter was trained on, without a Delta in use.
+        config: as `read_config` returns it.
+
+    Raises:
+        InputError: as `read_structure`.
+    """
+    layout, pooling = config["backbone"].get("layout"), config["backbone"]["pooling"]
+    by_hand = settings.parse(Layout, layout, "backbone.layout") if layout else None
+    structure = read_structure(backbone, by_hand, pooling)
+    if config["backbone"]["head"] == "none":  # the backbone's own head, if it has one, stays as it is
+        return replace(structure, head=())
+    return structure
 
 
 def _load_named(name: str, folder: Path) -> nn.Module:

@@ -87,8 +87,16 @@ def stack_members(backbone: nn.Module, method: Method, members: Sequence[Member]
     deltas = [member.trainer.delta for member in members]
     with torch.random.fork_rng(devices=[]):
         names = [member.name for member in members]
-        outputs, precision = deltas[0].outputs, deltas[0].precision
-        stack = attach(backbone, method, "stack", outputs=outputs, tasks=names, precision=precision)
+        first = deltas[0]
+        stack = attach(
+            backbone,
+            method,
+            "stack",
+            outputs=first.outputs,
+            pooling=first.structure.pooling,
+            tasks=names,
+            precision=first.precision,
+        )
     for name, whole in stack.tensors().items():
         for number, delta in enumerate(deltas):
             own = delta.tensors()[name]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -18,7 +18,7 @@ from hyperadapters.training.label_checks import _check_labels, _count_unwritable
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """How rows become tokens, and how many rows are used."""
+    """How rows become tokens, how many rows are used, and what a head reads of them."""
 
     source_length: int = 128
     """Longest source, in tokens; longer ones are cut, and counted."""
@@ -30,6 +30,9 @@ class Text:
     """Training rows to use, drawn by the run's seed; None: all. Of a mixture, at most this many of each task."""
     evaluation_rows: int | None = None
     """Rows of each other split to use at most, the same ones whatever the seed; None: all."""
+    pooling: Literal["auto", "model", "first", "mean"] = "auto"
+    """What the task head of an encoder reads, as for `ha.attach`; "auto": what the backbone was trained for, where
+    files of sentence-transformers beside its weights say so, else "model"."""
 
 
 @dataclass(frozen=True)

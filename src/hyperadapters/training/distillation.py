@@ -121,7 +121,12 @@ def _linear_method(delta: Delta, rank: int | None) -> Adapter:
     Raises:
         InputError: as `distil`.
     """
-    method = delta.method
+    method, pooling = delta.method, delta.structure.pooling
+    if pooling != "model":
+        raise InputError(
+            f"the Delta {delta.name!r} cannot be made LoRA, whose head is the model's own: its head reads something "
+            f"else (pooling={pooling}). Train with text.pooling=model."
+        )
     if not isinstance(method, SiteMethod) or len(delta.tasks) > 1 or method.output_layer:
         raise InputError(
             f"the Delta {delta.name!r} ({type(method).__name__}) cannot be made LoRA: adapters of one task can, whose "
