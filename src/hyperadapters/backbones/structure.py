@@ -17,7 +17,7 @@ from hyperadapters.backbones.modules import _base_path, _d_model_of, _is_norm, i
 from hyperadapters.backbones.offloading import _is_offloaded
 from hyperadapters.backbones.pooling import Pooling, check_pooling
 from hyperadapters.backbones.sites import Layout, Site, _entry_points, _found_sites, _named_sites
-from hyperadapters.backbones.weights import _head_parameters, _output_modules, own_parameters
+from hyperadapters.backbones.weights import _head_parameters, _is_pooler, _output_modules, own_parameters
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class ModelStructure:
     """The layout, if the sites were named by hand."""
     pooling: Pooling = "model"
     """What the task head of an encoder reads."""
+    unread: tuple[str, ...] = ()
+    """Paths of the backbone's parameters that no pass computes with: those of a pooler that the head reads past."""
 
 
 def read_structure(backbone: nn.Module, layout: Layout | None = None, pooling: Pooling = "model") -> ModelStructure:
@@ -90,4 +92,5 @@ def read_structure(backbone: nn.Module, layout: Layout | None = None, pooling: P
         offloaded=tuple(name for name in own_parameters(backbone) if _is_offloaded(backbone, name)),
         layout=layout,
         pooling=pooling,
+        unread=() if pooling == "model" else tuple(filter(_is_pooler, own_parameters(backbone))),
     )

@@ -117,14 +117,14 @@ def _bias_paths(backbone: nn.Module, structure: ModelStructure) -> list[str]:
     """Return the paths of the modules with a bias, and of those that get one: linear layers and norms inside layers.
 
     The final norm of a stack gets none, as in Compacter's published code. A task head is left out because the Delta
-    owns all of it already.
+    owns all of it already, and so is a pooler that the head reads past.
     """
     inner_norms = {path for path in structure.norms if re.search(r"\.\d+\.", path)}
-    heads = {path.rpartition(".")[0] for path in structure.head}
+    others = {path.rpartition(".")[0] for path in (*structure.head, *structure.unread)}
     return [
         path
         for path, module in own_modules(backbone)
-        if path not in heads and (_has_bias(module) or isinstance(module, nn.Linear) or path in inner_norms)
+        if path not in others and (_has_bias(module) or isinstance(module, nn.Linear) or path in inner_norms)
     ]
 
 

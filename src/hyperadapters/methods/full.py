@@ -1,6 +1,6 @@
 """Full fine-tuning, the baseline of all papers on adapters."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,13 +17,18 @@ class _WholeBackbone(Part):
     """All parameters of the backbone, trained in place; while the Delta is in use, host memory holds the original ones.
 
     At rest it is the other way round: the backbone has its original values, and host memory the trained ones.
+
+    Args:
+        backbone: the model.
+        unread: paths of parameters that no pass computes with, which do not train.
     """
 
     in_place: ClassVar[bool] = True
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, unread: Collection[str] = ()) -> None:
         super().__init__()
-        self.parked = {name: _host_copy(tensor) for name, tensor in own_parameters(backbone).items()}
+        self.unread = frozenset(unread)
+        self.parked = {name: _host_copy(tensor) for name, tensor in self.trained(backbone).items()}
         self.installed = False
 
     def kind(self, tensor: str) -> ParameterKind:
@@ -47,19 +52,19 @@ class _WholeBackbone(Part):
         that were added stay as they are.
         """
         parked, self.parked = self.parked, {}
-        for name, parameter in own_parameters(backbone).items():
+        for name, parameter in self.trained(backbone).items():
             self.parked[name] = _host_copy(parameter)
             if name in parked:
                 both = tuple(slice(min(sizes)) for sizes in zip(parameter.shape, parked[name].shape, strict=True))
                 parameter[both] = parked[name][both].to(parameter)
 
     def trained(self, backbone: nn.Module) -> dict[str, nn.Parameter]:
-        """Return every parameter of the backbone by path, tied ones once."""
-        return own_parameters(backbone)
+        """Return every parameter of the backbone that a pass computes with, by path, tied ones once."""
+        return {name: tensor for name, tensor in own_parameters(backbone).items() if name not in self.unread}
 
     def values(self, backbone: nn.Module) -> Mapping[str, Tensor]:
         """Return the trained values: the backbone's own tensors, or those in host memory while the Delta rests."""
-        return own_parameters(backbone) if self.installed else self.parked
+        return self.trained(backbone) if self.installed else self.parked
 
     def original(self) -> dict[str, Tensor] | None:
         """Return the original values while the trained ones are in the backbone, else None."""
@@ -100,7 +105,7 @@ class FullFineTuning(Method):
 
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
         """Build the one part, which is the backbone itself."""
-        return {"backbone": _WholeBackbone(backbone)}
+        return {"backbone": _WholeBackbone(backbone, structure.unread)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +121,7 @@ class FullMultiTask(Method):
 
     def build(self, backbone: nn.Module, structure: ModelStructure, tasks: int) -> dict[str, Part]:
         """Build the one part, which is the backbone itself and which all tasks share."""
-        return {"backbone": _WholeBackbone(backbone)}
+        return {"backbone": _WholeBackbone(backbone, structure.unread)}
 
     def plain(self) -> Method:
         """Raise InputError, because no task has weights of its own."""
