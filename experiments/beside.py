@@ -25,7 +25,7 @@ def one(method: str, task: str, lr: float, seed: int) -> ha.Experiment:
         method=method_named(method),
         backbone=MINILM or "embedded",
         task=ha.NamedTask(name=task, data=DATA),
-        text=ha.Text(train_rows=2000, source_length=64),
+        text=ha.Text(train_rows=2000, source_length=64, pooling="model"),
         training=ha.Training(
             lr=lr, steps=375, batch_size=16, evaluate_steps=75, seed=seed, checkpoint_seconds=600, reuse=reuse
         ),

@@ -5,8 +5,8 @@
 
 For every group of methods and every task: a race over four rates on the first seed (validation alone), then the winner
 with the other seeds. Groups and tasks stand in order of worth and every race is whole, so a grid that was stopped is a
-smaller honest table; started again, it goes on where it was. JOBS and GROUPS (numbers, with commas) limit what is run;
-what the file KNOWN (joined results of an earlier folder) has with all seeds is not run again.
+smaller honest table; started again, it goes on where it was. JOBS and PARTS (numbers of groups, with commas) limit what
+is run; what the file KNOWN (joined results of an earlier folder) has with all seeds is not run again.
 """
 
 import os
@@ -90,7 +90,7 @@ def known() -> set[tuple[str, str]]:
 def main() -> None:
     output, done = Path(sys.argv[1]), known()
     executor = local_executor(int(os.environ.get("JOBS", "2")))
-    numbers = [int(number) for number in os.environ.get("GROUPS", "0,1,2,3,4").split(",")]
+    numbers = [int(number) for number in os.environ.get("PARTS", "0,1,2,3,4").split(",")]
     order = [(number, tasks) for tasks in (FIRST, THEN) for number in numbers]
     for number, task in [(number, task) for number, tasks in order for task in tasks]:
         runs = [

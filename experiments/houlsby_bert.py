@@ -81,7 +81,7 @@ def run(row: ha.Method, task: str, rate: float, seed: int) -> ha.Experiment:
         task=ha.NamedTask(name=f"glue/{task}", data=GLUE_FOLDER),
         training=ha.Training(lr=rate, epochs=EPOCHS, batch_size=BATCH, warmup_steps=warmup, seed=seed),
         backbone=BACKBONE,
-        text=ha.Text(train_rows=rows if ROWS else None),
+        text=ha.Text(train_rows=rows if ROWS else None, pooling="model"),
     )
 
 

@@ -65,7 +65,7 @@ def own(name: str, rows: int, method: str, rate: float, backbone: str, seed: int
         method=method_named(method),
         backbone=backbone,
         task=task,
-        text=ha.Text(train_rows=rows, evaluation_rows=400, source_length=64),
+        text=ha.Text(train_rows=rows, evaluation_rows=400, source_length=64, pooling="model"),
         training=ha.Training(lr=rate, seed=seed, checkpoint_seconds=600, **values),
     )
 

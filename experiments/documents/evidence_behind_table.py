@@ -2,7 +2,7 @@
 
 python -m experiments.documents.evidence_behind_table results/evidence-behind results/evidence-behind.json
 
-With the name of another experiment behind them, from its runs: encoder_behind.
+With the name of another experiment behind them, from its runs: encoder_behind. What the file has of other runs stays.
 """
 
 import importlib
@@ -43,6 +43,8 @@ def main() -> None:
     folder, output = map(Path, sys.argv[1:3])
     experiment = importlib.import_module(sys.argv[3] if len(sys.argv) > 3 else "evidence_behind")
     table = summarize(folder, experiment.cases())
+    known = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
+    table = {**known, **table}
     output.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     print(behind_table(table))
 

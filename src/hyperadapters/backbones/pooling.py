@@ -27,7 +27,7 @@ _FILE = "1_Pooling/config.json"
 """Where sentence-transformers saves how states become the embedding of a text."""
 
 
-def check_pooling(backbone: nn.Module, pooling: Pooling) -> None:
+def _check_pooling(backbone: nn.Module, pooling: Pooling) -> None:
     """Raise InputError unless a backbone has a head that can read this.
 
     Args:

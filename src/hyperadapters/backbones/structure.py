@@ -15,7 +15,7 @@ from hyperadapters._utils import InputError
 from hyperadapters.backbones.kinds import BackboneKind, Stack, kind_of
 from hyperadapters.backbones.modules import _base_path, _d_model_of, _is_norm, is_inside, is_quantized, own_modules
 from hyperadapters.backbones.offloading import _is_offloaded
-from hyperadapters.backbones.pooling import Pooling, check_pooling
+from hyperadapters.backbones.pooling import Pooling, _check_pooling
 from hyperadapters.backbones.sites import Layout, Site, _entry_points, _found_sites, _named_sites
 from hyperadapters.backbones.weights import _head_parameters, _is_pooler, _output_modules, own_parameters
 
@@ -73,7 +73,7 @@ def read_structure(backbone: nn.Module, layout: Layout | None = None, pooling: P
             f"{type(backbone).__name__} has no config, so it is no model of the transformers library. Make it a "
             "subclass of PreTrainedModel whose config has a hidden_size: its sites are then found, or named by hand."
         )
-    check_pooling(backbone, pooling)
+    _check_pooling(backbone, pooling)
     base = _base_path(backbone)
     entries = _entry_points(backbone, base)
     sites = _named_sites(backbone, entries, layout) if layout else _found_sites(backbone, entries)
