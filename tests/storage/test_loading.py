@@ -149,9 +149,10 @@ def test_a_newer_format_asks_for_an_update(saved):
         (
             {"backbone": {}},
             "backbone.name, backbone.architecture, backbone.weights, backbone.pooler, backbone.precision, "
-            "backbone.head missing",
+            "backbone.head, backbone.pooling missing",
         ),
-        ({"backbone": {"precision": "int3"}}, "backbone.precision, backbone.head missing or of a wrong type"),
+        ({"backbone": {"precision": "int3"}}, "backbone.precision, backbone.head, backbone.pooling missing or of a"),
+        ({"backbone": {"pooling": ["mean"]}}, "backbone.pooling missing or of a wrong type"),
         ({"backbone": {"precision": ["fp32"], "outputs": "2", "layout": 3}}, "backbone.outputs, backbone.precision"),
         ({"precision": {}}, "damaged: precision"),
         ({"method": {"type": ["Compacter"]}}, "damaged: method.type"),
