@@ -23,11 +23,7 @@ from hyperadapters.storage.adapterhub import export_adapterhub
 from hyperadapters.storage.lora_export import export_lora
 from hyperadapters.training.distillation import distil
 
-TEXTS = [
-    name
-    for name, family in FAMILIES.items()
-    if family.loader == ENCODER and "input_ids" in family.batch() and name != "modernbert"
-]
+TEXTS = [name for name, family in FAMILIES.items() if family.loader == ENCODER and "input_ids" in family.batch()]
 HEADS = {
     "bert": lambda model, pooled: model.classifier(pooled),
     "albert": lambda model, pooled: model.classifier(pooled),
@@ -87,6 +83,8 @@ def test_padding_is_not_read_in_any_family(name, method):
     torch.testing.assert_close(both[1:], logits(backbone, second), rtol=1e-4, atol=1e-5)
     positional = backbone(second["input_ids"], second["attention_mask"]).logits
     torch.testing.assert_close(both[1:], positional, rtol=1e-4, atol=1e-5)
+    as_bool = logits(backbone, {**batch, "attention_mask": batch["attention_mask"].bool()})
+    torch.testing.assert_close(both, as_bool)
     without_mask = backbone(input_ids=second["input_ids"]).logits
     torch.testing.assert_close(both[1:], without_mask, rtol=1e-4, atol=1e-5)
 

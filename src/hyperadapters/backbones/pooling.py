@@ -11,7 +11,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -100,10 +100,12 @@ def _pool(
     return output
 
 
-def _mean(
-    states: Float[Tensor, "batch seq d_model"], mask: Int[Tensor, "batch seq"] | None
-) -> Float[Tensor, "batch d_model"]:
+def _mean(states: Float[Tensor, "batch seq d_model"], mask: Tensor | None) -> Float[Tensor, "batch d_model"]:
     """Return the mean of the states of all tokens that are no padding.
+
+    Args:
+        states: the last ones.
+        mask: 0 where a token is padding, of any type; None: none is.
 
     Raises:
         InputError: the mask is not of shape (rows, tokens), or there is not one state for each token.
