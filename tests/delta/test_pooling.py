@@ -1,7 +1,10 @@
 """What an encoder's head reads: the mean of the last states, or the first of them, past a pooler."""
 
 import json
+import subprocess
+import sys
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,13 +14,14 @@ from contract_methods import METHODS
 from families import ENCODER, FAMILIES
 from hub_server import hub_server
 from hub_settings import hub_settings
+from safetensors.torch import load_file
 from tiny_encoders import own_files, rows_in, tiny_encoder
 
 import hyperadapters as ha
 from hyperadapters import InputError, Pool, attach, load
 from hyperadapters._utils import read_json
 from hyperadapters.backbones.pooling import saved_pooling
-from hyperadapters.delta.saving import CONFIG
+from hyperadapters.delta.saving import CONFIG, TENSORS
 from hyperadapters.methods import method_named
 from hyperadapters.storage.adapterhub import export_adapterhub
 from hyperadapters.storage.lora_export import export_lora
@@ -223,3 +227,62 @@ def test_a_run_reads_what_the_backbone_was_trained_for(tmp_path):
     assert "(first)" in said
     works(*more)
     assert read_json(tmp_path / "more" / CONFIG)["backbone"]["pooling"] == "first"
+
+
+COMPILED = """
+import sys
+import torch
+sys.path.insert(0, sys.argv[1])
+from families import FAMILIES
+import hyperadapters as ha
+from hyperadapters.methods import method_named
+
+torch.set_num_threads(1)
+family = FAMILIES["bert"]
+batch = {**family.batch(), "labels": torch.tensor([0, 2])}
+for method in (method_named("compacter++"), ha.PromptTuning(prompt_length=4)):
+    backbone = family.make()
+    delta = ha.attach(backbone, method, outputs=3, pooling="mean", seed=1)
+    torch._dynamo.reset()
+    compiled = torch.compile(backbone, fullgraph=True, backend="aot_eager")
+    eager, found = backbone(**batch), compiled(**batch)
+    trained = list(delta.trained().values())
+    torch.testing.assert_close(found.logits, eager.logits)
+    for ours, theirs in zip(*(torch.autograd.grad(out.loss, trained) for out in (found, eager)), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+print("same")
+"""
+
+
+def test_compiled_as_one_graph_it_reads_the_same():
+    support = Path(__file__).parents[1] / "support"
+    said = subprocess.run([sys.executable, "-c", COMPILED, support], capture_output=True, text=True, check=False)
+    assert said.stdout.strip() == "same", said.stderr[-2000:]
+
+
+def test_runs_in_a_pack_read_what_the_backbone_was_trained_for(tmp_path):
+    folder = tiny_encoder(tmp_path / "encoder")
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    rows = rows_in(tmp_path / "rows.jsonl", [{"text": word, "label": word[0]} for word in ("ab", "ac", "bd", "be") * 4])
+    task = ha.FilesTask(train=str(rows), validation=str(rows), text=("text",), answer="label", answers="label")
+    runs = [
+        ha.Experiment(
+            method=METHODS["compacter++"],
+            backbone=str(folder),
+            task=task,
+            training=ha.Training(lr=rate, steps=3, batch_size=4),
+        )
+        for rate in (1e-2, 2e-2)
+    ]
+    swept = ha.sweep(runs, tmp_path / "pack", pack=1, keep=True, quiet=True)
+    assert [result.together for result in swept.results.values()] == [2, 2]
+    for run in runs:
+        ha.run(run, tmp_path / f"alone-{run.training.lr}", quiet=True)
+    for key, result in swept.results.items():
+        alone = tmp_path / f"alone-{result.experiment['training']['lr']}"
+        configs = [read_json(place / CONFIG)["backbone"]["pooling"] for place in (tmp_path / "pack" / key, alone)]
+        assert configs == ["mean", "mean"]
+        ours, theirs = (load_file(place / TENSORS) for place in (tmp_path / "pack" / key, alone))
+        for name, tensor in ours.items():
+            torch.testing.assert_close(tensor, theirs[name], rtol=1e-3, atol=1e-4)
