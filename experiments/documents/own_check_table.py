@@ -17,8 +17,8 @@ from own_check import place_of
 from recipes import name_of
 
 METRICS = ("accuracy", "macro_f1")
-"""Their mean, which chooses a run's best weights, is what is compared: accuracy alone is highest for one answer where one
-class is frequent."""
+"""Their mean, which chooses a run's best weights, is what is compared: where one class is frequent, accuracy alone is
+highest for one answer."""
 Table = dict[str, dict[str, dict[str, Any]]]
 """What was found by place (`place_of`) and seed."""
 
