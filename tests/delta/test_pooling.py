@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -93,6 +94,24 @@ def test_padding_is_not_read_in_any_family(name, method):
     torch.testing.assert_close(both[1:], without_mask, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", TEXTS)
+def test_it_does_not_matter_who_calls_the_model(name):
+    family = FAMILIES[name]
+    backbone, batch = family.make(), family.batch()
+    disturb(attach(backbone, HEAD_ALONE, outputs=3, pooling="mean"))
+    expected = logits(backbone, batch)
+    with torch.no_grad():
+        assert torch.equal(backbone.forward(**batch).logits, expected)
+        states = backbone.base_model(**batch).last_hidden_state
+        assert not torch.equal(states[:, 0], states[:, 1])
+        assert torch.equal(backbone(**batch, return_dict=False)[0], expected)
+        with ThreadPoolExecutor(4) as threads:
+            rows = [{key: value[[number]] for key, value in batch.items()} for number in (0, 1)] * 8
+            found = list(threads.map(lambda row: logits(backbone, row), rows))
+    torch.testing.assert_close(torch.cat(found[:2]), expected, rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(one, found[number % 2]) for number, one in enumerate(found))
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_trains_all_it_has_and_is_saved_with_it(name, tmp_path):
     method, family = METHODS[name], FAMILIES["bert"]
@@ -145,7 +164,8 @@ def test_a_model_without_such_a_head_is_refused(tiny):
     with pytest.raises(InputError, match="no head over a whole text of an encoder"):
         attach(tiny, METHODS["compacter++"], pooling="mean")
     config = FAMILIES["bert"].make().config
-    for loader in (hf.AutoModelForTokenClassification, hf.AutoModel):
+    others = ("TokenClassification", "QuestionAnswering", "MaskedLM", "MultipleChoice", "NextSentencePrediction")
+    for loader in (hf.AutoModel, *(getattr(hf, f"AutoModelFor{name}") for name in others)):
         with pytest.raises(InputError, match="pooling=first"):
             attach(loader.from_config(config), METHODS["compacter++"], pooling="first")
     backbone = FAMILIES["bert"].make()

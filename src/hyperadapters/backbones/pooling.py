@@ -15,9 +15,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from hyperadapters._utils import InputError, UnavailableError, read_json
-from hyperadapters.backbones.kinds import head_kind_of, kind_of
+from hyperadapters._utils import InputError, PerThread, UnavailableError, read_json
+from hyperadapters.backbones.kinds import kind_of
 from hyperadapters.backbones.locations import find_backbone
+from hyperadapters.backbones.modules import CONTAINER, _base_path, is_inside
 
 Pooling = Literal["model", "first", "mean"]
 """What the task head of an encoder reads: "model": what the model's own head does; "first": the last state of the first
@@ -49,12 +50,25 @@ def is_poolable(backbone: nn.Module) -> bool:
     Args:
         backbone: a model of the transformers library.
     """
-    has_head = getattr(backbone, "base_model", backbone) is not backbone
-    return has_head and kind_of(backbone.config) == "encoder" and head_kind_of(backbone) == "sequence"
+    from transformers.models.auto import modeling_auto as auto  # noqa: PLC0415 (slow to import)
+
+    known = {*auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values()}
+    return kind_of(backbone.config) == "encoder" and any(kind.__name__ in known for kind in type(backbone).__mro__)
+
+
+class _Pooled(PerThread):
+    """What the head is to read in the pass that a thread computes."""
+
+    def __init__(self) -> None:
+        self.states: Tensor | None = None
+        """One for each row, between the end of the model without its head and the first module of the head."""
 
 
 def pool_states(backbone: nn.Module, pooling: Pooling) -> list[RemovableHandle]:
-    """Let the head of an encoder read something else than its own model says, until the handle is removed.
+    """Let the head of an encoder read something else than its own model says, until the handles are removed.
+
+    What the model without its head returns is noted, and given to the first module that runs behind it. So it does not
+    matter who calls which of them, and its output stays what it is.
 
     Args:
         backbone: a model of the transformers library.
@@ -62,23 +76,30 @@ def pool_states(backbone: nn.Module, pooling: Pooling) -> list[RemovableHandle]:
     """
     if pooling == "model":
         return []
-    base: nn.Module = backbone.base_model  # type: ignore[assignment]
-    names = tuple(signature(base.forward).parameters)
-    return [base.register_forward_hook(partial(_pool, pooling, names), with_kwargs=True)]
+    path, pooled = _base_path(backbone), _Pooled()
+    base = backbone.get_submodule(path)
+    note = partial(_note, pooled, pooling, tuple(signature(base.forward).parameters))
+    behind = [m for name, m in backbone.named_children() if name != CONTAINER and not is_inside(path, name)]
+    return [
+        base.register_forward_hook(note, with_kwargs=True),
+        *(module.register_forward_pre_hook(partial(_give, pooled)) for module in behind),
+    ]
 
 
-def _pool(
+def _note(
+    pooled: _Pooled,
     pooling: Pooling,
     names: Sequence[str],
     base: nn.Module,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     output: Any,
-) -> Any:
-    """Put what the head is to read in every place where a head looks (a forward hook of the model without its head).
+) -> None:
+    """Note what the head is to read (a forward hook of the model without its head).
 
     Args:
-        pooling: what the head is to read.
+        pooled: where it is noted.
+        pooling: what it is.
         names: of the arguments, in order.
         base: the model without its head.
         args: its arguments.
@@ -90,14 +111,23 @@ def _pool(
     """
     states: Tensor = output[0]
     mask = {**dict(zip(names, args, strict=False)), **kwargs}.get("attention_mask")
-    pooled = states[:, 0] if pooling == "first" else _mean(states, mask)
-    everywhere = pooled.unsqueeze(1).expand_as(states)
-    if isinstance(output, tuple):
-        return everywhere, *(pooled if value.dim() == 2 else value for value in output[1:2]), *output[2:]
-    output.last_hidden_state = everywhere
-    if getattr(output, "pooler_output", None) is not None:
-        output.pooler_output = pooled
-    return output
+    pooled.states = states[:, 0] if pooling == "first" else _mean(states, mask)
+
+
+def _give(pooled: _Pooled, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Give the head what it is to read (a forward pre-hook of every module behind the model without its head).
+
+    A head that takes all states, and picks one of them, finds it in every place.
+
+    Args:
+        pooled: where it is noted; the first of these modules takes it.
+        module: one of them.
+        args: its arguments.
+    """
+    states, pooled.states = pooled.states, None
+    if states is None:
+        return None
+    return (states if args[0].dim() == states.dim() else states.unsqueeze(1).expand_as(args[0]), *args[1:])
 
 
 def _mean(states: Float[Tensor, "batch seq d_model"], mask: Tensor | None) -> Float[Tensor, "batch d_model"]:
