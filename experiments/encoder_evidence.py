@@ -6,7 +6,8 @@
 For every group of methods and every task: a race over four rates on the first seed (validation alone), then the winner
 with the other seeds. Groups and tasks stand in order of worth and every race is whole, so a grid that was stopped is a
 smaller honest table; started again, it goes on where it was. JOBS and PARTS (numbers of groups, with commas) limit what
-is run; what the file KNOWN (joined results of an earlier folder) has with all seeds is not run again.
+is run. What the file KNOWN (joined results of an earlier folder) has with all seeds is not run again. With
+POOLING=model, heads read what the model's own does, over its pooler.
 """
 
 import os
@@ -14,6 +15,7 @@ import sys
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import hyperadapters as ha
 from hyperadapters._utils import console
@@ -23,6 +25,8 @@ from hyperadapters.sweeps import local_executor
 from own_rates import GRIDS, MINILM
 
 DATA = os.environ.get("DATA", "")
+POOLING: Any = os.environ.get("POOLING", "auto")
+"""What the heads read."""
 FIRST: dict[str, tuple[int, int, int | None]] = {
     "glue/stsb": (600, 64, None),
     "glue/sst2": (600, 48, 4000),
@@ -71,7 +75,7 @@ def experiment(method: ha.Method, task: str, rate: float, seed: int) -> ha.Exper
         method=method,
         backbone=MINILM,
         task=ha.NamedTask(name=task, data=DATA),
-        text=ha.Text(train_rows=rows, source_length=length),
+        text=ha.Text(train_rows=rows, source_length=length, pooling=POOLING),
         training=training,
     )
 

@@ -45,6 +45,7 @@ def tables_of(file: Path, tasks: Sequence[str] = ()) -> str:
         "evidence-behind": behind_table,
         "encoder-behind": behind_table,
         "encoder-races": races_table,
+        "encoder-races-pooler": races_table,
     }
     return tables[file.stem](table) + "\n"
 
