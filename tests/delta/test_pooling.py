@@ -37,7 +37,6 @@ HEADS = {
 }
 """What a head computes of the vector that it reads, by hand from the model's source."""
 
-
 HEAD_ALONE = method_named("norms", {"norms": False})
 ADAPTED = {"compacter++": METHODS["compacter++"], "side": METHODS["side"], "prompt": ha.PromptTuning(prompt_length=4)}
 
@@ -306,3 +305,21 @@ def test_runs_in_a_pack_read_what_the_backbone_was_trained_for(tmp_path):
         ours, theirs = (load_file(place / TENSORS) for place in (tmp_path / "pack" / key, alone))
         for name, tensor in ours.items():
             torch.testing.assert_close(tensor, theirs[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* is deprecated:FutureWarning")  # peft asks it
+def test_peft_saves_and_opens_it_too(tmp_path):
+    peft = pytest.importorskip("peft", minversion="0.21", reason="peft 0.21 is not installed")
+    family = FAMILIES["bert"]
+    config = ha.PeftConfig.of("compacter++", task_type="SEQ_CLS", outputs=3, pooling="mean", seed=1)
+    model = peft.get_peft_model(family.make(), config).eval()
+    (delta,) = ha.attached(model.get_base_model())
+    disturb(delta)
+    expected = logits(model, family.batch())
+    model.save_pretrained(tmp_path)
+    other = family.make()
+    torch.nn.init.normal_(other.bert.pooler.dense.weight)
+    assert torch.equal(logits(peft.PeftModel.from_pretrained(other, tmp_path).eval(), family.batch()), expected)
+    assert torch.equal(logits(load(tmp_path, family.make()).backbone, family.batch()), expected)
+    with pytest.raises(InputError, match="say one of model, first, mean"):
+        peft.get_peft_model(family.make(), ha.PeftConfig.of("compacter++", pooling="max"))

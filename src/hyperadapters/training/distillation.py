@@ -87,7 +87,8 @@ def distil(
         The new Delta, in use; the other is at rest.
 
     Raises:
-        InputError: the Delta has no adapters at sites, holds several tasks, or trains the output layer.
+        InputError: the Delta has no adapters at sites, holds several tasks, trains the output layer, or its head reads
+            something else than the model's own.
     """
     method = _linear_method(delta, rank)
     structure, backbone = delta.structure, delta.backbone
