@@ -4,7 +4,7 @@
     hyperadapters sweep experiments/encoder_behind.py --output out/encoder-behind --jobs 2 --pack off
     python -m experiments.documents.evidence_behind_table out/encoder-behind results/encoder-behind.json encoder_behind
 
-Each against the run whose rate won the race, with the head as the model has it, over a pooler that was never trained.
+Each against the run whose rate won the race, with the head as the model has it.
 The table keeps what it has of runs that are not there.
 """
 
