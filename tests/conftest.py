@@ -1,5 +1,6 @@
 """Fixtures. Shapes in `hyperadapters.layers` are checked at run time; compiled code runs in processes of its own."""
 
+import gc
 import hashlib
 import json
 import os
@@ -27,8 +28,11 @@ import torch  # noqa: E402
 from transformers import T5Config, T5ForConditionalGeneration  # noqa: E402
 from transformers.utils import logging  # noqa: E402
 
+from hyperadapters.training import profiling  # noqa: E402
+
 logging.disable_progress_bar()
 torch.set_num_threads(1)
+profiling._REPEATS = 1  # every run measures what a step costs; a test of a run needs no median of three
 
 UNSEEN: dict[str, Any] = {
     **dict.fromkeys(("seconds", "steps", "best_step", "tokens", "padded_tokens"), 1),
@@ -97,6 +101,12 @@ def slow_but_for(kept: tuple[str, ...], names: Iterable[str]) -> pytest.MarkDeco
     """Parametrize a test over methods, of which `make check` runs those that are kept."""
     every = [pytest.param(name, marks=() if name in kept else pytest.mark.slow) for name in names]
     return pytest.mark.parametrize("name", every)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what imports made out of garbage collections, which look through it some thousand times otherwise."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -287,6 +287,7 @@ with ha.load(sys.argv[1], model).rows("a"):
 """
 
 
+@pytest.mark.slow
 def test_compiled_code_refuses_an_undescribed_task_and_looks_at_no_value_of_a_loaded_one(tmp_path):
     """In a process of its own, because types are checked at run time in this one, which dynamo cannot trace."""
     command = [sys.executable, "-c", COMPILED, str(tmp_path / "mix")]

@@ -273,6 +273,7 @@ print("same")
 """
 
 
+@pytest.mark.slow
 def test_compiled_as_one_graph_it_reads_the_same():
     support = Path(__file__).parents[1] / "support"
     said = subprocess.run([sys.executable, "-c", COMPILED, support], capture_output=True, text=True, check=False)
