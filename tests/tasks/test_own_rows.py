@@ -7,6 +7,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features
 
 from hyperadapters import InputError, instruction_task, own_task
+from hyperadapters._utils import HubAnswer
 
 
 def labelled(path, *labels):
@@ -94,6 +95,7 @@ def test_several_files_are_read_one_after_the_other(tmp_path):
 def data_set_in_this_folder(tmp_path, monkeypatch):
     """A data set that `datasets` finds under owner/films without a network: a folder of this name."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hyperadapters.tasks.hub_rows.ask_hub", lambda *_, **__: HubAnswer("found"))
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "owner" / "films" / "plain"
     folder.mkdir(parents=True)

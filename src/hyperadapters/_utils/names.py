@@ -36,10 +36,12 @@ def neighbours(word: str, known: Iterable[str]) -> str:
     """Return a hint for a word that is not known: "Did you mean …?" with the nearest ones, else a list of those known.
 
     Args:
-        word: what the user gave.
+        word: what the user gave; of `?` all that are known are listed.
         known: what could have been given.
     """
     known = [*known]
+    if word == "?":
+        return f"Known: {', '.join(known)}."
     close = _nearest(word, known, 3)
     return f"Did you mean {' or '.join(map(shortened, close))}?" if close else f"Known: {few_names(known)}."
 

@@ -74,7 +74,8 @@ def predict(
     an adapter in each of its sub-folders, the column `task` names the sub-folder. A batch may mix tasks.
 
     Probabilities are those of classes: an encoder's softmax, or that over the label strings of a text model. The answer
-    is then the likeliest label.
+    is then the likeliest label. Where a row has any number of labels, an encoder gives each its own probability, and
+    the answer is those of 1/2 or more.
 
     Examples:
     - `hyperadapters predict out/adapter "the king saw the shy monk ." "the shy monk saw the king ."`
@@ -151,10 +152,10 @@ def _show_answers(
         answers = predictor(rows)
         _show({"predictions": answers}, json_output, *map(_in_words, answers))
         return
-    found = predictor.probabilities(rows, top)
-    answers = [next(iter(labels)) for labels in found]
-    lines = [", ".join(f"{label} {share:.4f}" for label, share in labels.items()) for labels in found]
-    _show({"predictions": answers, "scores": found}, json_output, *lines)
+    found = predictor.scored(rows, top)
+    lines = [", ".join(f"{label} {share:.4f}" for label, share in one.scores.items()) for one in found]
+    value = {"predictions": [one.prediction for one in found], "scores": [one.scores for one in found]}
+    _show(value, json_output, *lines)
 
 
 def _show_all_answers(texts: list[str], answers: list[dict[str, Any]], json_output: bool) -> None:

@@ -106,7 +106,7 @@ class _TaskOptions:
         str,
         typer.Option(
             rich_help_panel=_DATA,
-            help="With --label: a file with all classes, one a line, for those that the training rows lack.",
+            help="With --label or --tags: a file with all of them, one a line, for those that the training rows lack.",
         ),
     ] = ""
     separator: Annotated[

@@ -89,7 +89,9 @@ def train(
     - `hyperadapters train --config out/mrpc/experiment.json --seed 1 --output out/mrpc-1`
     """
     file = _read_run_file(config) if config else _RunFile()
-    if not tune:
+    if tune:
+        _check_resumable(output, resume)
+    else:
         _check_output(output, resume)
     experiment = _plan_run(context, file, method, backbone, task, training, start)
     if tune and track:
@@ -110,7 +112,7 @@ def train(
     value = {**asdict(result), "output": str(output)}
     last = [
         *([f"learning rate: {result.experiment['training']['lr']:g}"] if tune else []),
-        *describe_baselines(result),
+        *describe_baselines(result, raced=tune),
         f"tokens: {result.tokens:,}, with padding {result.padded_tokens:,}",
         f"adapter and result: {output}",
     ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from hyperadapters._utils import InputError, console, metric_scale, shown_metric
+from hyperadapters._utils import InputError, console, mean_score, metric_scale, shown_metric
 from hyperadapters.cli.base import _command, _quiet_libraries, _show
 from hyperadapters.cli.file_scoring import _score_file
 from hyperadapters.cli.options import _Columns, _Encoding, _Json, _OneOfTasks, _OtherBackbone, _SavedAdapter
@@ -47,6 +47,12 @@ def evaluate(
     ] = "",
     columns: _Columns = "",
     encoding: _Encoding = "utf-8",
+    skip_bad_rows: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad-rows", help="With --file: leave out rows that lack cells or values, and say how many."
+        ),
+    ] = False,
     metric: Annotated[
         str, typer.Option(help="Another metric, or MODULE:FUNCTION of your own, as `train --metric` takes it.")
     ] = "",
@@ -69,7 +75,7 @@ def evaluate(
     from hyperadapters.storage import backbone_of, load, locate_adapter, read_config
 
     _check_evaluate(split, data, file, label)
-    reading = _reading_of_file(file, columns, encoding)
+    reading = _reading_of_file(file, columns, encoding, skip_bad_rows=skip_bad_rows)
     folder = locate_adapter(adapter)
     config = read_config(folder)
     if file:
@@ -212,7 +218,7 @@ def _show_scores(found: "Scores", task: str, split: str, file: str, rows: int, j
         "split": split or None,
         "file": file or None,
         "metrics": found.metrics,
-        "average": found.mean,
+        "score": mean_score(found.metrics),
         "invalid": found.invalid,
         "decode": found.decode,
         "rows": rows,
@@ -223,8 +229,8 @@ def _show_scores(found: "Scores", task: str, split: str, file: str, rows: int, j
     table.add_column("value", justify="right")
     for name, number in found.metrics.items():
         table.add_row(name, shown_metric(name, number))
-    shares = all(metric_scale(name).share for name in found.chosen_by)
-    average = {"average": found.mean} if shares else {}  # of an error it would be the error with the other sign
-    for what, number in {**average, "invalid answers": found.invalid}.items():
+    shares = any(metric_scale(name).share for name in found.metrics)
+    score = {"score": mean_score(found.metrics)} if shares else {}  # of an error it would be that with the other sign
+    for what, number in {**score, "invalid answers": found.invalid}.items():
         table.add_row(what, f"{100 * number:.2f}")
     _show(value, json_output, f"{task}, {file or f'{split} split'}, {rows} rows, {found.decode}", table)

@@ -67,6 +67,9 @@ def _choose_files(options: _TaskOptions, seed: int) -> "FilesTask | Instructions
     options = replace(options, text="question,context") if options.span and not options.text else options
     columns = bool(options.text or options.template or named or options.labels or options.separator)
     missing = [f"--{name}" for name in ("train", "validation") if not options.files[name]]
+    for name in ("train", "test"):
+        if share_of(options.files[name]):
+            raise InputError(f"--{name} {options.files[name]}: only --validation can be a share of the training rows.")
     if missing or columns:
         missing += [] if options.text or options.template else ["--text (or --template)"]
         missing += [] if named else ["--label (or --target, --score, --tags, --span)"]
@@ -79,9 +82,10 @@ def _choose_files(options: _TaskOptions, seed: int) -> "FilesTask | Instructions
         )
     if options.text and options.template:
         raise InputError("--template names its columns itself: leave --text out, or --template.")
-    for option, value in {"--labels": options.labels, "--separator": options.separator}.items():
-        if value and not options.label:
-            raise InputError(f"{option} {value} goes with --label, the column of the classes.")
+    if options.labels and not (options.label or options.tags):
+        raise InputError(f"--labels {options.labels} goes with --label or --tags, the column of what it names.")
+    if options.separator and not options.label:
+        raise InputError(f"--separator {options.separator} goes with --label, the column of the labels.")
     if options.data:
         raise InputError(f"--data {options.data} is for tasks of the package; --train names files of your own.")
     check_places(options.files.values())
@@ -128,7 +132,7 @@ def _describe_answer(options: _TaskOptions, named: dict[str, str], reading: "Rea
     return {"answer": column, "answers": answers, "classes": classes, "separator": options.separator}
 
 
-def _reading_of_file(file: str, columns: str, encoding: str) -> "Reading":
+def _reading_of_file(file: str, columns: str, encoding: str, *, skip_bad_rows: bool = False) -> "Reading":
     """Return how the file of --file is read.
 
     Raises:
@@ -136,8 +140,8 @@ def _reading_of_file(file: str, columns: str, encoding: str) -> "Reading":
     """
     from hyperadapters.tasks import Reading
 
-    given = {"--columns": columns, "--encoding": encoding != "utf-8"}
+    given = {"--columns": columns, "--encoding": encoding != "utf-8", "--skip-bad-rows": skip_bad_rows}
     wrong = [option for option, value in given.items() if value and not file]
     if wrong:
         raise InputError(f"{' and '.join(wrong)}: for the rows of --file.")
-    return Reading(columns=tuple(_split_names(columns)), encoding=encoding)
+    return Reading(columns=tuple(_split_names(columns)), encoding=encoding, skip_bad_rows=skip_bad_rows)

@@ -33,6 +33,8 @@ from .result import RESULT as RESULT
 from .result import Result as Result
 from .result import read_result as read_result
 from .result import result_from_json as result_from_json
+from .running import check_experiment as check_experiment
+from .running import check_same_settings as check_same_settings
 from .running import run as run
 from .sources import check_sources as check_sources
 from .task_choice import TASK_CHOICES as TASK_CHOICES

@@ -5,11 +5,20 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from hyperadapters._utils import shown_metric
+from hyperadapters._utils import few_names, mean_score, short_names, shown_metric
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.result import Result
-from hyperadapters.runs.task_choice import FilesTask, task_definitions
-from hyperadapters.tasks import Example, Labels, Numeric, TagSequence, Task
+from hyperadapters.runs.task_choice import FilesTask, MixtureTask, entries_of, task_definitions, task_name
+from hyperadapters.tasks import (
+    OF_PROBABILITIES,
+    Example,
+    Labels,
+    Metric,
+    Numeric,
+    TagSequence,
+    Task,
+    metric_named,
+)
 from hyperadapters.training import Text, load_examples
 
 _WORD_ROWS = 20_000
@@ -23,30 +32,42 @@ WORDS = "bag of words"
 
 
 def _find_baselines(experiment: Experiment) -> dict[str, dict[str, dict[str, float]]]:
-    """Return the scores that need no backbone, for a task of own files; none for others.
+    """Return the scores that need no backbone, for tasks of own files; none for others.
 
     `constant` answers every row alike: the commonest class or text of the training rows, or the mean of their numbers.
     `bag of words`, for classes, is scikit-learn's logistic regression over TF-IDF of words and pairs of words.
 
     Args:
-        experiment: its task, text and seed are used: the rows are those that it trains on.
+        experiment: its task, text, metric and seed are used: the rows are those that it trains on.
 
     Returns:
-        By baseline, split and metric.
+        By baseline, split and metric; of a mixture the metrics are `task.metric`, as `evaluate` calls them.
     """
-    if not isinstance(experiment.task, FilesTask):
-        return {}
-    return _baselines_of(experiment.task, experiment.text, experiment.training.seed)
+    short = short_names([task_name(entry) for entry in entries_of(experiment.task)])
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for entry in entries_of(experiment.task):
+        if not isinstance(entry, FilesTask):
+            continue
+        own = _baselines_of(entry, experiment.text, experiment.training.seed, experiment.evaluation.metric)
+        before = f"{short[task_name(entry)]}." if isinstance(experiment.task, MixtureTask) else ""
+        for baseline, splits in own.items():
+            for split, metrics in splits.items():
+                named = {f"{before}{name}": value for name, value in metrics.items()}
+                found.setdefault(baseline, {}).setdefault(split, {}).update(named)
+    return found
 
 
 @lru_cache(maxsize=4)
-def _baselines_of(own: FilesTask, text: Text, seed: int) -> dict[str, dict[str, dict[str, float]]]:
+def _baselines_of(own: FilesTask, text: Text, seed: int, metric: str) -> dict[str, dict[str, dict[str, float]]]:
     """Return the baselines of own files, which runs that are trained together share."""
     ((task, folder),) = task_definitions(own)
     rows = load_examples(task, folder, text, seed=seed)
-    found = {CONSTANT: _scores(task, rows, _constant_answers(task, rows))}
+    chosen = [metric_named(metric, task.form.target, task.metrics)] if metric else []
+    by_name = {one.__name__: one for one in (*task.metrics, *chosen)}
+    metrics = [one for one in by_name.values() if one not in OF_PROBABILITIES]
+    found = {CONSTANT: _scores(metrics, rows, _constant_answers(task, rows))}
     if isinstance(task.form.target, Labels) and (answers := _answers_of_words(rows)):
-        found[WORDS] = _scores(task, rows, answers)
+        found[WORDS] = _scores(metrics, rows, answers)
     return found
 
 
@@ -84,47 +105,74 @@ def _answers_of_words(rows: Mapping[str, Sequence[Example]]) -> dict[str, list[i
 
 
 def _scores(
-    task: Task, rows: Mapping[str, Sequence[Example]], answers: Mapping[str, Sequence[Any]]
+    metrics: Sequence[Metric], rows: Mapping[str, Sequence[Example]], answers: Mapping[str, Sequence[Any]]
 ) -> dict[str, dict[str, float]]:
-    """Return the task's metrics of some answers, by split, all but the training rows."""
+    """Return some metrics of some answers, by split, all but the training rows."""
     return {
-        split: {metric.__name__: metric(answers[split], [row.reference for row in found]) for metric in task.metrics}
+        split: {metric.__name__: metric(answers[split], [row.reference for row in found]) for metric in metrics}
         for split, found in rows.items()
         if split != "train"
     }
 
 
-def describe_baselines(result: Result) -> list[str]:
+def describe_baselines(result: Result, *, raced: bool = False) -> list[str]:
     """Return lines that set a score beside the baselines, and say what to try where a run is no better than the first.
 
     Args:
         result: of any task; without baselines nothing is said of them.
+        raced: its rate was raced already.
     """
     split = result.split
     lines = [
         f"{name}: {'  '.join(f'{metric} {shown_metric(metric, value)}' for metric, value in found[split].items())}"
         for name, found in result.baselines.items()
+        if split in found
     ]
     before = [f"for comparison, {split} split: " + "; ".join(lines)] if lines else []
-    return before + ([_advice(result)] if _has_not_learned(result) else [])
+    unlearned = _unlearned(result)
+    return before + ([_advice(result, unlearned, raced=raced)] if unlearned is not None else [])
 
 
-def _has_not_learned(result: Result) -> bool:
-    """Return whether a run answers every row alike, or no better than if it did."""
+def _unlearned(result: Result) -> list[str] | None:
+    """Return the tasks of a mixture whose rows are answered no better than if all had one answer; None: there are none.
+
+    An empty list means a run of one task. What is compared is what chooses the best weights: the metric asked for, or
+    the mean of the task's.
+    """
     constant = result.baselines.get(CONSTANT, {}).get(result.split, {})
-    own = result.metrics[result.split]
-    metric = next(iter(constant), "")
-    return bool(result.constant_answer) or (metric in own and own[metric] <= constant[metric])
+    own = {name: value for name, value in result.metrics[result.split].items() if name in constant}
+    chosen = result.experiment.get("evaluation", {}).get("metric", "").rpartition(":")[2]
+    if result.experiment.get("task", {}).get("type") == "mixture":
+        tasks = dict.fromkeys(name.rpartition(".")[0] for name in own)
+        by_task = {task: [name for name in own if name.rpartition(".")[0] == task] for task in tasks}
+        return [task for task, names in by_task.items() if not _is_better(own, constant, names, chosen)] or None
+    return [] if result.constant_answer or (own and not _is_better(own, constant, [*own], chosen)) else None
 
 
-def _advice(result: Result) -> str:
+def _is_better(own: Mapping[str, float], constant: Mapping[str, float], names: Sequence[str], chosen: str) -> bool:
+    """Return whether a score is above that of one answer for all rows.
+
+    Args:
+        own: the metrics of the run.
+        constant: those of one answer.
+        names: the metrics that are compared by their mean.
+        chosen: the one of them that is compared in place of all, where it is among them.
+    """
+    names = [name for name in names if name.rpartition(".")[2] == chosen] or names
+    ours, theirs = ({name: found[name] for name in names} for found in (own, constant))
+    return mean_score(ours) > mean_score(theirs)
+
+
+def _advice(result: Result, tasks: Sequence[str], *, raced: bool) -> str:
     training = result.experiment["training"]
-    what = (
-        f"every row is answered {result.constant_answer!r}"
-        if result.constant_answer
-        else "it does no better than one answer for all rows"
-    )
-    return (
-        f"{result.method} has not learned: {what}. Try --tune, which races learning rates; or another rate (--lr "
-        f"{training['lr'] / 3:.1g}, {training['lr'] * 3:.1g}), or more updates (--steps {3 * max(1, result.steps)})."
-    )
+    what = f" {few_names(tasks)}" if tasks else ""
+    if result.constant_answer:
+        why = f"every row is answered {result.constant_answer!r}"
+    else:
+        why = "it does no better than one answer for all rows"
+    other = f"another rate (--lr {training['lr'] / 3:.1g}, {training['lr'] * 3:.1g})"
+    more = f"more updates (--steps {3 * max(1, result.steps)})"
+    remedy = f"Rates were raced already: try {more}, or more rows"
+    if not raced:
+        remedy = f"Try --tune, which races learning rates; or {other}, or {more}"
+    return f"{result.method} has not learned{what}: {why}. {remedy}."

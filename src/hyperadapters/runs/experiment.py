@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from hyperadapters._utils import InputError, check_json, listed, neighbours, settings
+from hyperadapters._utils import InputError, check_json, listed, neighbours, settings, shortened
 from hyperadapters.backbones import EMBEDDED
 from hyperadapters.delta import Method
 from hyperadapters.methods import METHOD_TYPES
@@ -42,6 +42,20 @@ class Experiment:
     evaluation: Evaluation = field(default_factory=Evaluation)
     start: WarmStart | None = None
     """The trained adapter to start from; None: a new one."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a method or a task that is of another type, such as a name."""
+        problems: list[str] = []
+        if not isinstance(self.method, Method):
+            name = shortened(str(self.method))
+            problems.append(f"method={name!r}: give METHODS[{name!r}], or an object such as Compacter().")
+        if not isinstance(self.task, TaskChoice):
+            problems.append(
+                f"task={shortened(str(self.task))!r}: give NamedTask(name=...), FilesTask(train=..., ...) for files of "
+                "your own, InstructionsTask or MixtureTask. (What own_task returns is for load_data.)"
+            )
+        if problems:
+            raise InputError(listed(problems))
 
     def to_json(self) -> dict[str, Any]:
         """Return the experiment as plain JSON; the method and the task say by `type` which they are."""

@@ -1,8 +1,9 @@
 """`run(experiment, folder) -> Result`: the whole story on one page."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.tracking import GeneralTracker
@@ -142,9 +143,29 @@ def _check_same_experiment(output: Path, experiment: Experiment) -> None:
     changed = differing_checksums(known.task.checksums, experiment.task.checksums)
     if changed:
         raise InputError(f"{output} holds a run of other data:\n  " + listed(changed))
-    if differing := _differing_settings(identity_of(known), identity_of(experiment)):
+    check_same_settings(output, identity_of(known), identity_of(experiment))
+
+
+def check_same_settings(output: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise InputError, naming each setting that differs, unless two experiments are one.
+
+    Args:
+        output: the folder that holds the run or the race of the first.
+        then: what `identity_of` gave of it.
+        now: what it gives of the other.
+    """
+    if differing := _differing_settings(then, now):
         hint = "Give the settings of that run, or another --output."
         raise InputError(f"{output} holds a run of another experiment:\n  {listed([*differing, hint], most=30)}")
+
+
+def check_experiment(experiment: Experiment) -> None:
+    """Raise InputError for what is wrong with an experiment, as `run` does before it trains; nothing is written.
+
+    The backbone and the rows are loaded for it, and let go.
+    """
+    check_sources([experiment])
+    _prepare(experiment)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from hyperadapters._utils import InputError, UnavailableError, absolute_path, ex
 from hyperadapters.backbones import find_backbone
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.task_choice import FilesTask, InstructionsTask, NamedTask, _places, entries_of
-from hyperadapters.tasks import check_places, task_named
+from hyperadapters.tasks import check_hub_place, check_places, is_on_hub, task_named
 
 
 def check_sources(experiments: Iterable[Experiment]) -> None:
@@ -58,7 +58,9 @@ def _check_named(problems: list[InputError], places: Iterable[tuple[str, str]]) 
 
 
 def _check_own(task: FilesTask | InstructionsTask) -> None:
-    """Raise UnavailableError unless the files of a user's own task are there."""
+    """Raise UnavailableError unless the files of a user's own task, or its data sets of the Hub, are there."""
+    for place in dict.fromkeys(filter(is_on_hub, _places(task).values())):
+        check_hub_place(place)
     try:
         check_places(_places(task).values())
     except InputError as error:

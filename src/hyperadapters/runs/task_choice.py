@@ -89,7 +89,7 @@ class FilesTask(_OwnFiles):
     """What the answers are: classes (`label`), any number of labels a row (`labels`), free text (`text`), numbers
     (`score`), a tag for each word (`tags`) or a part of the text (`span`)."""
     classes: tuple[str, ...] = ()
-    """All classes or labels, in order; empty: those that occur in the training rows."""
+    """All classes, labels or tags, in order; empty: those that occur in the training rows."""
     separator: str = ""
     """What stands between the labels of a row; empty: they are lists."""
     description: tuple[str, ...] = ()
@@ -98,6 +98,8 @@ class FilesTask(_OwnFiles):
     def __post_init__(self) -> None:
         """Raise InputError for a template that is malformed, or what any own files cannot have."""
         super().__post_init__()
+        if isinstance(self.text, str):
+            raise InputError(f"text={self.text!r}: give a tuple of columns, ({self.text!r},).")
         if self.template:
             template_fields(self.template)
 

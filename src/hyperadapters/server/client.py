@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 from hyperadapters._utils import InputError, UnavailableError, expand_path, few_names
 from hyperadapters.serving import (
     ROWS_AT_ONCE,
+    Scored,
     answered_row,
     check_scored,
     check_unanswered,
@@ -125,6 +126,12 @@ class ServerPredictor(_Connection):
         """Return the labels of rows with their probabilities, the likeliest first; `top` of each at most."""
         check_scored(self.form_of(self._adapter))
         return [found["scores"] for found in self._answers([(self._adapter, row) for row in rows], top)]
+
+    def scored(self, rows: Iterable[Mapping[str, Any]], top: int | None = None) -> list[Scored]:
+        """Return the answers to rows, each with its likeliest labels and their probabilities; `top` of each at most."""
+        check_scored(self.form_of(self._adapter))
+        found = self._answers([(self._adapter, row) for row in rows], top)
+        return [Scored(one["prediction"], one["scores"]) for one in found]
 
     def rows(self, texts: list[str]) -> list[dict[str, Any]]:
         """Return rows made of bare texts, as `Predictor.rows` does."""

@@ -12,6 +12,7 @@ from .folder_predictor import open_predictor as open_predictor
 from .harness_scores import harness_model as harness_model
 from .harness_scores import score_with_harness as score_with_harness
 from .loaded_adapters import LoadedAdapters as LoadedAdapters
+from .prediction_file import Scored as Scored
 from .prediction_file import answered_row as answered_row
 from .prediction_file import as_json as as_json
 from .prediction_file import check_prediction_file as check_prediction_file

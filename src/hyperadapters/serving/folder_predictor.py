@@ -154,8 +154,9 @@ def open_predictor(
     if isinstance(found, Collection) or (task and not alone):
         found, task = _find_adapter(found, task)
     if scored:
-        form, *_ = saved_task(read_config(found), found, task)
-        check_scored(form)
+        config = read_config(found)
+        form, *_ = saved_task(config, found, task)
+        check_scored(form, alone=True, encoder=config["backbone"].get("outputs") is not None)
     return load_predictor(found, backbone or None, task=task)
 
 

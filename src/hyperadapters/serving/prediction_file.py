@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from hyperadapters._utils import (
     SECONDS_BETWEEN_LINES,
@@ -16,7 +16,7 @@ from hyperadapters._utils import (
     is_stream,
     open_output,
 )
-from hyperadapters.tasks import AS_USUAL, Labels, Reading, TaskFormat
+from hyperadapters.tasks import AS_USUAL, Labels, LabelSet, Reading, TaskFormat
 
 _ANSWER = "prediction"
 """The column that an answer is written to."""
@@ -108,20 +108,55 @@ def as_json(row: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def check_scored(form: TaskFormat) -> None:
-    """Raise InputError unless a task's answers are labels, which alone have probabilities."""
-    if not isinstance(form.target, Labels):
-        raise InputError(
-            f"probabilities are those of labels, but the answers of {form.name} are {form.target.expected()}: leave "
-            "out --scores and --top, or train with --label, where the answers are a few classes."
-        )
+def check_scored(form: TaskFormat, *, alone: bool = False, encoder: bool = False) -> None:
+    """Raise InputError unless a task's answers have probabilities: classes, or the labels of an encoder.
+
+    Args:
+        form: of the task.
+        alone: one adapter answers, by itself and in this process, which gives several labels of a row theirs.
+        encoder: its backbone is an encoder.
+    """
+    if isinstance(form.target, Labels) or (isinstance(form.target, LabelSet) and alone and encoder):
+        return
+    if isinstance(form.target, LabelSet):
+        why = "the labels of a row are generated as text" if alone else "a row has several labels"
+        remedy = "leave out --scores and --top" + ("" if alone else ", or name this adapter's own folder alone")
+    else:
+        why = f"the answers of {form.name} are {form.target.expected()}"
+        remedy = "leave out --scores and --top, or train with --label, where the answers are a few classes"
+    raise InputError(f"probabilities are those of classes, but {why}: {remedy}.")
 
 
 def answered_row(given: Mapping[str, Any], answer: Any) -> dict[str, Any]:
     """Return a row's columns as they were given, and its answer, or its likeliest labels with their probabilities."""
     if isinstance(answer, Mapping):
         return {**given, _ANSWER: next(iter(answer)), _SCORES: dict(answer)}
+    if isinstance(answer, Scored):
+        return {**given, _ANSWER: answer.prediction, _SCORES: answer.scores}
     return {**given, _ANSWER: answer}
+
+
+class Scored(NamedTuple):
+    """An answer, and the likeliest labels with their probabilities."""
+
+    prediction: Any
+    scores: dict[str, float]
+
+
+def _scored_answer(form: TaskFormat, shares: Mapping[str, float], top: int | None) -> Scored:
+    """Return the answer that probabilities are for: the likeliest class, or all labels of 1/2 or more.
+
+    Args:
+        form: of the task.
+        shares: the probabilities of all labels, the likeliest first.
+        top: how many of them to give; None: all.
+    """
+    likely = (
+        form.target.joined(label for label, share in shares.items() if share >= 0.5)
+        if isinstance(form.target, LabelSet)
+        else next(iter(shares))
+    )
+    return Scored(form.target.present(likely), dict(list(shares.items())[:top]))
 
 
 def check_unanswered(given: Mapping[str, Any], place: str, *, scored: bool = False) -> None:

@@ -6,9 +6,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, expand_path
+from hyperadapters._utils import InputError, expand_path, few_names
 from hyperadapters.delta import Delta
-from hyperadapters.serving.prediction_file import answered_row, check_scored, check_unanswered
+from hyperadapters.serving.prediction_file import (
+    Scored,
+    _scored_answer,
+    answered_row,
+    check_scored,
+    check_unanswered,
+)
 from hyperadapters.serving.saved_tasks import saved_task
 from hyperadapters.storage import backbone_of, load, locate_adapter, read_config
 from hyperadapters.tasks import AS_USUAL, Example, Reading, TaskFormat, iterate_rows, iterate_unfolded, row_to_answer
@@ -41,35 +47,67 @@ class Predictor:
             rows: each holds the form's fields, by name; of a conversation, its turns.
 
         Raises:
-            InputError: a conversation is not one, or the Delta is at rest.
+            InputError: a row is no mapping or lacks a field, a conversation is not one, or the Delta is at rest.
         """
-        answers = self._answers([self.form.example(row, prefix=self.text.prefix) for row in rows])
+        answers = self._answers(self._examples(rows))
         return [self.form.target.present(answer) for answer in answers]
 
     def probabilities(self, rows: Iterable[Mapping[str, Any]], top: int | None = None) -> list[dict[str, float]]:
         """Return the labels of rows with their probabilities, the likeliest first, in the order of the rows.
 
-        An encoder's are the softmax of its logits; a text model's the softmax over the log-probabilities of the label
-        strings. The first label is the answer that label scoring gives.
+        An encoder's are the softmax of its logits, whose first label is the answer, or where a row has any number of
+        labels the sigmoid, where those of 1/2 or more are the answer; a text model's are the softmax over the
+        log-probabilities of the label strings, whose first label is the answer that label scoring gives.
 
         Args:
             rows: as for a call.
-            top: how many labels of each row to return at most; None: all, which sum to 1.
+            top: how many labels of each row to return at most; None: all.
 
         Raises:
             InputError: the answers are no labels, or `top` is less than 1; or as for a call.
         """
-        check_scored(self.form)
+        check_scored(self.form, alone=True, encoder=self.delta.structure.kind == "encoder")
         if top is not None and top < 1:
             raise InputError(f"top={top}: must be 1 or more.")
-        encoded = self._encoded([self.form.example(row, prefix=self.text.prefix) for row in rows])
+        encoded = self._encoded(self._examples(rows))
         size = self.evaluation.batch_size
         return probabilities_of_rows(self.delta, encoded, self.form, self.tokenizer, size, top) if encoded else []
+
+    def scored(self, rows: Iterable[Mapping[str, Any]], top: int | None = None) -> list[Scored]:
+        """Return the answers to rows, in order, each with its likeliest labels and their probabilities.
+
+        Args:
+            rows: as for a call.
+            top: how many labels of each row to give at most; None: all.
+
+        Raises:
+            InputError: as for `probabilities`.
+        """
+        if top is not None and top < 1:
+            raise InputError(f"top={top}: must be 1 or more.")
+        return [_scored_answer(self.form, shares, top) for shares in self.probabilities(rows)]
 
     @property
     def limit(self) -> str:
         """The longest texts that are not cut, in words."""
         return f"{self.text.source_length} tokens, the limit of training"
+
+    def _examples(self, rows: Iterable[Mapping[str, Any]]) -> list[Example]:
+        """Return rows in the form of the task.
+
+        Raises:
+            InputError: as for a call.
+        """
+        found = [rows] if isinstance(rows, str | Mapping) else [*rows]
+        for number, row in enumerate(found):
+            if isinstance(rows, str | Mapping) or not isinstance(row, Mapping):
+                raise InputError(
+                    f"rows are mappings from {few_names(map(repr, self.form.fields))} to texts, in a list. Of bare "
+                    "texts rows(texts) makes some: predictor(predictor.rows(['a text']))."
+                )
+            if missing := [field for field in self.form.fields if field not in row]:
+                raise InputError(f"row {number} has no {few_names(map(repr, missing))}; it has {few_names(row)}.")
+        return [self.form.example(row, prefix=self.text.prefix) for row in found]
 
     def _answers(self, examples: list[Example]) -> list[str]:
         encoded = self._encoded(examples)
@@ -110,7 +148,7 @@ class Predictor:
             for row in chunk:
                 check_unanswered(row.given, row.place, scored=top != 0)
             values = [row.values for row in chunk]
-            answers: list[Any] = self(values) if top == 0 else self.probabilities(values, top)
+            answers: list[Any] = self(values) if top == 0 else self.scored(values, top)
             for row, answer in zip(chunk, answers, strict=True):
                 yield answered_row(row.given, answer)
 

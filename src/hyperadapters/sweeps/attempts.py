@@ -88,8 +88,10 @@ def _attempt_pack(job: _Job) -> None:
         try:
             together = {one.place: Experiment.from_json(one.experiment) for one in mine}
             failed = _run_together(together, job.until, job.states)
+        except InputError:  # each run says by itself what is wrong with it
+            failed = {}
         except Exception:
-            traceback.print_exc()  # for the log; each run says by itself what is wrong with it
+            traceback.print_exc()  # for the log
             failed = {}
             _free_device_memory()
         for one in mine:

@@ -4,9 +4,19 @@ import shutil
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from hyperadapters._utils import InputError, check_output, expand_path, make_output, read_json, write_json
-from hyperadapters.runs import RESULT, Experiment, Result, identity_of, read_result, with_checksums
+from hyperadapters._utils import InputError, Interrupted, check_output, expand_path, make_output, read_json, write_json
+from hyperadapters.runs import (
+    RESULT,
+    Experiment,
+    Result,
+    check_experiment,
+    check_same_settings,
+    identity_of,
+    read_result,
+    with_checksums,
+)
 from hyperadapters.sweeps.attempts import _attempt
 from hyperadapters.sweeps.jobs import _Job, _Report
 from hyperadapters.sweeps.progress import _Progress
@@ -39,12 +49,12 @@ def tune(
         experiment: to tune; the rates are around its own unless they are given.
         output: a new or empty folder; to resume, the one of the same experiment and rates.
         rates: the learning rates to race; none: a tenth to ten times the experiment's, in half decades.
-        resume: go on where it was stopped.
+        resume: go on where it was stopped; runs that failed are tried again.
         quiet: show nothing.
 
     Raises:
-        InputError: something given is wrong, or every rate fails.
-        KeyboardInterrupt: Ctrl-C; with `resume` nothing is lost.
+        InputError: something given is wrong, and nothing is written; or every rate fails.
+        Interrupted: Ctrl-C; with `resume` nothing is lost.
     """
     output = expand_path(output)
     experiment = with_checksums(experiment)
@@ -58,9 +68,14 @@ def tune(
         _check_same(output, asked)
         if (output / RESULT).exists():
             return read_result(output)
+    check_experiment(experiment)
     make_output(output)
     write_json(output / _TUNE, asked)
-    found = race(field, output / _RUNS, executor=_in_this_process, pack=1, keep=True, quiet=quiet)
+    how: dict[str, Any] = {"executor": _in_this_process, "pack": 1, "keep": True, "retry": resume, "quiet": quiet}
+    try:
+        found = race(field, output / _RUNS, **how)
+    except KeyboardInterrupt as error:
+        raise Interrupted from error
     if not found.swept.results:
         raise InputError("; ".join(found.swept.failed.values()))
     (key,) = found.swept.results
@@ -72,12 +87,13 @@ def tune(
     return read_result(output)
 
 
-def _check_same(output: Path, asked: Mapping[str, object]) -> None:
-    """Raise InputError unless a folder holds the race that is asked for."""
+def _check_same(output: Path, asked: Mapping[str, Any]) -> None:
+    """Raise InputError, naming what differs, unless a folder holds the race that is asked for."""
     known = read_json(output / _TUNE)
-    for name, what in (("rates", "rates"), ("experiment", "settings")):
-        if known.get(name) != asked[name]:
-            raise InputError(f"{output} holds a race of other {what}. Name another folder, or leave out --resume.")
+    check_same_settings(output, known.get("experiment", {}), asked["experiment"])
+    if known.get("rates") != asked["rates"]:
+        there, now = (", ".join(f"{rate:g}" for rate in rates) for rates in (known.get("rates", ()), asked["rates"]))
+        raise InputError(f"{output} holds a race of the rates {there}, not {now}: name another folder.")
 
 
 def _move_run(place: Path, output: Path) -> None:

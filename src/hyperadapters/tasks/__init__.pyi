@@ -4,6 +4,7 @@ from . import named_metrics as named_metrics
 from . import text_metrics as text_metrics
 from .conversation import row_to_answer as row_to_answer
 from .described import described_tasks as described_tasks
+from .hub_rows import check_hub_place as check_hub_place
 from .instructions import instruction_task as instruction_task
 from .labelled_file import labelled_task as labelled_task
 from .metrics import INVALID as INVALID

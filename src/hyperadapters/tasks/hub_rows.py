@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from hyperadapters._utils import InputError, check_extra
+from hyperadapters._utils import InputError, UnavailableError, ask_hub, check_extra
 
 
 class _HubPlace(NamedTuple):
@@ -34,6 +34,45 @@ def _parse_hub_place(place: str, split: str) -> _HubPlace:
     return _HubPlace(found[1], found[2], found[3] or split)
 
 
+def check_hub_place(place: str) -> None:
+    """Raise UnavailableError unless the data set of a place is on the Hub or in the local cache; nothing is read.
+
+    Args:
+        place: as for `_parse_hub_place`.
+
+    Raises:
+        InputError: it is written otherwise, or `datasets` is not installed.
+    """
+    where = _parse_hub_place(place, "train")
+    check_extra("data", f"{place}, a data set of the Hub")
+    if reason := _why_not_on_hub(where.repository):
+        raise UnavailableError(
+            f"{place} could not be read from the Hugging Face Hub or its local cache: {reason}. Connect to the "
+            "network, or give files."
+        )
+
+
+def _why_not_on_hub(repository: str) -> str:
+    """Return why a data set cannot be read, after one question to the Hub; empty: it can, there or from the cache.
+
+    Args:
+        repository: its name, such as nyu-mll/glue.
+    """
+    answer = ask_hub(repository, "README.md", kind="dataset")
+    return "" if answer.state == "found" or _is_cached(repository) else answer.reason
+
+
+def _is_cached(repository: str) -> bool:
+    """Return whether `datasets` has some of a data set in its cache."""
+    from datasets.load import CachedDatasetModuleFactory  # noqa: PLC0415 (slow to import)
+
+    try:
+        CachedDatasetModuleFactory(repository).get_module()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _hub_records(place: str, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the records of one split, each after its place; classes that the data set names have their names.
 
@@ -43,8 +82,9 @@ def _hub_records(place: str, split: str) -> Iterator[tuple[str, Mapping[str, Any
 
     Raises:
         InputError: the place is written otherwise, or the data set cannot be read.
+        UnavailableError: as for `check_hub_place`.
     """
-    check_extra("data", f"{place}, a data set of the Hub")
+    check_hub_place(place)
     import datasets  # noqa: PLC0415 (only where a Hub data set is asked for)
 
     where = _parse_hub_place(place, split)
@@ -52,7 +92,8 @@ def _hub_records(place: str, split: str) -> Iterator[tuple[str, Mapping[str, Any
         found = datasets.load_dataset(where.repository, where.configuration, split=where.split)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         why = " ".join(str(error).split())[:300]
-        raise InputError(
+        kind = UnavailableError if isinstance(error, OSError) else InputError
+        raise kind(
             f"{place}, split {where.split}, could not be read from the Hugging Face Hub or its local cache: {why}\n  "
             "Name configuration and split as hf://owner/name/configuration:split; without a network, give files."
         ) from error

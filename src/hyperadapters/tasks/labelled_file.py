@@ -1,17 +1,20 @@
 """The task of one labelled file: rows to score a trained adapter on, wherever its training data are."""
 
 from pathlib import Path
+from typing import Any
 
 from hyperadapters._utils import InputError, few_names
 from hyperadapters.tasks.conversation import _rows_to_learn
-from hyperadapters.tasks.own_answers import _answers_of
+from hyperadapters.tasks.own_answers import AnswerType, _answers_of, _misfit
 from hyperadapters.tasks.own_rows import _OwnRows
 from hyperadapters.tasks.reading import AS_USUAL, Reading
 from hyperadapters.tasks.span_rows import _span_rows
 from hyperadapters.tasks.splits import _as_given
-from hyperadapters.tasks.targets import LabelSet
+from hyperadapters.tasks.targets import LabelSet, Numeric
 from hyperadapters.tasks.task import Task, _target_value
 from hyperadapters.tasks.task_format import TaskFormat
+
+_REMEDY = "The adapter knows the answers of its training alone: correct these rows, or leave them out of the file."
 
 
 def labelled_task(
@@ -42,15 +45,18 @@ def labelled_task(
         return Task(form, metrics, conversations, _as_given, chosen_by=chosen_by)
     _check_columns(path, form, answer, reading)
     lists = {"label_set": {apart: LabelSet.SEPARATOR.strip()}, "tags": {**form.lists, apart: ""}}
+    kind: AnswerType = "tags" if form.answers == "tags" else "score" if isinstance(form.target, Numeric) else "text"
     source = _OwnRows(
         places={"test": path},
         reading=reading,
         columns={**{field: field for field in form.fields}, apart: answer},
         lists=lists.get(form.answers, {}),
         unfold=_span_rows(form.fields, answer, apart) if form.answers == "span" else None,
+        unfit=_misfit(kind, form.fields[0], apart),
     )
     reference = _target_value if known else found.reference
-    return Task(form, metrics, source, _as_given, answer=apart, reference=reference, chosen_by=chosen_by)
+    how: dict[str, Any] = {"answer": apart, "reference": reference, "chosen_by": chosen_by, "remedy": _REMEDY}
+    return Task(form, metrics, source, _as_given, **how)
 
 
 def _check_columns(path: Path, form: TaskFormat, answer: str, reading: Reading) -> None:

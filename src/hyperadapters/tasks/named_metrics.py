@@ -48,9 +48,11 @@ def metric_named(name: str, target: _Target, own: Sequence[Metric]) -> Metric:
     over_questions = any(metric in metrics._OVER_QUESTIONS for metric in own)  # whose references are no plain answers
     known = {metric.__name__: metric for metric in ((*own,) if over_questions else (*usual, *own))}
     if name not in known:
+        near, alike = [other for other in known if name and name.lower() in other], neighbours(name, known)
+        hint = f"Did you mean {' or '.join(near)}? " if near else f"{alike} " if alike.startswith("Did") else ""
         raise InputError(
             f"evaluation.metric={name}: no metric for answers that are {target.expected()}. "
-            f"{neighbours(name, known)} Known: {', '.join(known)}; or module:function, a function of your own."
+            f"{hint}Known: {', '.join(known)}; or module:function, a function of your own."
         )
     check_metrics([known[name]])
     return known[name]

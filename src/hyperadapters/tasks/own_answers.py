@@ -43,6 +43,9 @@ _ADD_ROWS = (
 )
 _ADD_LABELS = "Classes are those that --labels names: add the others there, or correct the rows."
 
+_ADD_TAGGED = "Tags are those of the training rows: add rows of the others there, or name all tags with --labels FILE."
+_ADD_TAGS = "Tags are those that --labels names: add the others there, or correct the rows."
+
 _ADD_EMPTY = "Add training rows whose text has no answer, or leave these rows out."
 
 _TAG_METRICS = (span_f1, tag_accuracy)
@@ -103,10 +106,13 @@ def _describe_answers(
         return _answers_of(_number_format([(row.values[answer], row.place) for row in rows()], column), answer)
     if answers == "span":
         return _answers_of(AnswerSpan(empty=not all(row.values[answer] for row in rows())), answer, _ADD_EMPTY)
-    if answers == "tags":
-        return _answers_of(TagSequence(_tags([(row.values[answer], row.place) for row in rows()], column)), answer)
     if classes:
         _check_given(classes)
+    if answers == "tags":
+        named = [((tag,), "the labels") for tag in classes]
+        tags = _tags(named or [(row.values[answer], row.place) for row in rows()], column)
+        return _answers_of(TagSequence(classes or tags), answer, _ADD_TAGS if classes else _ADD_TAGGED)
+    if classes:
         found, remedy = classes, _ADD_LABELS
     else:
         values = [(row.values[answer], row.place) for row in rows()]
@@ -135,7 +141,8 @@ def _answers_of(target: _Target, answer: str, remedy: str = "") -> _Answers:
         return _Answers(target, _SPAN_METRICS, (token_f1,), _all_answers(answer), remedy)
     if isinstance(target, TagSequence):
         marked = any(tag.startswith(("B-", "I-")) for tag in target.texts)
-        return _Answers(target, _TAG_METRICS if marked else (tag_accuracy,), (span_f1,) if marked else ())
+        metrics, chosen_by = (_TAG_METRICS, (span_f1,)) if marked else ((tag_accuracy,), ())
+        return _Answers(target, metrics, chosen_by, remedy=remedy)
     if isinstance(target, Numeric):
         exact = _exact_number(answer) if isinstance(target, _Number) else _target_value
         return _Answers(target, _NUMBER_METRICS, reference=exact)
@@ -195,7 +202,7 @@ def _classes(values: Sequence[tuple[str, str]], column: _Column) -> tuple[str, .
         places.setdefault(text, place)
     if len(places) < 2:
         raise InputError(
-            f"{column} holds {len(places)} class(es) ({few_names(places, none='no rows')}); "
+            f"{column} holds {len(places)} class(es) ({few_names(places, none='none')}); "
             "classification needs two. For free text use --target instead of --label."
         )
     _check_alike(f"{column}", places)
@@ -278,9 +285,11 @@ def _number_format(values: Sequence[tuple[str, str]], column: _Column) -> _Numbe
     any_number = _Number(mean=0.0, deviation=1.0, step=1.0)
     bad = [f"{place}: {shortened(text)!r}" for text, place in values if any_number.decode(text) is None]
     if bad:
+        commas = any(re.fullmatch(r"\s*[+-]?\d+,\d+\s*", text) for text, _ in values)
+        hint = " Decimals are written with a point: 2.75." if commas else ""
         raise InputError(
-            f"{column} holds {len(bad):,} answer(s) that are no finite number. Correct them, or leave "
-            f"these rows out; for classes use --label, for text --target:\n  {listed(bad)}"
+            f"{column} holds {len(bad):,} answer(s) that are no finite number.{hint} Correct them, or leave these rows "
+            f"out (--skip-bad-rows); for classes use --label, for text --target:\n  {listed(bad)}"
         )
     numbers = [float(text) for text, _ in values]
     if len(set(numbers)) < 2:
@@ -293,6 +302,26 @@ def _number_format(values: Sequence[tuple[str, str]], column: _Column) -> _Numbe
             f"{column} holds numbers from {min(numbers):g} to {max(numbers):g}, whose standard "
             "deviation is not finite or 0 in double precision: write them in another unit."
         ) from error
+
+
+def _misfit(answers: AnswerType, text: str, answer: str) -> Callable[[Mapping[str, Any]], str]:
+    """Return what says why the values of a row do not go together: a number that is none, tags of other words.
+
+    Args:
+        answers: of which kind they are.
+        text: the name of the text among a row's values; of tags, the words.
+        answer: the name of the answer.
+    """
+    any_number = _Number(mean=0.0, deviation=1.0, step=1.0)
+
+    def why(values: Mapping[str, Any]) -> str:
+        if answers == "score" and any_number.decode(values[answer]) is None:
+            return f"the answer {shortened(values[answer])!r} is no finite number"
+        if answers == "tags" and len(values[text]) != len(values[answer]):
+            return f"{len(values[text]):,} word(s) and {len(values[answer]):,} tag(s): each word needs one"
+        return ""
+
+    return why
 
 
 def _exact_number(answer: str) -> Callable[[Any, _Record], float]:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from hyperadapters._utils import InputError
-from hyperadapters.tasks.own_answers import AnswerType, _Column, _describe_answers
+from hyperadapters._utils import InputError, few_names
+from hyperadapters.tasks.own_answers import AnswerType, _Column, _describe_answers, _misfit
 from hyperadapters.tasks.own_rows import _OwnRows, _places_and_split
 from hyperadapters.tasks.reading import AS_USUAL, Reading
 from hyperadapters.tasks.span_rows import _span_rows
@@ -47,7 +47,7 @@ def own_task(
         name: the task's name in results and in the saved adapter.
         template: the source text, with a column's name in braces where its text goes: `Question: {question}`; empty:
             every column after its name.
-        classes: all classes or labels, in order; empty: those that occur in the training rows, sorted.
+        classes: all classes, labels or tags, in order; empty: those that occur in the training rows, sorted.
         separator: what stands between the labels of a row, such as `;`, where they are no lists.
         wordings: descriptions of what is asked, each complete, for methods that write adapters from them.
         reading: how the files are read.
@@ -64,6 +64,7 @@ def own_task(
         raise InputError(
             "say what the answers are: answers='label' (or 'text', 'score', …), or classify=True or False."
         )
+    _check_call(files, fields)
     answers = answers or ("label" if classify else "text")
     fields, style = _source_form(fields, template)
     _check_answers(fields, answer, answers, template=template, classes=classes, separator=separator)
@@ -76,6 +77,7 @@ def own_task(
         columns={**{field: field for field in fields}, apart: answer},
         lists=lists,
         unfold=_span_rows(fields, answer, apart) if answers == "span" else None,
+        unfit=_misfit(answers, fields[0], apart),
     )
     found = _describe_answers(
         lambda: source.rows("train"), apart, _Column(files["train"], answer), answers, tuple(classes)
@@ -93,6 +95,20 @@ def own_task(
     )
 
 
+def _check_call(files: Mapping[str, str | Path], fields: tuple[str, ...]) -> None:
+    """Raise InputError for files or columns that are given in another form than `own_task` takes them."""
+    unknown = [split for split in files if split not in ("train", "validation", "test")]
+    missing = [split for split in ("train", "validation") if not files.get(split)]
+    if unknown or missing:
+        what = f"no {' and '.join(missing)}" if missing else f"{few_names(map(repr, unknown))}"
+        raise InputError(f"files: {what}. Name those of train, of validation (or a share, 10%), and perhaps of test.")
+    several = [split for split, place in files.items() if not isinstance(place, str | Path)]
+    if several:
+        raise InputError(f"files of {' and '.join(several)}: give one text, several files with commas between.")
+    if isinstance(fields, str):
+        raise InputError(f"fields={fields!r}: give a tuple of columns, ({fields!r},).")
+
+
 def _check_answers(
     fields: tuple[str, ...],
     answer: str,
@@ -107,7 +123,7 @@ def _check_answers(
         raise InputError(
             f"column {answer!r} is both text and answer: leave it out of the text, or name another answer."
         )
-    if classes and answers not in ("label", "labels"):
+    if classes and answers not in ("label", "labels", "tags"):
         raise InputError(f"labels are named, but the answers are of the kind {answers!r}: leave them out.")
     if separator and answers != "labels":
         raise InputError(f"separator {separator!r} is for several labels a row (answers='labels'): leave it out.")

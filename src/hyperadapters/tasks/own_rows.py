@@ -1,6 +1,6 @@
 """The source of a user's own rows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ class _OwnRows(_Source):
     """Those of our columns that hold lists of texts; for each, what stands between them where they are no lists."""
     unfold: _Unfold | None = None
     """Makes rows of one record, where these are not rows already."""
+    unfit: Callable[[Mapping[str, Any]], str] = lambda _: ""
+    """Says, in words, why the values of a whole row do not go together; empty: they do. Asked where bad rows are left
+    out: elsewhere the answers are checked all at once, with what to do about them."""
     _bad: dict[str, int] = field(default_factory=dict, init=False, compare=False, repr=False)
     """How many bad rows of each split were left out when they were last read."""
 
@@ -59,12 +62,18 @@ class _OwnRows(_Source):
                 rows += _unfolded(records, self.unfold, problems)
             else:
                 rows += _rows(records, self.columns, problems, source, lists=self.lists)
+        rows = rows if self.unfold else [row for row in rows if len(row.values) == len(self.columns)]
+        if self.reading.skip_bad_rows:
+            wrong = {row.place: what for row in rows if (what := self.unfit(row.values))}
+            for place_of_row, what in wrong.items():
+                problems.add(place_of_row, what)
+            rows = [row for row in rows if row.place not in wrong]
         self._bad[split] = len(problems.places)
         if not self.reading.skip_bad_rows:
             problems.raise_any(str(place))
         elif problems.found:
             _say_once(f"{place}: left out {len(problems.places)} bad row(s):\n  {listed(problems.found)}")
-        return rows if self.unfold else [row for row in rows if len(row.values) == len(self.columns)]
+        return rows
 
     def first_columns(self, split: str = "train") -> list[str]:
         """Return the columns of the first row of a split; none where there is no row.

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import InputError, UnavailableError, ask_hub, check_extra
+from hyperadapters._utils import InputError, UnavailableError, check_extra
+from hyperadapters.tasks.hub_rows import _why_not_on_hub
 from hyperadapters.tasks.readers import _read_rows, _read_unfolded, _Record, _Unfold
 from hyperadapters.tasks.splits import _Splits
 from hyperadapters.tasks.task import _Source
@@ -51,19 +52,8 @@ class _Hub:
     def check(self) -> None:
         """Raise UnavailableError unless the Hub has the data set, or an earlier run has left it in the local cache."""
         check_extra("data", f"the data set {self.repository} of the Hub")
-        answer = ask_hub(self.repository, "README.md", kind="dataset")
-        if answer.state != "found" and not self._is_cached():
-            raise self._unreadable("the Hugging Face Hub or its local cache", answer.reason)
-
-    def _is_cached(self) -> bool:
-        """Return whether `datasets` has some of the data set in its cache."""
-        from datasets.load import CachedDatasetModuleFactory  # noqa: PLC0415 (slow to import)
-
-        try:
-            CachedDatasetModuleFactory(self.repository).get_module()
-        except FileNotFoundError:
-            return False
-        return True
+        if reason := _why_not_on_hub(self.repository):
+            raise self._unreadable("the Hugging Face Hub or its local cache", reason)
 
     def _unreadable(self, place: str, reason: str) -> UnavailableError:
         return UnavailableError(

@@ -67,7 +67,8 @@ def _raw_lines(path: Path, problems: _Problems, reading: Reading) -> Iterator[st
     """Yield every line of a file with its end; an empty one stands for a line that is no text: numbers stay right.
 
     Raises:
-        InputError: the file is in UTF-16, or is damaged or cannot be read.
+        InputError: the file is in UTF-16, its lines end with carriage returns alone, or it is damaged or cannot be
+            read.
     """
     for number, line in enumerate(_lines_of_bytes(path), 1):
         if number == 1:
@@ -75,6 +76,11 @@ def _raw_lines(path: Path, problems: _Problems, reading: Reading) -> Iterator[st
             line = line.removeprefix(codecs.BOM_UTF8) if reading.is_utf8 else line  # noqa: PLW2901
         try:
             text = line.decode(reading.encoding)
+            if number == 1 and "\r" in text.rstrip("\r\n"):
+                raise InputError(
+                    f"{path}: its lines end with a carriage return alone (\\r), as old programs write them. Save it "
+                    "with line feeds (\\n)."
+                )
             if "\0" not in text:
                 yield text
                 continue

@@ -158,8 +158,8 @@ def probabilities_of_rows(
 ) -> list[dict[str, float]]:
     """Return the labels of every row of one task with their probabilities, the likeliest first, in order of the rows.
 
-    Of an encoder they are the softmax of its logits; of a backbone that answers in text, the softmax over the
-    log-probabilities of the label strings.
+    Of an encoder they are the softmax of its logits, or the sigmoid where a row has any number of labels; of a backbone
+    that answers in text, the softmax over the log-probabilities of the label strings.
 
     Args:
         delta: in use on its backbone.
@@ -258,9 +258,15 @@ def _chosen_metrics(data: Data, evaluation: Evaluation) -> tuple[tuple[Metric, .
 
 
 def check_metric(data: Data | Mixture, evaluation: Evaluation) -> None:
-    """Raise InputError if `evaluation.metric` cannot be computed for the answers of a task."""
+    """Raise InputError if `evaluation.metric` cannot be computed for the answers of a task.
+
+    A function of the user's is called once, with right answers: what is wrong with it is found before training.
+    """
     for task in tasks_of(data):
-        _chosen_metrics(task, evaluation)
+        _, chosen = _chosen_metrics(task, evaluation)
+        if ":" in evaluation.metric:
+            (metric,), references = chosen, task.references["validation"]
+            metric(references, references)
 
 
 def _is_invalid(prediction: Any) -> bool:

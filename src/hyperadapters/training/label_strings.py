@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hyperadapters.tasks import Labels, TaskFormat
+from hyperadapters.tasks import Labels, LabelSet, TaskFormat
 from hyperadapters.training.generated_text import _tokens_to_texts
 from hyperadapters.training.tensors import _IGNORED, _pad_sequences, _precise
 
@@ -19,7 +19,7 @@ _LOGITS = 2**27
 
 def _labels_of(form: TaskFormat) -> tuple[str, ...]:
     """Return the label strings of a task that has some."""
-    assert isinstance(form.target, Labels)
+    assert isinstance(form.target, Labels | LabelSet)
     return form.target.texts
 
 
@@ -91,14 +91,18 @@ def _own_labels(scores: Float[Tensor, "batch labels"], forms: Sequence[TaskForma
 def label_probabilities(
     scores: Float[Tensor, "batch labels"], forms: Sequence[TaskFormat], top: int | None = None
 ) -> list[dict[str, float]]:
-    """Return each row's labels with their probabilities, the likeliest first; over all labels of a task they sum to 1.
+    """Return each row's labels with their probabilities, the likeliest first.
+
+    Over all labels of a task they sum to 1, except where a row has any number of labels: there each has its own.
 
     Args:
         scores: of every label, as `score_labels` returns them.
         forms: the form of each row's task.
         top: how many labels of each row to return at most; None: all.
     """
-    shares = _precise(_own_labels(scores, forms)).softmax(-1)
+    own_scores = _precise(_own_labels(scores, forms))
+    several = torch.tensor([[isinstance(form.target, LabelSet)] for form in forms], device=scores.device)
+    shares = torch.where(several, own_scores.sigmoid(), own_scores.softmax(-1))
     found, order = shares.sort(dim=-1, descending=True, stable=True)
     texts = [_labels_of(form) for form in forms]
     return [
