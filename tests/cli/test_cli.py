@@ -162,6 +162,10 @@ def test_evaluate_scores_any_labelled_file_with_the_adapter_alone(moving, tmp_pa
         "evaluate", ".", "--file", "other.jsonl", "--split", "test", "--data", "."
     )
     assert "--label goes with --file" in refuses("evaluate", ".", "--label", "y")
+    (alone / "other.jsonl").write_text(text + '{"t": "a film"}\n')
+    assert "--skip-bad-rows" in refuses("evaluate", ".", "--file", "other.jsonl")
+    assert "other.jsonl, 12 rows" in works("evaluate", ".", "--file", "other.jsonl", "--skip-bad-rows").stdout
+    assert "--skip-bad-rows: for the rows of --file" in refuses("evaluate", ".", "--skip-bad-rows")
 
 
 def test_evaluate_says_which_split_it_scores_where_there_is_no_test(files, tmp_path):
@@ -557,7 +561,7 @@ WRONG = [
     (("--task", "demo/paraphrase", "--encoding", "latin-1"), "--encoding files of your own: give one or the other"),
     (("--train", __file__, "--validation", "5%", "--encoding", "x"), "encoding 'x': name one that keeps the ends"),
     (("--train", __file__, "--validation", "0%"), "validation 0%: a share of the training rows is more than 0%"),
-    (("--train", "5%", "--validation", __file__), "train 5%: only validation can be a share"),
+    (("--train", "5%", "--validation", __file__), "--train 5%: only --validation can be a share"),
     (("--train", "no-*.jsonl", "--validation", "5%"), "no file matches no-*.jsonl"),
     (("--train", __file__, "--validation", "5%", "--name", "a,b"), "name 'a,b': write letters, digits"),
     (("--train", __file__, "--validation", "5%", "--name", "glue/rte"), "a task of the package is called so"),

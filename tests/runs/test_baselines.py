@@ -9,7 +9,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from small_backbones import small_run  # noqa: F401 (a fixture)
 
-from hyperadapters import FilesTask
+from hyperadapters import FilesTask, MixtureTask, NamedTask
 from hyperadapters.runs.baselines import CONSTANT, WORDS, _find_baselines, describe_baselines
 from results import result
 
@@ -59,8 +59,6 @@ def test_free_text_is_compared_with_the_commonest_answer(reviews):
 
 
 def test_tasks_of_the_package_have_no_baselines(small):
-    from hyperadapters import NamedTask
-
     assert _find_baselines(replace(small, task=NamedTask(name="demo/paraphrase"))) == {}
 
 
@@ -79,3 +77,39 @@ def test_a_run_no_better_than_one_answer_says_so():
     assert "no better than one answer for all rows" in second
     better = replace(found, baselines={CONSTANT: {"test": {"accuracy": 0.4}}})
     assert len(describe_baselines(better)) == 1
+
+
+@pytest.mark.parametrize(("metric", "learned"), [("", True), ("macro_f1", True), ("accuracy", False)])
+def test_what_is_compared_is_what_chooses_the_weights(metric, learned):
+    found = result("houlsby", "glue/sst2", {"accuracy": 87.0, "macro_f1": 70.0})
+    evaluation = {**found.experiment["evaluation"], "metric": metric}
+    found = replace(found, experiment={**found.experiment, "evaluation": evaluation})
+    baselines = {CONSTANT: {"test": {"accuracy": 0.88, "macro_f1": 0.468}}}
+    said = describe_baselines(replace(found, baselines=baselines))
+    assert len(said) == (1 if learned else 2)
+
+
+def test_after_a_race_over_rates_none_is_advised():
+    found = replace(result("houlsby", "glue/sst2", {"accuracy": 50.0}), constant_answer="good")
+    (line,) = describe_baselines(found, raced=True)
+    assert "Rates were raced already: try more updates" in line
+    assert "--tune" not in line
+
+
+def test_the_metric_that_chooses_is_among_them_unless_it_wants_probabilities(reviews):
+    def metrics_with(name):
+        run = replace(reviews, evaluation=replace(reviews.evaluation, metric=name))
+        return list(_find_baselines(run)[CONSTANT]["validation"])
+
+    assert metrics_with("matthews") == ["accuracy", "macro_f1", "matthews"]
+    assert metrics_with("roc_auc") == ["accuracy", "macro_f1"]
+
+
+def test_own_tasks_of_a_mixture_have_each_their_own(reviews):
+    entries = (NamedTask(name="demo/paraphrase"), replace(reviews.task, name="mood"))
+    found = _find_baselines(replace(reviews, task=MixtureTask(tasks=entries)))
+    assert found[CONSTANT] == {"validation": {"mood.accuracy": 0.5, "mood.macro_f1": pytest.approx(1 / 3)}}
+    run = result("houlsby", "glue/sst2,glue/rte", {"sst2.accuracy": 50.0, "rte.accuracy": 70.0})
+    constant = {CONSTANT: {"test": {"sst2.accuracy": 0.5, "rte.accuracy": 0.5}}}
+    *_, advice = describe_baselines(replace(run, baselines=constant))
+    assert "has not learned sst2: it does no better" in advice

@@ -3,7 +3,7 @@
 import pytest
 from tiny_encoders import rows_in
 
-from hyperadapters import InputError
+from hyperadapters import InputError, Reading
 from hyperadapters.tasks.metrics import rmse
 from hyperadapters.tasks.own_files import own_task
 from hyperadapters.tasks.targets import _Number
@@ -84,3 +84,23 @@ def test_a_validation_answer_that_is_no_number_is_refused_with_its_line(tmp_path
 def test_the_root_mean_squared_error_is_in_the_numbers_unit():
     assert rmse([1.0, 5.0], [1.0, 2.0]) == pytest.approx((9 / 2) ** 0.5)
     assert rmse([None, 2.0], [1.0, 3.0]) == pytest.approx(((3 - 1) ** 2 / 2 + 1 / 2) ** 0.5)  # the farthest: 3
+
+
+def test_rows_whose_answer_is_no_number_are_left_out_where_that_is_asked(tmp_path, capsys):
+    path = rows_in(tmp_path / "a.jsonl", [{"t": f"row {i}", "y": y} for i, y in enumerate(["1", "n/a", "nan", "2.5"])])
+    task = own_task(
+        {"train": path, "validation": path},
+        ("t",),
+        "y",
+        answers="score",
+        name="numbers",
+        reading=Reading(skip_bad_rows=True),
+    )
+    assert [row.number for row in task.examples(None)["train"]] == [1.0, 2.5]
+    assert task.left_out() == {"train": 2, "validation": 2}
+    assert "a.jsonl:2: the answer 'n/a' is no finite number" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_decimal_comma_is_named(tmp_path):
+    with pytest.raises(InputError, match="Decimals are written with a point: 2.75"):
+        task_of(tmp_path, "2,75", "3,5")

@@ -103,3 +103,22 @@ def test_classify_is_short_for_the_two_usual_kinds(tmp_path):
     for wrong in ({}, {"answers": "label", "classify": True}):
         with pytest.raises(InputError, match="say what the answers are"):
             own_task(files, ("t",), "y", name="mine", **wrong)
+
+
+@pytest.mark.parametrize(
+    ("files", "fields", "message"),
+    [
+        ({"train": "a.csv"}, ("t",), "files: no validation. Name those of train"),
+        ({"train": "a.csv", "dev": "b.csv"}, ("t",), "files: no validation"),
+        ({"train": "a.csv", "validation": "b.csv", "dev": "c.csv"}, ("t",), "files: 'dev'. Name those of train"),
+        (
+            {"train": ["a.csv", "b.csv"], "validation": "10%"},
+            ("t",),
+            "files of train: give one text, several files with",
+        ),
+        ({"train": "a.csv", "validation": "10%"}, "t", r"fields='t': give a tuple of columns, \('t',\)"),
+    ],
+)
+def test_a_call_in_another_form_says_how_it_is_made(files, fields, message):
+    with pytest.raises(InputError, match=message):
+        own_task(files, fields, "y", answers="label", name="rows")

@@ -144,3 +144,9 @@ def test_the_rows_that_are_left_out_are_counted_once_by_split(tmp_path):
 def test_a_quotation_without_an_end_does_not_take_all_that_follows_with_it(tmp_path):
     with pytest.raises(InputError, match="a.csv:3: a quotation mark begins a cell that does not end"):
         read(tmp_path / "a.csv", 'text,label\na,1\n"b,1\nc,0\n', Reading(skip_bad_rows=True))
+
+
+def test_lines_that_end_with_a_carriage_return_alone_are_said(tmp_path):
+    for name in ("a.csv", "a.tsv", "a.jsonl"):
+        with pytest.raises(InputError, match="end with a carriage return alone"):
+            read(tmp_path / name, 'text,label\r"a b",x\r')

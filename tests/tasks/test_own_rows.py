@@ -2,12 +2,15 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from datasets import ClassLabel, Dataset, Features
 
-from hyperadapters import InputError, instruction_task, own_task
-from hyperadapters._utils import HubAnswer
+from hyperadapters import METHODS, Experiment, FilesTask, InputError, Training, instruction_task, own_task
+from hyperadapters._utils.errors import UnavailableError
+from hyperadapters._utils.hub import HubAnswer
+from hyperadapters.runs import check_sources
 
 
 def labelled(path, *labels):
@@ -136,3 +139,20 @@ def test_a_data_set_that_is_not_there_says_why(place, message, hub):
 def test_a_column_that_a_data_set_lacks_is_named(hub):
     with pytest.raises(InputError, match="hf://owner/films/plain has no column 'text'. Its columns: quote, mood"):
         own_task({"train": "hf://owner/films/plain", "validation": "25%"}, ("text",), "mood", answers="label", name="f")
+
+
+def test_a_hub_that_does_not_answer_is_asked_once_and_nothing_is_loaded(monkeypatch):
+    asked = []
+
+    def silent(repository, *_, **__):
+        asked.append(repository)
+        return HubAnswer("silent", "the Hub does not answer")
+
+    monkeypatch.setattr("hyperadapters.tasks.hub_rows.ask_hub", silent)
+    monkeypatch.setattr("datasets.load_dataset", pytest.fail)
+    task = FilesTask(train="hf://owner/films", validation="10%", text=("quote",), answer="mood", answers="label")
+    run = Experiment(method=METHODS["compacter++"], task=task, training=Training(lr=1e-3))
+    runs = [replace(run, training=Training(lr=rate)) for rate in (1e-3, 1e-2)]
+    with pytest.raises(UnavailableError, match="hf://owner/films could not be read.*does not answer. Connect to"):
+        check_sources(runs)
+    assert asked == ["owner/films"]

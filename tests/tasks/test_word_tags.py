@@ -3,7 +3,7 @@
 import pytest
 from tiny_encoders import rows_in
 
-from hyperadapters import InputError
+from hyperadapters import InputError, Reading
 from hyperadapters.tasks.own_files import own_task
 from hyperadapters.tasks.tag_metrics import _spans, span_f1, tag_accuracy
 from hyperadapters.tasks.task_format import TaskFormat
@@ -18,12 +18,12 @@ Oslo NNP B-NP B-LOC
 """
 
 
-def task_of(folder, *rows, validation=(), fields=("words",)):
+def task_of(folder, *rows, validation=(), fields=("words",), **how):
     files = {}
     for split, given in (("train", rows), ("validation", validation or rows)):
         made = [{"words": words, "bio": tags} for words, tags in given]
         files[split] = rows_in(folder / f"{split}.jsonl", made)
-    return own_task(files, fields, "bio", answers="tags", name="names")
+    return own_task(files, fields, "bio", answers="tags", name="names", **how)
 
 
 @pytest.mark.parametrize(
@@ -98,3 +98,23 @@ def test_what_tags_are_not_made_for_is_refused(tmp_path):
         task_of(tmp_path, row, validation=((["a", "b"], ["O", "B-Y"]),)).examples(None)
     with pytest.raises(InputError, match="tags are of the words of one column"):
         task_of(tmp_path, row, fields=("words", "other"))
+
+
+def test_tags_that_training_lacks_can_be_named(tmp_path):
+    rows = (["Ann", "ran"], ["B-PER", "O"]), (["Oslo", "slept"], ["B-LOC", "O"])
+    other = [(["Ann", "Lee"], ["B-PER", "I-PER"])]
+    with pytest.raises(InputError, match="no tag: 'I-PER'.*\n.*name all tags with --labels FILE"):
+        task_of(tmp_path, *rows, validation=other).examples(None)
+    tags = ("O", "B-PER", "I-PER", "B-LOC")
+    found = task_of(tmp_path, *rows, validation=other, classes=tags)
+    assert found.form.target.texts == tags
+    assert [row.reference for row in found.examples(None)["validation"]] == [("B-PER", "I-PER")]
+    with pytest.raises(InputError, match="holds tags of spans"):
+        task_of(tmp_path, *rows, classes=("O", "B-PER", "person"))
+
+
+def test_sentences_with_too_few_tags_are_left_out_where_that_is_asked(tmp_path):
+    rows = (["Ann", "ran"], ["B-PER", "O"]), (["Oslo", "slept"], ["B-LOC"])
+    found = task_of(tmp_path, *rows, reading=Reading(skip_bad_rows=True))
+    assert [row.reference for row in found.examples(None)["train"]] == [("B-PER", "O")]
+    assert found.left_out() == {"train": 1, "validation": 1}

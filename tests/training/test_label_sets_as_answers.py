@@ -51,6 +51,26 @@ def test_an_encoder_learns_labels_that_occur_together(encoder, news, tmp_path):
     (answer,) = one_json(works("predict", tmp_path / "out", rows[0]["text"], "--json"))["predictions"]
     assert answer == rows[0]["prediction"]
     assert works("predict", tmp_path / "out", rows[0]["text"]).stdout.strip() == json.dumps(answer)
+    check_probabilities(tmp_path / "out", news, rows)
+
+
+def check_probabilities(adapter, news, rows):
+    """Each label has its own probability, and those of 1/2 or more are the answer."""
+    scored = [json.loads(line) for line in works("predict", adapter, "--file", news, "--scores").stdout.splitlines()]
+    assert [row["prediction"] for row in scored] == [row["prediction"] for row in rows]
+    for row in scored:
+        assert sorted(label for label, share in row["scores"].items() if share >= 0.5) == row["prediction"]
+        assert list(row["scores"].values()) == sorted(row["scores"].values(), reverse=True)
+    predictor = ha.load_predictor(adapter)
+    (found,) = predictor.probabilities([{"text": rows[0]["text"]}])
+    batch = predictor.tokenizer(
+        *predictor.form.example({"text": rows[0]["text"]}, prefix=False).texts, return_tensors="pt"
+    )
+    logits = predictor.delta.backbone.eval()(**batch).logits[0]
+    assert found == pytest.approx(dict(zip(TOPICS, logits.sigmoid().tolist(), strict=True)), abs=1e-4)
+    top = one_json(works("predict", adapter, rows[0]["text"], "--top", "1", "--json"))
+    assert top["predictions"] == [rows[0]["prediction"]]
+    assert [len(scores) for scores in top["scores"]] == [1]
 
 
 def test_the_loss_is_the_binary_cross_entropy_over_all_labels():
@@ -76,6 +96,7 @@ def test_other_backbones_write_labels_as_text(tmp_path):
     assert (task["answers"], task["separator"], task["classes"]) == ("labels", ";", ["sport", "arts", "law"])
     (tmp_path / "labels.txt").unlink()  # the run knows its classes
     assert one_json(works("evaluate", tmp_path / "out", "--split", "validation", "--json"))["rows"] == 16
+    assert "the labels of a row are generated as text: leave" in refuses("predict", tmp_path / "out", "x", "--scores")
 
 
 def test_options_that_do_not_go_together_are_refused(news, tmp_path):
