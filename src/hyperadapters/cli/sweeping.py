@@ -69,8 +69,8 @@ def sweep(
         bool,
         typer.Option(
             "--race",
-            help="Race experiments that differ in the learning rate alone: the better half goes on after a tenth, a "
-            "fifth and two fifths of the steps, and only the best is trained to its end and tested.",
+            help="Race experiments that differ in the learning rate alone: the better half goes on at each stop, the "
+            "last after two fifths of the steps, and only the best is trained to its end and tested.",
         ),
     ] = False,
     json_output: _Json = False,

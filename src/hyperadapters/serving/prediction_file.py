@@ -124,7 +124,7 @@ def check_scored(form: TaskFormat, *, alone: bool = False, encoder: bool = False
     else:
         why = f"the answers of {form.name} are {form.target.expected()}"
         remedy = "leave out --scores and --top, or train with --label, where the answers are a few classes"
-    raise InputError(f"probabilities are those of classes, but {why}: {remedy}.")
+    raise InputError(f"probabilities are those of labels, but {why}: {remedy}.")
 
 
 def answered_row(given: Mapping[str, Any], answer: Any) -> dict[str, Any]:
