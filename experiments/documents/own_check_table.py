@@ -9,18 +9,12 @@ import json
 import sys
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
+from experiments.documents.own_check_rows import METRICS, Table
 from hyperadapters.methods import method_from_json
 from hyperadapters.runs import RESULT, read_result
 from own_check import place_of
 from recipes import name_of
-
-METRICS = ("accuracy", "macro_f1")
-"""Their mean, which chooses a run's best weights, is what is compared: where one class is frequent, accuracy alone is
-highest for one answer."""
-Table = dict[str, dict[str, dict[str, Any]]]
-"""What was found by place (`place_of`) and seed."""
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from experiments.documents.evidence_behind_table import behind_table
 from experiments.documents.multitask_tables import mixture_table
+from experiments.documents.own_check_rows import own_check_rows
 from experiments.documents.pretraining_table import proof_table
 from experiments.documents.races_table import races_table
 from hyperadapters.reports import Section, markdown_section, markdown_table, read_results, render_figure, report
@@ -44,6 +45,7 @@ def tables_of(file: Path, tasks: Sequence[str] = ()) -> str:
         "pretraining-proof": proof_table,
         "evidence-behind": behind_table,
         "encoder-behind": behind_table,
+        "own-check": own_check_rows,
         "encoder-races": races_table,
         "encoder-races-pooler": races_table,
     }

@@ -310,6 +310,11 @@ def test_an_experiment_of_wrong_types_is_refused(trained, tmp_path):
         (("a", "--file", "b.jsonl"), "give either texts or --file"),
         (("a", "--output", "b.jsonl"), "--output goes with --file"),
         (("--file", "absent.jsonl"), "absent.jsonl does not exist"),
+        (("--file", "hf://owner/films"), "name a file on this machine"),
+        (
+            ("--file", f"{__file__},{__file__.replace('test_cli', 'test_startup')}"),
+            "means 2 file(s): name one, such as",
+        ),
         (("--file", "absent.jsonl", "--json"), "needs --output"),
         (("--file", "x", "--output", "no/such/folder/o.jsonl"), "there is no folder"),
         (("--file", "x", "--output", "."), "--output . is a folder: name a file"),

@@ -11,7 +11,7 @@ from rich.table import Table
 from hyperadapters._utils import InputError, console, shown_metric
 from hyperadapters.cli.base import _command, _print_json, _quiet_libraries, _show
 from hyperadapters.cli.options import _Columns, _Encoding, _Json, _OneOfTasks, _OtherBackbone, _SavedAdapter
-from hyperadapters.cli.task_options import _reading_of_file
+from hyperadapters.cli.task_options import _check_file, _reading_of_file
 
 _SHOWN = 40
 """Characters of a text that stand above its column."""
@@ -198,8 +198,8 @@ def _check_predict(
         from hyperadapters.serving import check_prediction_file
 
         check_prediction_file(Path(file), Path(output))
-    if file and not Path(file).is_file():
-        raise InputError(f"--file {file} does not exist.")
+    if file:
+        _check_file(file)
     if not adapter and not (server and (file or all_tasks)):
         raise InputError(
             "name an adapter" + (" of the server." if server else ": its folder, or user/name on the Hub.")

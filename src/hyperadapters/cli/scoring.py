@@ -12,7 +12,7 @@ from hyperadapters._utils import InputError, console, mean_score, metric_scale, 
 from hyperadapters.cli.base import _command, _quiet_libraries, _show
 from hyperadapters.cli.file_scoring import _score_file
 from hyperadapters.cli.options import _Columns, _Encoding, _Json, _OneOfTasks, _OtherBackbone, _SavedAdapter
-from hyperadapters.cli.task_options import _reading_of_file
+from hyperadapters.cli.task_options import _check_file, _reading_of_file
 
 if TYPE_CHECKING:
     from hyperadapters.runs import Experiment
@@ -115,8 +115,8 @@ def _check_evaluate(split: str, data: str, file: str, label: str) -> None:
         raise InputError(f"--file names the rows to score: leave out {' and '.join(both)}.")
     if label and not file:
         raise InputError("--label goes with --file.")
-    if file and not Path(file).is_file():
-        raise InputError(f"--file {file} does not exist (looked in {Path.cwd()}).")
+    if file:
+        _check_file(file)
 
 
 def _experiment_to_score(adapter: Path, config: Mapping[str, Any], task: str) -> "Experiment":

@@ -145,3 +145,15 @@ def _reading_of_file(file: str, columns: str, encoding: str, *, skip_bad_rows: b
     if wrong:
         raise InputError(f"{' and '.join(wrong)}: for the rows of --file.")
     return Reading(columns=tuple(_split_names(columns)), encoding=encoding, skip_bad_rows=skip_bad_rows)
+
+
+def _check_file(file: str) -> None:
+    """Raise InputError unless the file of --file is there."""
+    from hyperadapters.tasks import files_at, is_on_hub
+
+    if Path(file).is_file():
+        return
+    if is_on_hub(file):
+        raise InputError(f"--file {file}: name a file on this machine, of the rows of that data set.")
+    found = files_at(file)
+    raise InputError(f"--file {file} means {len(found)} file(s): name one, such as {found[0]}.")
