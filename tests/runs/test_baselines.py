@@ -11,6 +11,7 @@ from small_backbones import small_run  # noqa: F401 (a fixture)
 
 from hyperadapters import FilesTask, MixtureTask, NamedTask
 from hyperadapters.runs.baselines import CONSTANT, WORDS, _find_baselines, describe_baselines
+from hyperadapters.tasks import named_metrics
 from results import result
 
 
@@ -113,3 +114,14 @@ def test_own_tasks_of_a_mixture_have_each_their_own(reviews):
     constant = {CONSTANT: {"test": {"sst2.accuracy": 0.5, "rte.accuracy": 0.5}}}
     *_, advice = describe_baselines(replace(run, baselines=constant))
     assert "has not learned sst2: it does no better" in advice
+
+
+def test_a_metric_of_ones_own_that_fails_at_their_answers_is_left_out(reviews, monkeypatch):
+    def never(answers, references):
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(named_metrics._allowed, "mine:never", never)
+    monkeypatch.setitem(named_metrics._allowed, "mine:share", lambda answers, _: answers.count("good") / len(answers))
+    for name, names in {"never": ["accuracy", "macro_f1"], "share": ["accuracy", "macro_f1", "share"]}.items():
+        run = replace(reviews, evaluation=replace(reviews.evaluation, metric=f"mine:{name}"))
+        assert list(_find_baselines(run)[CONSTANT]["validation"]) == names

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
-from hyperadapters._utils import few_names, mean_score, short_names, shown_metric
+from hyperadapters._utils import InputError, few_names, mean_score, short_names, shown_metric
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.result import Result
 from hyperadapters.runs.task_choice import FilesTask, MixtureTask, entries_of, task_definitions, task_name
@@ -107,12 +108,16 @@ def _answers_of_words(rows: Mapping[str, Sequence[Example]]) -> dict[str, list[i
 def _scores(
     metrics: Sequence[Metric], rows: Mapping[str, Sequence[Example]], answers: Mapping[str, Sequence[Any]]
 ) -> dict[str, dict[str, float]]:
-    """Return some metrics of some answers, by split, all but the training rows."""
-    return {
-        split: {metric.__name__: metric(answers[split], [row.reference for row in found]) for metric in metrics}
-        for split, found in rows.items()
-        if split != "train"
-    }
+    """Return some metrics of some answers, by split, all but the training rows.
+
+    A function of the user's that fails at them is left out: the run that it was made for has its score.
+    """
+    scores: dict[str, dict[str, float]] = {split: {} for split in rows if split != "train"}
+    for split, own in scores.items():
+        for metric in metrics:
+            with suppress(InputError):
+                own[metric.__name__] = metric(answers[split], [row.reference for row in rows[split]])
+    return scores
 
 
 def describe_baselines(result: Result, *, raced: bool = False) -> list[str]:
