@@ -64,10 +64,11 @@ class _OwnRows(_Source):
                 rows += _rows(records, self.columns, problems, source, lists=self.lists)
         rows = rows if self.unfold else [row for row in rows if len(row.values) == len(self.columns)]
         if self.reading.skip_bad_rows:
-            wrong = {row.place: what for row in rows if (what := self.unfit(row.values))}
-            for place_of_row, what in wrong.items():
-                problems.add(place_of_row, what)
-            rows = [row for row in rows if row.place not in wrong]
+            found = [(row, self.unfit(row.values)) for row in rows]
+            for row, what in found:
+                if what:
+                    problems.add(row.place, what)
+            rows = [row for row, what in found if not what]
         self._bad[split] = len(problems.places)
         if not self.reading.skip_bad_rows:
             problems.raise_any(str(place))
