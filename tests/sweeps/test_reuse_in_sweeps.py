@@ -17,7 +17,9 @@ def reusing(small: Any, lr: float, reuse: str = "fp32") -> Any:
     return replace(small, method=TOP, training=replace(small.training, lr=lr, reuse=reuse))
 
 
-@pytest.mark.parametrize("pack", [0, 1], ids=["one by one", "packed"])
+@pytest.mark.parametrize(
+    "pack", [pytest.param(0, id="one by one", marks=pytest.mark.slow), pytest.param(1, id="packed")]
+)
 def test_a_sweep_scores_as_without_reuse_and_leaves_no_states(small: Any, pack: int, tmp_path: Path) -> None:
     scores = {}
     for reuse in ("none", "fp32"):

@@ -40,7 +40,14 @@ def test_four_fifths_are_learned_from_and_one_is_scored():
         hold_out_rows(few, "test")
 
 
-@pytest.mark.parametrize(("name", "kind"), [("bert", "encoder"), ("t5", "encoder-decoder"), ("llama", "decoder")])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("bert", "encoder"),
+        pytest.param("t5", "encoder-decoder", marks=pytest.mark.slow),
+        pytest.param("llama", "decoder", marks=pytest.mark.slow),
+    ],
+)
 def test_learning_brings_linear_adapters_nearer_than_their_start(name, kind):
     family = FAMILIES[name]
     backbone = family.make()

@@ -14,7 +14,13 @@ from transformers import AutoModelForSeq2SeqLM
 from conftest import make_batch, make_tiny
 from hyperadapters import InputError, attach, load, save_what_trains
 
-METHODS_OF_ALL_KINDS = ["compacter", "bitfit", "full", "prompt-r", "intrinsic-said"]
+METHODS_OF_ALL_KINDS = [
+    "compacter",
+    "bitfit",
+    "full",
+    "prompt-r",
+    pytest.param("intrinsic-said", marks=pytest.mark.slow),
+]
 
 
 def logits(backbone):
