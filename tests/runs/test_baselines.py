@@ -125,3 +125,10 @@ def test_a_metric_of_ones_own_that_fails_at_their_answers_is_left_out(reviews, m
     for name, names in {"never": ["accuracy", "macro_f1"], "share": ["accuracy", "macro_f1", "share"]}.items():
         run = replace(reviews, evaluation=replace(reviews.evaluation, metric=f"mine:{name}"))
         assert list(_find_baselines(run)[CONSTANT]["validation"]) == names
+
+
+def test_a_mixture_whose_rows_are_all_answered_alike_says_so_without_baselines_too():
+    run = result("houlsby", "glue/sst2,glue/rte", {"sst2.accuracy": 50.0, "rte.accuracy": 50.0})
+    assert describe_baselines(run) == []
+    (line,) = describe_baselines(replace(run, constant_answer="1"))
+    assert "houlsby has not learned: every row is answered '1'" in line

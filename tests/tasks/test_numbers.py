@@ -104,3 +104,13 @@ def test_rows_whose_answer_is_no_number_are_left_out_where_that_is_asked(tmp_pat
 def test_a_decimal_comma_is_named(tmp_path):
     with pytest.raises(InputError, match="Decimals are written with a point: 2.75"):
         task_of(tmp_path, "2,75", "3,5")
+
+
+def test_a_bad_row_takes_none_with_it_of_another_file_of_the_same_name(tmp_path):
+    for folder, numbers in {"a": ["1", "n/a"], "b": ["2", "3"]}.items():
+        (tmp_path / folder).mkdir()
+        rows_in(tmp_path / folder / "rows.jsonl", [{"t": f"row {i}", "y": y} for i, y in enumerate(numbers)])
+    both = f"{tmp_path}/a/rows.jsonl,{tmp_path}/b/rows.jsonl"
+    skipping = Reading(skip_bad_rows=True)
+    task = own_task({"train": both, "validation": both}, ("t",), "y", answers="score", name="n", reading=skipping)
+    assert [row.number for row in task.examples(None)["train"]] == [1.0, 2.0, 3.0]

@@ -141,8 +141,8 @@ def describe_baselines(result: Result, *, raced: bool = False) -> list[str]:
 def _unlearned(result: Result) -> list[str] | None:
     """Return the tasks of a mixture whose rows are answered no better than if all had one answer; None: there are none.
 
-    An empty list means a run of one task. What is compared is what chooses the best weights: the metric asked for, or
-    the mean of the task's.
+    An empty list means the whole run: of one task, or one that answers all rows of a mixture alike. What is compared is
+    what chooses the best weights: the metric asked for, or the mean of the task's.
     """
     constant = result.baselines.get(CONSTANT, {}).get(result.split, {})
     own = {name: value for name, value in result.metrics[result.split].items() if name in constant}
@@ -150,7 +150,8 @@ def _unlearned(result: Result) -> list[str] | None:
     if result.experiment.get("task", {}).get("type") == "mixture":
         tasks = dict.fromkeys(name.rpartition(".")[0] for name in own)
         by_task = {task: [name for name in own if name.rpartition(".")[0] == task] for task in tasks}
-        return [task for task, names in by_task.items() if not _is_better(own, constant, names, chosen)] or None
+        unlearned = [task for task, names in by_task.items() if not _is_better(own, constant, names, chosen)]
+        return unlearned or ([] if result.constant_answer else None)
     return [] if result.constant_answer or (own and not _is_better(own, constant, [*own], chosen)) else None
 
 
