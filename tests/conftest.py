@@ -1,4 +1,4 @@
-"""Fixtures. Shapes in `hyperadapters.layers` are checked at run time; compiled code runs in processes of its own."""
+"""Fixtures. Tests in `SHAPES_CHECKED` check the shapes in `hyperadapters.layers`; compiled code runs in a process."""
 
 import gc
 import hashlib
@@ -15,12 +15,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a worker has one core, and so have the processes that its tests start
+SHAPES_CHECKED = {"layers", "methods", "parity"}
+"""Folders of tests that run every layer; elsewhere the same checks would take a quarter of the time."""
 HELPERS = [str(Path(__file__).parent), str(Path(__file__).parent / "support")]
 os.environ["PYTHONPATH"] = os.pathsep.join([*HELPERS, os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
 
-from jaxtyping import install_import_hook  # noqa: E402
+import jaxtyping  # noqa: E402
 
-install_import_hook("hyperadapters.layers", "beartype.beartype")
+jaxtyping.install_import_hook("hyperadapters.layers", "beartype.beartype")
+jaxtyping.config.update("jaxtyping_disable", True)
 
 import filelock  # noqa: E402
 import pytest  # noqa: E402
@@ -131,6 +134,11 @@ def found_by(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def shapes_checked(request: pytest.FixtureRequest) -> None:
+    jaxtyping.config.update("jaxtyping_disable", request.path.parent.name not in SHAPES_CHECKED)
 
 
 @pytest.fixture
