@@ -19,12 +19,7 @@ STOPS = (0.1, 0.2, 0.4)
 def standing(result: Result, share: float) -> tuple[float, float]:
     """Return by what a race ranks a run at a stop: its best validation score so far, and minus its loss there."""
     until = [entry for entry in result.history if entry["step"] <= share * result.steps]
-    return max(validation_of(entry) for entry in until), -until[-1]["loss"]
-
-
-def validation_of(entry: dict[str, Any]) -> float:
-    """Return the score of one evaluation of a task with one metric."""
-    return float(entry["accuracy"])
+    return max(float(entry["rank"]) for entry in until), -until[-1]["loss"]
 
 
 def play(grid: dict[float, Result]) -> tuple[float, int]:
@@ -39,8 +34,17 @@ def play(grid: dict[float, Result]) -> tuple[float, int]:
     return winner, sum(made.values())
 
 
+def set_of(result: Result) -> str:
+    """Return the name of a result's task, or of the set whose files it was trained on."""
+    train = result.experiment["task"].get("train")
+    return Path(train).parent.name if train else result.task
+
+
 def compare(grid: dict[float, Result]) -> dict[str, Any]:
-    """Return what the race and the grid found, in percent of validation rows, and whether the race is as good."""
+    """Return what the race and the grid found, in percent of validation rows, and whether the race is as good.
+
+    The standard error is that of a share of the rows.
+    """
     winner, steps = play(grid)
     scores = {rate: result.averages["validation"] for rate, result in grid.items()}
     best = max(scores.values())
@@ -62,7 +66,7 @@ def main() -> None:
     for path in sorted(folder.glob(f"*/{RESULT}")):
         result = read_result(path.parent)
         training = result.experiment["training"]
-        grids[f"{result.task}, seed {training['seed']}"][training["lr"]] = result
+        grids[f"{set_of(result)}, seed {training['seed']}"][training["lr"]] = result
     table = {name: compare(grid) for name, grid in sorted(grids.items()) if len(grid) == 5}
     output.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     print(f"{sum(row['found'] for row in table.values())} of {len(table)} races as good as the grid")

@@ -9,16 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from http_server import serving, wait_until
-from saved_adapters import SENTENCES, save
+from saved_adapters import SENTENCES, save, save_task
 from tiny_encoders import tiny_encoder
 
 from hyperadapters import METHODS, attach, load_backbone, load_predictor
-from hyperadapters.backbones.kinds import kind_of
 from hyperadapters.delta.saving import CONFIG, TENSORS
 from hyperadapters.server.queries import Limits
 from hyperadapters.tasks.targets import AnswerSpan, FreeText, Labels, LabelSet, TagSequence
 from hyperadapters.tasks.task_format import TaskFormat
-from hyperadapters.training.encodings import ENCODINGS
 
 PAIR = {"sentence1": "the king saw the monk .", "sentence2": "the monk saw the king ."}
 PLACES = {
@@ -138,7 +136,7 @@ def test_a_drawn_answer_does_not_depend_on_the_rest_of_its_batch(running):
         ("/classify", {"model": "nothing", "input": "x"}, 404, "knows no task 'nothing'. It knows beams, free"),
         ("/classify", {"model": "../adapters/words", "input": "x"}, 404, "knows no task"),
         ("/v1/completions", {"model": "", "prompt": "x"}, 404, "without a task"),
-        ("/classify", {"model": "free", "input": "x"}, 422, "are a text: they have no probabilities"),
+        ("/classify", {"model": "free", "input": "x"}, 422, "those of labels, but the answers of free are a text."),
         ("/classify", {"model": "pairs", "input": "x"}, 422, "2 columns .sentence1, sentence2.: send an object"),
         ("/classify", {"model": "pairs", "input": {"sentence1": "x", "b": "y"}}, 422, "lacks sentence2 and has b,"),
         ("/classify", {"model": "words", "input": {"sentence": ["x"]}}, 422, "'sentence' holds list, not a text"),
@@ -434,19 +432,6 @@ def test_adapters_without_a_task_give_vectors(tmp_path):
     assert not torch.allclose(vectors, torch.tensor([row["embedding"] for row in found["two"]]), atol=1e-2)
 
 
-def save_task(folder, model, form):
-    """An adapter of a task that the package has not."""
-    outputs = ENCODINGS[kind_of(model.config)].outputs(form)
-    delta = attach(model, METHODS["compacter++"], outputs=outputs)
-    lengths = {"source_length": 64, "target_length": 16, "prefix": False}
-    delta.about = {"task": {**form.to_json(), **lengths, "decode": "auto", "beams": 1, "generation_config": "neutral"}}
-    with torch.no_grad():
-        for tensor in delta.trained().values():
-            tensor.add_(0.3 * torch.randn_like(tensor))
-    delta.save(folder)
-    delta.detach()
-
-
 def test_conversations_are_answered_by_the_adapters_that_were_trained_on_them(tmp_path):
     model, tokenizer = load_backbone()
     tokenizer.chat_template = "{% for turn in messages %}{{ turn.role }}: {{ turn.content }} {% endfor %}"
@@ -584,6 +569,13 @@ def test_one_server_has_encoders_with_heads_of_every_kind(tmp_path):
         assert len(running.server.engine._loaded._models) == 2
         wide = running.answer("/classify", model="wide", input="a film")["data"][0]["probabilities"]
         assert len(wide) == 7
+        asked = [{"text": text} for text in SENTENCES]
+        wanted = load_predictor(tmp_path / "adapters" / "several").scored(asked, top=2)
+        found = running.answer("/predict", model="several", rows=asked, top=2)["predictions"]
+        assert [row["prediction"] for row in found] == [one.prediction for one in wanted]
+        assert [row["scores"] for row in found] == [pytest.approx(one.scores, rel=1e-5) for one in wanted]
+        classes = running.answer("/classify", model="several", input=SENTENCES)["data"]
+        assert [one["label"] for one in classes] == [one.prediction for one in wanted]
         words = running.answer("/v1/completions", model="tags", prompt="the king left")["choices"][0]["text"]
         assert (
             json.loads(words)

@@ -8,15 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 from families import FAMILIES
-from saved_adapters import SENTENCES, WORDS, save
+from saved_adapters import SENTENCES, WORDS, save, save_task
+from tiny_encoders import tiny_encoder
 
 from hyperadapters import METHODS, InputError, Predictor, load_backbone, load_predictor
 from hyperadapters.delta.saving import CONFIG
 from hyperadapters.serving.folder_predictor import _FolderPredictor, open_predictor
+from hyperadapters.serving.prediction_file import _check_scored
 from hyperadapters.serving.saved_tasks import saved_task
 from hyperadapters.storage.loading import read_config
 from hyperadapters.tasks.registry import task_named
-from hyperadapters.tasks.targets import FreeText, Labels
+from hyperadapters.tasks.targets import FreeText, Labels, LabelSet
+from hyperadapters.tasks.task_format import TaskFormat
 from hyperadapters.training.config import Evaluation
 from hyperadapters.training.encoding import Decoding
 from hyperadapters.training.encodings import ENCODINGS
@@ -122,6 +125,8 @@ def test_what_is_no_label_has_no_probability(folder, tmp_path):
     assert not predictor._loaded.held()
     with pytest.raises(InputError, match=refusal):
         open_predictor(folder / "free", scored=True)
+    with pytest.raises(InputError, match="t has several labels a row, which this backbone generates as text.*encoder"):
+        _check_scored(TaskFormat("t", ("text",), LabelSet(("x", "y"))), encoder=False)
 
 
 def test_a_column_that_the_probabilities_would_replace_is_refused(folder, tmp_path):
@@ -294,3 +299,26 @@ def test_encoders_with_two_three_and_five_classes_share_a_batch(tmp_path, monkey
     assert [row["prediction"] for row in found] == expected
     assert [{len(form.target.texts) for form in forms} for forms in seen] == [{2, 3, 5}]
     assert len({*expected}) > 2
+
+
+def test_several_labels_and_one_have_their_probabilities_in_one_batch(tmp_path, monkeypatch):
+    backbone, _ = load_backbone(str(tiny_encoder(tmp_path / "encoder")))
+    targets = {"one": Labels(("a", "b")), "several": LabelSet(("x", "y", "z"))}
+    for name, target in targets.items():
+        save_task(tmp_path / "adapters" / name, backbone, TaskFormat(name, ("text",), target, style="bare"))
+    rows = [{"task": name, "text": text} for text in SENTENCES for name in targets]
+    alone = {name: load_predictor(tmp_path / "adapters" / name) for name in targets}
+    seen = []
+    score = ENCODINGS["encoder"].score_labels
+    monkeypatch.setattr(ENCODINGS["encoder"], "score_labels", lambda *given: seen.append(given[2]) or score(*given))
+    found = list(_FolderPredictor(tmp_path / "adapters").file(write(tmp_path / "rows.jsonl", rows), top=None))
+    assert [{form.name for form in forms} for forms in seen] == [{"one", "several"}]
+    for row in found:
+        (wanted,) = alone[row["task"]].scored([row])
+        assert row["prediction"] == wanted.prediction
+        assert row["scores"] == pytest.approx(wanted.scores, rel=1e-5)
+    several = [row for row in found if row["task"] == "several"]
+    for row in several:
+        assert [*row["scores"].values()] == sorted(row["scores"].values(), reverse=True)
+        assert row["prediction"] == sorted(label for label, share in row["scores"].items() if share >= 0.5)
+        assert len(row["scores"]) == 3

@@ -7,6 +7,7 @@ import struct
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -33,8 +34,8 @@ from hyperadapters.server.requests import (
 )
 from hyperadapters.server.rows import _row_of, _row_of_messages
 from hyperadapters.server.text_stream import _as_text
-from hyperadapters.serving import ServedTask, check_fans
-from hyperadapters.tasks import Labels, Numeric
+from hyperadapters.serving import ServedTask, check_fans, why_unscored
+from hyperadapters.tasks import Numeric
 
 _T = TypeVar("_T")
 
@@ -249,13 +250,13 @@ def _add_label_routes(app: FastAPI, server: _AdapterServer) -> None:
 
     @app.post("/classify", tags=["labels and numbers"])
     async def classify(request: Request, body: ClassifyRequest) -> Any:
-        """Return the likeliest label of each text, and the probabilities of all."""
+        """Return each text's likeliest label, or those of 1/2 or more where it has several, and the probabilities."""
         task = await server.task(body.model)
         query = _query(task, body.input, "probabilities", top=body.top)
         _check_labels(task)
         reply = await server.answer(request, query)
         data = [
-            {"index": i, "label": next(iter(answer.value)), "probabilities": answer.value}
+            {"index": i, "label": answer.value.prediction, "probabilities": answer.value.scores}
             for i, answer in enumerate(reply.answers)
         ]
         return {"object": "list", "model": task.name, "data": data, **_counts(reply)}
@@ -283,7 +284,7 @@ def _add_label_routes(app: FastAPI, server: _AdapterServer) -> None:
         rows = tuple(_row_of(task.form, row, others=True) for row in body.rows)
         reply = await server.answer(request, Query(task, rows, "probabilities" if scored else "answers", body.top))
         values = [answer.value for answer in reply.answers]
-        data = [{"prediction": next(iter(v)), "scores": v} if scored else {"prediction": v} for v in values]
+        data = [v._asdict() if scored else {"prediction": v} for v in values]
         return {"model": task.name, "predictions": data, "truncated": reply.truncated, "usage": _usage(reply)}
 
 
@@ -325,9 +326,8 @@ def _rows_of_task(task: ServedTask, given: Sequence[Any]) -> tuple[dict[str, Any
 
 def _check_labels(task: ServedTask) -> None:
     """Refuse to give the probabilities of a task whose answers are no labels."""
-    if not isinstance(task.form.target, Labels):
-        why = f"the answers of {task.name} are {task.form.target.expected()}: they have no probabilities."
-        raise _RefusedError(422, why, "wrong_route")
+    if why := why_unscored(replace(task.form, name=task.name), encoder=task.encoder):
+        raise _RefusedError(422, f"{why}.", "wrong_route")
 
 
 def _add_vector_routes(app: FastAPI, server: _AdapterServer) -> None:

@@ -18,7 +18,6 @@ from hyperadapters.serving import (
     ROWS_AT_ONCE,
     Scored,
     answered_row,
-    check_scored,
     check_unanswered,
     file_of_all,
     rows_of_file,
@@ -124,14 +123,12 @@ class ServerPredictor(_Connection):
 
     def probabilities(self, rows: Iterable[Mapping[str, Any]], top: int | None = None) -> list[dict[str, float]]:
         """Return the labels of rows with their probabilities, the likeliest first; `top` of each at most."""
-        check_scored(self.form_of(self._adapter))
         return [found["scores"] for found in self._answers([(self._adapter, row) for row in rows], top)]
 
     def scored(self, rows: Iterable[Mapping[str, Any]], top: int | None = None) -> list[Scored]:
         """Return the answers to rows, each with its likeliest labels and their probabilities; `top` of each at most."""
-        check_scored(self.form_of(self._adapter))
         found = self._answers([(self._adapter, row) for row in rows], top)
-        return [Scored(one["prediction"], one["scores"]) for one in found]
+        return [Scored(**one) for one in found]
 
     def rows(self, texts: list[str]) -> list[dict[str, Any]]:
         """Return rows made of bare texts, as `Predictor.rows` does."""
@@ -144,12 +141,10 @@ class ServerPredictor(_Connection):
         while chunk := list(islice(rows, ROWS_AT_ONCE)):
             for adapter, row in chunk:
                 check_unanswered(row.given, row.place, scored=top != 0)
-                if top != 0:
-                    check_scored(self.form_of(adapter))
                 self.counts[adapter] += 1
             found = self._answers([(adapter, row.values) for adapter, row in chunk], top)
             for (_, row), answer in zip(chunk, found, strict=True):
-                yield answered_row(row.given, answer["prediction"] if top == 0 else answer["scores"])
+                yield answered_row(row.given, answer["prediction"] if top == 0 else Scored(**answer))
 
     def _rows_of_file(self, path: Path, reading: Reading) -> Iterator[tuple[str, Any]]:
         if self._adapter:

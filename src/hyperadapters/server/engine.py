@@ -14,7 +14,7 @@ from hyperadapters.server.batcher import Batcher, Waiting
 from hyperadapters.server.log_lines import LOG
 from hyperadapters.server.queries import Answer, Gauges, Limits, Query, Reply, _FanQuery, _GenerationSettings
 from hyperadapters.server.text_stream import _as_text, _cut_at, _TextStream
-from hyperadapters.serving import LoadedAdapters, ServedTask, SharedPasses, by_group
+from hyperadapters.serving import LoadedAdapters, ServedTask, SharedPasses, by_group, scored_answer
 from hyperadapters.training import Decoding, Encoded, RowGeneration
 
 _ATTEMPTS = 4
@@ -335,7 +335,7 @@ class _LocalEngine:
         if first.query.want == "embeddings":
             found = self._loaded.embeddings(tasks, encoded, following)
         elif first.query.want == "probabilities":
-            found = self._loaded.probabilities(tasks, encoded, None, following)
+            found = self._loaded.probabilities(tasks, encoded, following)
         else:
             assert first.decoding
             settings = [row.work.generated for row in rows if row.work.generated]
@@ -390,7 +390,7 @@ class _LocalEngine:
         if work.query.want == "embeddings":
             return Answer(value, source)
         if work.query.want == "probabilities":
-            return Answer(dict([*value.items()][: work.query.top]), source)
+            return Answer(scored_answer(work.task.form, value, work.query.top), source)
         target, generated = work.task.form.target, work.generated
         if generated is None:
             count, most = self._loaded.count(work.task, value), (work.decoding or Decoding("score")).target_length

@@ -60,7 +60,7 @@ class Answer:
     """The answer to a row."""
 
     value: Any
-    """A text, a number, a list; labels with their probabilities, the likeliest first; or a vector."""
+    """A text, a number, a list; `Scored`, where probabilities are wanted; or a vector."""
     source_tokens: int
     answer_tokens: int = 0
     finished: str = "stop"

@@ -16,8 +16,9 @@ from .prediction_file import Scored as Scored
 from .prediction_file import answered_row as answered_row
 from .prediction_file import as_json as as_json
 from .prediction_file import check_prediction_file as check_prediction_file
-from .prediction_file import check_scored as check_scored
 from .prediction_file import check_unanswered as check_unanswered
+from .prediction_file import scored_answer as scored_answer
+from .prediction_file import why_unscored as why_unscored
 from .prediction_file import write_predictions as write_predictions
 from .predictor import ROWS_AT_ONCE as ROWS_AT_ONCE
 from .predictor import Predictor as Predictor

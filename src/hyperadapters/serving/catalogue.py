@@ -57,6 +57,11 @@ class ServedTask:
         """What its group calls it: in a pool, two versions of an adapter are two adapters."""
         return f"{self.name}@{self.version}" if self.pooled else self.place.inner
 
+    @property
+    def encoder(self) -> bool:
+        """Whether a head on an encoder answers, and no text."""
+        return self.config["backbone"].get("outputs") is not None
+
     def read_again(self) -> "ServedTask":
         """Return what the files say now.
 

@@ -11,7 +11,7 @@ from hyperadapters._utils import InputError, expand_path
 from hyperadapters.delta import CONFIG
 from hyperadapters.serving.catalogue import Catalogue, ServedTask, _AdapterPlace
 from hyperadapters.serving.loaded_adapters import LoadedAdapters
-from hyperadapters.serving.prediction_file import answered_row, check_scored, check_unanswered
+from hyperadapters.serving.prediction_file import _check_scored, answered_row, check_unanswered, scored_answer
 from hyperadapters.serving.predictor import ROWS_AT_ONCE, Predictor, load_predictor
 from hyperadapters.serving.saved_tasks import saved_task
 from hyperadapters.serving.task_batches import _plan_batches
@@ -73,7 +73,7 @@ class _FolderPredictor:
         for task, row in iterate_tasks(path, self._fields, reading):
             check_unanswered(row.given, row.place, scored=top != 0)
             if top != 0 and task not in self.counts:
-                check_scored(self._task(task).form)
+                _check_scored(self._task(task).form, encoder=self._task(task).encoder)
             self.counts[task] += 1
         if not self.counts:
             return
@@ -118,7 +118,10 @@ class _FolderPredictor:
             found: list[Any] = (
                 self._loaded.answer(own, inputs, batch.decoding, following=ahead)
                 if top == 0
-                else self._loaded.probabilities(own, inputs, top, ahead)
+                else [
+                    scored_answer(task.form, shares, top)
+                    for task, shares in zip(own, self._loaded.probabilities(own, inputs, ahead), strict=True)
+                ]
             )
             answered.append((batch.numbers, found))
         return in_row_order(answered)
@@ -156,7 +159,7 @@ def open_predictor(
     if scored:
         config = read_config(found)
         form, *_ = saved_task(config, found, task)
-        check_scored(form, alone=True, encoder=config["backbone"].get("outputs") is not None)
+        _check_scored(form, encoder=config["backbone"].get("outputs") is not None)
     return load_predictor(found, backbone or None, task=task)
 
 

@@ -348,13 +348,12 @@ class LoadedAdapters:
         self,
         tasks: Sequence[ServedTask],
         rows: Sequence[Encoded],
-        top: int | None = None,
         following: Sequence[ServedTask] = (),
     ) -> list[dict[str, float]]:
-        """Return the labels of one batch's rows with their probabilities, the likeliest first, `top` of each."""
+        """Return the labels of one batch's rows with their probabilities, the likeliest first."""
         encoding, forms = self._encoding(tasks), [task.form for task in tasks]
         with self._computing(tasks, following) as (backbone, tokenizer):
-            return label_probabilities(encoding.score_labels(backbone, rows, forms, tokenizer), forms, top)
+            return label_probabilities(encoding.score_labels(backbone, rows, forms, tokenizer), forms)
 
     def embeddings(
         self, tasks: Sequence[ServedTask], rows: Sequence[Encoded], following: Sequence[ServedTask] = ()

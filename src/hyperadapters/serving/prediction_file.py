@@ -108,29 +108,37 @@ def as_json(row: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def check_scored(form: TaskFormat, *, alone: bool = False, encoder: bool = False) -> None:
+def _check_scored(form: TaskFormat, *, encoder: bool) -> None:
     """Raise InputError unless a task's answers have probabilities: classes, or the labels of an encoder.
 
     Args:
         form: of the task.
-        alone: one adapter answers, by itself and in this process, which gives several labels of a row theirs.
         encoder: its backbone is an encoder.
     """
-    if isinstance(form.target, Labels) or (isinstance(form.target, LabelSet) and alone and encoder):
-        return
+    if why := why_unscored(form, encoder=encoder):
+        several = isinstance(form.target, LabelSet)
+        other = "on an encoder" if several else "with --label, where the answers are a few classes"
+        raise InputError(f"{why}: leave out --scores and --top, or train {other}.")
+
+
+def why_unscored(form: TaskFormat, *, encoder: bool) -> str:
+    """Return why a task's answers have no probabilities; empty: they have, being classes or the labels of an encoder.
+
+    Args:
+        form: of the task.
+        encoder: its backbone is an encoder.
+    """
+    if isinstance(form.target, Labels) or (isinstance(form.target, LabelSet) and encoder):
+        return ""
     if isinstance(form.target, LabelSet):
-        why = "the labels of a row are generated as text" if alone else "a row has several labels"
-        remedy = "leave out --scores and --top" + ("" if alone else ", or name this adapter's own folder alone")
+        what = f"{form.name} has several labels a row, which this backbone generates as text"
     else:
-        why = f"the answers of {form.name} are {form.target.expected()}"
-        remedy = "leave out --scores and --top, or train with --label, where the answers are a few classes"
-    raise InputError(f"probabilities are those of labels, but {why}: {remedy}.")
+        what = f"the answers of {form.name} are {form.target.expected()}"
+    return f"probabilities are those of labels, but {what}"
 
 
 def answered_row(given: Mapping[str, Any], answer: Any) -> dict[str, Any]:
-    """Return a row's columns as they were given, and its answer, or its likeliest labels with their probabilities."""
-    if isinstance(answer, Mapping):
-        return {**given, _ANSWER: next(iter(answer)), _SCORES: dict(answer)}
+    """Return a row's columns as they were given, and its answer, with probabilities of labels where it has them."""
     if isinstance(answer, Scored):
         return {**given, _ANSWER: answer.prediction, _SCORES: answer.scores}
     return {**given, _ANSWER: answer}
@@ -143,7 +151,7 @@ class Scored(NamedTuple):
     scores: dict[str, float]
 
 
-def _scored_answer(form: TaskFormat, shares: Mapping[str, float], top: int | None) -> Scored:
+def scored_answer(form: TaskFormat, shares: Mapping[str, float], top: int | None) -> Scored:
     """Return the answer that probabilities are for: the likeliest class, or all labels of 1/2 or more.
 
     Args:

@@ -10,10 +10,10 @@ from hyperadapters._utils import InputError, expand_path, few_names
 from hyperadapters.delta import Delta
 from hyperadapters.serving.prediction_file import (
     Scored,
-    _scored_answer,
+    _check_scored,
     answered_row,
-    check_scored,
     check_unanswered,
+    scored_answer,
 )
 from hyperadapters.serving.saved_tasks import saved_task
 from hyperadapters.storage import backbone_of, load, locate_adapter, read_config
@@ -66,7 +66,7 @@ class Predictor:
         Raises:
             InputError: the answers are no labels, or `top` is less than 1; or as for a call.
         """
-        check_scored(self.form, alone=True, encoder=self.delta.structure.kind == "encoder")
+        _check_scored(self.form, encoder=self.delta.structure.kind == "encoder")
         if top is not None and top < 1:
             raise InputError(f"top={top}: must be 1 or more.")
         encoded = self._encoded(self._examples(rows))
@@ -85,7 +85,7 @@ class Predictor:
         """
         if top is not None and top < 1:
             raise InputError(f"top={top}: must be 1 or more.")
-        return [_scored_answer(self.form, shares, top) for shares in self.probabilities(rows)]
+        return [scored_answer(self.form, shares, top) for shares in self.probabilities(rows)]
 
     @property
     def limit(self) -> str:
