@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from small_backbones import small_run  # noqa: F401 (a fixture)
+from sweep_runs import here
 
 from hyperadapters import Compacter, sweep
 from hyperadapters.runs import run
@@ -24,7 +25,7 @@ def test_a_sweep_scores_as_without_reuse_and_leaves_no_states(small: Any, pack: 
     scores = {}
     for reuse in ("none", "fp32"):
         plans = [reusing(small, lr, reuse) for lr in (1e-2, 3e-2)]
-        found = sweep(plans, tmp_path / reuse, pack=pack, quiet=True)
+        found = sweep(plans, tmp_path / reuse, pack=pack, executor=here, quiet=True)
         assert not found.failed
         scores[reuse] = [(result.metrics, result.steps) for result in found.results.values()]
         assert not (tmp_path / reuse / "states").exists()
