@@ -16,6 +16,7 @@ from families import ENCODER, FAMILIES
 from hub_server import hub_server
 from hub_settings import hub_settings
 from safetensors.torch import load_file
+from sweep_runs import here
 from tiny_encoders import own_files, rows_in, tiny_encoder
 
 import hyperadapters as ha
@@ -295,7 +296,7 @@ def test_runs_in_a_pack_read_what_the_backbone_was_trained_for(tmp_path):
         )
         for rate in (1e-2, 2e-2)
     ]
-    swept = ha.sweep(runs, tmp_path / "pack", pack=1, keep=True, quiet=True)
+    swept = ha.sweep(runs, tmp_path / "pack", executor=here, pack=1, keep=True, quiet=True)
     assert [result.together for result in swept.results.values()] == [2, 2]
     for run in runs:
         ha.run(run, tmp_path / f"alone-{run.training.lr}", quiet=True)
