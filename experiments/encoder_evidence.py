@@ -13,6 +13,7 @@ POOLING=model, heads read what the model's own does, over its pooler.
 import os
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import hyperadapters as ha
 from hyperadapters._utils import console
 from hyperadapters.methods import method_named
 from hyperadapters.reports import read_results
-from hyperadapters.sweeps import local_executor
+from hyperadapters.sweeps import Executor, local_executor
 from own_rates import GRIDS, MINILM
 
 DATA = os.environ.get("DATA", "")
@@ -91,6 +92,19 @@ def known() -> set[tuple[str, str]]:
     return {cell for cell, found in seeds.items() if found >= set(SEEDS)}
 
 
+def race_first(
+    runs: list[ha.Experiment], output: Path, executor: Executor, *, keep: bool = False
+) -> list[ha.Experiment]:
+    """Return the winners of races between runs of one seed."""
+    return [one.experiment for one in ha.race(runs, output, executor=executor, keep=keep, pack=0).races]
+
+
+def repeat(runs: list[ha.Experiment], seeds: Sequence[int], output: Path, executor: Executor) -> ha.SweepResult:
+    """Run experiments with other seeds."""
+    found = [replace(run, training=replace(run.training, seed=seed)) for run in runs for seed in seeds]
+    return ha.sweep(found, output, executor=executor, pack=0)
+
+
 def main() -> None:
     output, done = Path(sys.argv[1]), known()
     executor = local_executor(int(os.environ.get("JOBS", "2")))
@@ -105,13 +119,7 @@ def main() -> None:
         ]
         if not runs:
             continue
-        found = ha.race(runs, output, executor=executor, pack=0)
-        seeds = [
-            replace(one.experiment, training=replace(one.experiment.training, seed=seed))
-            for one in found.races
-            for seed in SEEDS[1:]
-        ]
-        swept = ha.sweep(seeds, output, executor=executor, pack=0)
+        swept = repeat(race_first(runs, output, executor), SEEDS[1:], output, executor)
         console.print(f"group {number}, {task}: {len(runs)} raced, {swept}"[:300])
 
 

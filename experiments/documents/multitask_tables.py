@@ -1,9 +1,9 @@
-"""Writes results/multitask.json and results/transfer.json and prints their tables.
+"""Writes results/multitask.json and results/transfer.json, or files of their folders' names, and prints the tables.
 
     python -m experiments.documents.multitask_tables results/multitask results/transfer
 
-The folders are what multitask.py and transfer.py left. Test scores ×100, mean ± standard deviation over seeds where
-there are several. Runs that are not done yet are left out.
+The folders are what multitask.py (or encoder_mixture.py) and transfer.py left; the second may be missing. Test
+scores ×100, mean ± standard deviation over seeds where there are several. Runs that are not done yet are left out.
 """
 
 import json
@@ -100,12 +100,12 @@ def transfer_table(arms: dict[str, dict[str, list[float]]]) -> str:
 
 
 def main() -> None:
-    folders = list(map(Path, sys.argv[1:]))
-    mixtures, transfer = summarize_mixtures(folders[0]), summarize_transfer(folders[1])
-    for name, table in {"multitask": mixtures, "transfer": transfer}.items():
-        Path(f"results/{name}.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    mixed, *moved = map(Path, sys.argv[1:])
+    mixtures, transfer = summarize_mixtures(mixed), {folder: summarize_transfer(folder) for folder in moved}
+    for folder, table in {mixed: mixtures, **transfer}.items():
+        Path(f"results/{folder.name}.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     print(mixture_table(mixtures))
-    for task, arms in transfer.items():
+    for task, arms in (item for table in transfer.values() for item in table.items()):
         print(f"\n{task}\n\n{transfer_table(arms)}")
 
 

@@ -50,6 +50,17 @@ def test_all_arms_of_a_mixture_see_as_many_rows_and_have_one_seed_before_any_has
     assert len(single) == len(first[0].task.names)
 
 
+def test_so_do_those_on_an_encoder_and_each_is_raced_over_rates_alone(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    import encoder_mixture
+
+    for method, rates in encoder_mixture.ARMS.items():
+        runs = encoder_mixture.runs_of(method)
+        assert len({(e.task, e.training.lr) for e in runs}) == len(runs)
+        for rate in rates:
+            assert sum(e.training.steps for e in runs if e.training.lr == rate) == encoder_mixture.STEPS
+
+
 @pytest.fixture
 def models(tmp_path, monkeypatch):
     """What two arms and the single-task adapters of the first seed left."""
