@@ -16,7 +16,7 @@ from typing import Any
 
 from experiments.documents.evidence_behind_table import behind_table
 from experiments.documents.multitask_tables import mixture_table
-from experiments.documents.own_check_rows import own_check_rows
+from experiments.documents.own_check_rows import own_check_figure, own_check_rows
 from experiments.documents.pretraining_table import proof_table
 from experiments.documents.races_table import races_table
 from hyperadapters.reports import Section, markdown_section, markdown_table, read_results, render_figure, report
@@ -45,11 +45,17 @@ def tables_of(file: Path, tasks: Sequence[str] = ()) -> str:
         "pretraining-proof": proof_table,
         "evidence-behind": behind_table,
         "encoder-behind": behind_table,
-        "own-check": own_check_rows,
+        "own-check": own_check_part,
         "encoder-races": races_table,
         "encoder-races-pooler": races_table,
     }
     return tables[file.stem](table) + "\n"
+
+
+def own_check_part(table: dict[str, Any]) -> str:
+    """Return the table of the defaults on small files, and its figure."""
+    section = Section("How far ahead, by rows", figures=[own_check_figure(table, "compacter++")])
+    return f"{own_check_rows(table)}\n\n#{markdown_section(write_figures(section, 'own-check'))}"
 
 
 def works_with_table(rows: list[dict[str, Any]]) -> str:

@@ -9,7 +9,7 @@ from matplotlib.text import Text
 
 from hyperadapters import METHODS
 from hyperadapters.reports.drawing import _draw, _figure_style, render_figure
-from hyperadapters.reports.figures import _Figure, _Mark
+from hyperadapters.reports.figures import Figure, Mark
 from hyperadapters.reports.point_labels import _bar_box, _point_box, _shared_area
 from hyperadapters.reports.svg import _inline_svg
 
@@ -21,9 +21,7 @@ def svg(figure):
 
 
 def test_the_same_figure_gives_the_same_bytes():
-    figures = [
-        _Figure("t", {"a": [_Mark(1, 10, "low"), _Mark(9, 20, "high", margin=(1, 2))]}, "x", "y") for _ in range(2)
-    ]
+    figures = [Figure("t", {"a": [Mark(1, 10, "low"), Mark(9, 20, "high", margin=(1, 2))]}, "x", "y") for _ in range(2)]
     assert render_figure(figures[0], "svg", "pdf", "png") == render_figure(figures[1], "svg", "pdf", "png")
 
 
@@ -38,8 +36,8 @@ def marks_of(drawing):
 
 
 def test_a_figure_places_points_by_their_values():
-    series = {"a": [_Mark(1, 10, "low"), _Mark(100, 20, "high")], "b": [_Mark(10, 15, "middle <&>")]}
-    places = marks_of(svg(_Figure("t", series, "x", "y", log_x=True)))
+    series = {"a": [Mark(1, 10, "low"), Mark(100, 20, "high")], "b": [Mark(10, 15, "middle <&>")]}
+    places = marks_of(svg(Figure("t", series, "x", "y", log_x=True)))
     middle = [(a + b) / 2 for a, b in zip(places["low"], places["high"], strict=True)]
     assert places["middle <&>"] == pytest.approx(middle, abs=0.01)  # a decade is half of two; up is less
     assert places["high"][1] < places["low"][1]
@@ -58,9 +56,9 @@ def compared(kind, seed):
         elif kind == "crowds":
             x, y = 10.0 ** (number % 3) + draw.uniform(0, 0.3), 60 + 10 * (number % 3) + draw.uniform(0, 1)
         margin = (draw.uniform(0, 3), draw.uniform(0, 3)) if kind == "spread" else None
-        series[name] = [_Mark(x, y, name, 4 + 22 * draw.random(), margin)]
+        series[name] = [Mark(x, y, name, 4 + 22 * draw.random(), margin)]
     titles = {"x_title": "trained parameters", "y_title": "score", "sizes_title": "peak memory:", "sizes": SIZES}
-    return _Figure("t", series, **titles, log_x=True, joined=False)
+    return Figure("t", series, **titles, log_x=True, joined=False)
 
 
 def drawn(figure):
@@ -104,8 +102,8 @@ def test_names_cover_no_point_no_axis_and_no_other_name(kind, seed):
 
 
 def test_points_without_room_for_their_names_have_a_legend():
-    series = {f"method {n}": [_Mark(0.1, 70, str(n), 20)] for n in range(60)}
-    figure = _Figure("t", series, "x", "y", log_x=True, joined=False)
+    series = {f"method {n}": [Mark(0.1, 70, str(n), 20)] for n in range(60)}
+    figure = Figure("t", series, "x", "y", log_x=True, joined=False)
     canvas = drawn(figure)
     assert not canvas.axes[0].texts
     assert [text.get_text() for text in canvas.legends[-1].get_texts()] == list(series)
@@ -134,9 +132,7 @@ def test_values_that_lie_close_have_several_ticks_between_them():
 
 
 def test_an_inline_figure_takes_the_pages_colours_and_names_of_its_own():
-    text = _inline_svg(
-        svg(_Figure("One figure", {"a": [_Mark(1, 1, "tip"), _Mark(2, 2, "top")]}, "x", "y")), "one-figure"
-    )
+    text = _inline_svg(svg(Figure("One figure", {"a": [Mark(1, 1, "tip"), Mark(2, 2, "top")]}, "x", "y")), "one-figure")
     assert text.startswith("<svg")
     assert "currentColor" in text
     assert "#1b1b1c" not in text

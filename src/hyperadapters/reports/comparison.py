@@ -15,7 +15,7 @@ from hyperadapters._utils import (
     write_text,
 )
 from hyperadapters.reports.drawing import render_figure
-from hyperadapters.reports.figures import _Figure, _Mark
+from hyperadapters.reports.figures import Figure, Mark
 from hyperadapters.reports.markdown import markdown_table
 from hyperadapters.reports.sections.scores import _MEMORY_TITLE, _TRAINED_AXIS, _circle_diameter, _circle_sizes
 from hyperadapters.runs import Result
@@ -51,12 +51,12 @@ def comparison_title(results: Sequence[Result]) -> str:
     return f"{first.task} on {backbone} ({first.total:,} parameters), {first.split} split, {first.device}"
 
 
-def _comparison_figure(results: Sequence[Result]) -> _Figure:
+def _comparison_figure(results: Sequence[Result]) -> Figure:
     """Return score against trained parameters, memory as the circle: Figure 1 of Compacter (arXiv:2106.04647v2)."""
     largest = max(1, *(result.cost.peak_memory for result in results))
     series = {
         result.method: [
-            _Mark(
+            Mark(
                 result.percent,
                 100 * result.score,
                 f"{result.method}\n{100 * result.score:.2f}\n{result.percent:.3f} % trained\n"
@@ -69,7 +69,7 @@ def _comparison_figure(results: Sequence[Result]) -> _Figure:
     y_title = f"score on {shortened(results[0].task, 30)}, {results[0].split} split"
     sizes = _circle_sizes([result.cost.peak_memory for result in results])
     names: dict[str, Any] = {"x_title": _TRAINED_AXIS, "y_title": y_title, "sizes_title": _MEMORY_TITLE}
-    return _Figure("trade-off", series, **names, log_x=True, joined=False, sizes=sizes)
+    return Figure("trade-off", series, **names, log_x=True, joined=False, sizes=sizes)
 
 
 def write_comparison(results: Sequence[Result], folder: Path) -> dict[str, str]:

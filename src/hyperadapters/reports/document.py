@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hyperadapters._utils import occurrences
-from hyperadapters.reports.figures import _Figure
+from hyperadapters.reports.figures import Figure
 
 _FIGURES = "figures"
 """The folder of the figures' files, beside the documents."""
@@ -33,7 +33,7 @@ class Section:
     title: str
     grids: Sequence[_Grid] = ()
     notes: Sequence[str] = ()
-    figures: Sequence[_Figure] = ()
+    figures: Sequence[Figure] = ()
 
 
 def _number_figures(sections: Sequence[Section]) -> list[Section]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hyperadapters._utils import check_extra
-from hyperadapters.reports.figures import _Figure, _Mark
+from hyperadapters.reports.figures import Figure, Mark
 from hyperadapters.reports.point_labels import _label_points
 from hyperadapters.reports.svg import _INK, _PAPER, _add_tips
 
@@ -26,7 +26,7 @@ _WIDTH, _HEIGHT = 5.6, 4.0
 """Of a figure, in inches; a legend below the axes makes it higher."""
 
 
-def render_figure(figure: _Figure, *formats: str) -> dict[str, bytes]:
+def render_figure(figure: Figure, *formats: str) -> dict[str, bytes]:
     """Draw a figure once and return it in several formats. The same figure gives the same bytes.
 
     Args:
@@ -48,7 +48,7 @@ def render_figure(figure: _Figure, *formats: str) -> dict[str, bytes]:
     return contents
 
 
-def _figure_style(figure: _Figure) -> Any:
+def _figure_style(figure: Figure) -> Any:
     """Return a context with matplotlib's settings for a figure: text stays text, and identifiers do not change."""
     check_extra("reports", "figures")
     import matplotlib  # noqa: PLC0415 (slow to import)
@@ -76,7 +76,7 @@ def _figure_style(figure: _Figure) -> Any:
     )
 
 
-def _draw(figure: _Figure) -> "Canvas":
+def _draw(figure: Figure) -> "Canvas":
     """Return a figure drawn on a canvas of its own.
 
     It is as wide as the text of a page, so that it is not shrunk in print; at a width of 400 pixels a letter has as
@@ -102,7 +102,7 @@ def _draw(figure: _Figure) -> "Canvas":
     return canvas
 
 
-def _draw_legend(canvas: "Canvas", axes: "Axes", figure: _Figure) -> None:
+def _draw_legend(canvas: "Canvas", axes: "Axes", figure: Figure) -> None:
     """Name the series below the axes, and make the figure higher by as much."""
     from matplotlib.lines import Line2D  # noqa: PLC0415 (slow to import)
 
@@ -117,7 +117,7 @@ def _draw_legend(canvas: "Canvas", axes: "Axes", figure: _Figure) -> None:
             handle.set_markersize(6)
 
 
-def _draw_sizes(canvas: "Canvas", figure: _Figure) -> None:
+def _draw_sizes(canvas: "Canvas", figure: Figure) -> None:
     """Say above the axes what the size of circles stands for."""
     from matplotlib.lines import Line2D  # noqa: PLC0415 (slow to import)
 
@@ -136,7 +136,7 @@ def _draw_sizes(canvas: "Canvas", figure: _Figure) -> None:
     canvas.legend(handles=[blank, *circles], frameon=False, fontsize=9, **places, **spacing)
 
 
-def _draw_line(axes: "Axes", name: str, marks: Sequence[_Mark], colour: str) -> None:
+def _draw_line(axes: "Axes", name: str, marks: Sequence[Mark], colour: str) -> None:
     """Draw a line through points, with a band where they have margins."""
     x, y = [mark.x for mark in marks], [mark.y for mark in marks]
     axes.plot(x, y, color=colour, linewidth=1.6, marker="o", markersize=4, label=name)
@@ -148,7 +148,7 @@ def _draw_line(axes: "Axes", name: str, marks: Sequence[_Mark], colour: str) -> 
 
 
 def _draw_point(
-    axes: "Axes", mark: _Mark, number: int, colour: str, marker: str, label: str, *, error_bar: bool
+    axes: "Axes", mark: Mark, number: int, colour: str, marker: str, label: str, *, error_bar: bool
 ) -> None:
     """Draw a point under an identifier by which `add_tips` finds it in the SVG; a label, for a legend, may be empty."""
     if error_bar and mark.margin:
@@ -160,7 +160,7 @@ def _draw_point(
     line.set_gid(f"mark-{number}")
 
 
-def _finish_axes(axes: "Axes", figure: _Figure) -> None:
+def _finish_axes(axes: "Axes", figure: Figure) -> None:
     """Set scales, margins and titles."""
     from matplotlib.ticker import LogLocator, MaxNLocator  # noqa: PLC0415
 

@@ -7,7 +7,7 @@ from hyperadapters._utils import numbered, slug
 
 
 @dataclass(frozen=True)
-class _Mark:
+class Mark:
     """A point of a figure."""
 
     x: float
@@ -21,11 +21,11 @@ class _Mark:
 
 
 @dataclass(frozen=True)
-class _Figure:
+class Figure:
     """Points by series: joined, with a legend, or apart, with the name of their series beside them."""
 
     title: str
-    series: Mapping[str, Sequence[_Mark]]
+    series: Mapping[str, Sequence[Mark]]
     x_title: str
     y_title: str
     log_x: bool = False
@@ -43,6 +43,6 @@ class _Figure:
         return numbered(slug(self.title.replace("++", "-pp")), self.number)
 
     @property
-    def marks(self) -> list[_Mark]:
+    def marks(self) -> list[Mark]:
         """All points, series by series."""
         return [mark for marks in self.series.values() for mark in marks]

@@ -3,7 +3,7 @@ r"""Tables and figures in LaTeX, to be `\input`."""
 from collections.abc import Sequence
 
 from hyperadapters.reports.document import _FIGURES, Section, _Grid
-from hyperadapters.reports.figures import _Figure
+from hyperadapters.reports.figures import Figure
 
 _COMMANDS = {
     "\\": r"\textbackslash{}",
@@ -57,7 +57,7 @@ def _latex_table(grid: _Grid, caption: str) -> str:
     return "\n".join(lines)
 
 
-def _latex_figure(figure: _Figure) -> str:
+def _latex_figure(figure: Figure) -> str:
     """Return a figure over the whole line."""
     caption = f"{figure.title}: {figure.caption}" if figure.caption else figure.title
     lines = [

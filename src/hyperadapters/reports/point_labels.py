@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hyperadapters.reports.figures import _Figure, _Mark
+from hyperadapters.reports.figures import Figure, Mark
 from hyperadapters.reports.svg import _INK
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class _Place(NamedTuple):
     """Whether a line leads to it."""
 
 
-def _label_points(canvas: "Canvas", axes: "Axes", figure: _Figure) -> bool:
+def _label_points(canvas: "Canvas", axes: "Axes", figure: Figure) -> bool:
     """Write the name of every series beside its points, those in the thickest crowd first.
 
     Returns:
@@ -55,7 +55,7 @@ def _label_points(canvas: "Canvas", axes: "Axes", figure: _Figure) -> bool:
     points = {mark: _point_box(axes, mark) for _, mark in named}
     bars = [_bar_box(axes, mark) for _, mark in named if mark.margin]
     names: list[_Box] = []
-    leaders: list[tuple[_Mark, _Place]] = []
+    leaders: list[tuple[Mark, _Place]] = []
     for name, mark in sorted(named, key=lambda item: -_count_near(points[item[1]], [*points.values()])):
         label = axes.annotate(name, (mark.x, mark.y), **_OFFSET, fontsize=_SIZE)
         lines = [box for other in leaders for box in _leader_boxes(axes, *other)]
@@ -80,7 +80,7 @@ def _count_near(box: _Box, others: Sequence[_Box]) -> int:
 
 
 def _free_place(
-    axes: "Axes", label: "Text", mark: _Mark, taken: Sequence[_Box], barred: Sequence[_Box]
+    axes: "Axes", label: "Text", mark: Mark, taken: Sequence[_Box], barred: Sequence[_Box]
 ) -> _Place | None:
     """Put a label at the first free place around its point, inside the axes.
 
@@ -121,13 +121,13 @@ def _places(start: float) -> Iterator[_Place]:
             yield _Place(x * away, y * away, horizontal, vertical, far=distance >= _LEADER)
 
 
-def _draw_leader(axes: "Axes", mark: _Mark, place: _Place) -> None:
+def _draw_leader(axes: "Axes", mark: Mark, place: _Place) -> None:
     """Draw a thin line from a point's edge to its name."""
     line = {"arrowstyle": "-", "linewidth": 0.6, "color": _INK, "alpha": 0.45, "shrinkA": 0, "shrinkB": mark.size / 2}
     axes.annotate("", (mark.x, mark.y), **{**_OFFSET, "xytext": (place.x, place.y)}, arrowprops=line)
 
 
-def _leader_boxes(axes: "Axes", mark: _Mark, place: _Place) -> list[_Box]:
+def _leader_boxes(axes: "Axes", mark: Mark, place: _Place) -> list[_Box]:
     """Return small squares along the line that leads to a name; none where it is near."""
     if not place.far:
         return []
@@ -139,14 +139,14 @@ def _leader_boxes(axes: "Axes", mark: _Mark, place: _Place) -> list[_Box]:
     return [(a - 1, b - 1, a + 1, b + 1) for a, b in centres]
 
 
-def _point_box(axes: "Axes", mark: _Mark) -> _Box:
+def _point_box(axes: "Axes", mark: Mark) -> _Box:
     """Return the square that a point covers."""
     x, y = axes.transData.transform((mark.x, mark.y))
     half = (mark.size / 2 + 1) * axes.figure.dpi / 72
     return x - half, y - half, x + half, y + half
 
 
-def _bar_box(axes: "Axes", mark: _Mark) -> _Box:
+def _bar_box(axes: "Axes", mark: Mark) -> _Box:
     """Return the strip that a point's error bar covers."""
     below, above = mark.margin or (0.0, 0.0)
     x, bottom = axes.transData.transform((mark.x, mark.y - below))

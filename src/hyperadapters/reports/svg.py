@@ -4,13 +4,13 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from hyperadapters.reports.figures import _Mark
+from hyperadapters.reports.figures import Mark
 
 _INK, _PAPER = "#1b1b1c", "#fffffe"
 """Colours of text and background. Nothing else in a drawing has them, so a page can put its own in their place."""
 
 
-def _add_tips(drawing: str, marks: Sequence[_Mark]) -> str:
+def _add_tips(drawing: str, marks: Sequence[Mark]) -> str:
     """Return an SVG document in which every point has a title and the attribute `data-tip`."""
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
     for number, mark in enumerate(marks):

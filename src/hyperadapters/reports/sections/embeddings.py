@@ -8,7 +8,7 @@ import numpy as np
 
 from hyperadapters.methods import method_from_json
 from hyperadapters.reports.document import Section
-from hyperadapters.reports.figures import _Figure, _Mark
+from hyperadapters.reports.figures import Figure, Mark
 from hyperadapters.runs import Result, label_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def _embedding_sections(
         results: by the folder that holds each.
         embeddings_of: what `read_embeddings` read there.
     """
-    figures: list[_Figure] = []
+    figures: list[Figure] = []
     for folder, embeddings in embeddings_of.items():
         if len(embeddings) > 2:
             result = results[folder]
@@ -40,15 +40,15 @@ def _embedding_title(result: Result, tasks: int) -> str:
     return f"Task embeddings, {label}, {tasks} tasks, seed {result.experiment['training']['seed']}"
 
 
-def _embedding_figure(title: str, embeddings: Mapping[str, Any]) -> _Figure:
+def _embedding_figure(title: str, embeddings: Mapping[str, Any]) -> Figure:
     """Return a figure of embeddings, tensors by the task's name, along their first two principal components."""
     places, shares = _principal_components(np.array([tensor.tolist() for tensor in embeddings.values()]))
     series = {
-        name.split("/")[-1]: [_Mark(x, y, f"{name}\n{x:.3f}, {y:.3f}")]
+        name.split("/")[-1]: [Mark(x, y, f"{name}\n{x:.3f}, {y:.3f}")]
         for name, (x, y) in zip(embeddings, places.tolist(), strict=True)
     }
     x_title, y_title = (f"component {n}, {100 * share:.0f} % of the variance" for n, share in enumerate(shares, 1))
-    return _Figure(title, series, x_title, y_title, joined=False)
+    return Figure(title, series, x_title, y_title, joined=False)
 
 
 def _principal_components(rows: Any) -> tuple[Any, Any]:

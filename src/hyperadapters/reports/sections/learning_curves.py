@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hyperadapters._utils import mean_score
 from hyperadapters.reports.document import Section
 from hyperadapters.reports.facts import _task_names
-from hyperadapters.reports.figures import _Figure, _Mark
+from hyperadapters.reports.figures import Figure, Mark
 from hyperadapters.reports.tables import _ScoreTable
 from hyperadapters.runs import Result
 
@@ -23,17 +23,17 @@ def _learning_curve_sections(table: _ScoreTable) -> list[Section]:
     return [Section(f"Learning curves, {table.title}", figures=figures)] if figures else []
 
 
-def _learning_curve_figure(task: str, backbone: str, runs: dict[str, list[Result]]) -> _Figure:
+def _learning_curve_figure(task: str, backbone: str, runs: dict[str, list[Result]]) -> Figure:
     """Return the learning curves of one task, or of a mixture called `task+task`, by the methods' labels."""
     tasks = task.split("+")
     name = f"{len(tasks)} tasks in one: {', '.join(tasks)}" if len(tasks) > 1 else task
     series = {label: _curve(label, found) for label, found in runs.items()}
     caption = "Means over seeds; bands: one standard deviation."
     title = f"Learning curves, {name}, {backbone}"
-    return _Figure(title, series, "steps", "validation, mean of the metrics, %", caption=caption)
+    return Figure(title, series, "steps", "validation, mean of the metrics, %", caption=caption)
 
 
-def _curve(label: str, runs: Sequence[Result]) -> list[_Mark]:
+def _curve(label: str, runs: Sequence[Result]) -> list[Mark]:
     """Return the mean of several seeds' evaluations, in percent, at the steps where all have one."""
     by_step: dict[int, list[float]] = defaultdict(list)
     for run in runs:
@@ -43,8 +43,8 @@ def _curve(label: str, runs: Sequence[Result]) -> list[_Mark]:
     return [_curve_mark(label, step, scores) for step, scores in sorted(by_step.items()) if len(scores) == len(runs)]
 
 
-def _curve_mark(label: str, step: int, scores: Sequence[float]) -> _Mark:
+def _curve_mark(label: str, step: int, scores: Sequence[float]) -> Mark:
     """Return the point of one step, with a margin of one standard deviation over the seeds."""
     mean = statistics.mean(scores)
     margin = (statistics.stdev(scores),) * 2 if len(scores) > 1 else None
-    return _Mark(step, mean, f"{label}, step {step}\n{mean:.2f}, {len(scores)} run(s)", 5, margin)
+    return Mark(step, mean, f"{label}, step {step}\n{mean:.2f}, {len(scores)} run(s)", 5, margin)

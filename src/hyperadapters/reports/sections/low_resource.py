@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hyperadapters._utils import metric_scale
 from hyperadapters.reports.document import Section, _Grid
 from hyperadapters.reports.estimates import _average, _Estimate
-from hyperadapters.reports.figures import _Figure, _Mark
+from hyperadapters.reports.figures import Figure, Mark
 from hyperadapters.reports.notes import _count_seeds
 from hyperadapters.reports.row_counts import _ALL_ROWS, _compare_training_rows, _TrainingRowsComparison
 from hyperadapters.reports.sections.scores import _AVERAGE_AXIS
@@ -59,16 +59,16 @@ def _score_on(table: _ScoreTable, label: str, task: str) -> _Estimate | None:
     return _average(columns) if columns else None
 
 
-def _low_resource_figure(comparison: _TrainingRowsComparison, task: str, labels: Sequence[str]) -> _Figure:
+def _low_resource_figure(comparison: _TrainingRowsComparison, task: str, labels: Sequence[str]) -> Figure:
     """Return score against training rows, a line for each method with a band of one standard deviation."""
-    series: dict[str, list[_Mark]] = {}
+    series: dict[str, list[Mark]] = {}
     for label in labels:
         for number, table in comparison.tables.items():
             estimate = _score_on(table, label, task)
             if number is not _ALL_ROWS and estimate is not None:
                 tip = f"{label}, {number:,} rows\n{estimate}, {_count_seeds(estimate.seeds)}"
                 margin = None if estimate.sd is None else (estimate.sd, estimate.sd)
-                series.setdefault(label, []).append(_Mark(number, estimate.mean, tip, margin=margin))
+                series.setdefault(label, []).append(Mark(number, estimate.mean, tip, margin=margin))
     caption = "Bands: standard deviation over seeds."
     y_title = _AVERAGE_AXIS if task == _AVERAGE else "mean of the metrics, %"
-    return _Figure(f"{comparison.title}, {task}", series, "training rows", y_title, log_x=True, caption=caption)
+    return Figure(f"{comparison.title}, {task}", series, "training rows", y_title, log_x=True, caption=caption)

@@ -7,7 +7,7 @@ from typing import Any
 from hyperadapters._utils import human_bytes
 from hyperadapters.reports.document import Section, _Grid
 from hyperadapters.reports.estimates import _Estimate
-from hyperadapters.reports.figures import _Figure, _Mark
+from hyperadapters.reports.figures import Figure, Mark
 from hyperadapters.reports.notes import _column_title, _count_seeds, _table_notes
 from hyperadapters.reports.tables import _families_of_sizes, _ScoreRow, _ScoreTable
 
@@ -69,13 +69,13 @@ def _paper_cells(table: _ScoreTable, row: _ScoreRow) -> list[list[str]]:
     ]
 
 
-def _trade_off_figure(table: _ScoreTable) -> _Figure | None:
+def _trade_off_figure(table: _ScoreTable) -> Figure | None:
     """Return score against trained parameters, memory as the circle: Figure 1 of Compacter (arXiv:2106.04647v2)."""
     averages = [(row, estimate) for row, estimate in table.averages() if not row.best_of]
     largest = max((row.peak_memory for row, _ in averages), default=1) or 1
     series = {
         row.label: [
-            _Mark(
+            Mark(
                 row.percent,
                 estimate.mean,
                 _row_tip(row, estimate),
@@ -90,7 +90,7 @@ def _trade_off_figure(table: _ScoreTable) -> _Figure | None:
     title, caption = f"Trade-off, {table.title}", "Error bars: 95 % intervals."
     sizes = _circle_sizes([row.peak_memory for row, _ in averages])
     names: dict[str, Any] = {"x_title": _TRAINED_AXIS, "y_title": _AVERAGE_AXIS, "sizes_title": _MEMORY_TITLE}
-    return _Figure(title, series, **names, log_x=True, joined=False, caption=caption, sizes=sizes)
+    return Figure(title, series, **names, log_x=True, joined=False, caption=caption, sizes=sizes)
 
 
 def _circle_sizes(memories: Sequence[int]) -> tuple[tuple[float, str], ...]:
@@ -115,7 +115,7 @@ def _row_tip(row: _ScoreRow, average: _Estimate) -> str:
     )
 
 
-def _size_figure(table: _ScoreTable) -> _Figure | None:
+def _size_figure(table: _ScoreTable) -> Figure | None:
     """Return score against trained parameters for methods in several sizes: Houlsby et al., Figures 1 and 3."""
     averages = {row.label: estimate for row, estimate in table.averages()}
     series = {}
@@ -126,9 +126,9 @@ def _size_figure(table: _ScoreTable) -> _Figure | None:
     if not series:
         return None
     title, caption = f"Score against size, {table.title}", "Bands: 95 % intervals."
-    return _Figure(title, series, "trained parameters a task", _AVERAGE_AXIS, log_x=True, caption=caption)
+    return Figure(title, series, "trained parameters a task", _AVERAGE_AXIS, log_x=True, caption=caption)
 
 
-def _size_mark(row: _ScoreRow, average: _Estimate) -> _Mark:
+def _size_mark(row: _ScoreRow, average: _Estimate) -> Mark:
     """Return the point of one size."""
-    return _Mark(row.trained / row.tasks, average.mean, _row_tip(row, average), margin=average.margin)
+    return Mark(row.trained / row.tasks, average.mean, _row_tip(row, average), margin=average.margin)
