@@ -96,7 +96,8 @@ def test_other_backbones_write_labels_as_text(tmp_path):
     assert (task["answers"], task["separator"], task["classes"]) == ("labels", ";", ["sport", "arts", "law"])
     (tmp_path / "labels.txt").unlink()  # the run knows its classes
     assert one_json(works("evaluate", tmp_path / "out", "--split", "validation", "--json"))["rows"] == 16
-    assert "several labels a row, which this backbone generates as text: leave" in refuses("predict", tmp_path / "out", "x", "--scores")
+    refused = refuses("predict", tmp_path / "out", "x", "--scores")
+    assert "several labels a row, which this backbone generates as text: leave" in refused
 
 
 def test_options_that_do_not_go_together_are_refused(news, tmp_path):
