@@ -51,6 +51,7 @@ def compare(grid: dict[float, Result]) -> dict[str, Any]:
     error = math.sqrt(best * (1 - best) / next(iter(grid.values())).rows["validation"])
     return {
         "grid": {f"{rate:g}": round(100 * score, 2) for rate, score in sorted(scores.items())},
+        "test": {f"{rate:g}": round(100 * result.score, 2) for rate, result in sorted(grid.items())},
         "race": f"{winner:g}",
         "standard error": round(100 * error, 2),
         "found": scores[winner] >= best - error,
