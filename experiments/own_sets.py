@@ -10,8 +10,9 @@ import gzip
 import json
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 SEARCH = ("sst2", "snli", "cola", "scitail", "mrpc", "wic")
 """The sets on which defaults are chosen."""
@@ -86,6 +87,13 @@ def write_set(name: str, data: Path, output: Path) -> dict[str, int]:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in part)
         (output / name / f"{split}.jsonl").write_text(text, encoding="utf-8")
     return {split: len(part) for split, part in cuts.items()}
+
+
+def set_of(task: Mapping[str, Any]) -> str:
+    """Return the name of an experiment's task in JSON; of own files, that of the set; of a mixture, all of them."""
+    if "tasks" in task:
+        return " + ".join(set_of(each) for each in task["tasks"])
+    return Path(task["train"]).parent.name if "train" in task else str(task["name"])
 
 
 def main() -> None:

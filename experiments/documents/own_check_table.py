@@ -14,6 +14,7 @@ from experiments.documents.own_check_rows import METRICS, Table
 from hyperadapters.methods import method_from_json
 from hyperadapters.runs import RESULT, read_result
 from own_check import place_of
+from own_sets import set_of
 from recipes import name_of
 
 
@@ -22,7 +23,7 @@ def main() -> None:
     table: Table = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
     for path in sorted(folder.glob(f"*/{RESULT}")):
         result = read_result(path.parent)
-        set_name = Path(result.experiment["task"]["train"]).parent.name
+        set_name = set_of(result.experiment["task"])
         rows = result.experiment["text"]["train_rows"]
         place = place_of(set_name, rows, name_of(method_from_json(result.experiment["method"])))
         scores = {"adapter": result.metrics["test"], **{key: found["test"] for key, found in result.baselines.items()}}

@@ -12,6 +12,7 @@ from typing import Any
 
 from hyperadapters.methods import method_from_json
 from hyperadapters.runs import RESULT, Result, read_result
+from own_sets import set_of
 from recipes import name_of
 
 
@@ -20,11 +21,11 @@ def place_of(result: Result) -> str:
     folder = result.experiment["backbone"]
     backbone = folder if folder == "embedded" else "MiniLM-L6"
     training, task = result.experiment["training"], result.experiment["task"]
-    name = Path(task["train"]).parent.name if "train" in task else task["name"]
     warmup = f", warm-up {training['warmup_steps']}" if training["warmup_steps"] else ""
     seed = f", seed {training['seed']}"
     steps = round(result.tokens and (training["steps"] or result.history[-1]["step"]))
-    return f"{backbone}, {name}, {result.rows['train']} rows, {steps} steps of {training['batch_size']}{warmup}{seed}"
+    updates = f"{steps} steps of {training['batch_size']}{warmup}{seed}"
+    return f"{backbone}, {set_of(task)}, {result.rows['train']} rows, {updates}"
 
 
 def row_of(result: Result) -> dict[str, Any]:

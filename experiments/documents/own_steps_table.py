@@ -10,6 +10,7 @@ from typing import Any
 
 from hyperadapters.methods import method_from_json
 from hyperadapters.runs import RESULT, Result, read_result
+from own_sets import set_of
 from recipes import name_of
 
 
@@ -17,7 +18,7 @@ def row_of(result: Result) -> dict[str, Any]:
     """Return what the table says of a run."""
     training = result.experiment["training"]
     return {
-        "set": Path(result.experiment["task"]["train"]).parent.name,
+        "set": set_of(result.experiment["task"]),
         "rows": result.experiment["text"]["train_rows"],
         "method": name_of(method_from_json(result.experiment["method"])),
         "lr": training["lr"],

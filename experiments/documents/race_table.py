@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperadapters.runs import RESULT, Result, read_result
+from own_sets import set_of
 
 STOPS = (0.1, 0.2, 0.4)
 """The shares of steps after which a race of five compares its runs (`ha.race`)."""
@@ -32,12 +33,6 @@ def play(grid: dict[float, Result]) -> tuple[float, int]:
     (winner,) = left
     made[winner] = grid[winner].steps
     return winner, sum(made.values())
-
-
-def set_of(result: Result) -> str:
-    """Return the name of a result's task, or of the set whose files it was trained on."""
-    train = result.experiment["task"].get("train")
-    return Path(train).parent.name if train else result.task
 
 
 def compare(grid: dict[float, Result]) -> dict[str, Any]:
@@ -66,8 +61,8 @@ def main() -> None:
     grids: dict[str, dict[float, Result]] = defaultdict(dict)
     for path in sorted(folder.glob(f"*/{RESULT}")):
         result = read_result(path.parent)
-        training = result.experiment["training"]
-        grids[f"{set_of(result)}, seed {training['seed']}"][training["lr"]] = result
+        task, training = (result.experiment[part] for part in ("task", "training"))
+        grids[f"{set_of(task)}, seed {training['seed']}"][training["lr"]] = result
     table = {name: compare(grid) for name, grid in sorted(grids.items()) if len(grid) == 5}
     output.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     print(f"{sum(row['found'] for row in table.values())} of {len(table)} races as good as the grid")

@@ -13,6 +13,7 @@ from hyperadapters._utils import mean_score, read_json
 from hyperadapters.methods import method_from_json
 from hyperadapters.reports import markdown_table
 from hyperadapters.runs import EXPERIMENT, RESULT, STANDINGS, label_of, read_result
+from own_sets import set_of
 
 SHARES = ("0.2", "0.4")
 Races = dict[str, dict[str, dict[str, dict[str, float]]]]
@@ -42,7 +43,7 @@ def summarize(folder: Path) -> Races:
     for place, one in experiments.items():
         if one["training"]["seed"] == seed and (found := stood(place, one)):
             label = label_of(method_from_json(one["method"]))
-            races[one["task"]["name"]][label][f"{one['training']['lr']:g}"] = found
+            races[set_of(one["task"])][label][f"{one['training']['lr']:g}"] = found
     return races
 
 
