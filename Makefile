@@ -2,8 +2,8 @@
 # and what takes minutes; it installs the libraries of the bridges too, whose examples it runs.
 PYTHON ?= python3
 BIN := .venv/bin
-# pip compiles with one core; a file that does not compile is left to whoever imports it
-COMPILED := $(BIN)/python -m compileall -q -j 0 -x '/tests?/' .venv/lib > .venv/compiled 2>&1 || true
+# pip would compile everything, with one core; what is imported is compiled then, once, if Python may write it down
+unexport PYTHONDONTWRITEBYTECODE
 SETTINGS ?=
 PAIRS ?=
 
@@ -15,7 +15,6 @@ install: .venv/installed
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hyperadapters needs Python 3.11 or newer; set PYTHON=python3.11")'
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(COMPILED)
 	touch $@
 
 run: install
@@ -35,7 +34,6 @@ check: .venv/bridges
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hyperadapters needs Python 3.11 or newer; set PYTHON=python3.11")'
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,bridges]'
-	$(COMPILED)
 	touch .venv/installed $@
 
 bridges: .venv/bridges
@@ -47,7 +45,6 @@ versions: install
 
 .venv/docs: .venv/installed
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
-	$(COMPILED)
 	touch $@
 
 docs: .venv/docs

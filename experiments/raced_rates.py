@@ -26,7 +26,7 @@ from own_rates import MINILM
 SETS = ("sst2", "mrpc")
 ROWS, STEPS = 600, 304
 """Of each set; steps are of 16 rows, as eight passes give."""
-LOW, MIDDLE, HIGH = (1e-4, 3e-4, 1e-3, 3e-3), (3e-4, 1e-3, 3e-3, 1e-2), (1e-3, 3e-3, 1e-2, 3e-2)
+LOW, MIDDLE, HIGH = (1e-5, 3e-5, 1e-4, 3e-4), (3e-4, 1e-3, 3e-3, 1e-2), (1e-3, 3e-3, 1e-2, 3e-2)
 TOGETHER: dict[str, tuple[float, ...]] = {
     "hyperformer++": LOW,
     "adapters-multitask": MIDDLE,

@@ -125,9 +125,10 @@ def fingerprint(backbone: nn.Module, tensors: dict[str, Tensor] | None = None) -
     """
     disable_bnb_cpu_packing(backbone)
     architecture, digests = _architecture_of(backbone.config), dict[str, str]()
-    for path in own_parameters(backbone) if tensors is None else tensors:
-        value = value_at(backbone, path) if tensors is None else tensors[path]  # one at a time: they may be on disk
-        value = whole_tensor(value)
+    originals: Mapping[str, Tensor] = own_parameters(backbone) if tensors is None else tensors
+    for path, original in originals.items():
+        offloaded = original.is_meta and tensors is None
+        value = whole_tensor(value_at(backbone, path) if offloaded else original.detach())  # one at a time, from disk
         if value.is_meta:
             return Fingerprint(architecture, "")
         for name, tensor in _unwrap_quantized({path: value}).items():

@@ -48,9 +48,8 @@ def value_at(backbone: nn.Module, path: str) -> Tensor:
 
 
 def _is_offloaded(backbone: nn.Module, path: str) -> bool:
-    """Return whether a parameter is kept in host memory or on disk between passes."""
-    module = backbone.get_submodule(path.rpartition(".")[0])
-    return backbone.get_parameter(path).is_meta and has_offloaded_parameters(module)
+    """Return whether a parameter without values is kept in host memory or on disk between passes."""
+    return has_offloaded_parameters(backbone.get_submodule(path.rpartition(".")[0]))
 
 
 def device_of(backbone: nn.Module) -> torch.device:

@@ -77,6 +77,7 @@ def read_structure(backbone: nn.Module, layout: Layout | None = None, pooling: P
     base = _base_path(backbone)
     entries = _entry_points(backbone, base)
     sites = _named_sites(backbone, entries, layout) if layout else _found_sites(backbone, entries)
+    own = own_parameters(backbone)
     return ModelStructure(
         kind=kind_of(backbone.config),
         d_model=_d_model_of(backbone),
@@ -86,11 +87,11 @@ def read_structure(backbone: nn.Module, layout: Layout | None = None, pooling: P
         entries=entries,
         output=_output_modules(backbone),
         head=_head_parameters(backbone),
-        parameters=sum(tensor.numel() for tensor in own_parameters(backbone).values()),
-        tensors=len(own_parameters(backbone)),
-        quantized=tuple(name for name, tensor in own_parameters(backbone).items() if is_quantized(tensor)),
-        offloaded=tuple(name for name in own_parameters(backbone) if _is_offloaded(backbone, name)),
+        parameters=sum(tensor.numel() for tensor in own.values()),
+        tensors=len(own),
+        quantized=tuple(name for name, tensor in own.items() if is_quantized(tensor)),
+        offloaded=tuple(name for name, tensor in own.items() if tensor.is_meta and _is_offloaded(backbone, name)),
         layout=layout,
         pooling=pooling,
-        unread=() if pooling == "model" else tuple(filter(_is_pooler, own_parameters(backbone))),
+        unread=() if pooling == "model" else tuple(filter(_is_pooler, own)),
     )
