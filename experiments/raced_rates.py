@@ -33,8 +33,8 @@ TOGETHER: dict[str, tuple[float, ...]] = {
     "hyper-compacter": LOW,
     "full-multitask": (3e-5, 1e-4, 3e-4, 1e-3),
     "hyperformer": LOW,
-    "hyper-phm": LOW,
     "hyper-side": MIDDLE,
+    "hyper-phm": LOW,
 }
 APART: dict[str, tuple[float, ...]] = {
     "side": MIDDLE,
@@ -42,11 +42,11 @@ APART: dict[str, tuple[float, ...]] = {
     "lowrank": MIDDLE,
     "phm": MIDDLE,
     "adapterdrop": MIDDLE,
-    "prompt-r": (1e-2, 3e-2, 1e-1, 3e-1),
-    "intrinsic-said": (3e-3, 1e-2, 3e-2, 1e-1),
-    "prompt-t": (1e-2, 3e-2, 1e-1, 3e-1),
     "side-compacter": MIDDLE,
     "peft:ia3": HIGH,
+    "intrinsic-said": (3e-3, 1e-2, 3e-2, 1e-1),
+    "prompt-r": (1e-2, 3e-2, 1e-1, 3e-1),
+    "prompt-t": (1e-2, 3e-2, 1e-1, 3e-1),
 }
 
 
