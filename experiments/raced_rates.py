@@ -5,9 +5,9 @@
     python -m experiments.documents.races_table out/raced-rates results/raced-rates.json
 
 On a user's own files, 600 rows of a set, with the settings that such files start from: methods of many tasks on SST-2
-and MRPC together, the others on each. Four rates, half a decade apart, of which the better half goes on after 20 and
-40 % of the steps, by validation alone. Methods stand in order of worth; started again, it goes on where it was. JOBS
-limits how many runs go on at once.
+and MRPC together, the others on each. Three or four rates, half a decade apart, of which the better half goes on after
+20 and 40 % of the steps, by validation alone. Methods stand in order of worth; started again, it goes on where it was.
+JOBS limits how many runs go on at once.
 """
 
 import os
@@ -29,12 +29,12 @@ ROWS, STEPS = 600, 304
 LOW, MIDDLE, HIGH = (1e-5, 3e-5, 1e-4, 3e-4), (3e-4, 1e-3, 3e-3, 1e-2), (1e-3, 3e-3, 1e-2, 3e-2)
 TOGETHER: dict[str, tuple[float, ...]] = {
     "hyperformer++": LOW,
-    "adapters-multitask": MIDDLE,
-    "hyper-compacter": LOW,
-    "full-multitask": (3e-5, 1e-4, 3e-4, 1e-3),
-    "hyperformer": LOW,
-    "hyper-side": MIDDLE,
-    "hyper-phm": LOW,
+    "adapters-multitask": MIDDLE[:3],
+    "hyper-compacter": (1e-4, 3e-4, 1e-3, 3e-3),
+    "full-multitask": LOW[1:],
+    "hyperformer": LOW[1:],
+    "hyper-side": MIDDLE[:3],
+    "hyper-phm": LOW[1:],
 }
 APART: dict[str, tuple[float, ...]] = {
     "side": MIDDLE,
