@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hyperadapters._utils import InputError, read_json, write_json
-from hyperadapters.runs import EXPERIMENT, RESULT, STANDINGS, differing_checksums, read_result, standing_of
+from hyperadapters.runs import (
+    EXPERIMENT,
+    RESULT,
+    STANDINGS,
+    Experiment,
+    differing_checksums,
+    read_result,
+    standing_of,
+)
 from hyperadapters.training import STATES
 
 _ATTEMPTS = 2
@@ -75,11 +83,10 @@ def _settled(job: _Job) -> _Report | None:
     if (job.place / RESULT).exists():
         again = "Delete that file, and the run is done again."
         try:
-            result = read_result(job.place)
+            made, planned = map(Experiment.from_json, (read_result(job.place).experiment, job.experiment))
         except InputError as error:
             return _Report(job.key, "failed", f"{error} {again}")
-        then, now = result.experiment["task"].get("checksums", {}), job.experiment["task"]["checksums"]
-        if changed := differing_checksums(then, now):
+        if changed := differing_checksums(made.task.checksums, planned.task.checksums):
             return _Report(job.key, "failed", f"{job.place / RESULT} is of other data ({'; '.join(changed)}). {again}")
         return _Report(job.key, "done")
     if job.until and standing_of(job.place, job.until):
