@@ -27,15 +27,16 @@ ROWS, EVALUATION_ROWS = 2400, 400
 SOURCE_LENGTH = 64
 """Tokens; BoolQ's passages are cut."""
 SEEDS = (1, 2, 3)
-RATES = (3e-4, 1e-3, 3e-3)
+GENERATED = (3e-5, 1e-4, 3e-4)
+"""Rates for networks that generate dense adapters: encoders want low ones (results/raced-rates.json)."""
 ARMS: dict[str, tuple[float, ...]] = {
-    "hyperformer++": RATES,
-    "adapters-multitask": RATES,
+    "hyperformer++": GENERATED,
+    "adapters-multitask": (1e-4, 3e-4, 1e-3),
     "houlsby": GRIDS["houlsby"],
     "full-multitask": (5e-5, 1.5e-4, 5e-4),
-    "hyper-compacter": RATES,
-    "hyperformer": RATES,
-    "hyper-phm": RATES,
+    "hyper-compacter": (1e-4, 3e-4, 1e-3),
+    "hyperformer": GENERATED,
+    "hyper-phm": GENERATED,
 }
 """The rates of each arm; `houlsby` has an adapter for each task."""
 

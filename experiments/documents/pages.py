@@ -48,6 +48,7 @@ def tables_of(file: Path, tasks: Sequence[str] = ()) -> str:
         "own-check": own_check_part,
         "encoder-races": races_table,
         "encoder-races-pooler": races_table,
+        "raced-rates": races_table,
     }
     return tables[file.stem](table) + "\n"
 

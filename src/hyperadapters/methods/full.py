@@ -113,6 +113,8 @@ class FullMultiTask(Method):
     """Full fine-tuning on several tasks at once, which share all weights (HyperFormer, arXiv:2106.04489v1, §3)."""
 
     learning_rate: ClassVar[float] = 3e-4
+    small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder": 1e-4}
+    large_rates: ClassVar[Mapping[BackboneKind, float]] = FullFineTuning.large_rates
     many_tasks: ClassVar[bool] = True
 
     def check(self, structure: ModelStructure) -> None:

@@ -50,6 +50,9 @@ class HyperMethod(_AtSites):
     """A hypernetwork generates every site's adapter from the task's embedding: what the whole family has in common."""
 
     learning_rate: ClassVar[float] = 3e-4
+    small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder": 5e-5}
+    large_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder": 5e-5}
+    """Encoders answer every row alike at the paper's rate (`results/raced-rates.json`); no wide one was searched."""
     entry_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder-decoder": 1.0}
     """A task's embedding is 64 numbers near 1 in size: at the rates of a network it stays where it is
     (`results/frozen-entry.jsonl`). On an encoder a head trains with it, and the rate is the method's."""
