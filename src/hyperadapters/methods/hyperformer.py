@@ -261,7 +261,7 @@ class HyperCompacter(HyperMethod):
     All tasks share one A (the outlook of Compacter, arXiv:2106.04647v2, §6).
     """
 
-    small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder-decoder": 1e-3}
+    small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder": 1e-4, "encoder-decoder": 1e-3}
 
     n: int = 4
     """Number of Kronecker products in each sum; it must divide d_model and the bottleneck."""
