@@ -6,6 +6,8 @@ import pytest
 from sweep_runs import experiment, here, rows, unused
 
 from hyperadapters import METHODS, MixtureTask, sweep
+from hyperadapters._utils import read_json, write_json
+from hyperadapters.runs.result import RESULT
 from hyperadapters.sweeps.jobs import _Job, _settled
 from hyperadapters.sweeps.keys import _keyed
 from hyperadapters.sweeps.racing import race
@@ -43,6 +45,16 @@ def test_a_result_of_other_data_is_told_by_its_task_and_split(runs, swept, folde
     found = _settled(_Job(key, values, str(folder / "out"), keep=False))
     assert found.outcome == "failed"
     assert "is of other data (other.train: SHA-256" in found.reason
+
+
+def test_a_result_with_a_setting_of_another_release_stands(runs, swept, folder):
+    key, planned = next(iter(_keyed(runs).items()))
+    made = {name: value for name, value in read_json(folder / "out" / key / RESULT).items() if name != "checksum"}
+    made["experiment"]["training"]["of_another_release"] = 1
+    place = folder / "elsewhere" / key
+    place.mkdir(parents=True)
+    write_json(place / RESULT, made)
+    assert _settled(_Job(key, planned.to_json(), str(place.parent), keep=False)).outcome == "done"
 
 
 def test_they_are_raced(runs, folder):

@@ -8,15 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hyperadapters._utils import InputError, read_json, write_json
-from hyperadapters.runs import (
-    EXPERIMENT,
-    RESULT,
-    STANDINGS,
-    Experiment,
-    differing_checksums,
-    read_result,
-    standing_of,
-)
+from hyperadapters.runs import EXPERIMENT, RESULT, STANDINGS, differing_checksums, read_result, standing_of
 from hyperadapters.training import STATES
 
 _ATTEMPTS = 2
@@ -83,16 +75,24 @@ def _settled(job: _Job) -> _Report | None:
     if (job.place / RESULT).exists():
         again = "Delete that file, and the run is done again."
         try:
-            made, planned = map(Experiment.from_json, (read_result(job.place).experiment, job.experiment))
+            result = read_result(job.place)
         except InputError as error:
             return _Report(job.key, "failed", f"{error} {again}")
-        if changed := differing_checksums(made.task.checksums, planned.task.checksums):
+        then, now = (_checksums_in(experiment["task"]) for experiment in (result.experiment, job.experiment))
+        if changed := differing_checksums(then, now):
             return _Report(job.key, "failed", f"{job.place / RESULT} is of other data ({'; '.join(changed)}). {again}")
         return _Report(job.key, "done")
     if job.until and standing_of(job.place, job.until):
         return _Report(job.key, "paused")
     reasons = _past_failures(job)
     return _Report(job.key, "failed", reasons[-1]) if len(reasons) >= _ATTEMPTS else None
+
+
+def _checksums_in(task: Mapping[str, Any]) -> dict[str, str]:
+    """Return the checksums of a task in JSON, by `task.split` of a mixture; it may be of another release."""
+    if "tasks" not in task:
+        return dict(task.get("checksums", {}))
+    return {f"{one['name']}.{split}": found for one in task["tasks"] for split, found in _checksums_in(one).items()}
 
 
 def _past_failures(job: _Job) -> list[str]:
