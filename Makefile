@@ -2,19 +2,25 @@
 # and what takes minutes; it installs the libraries of the bridges too, whose examples it runs.
 PYTHON ?= python3
 BIN := .venv/bin
+# the pip of Python 3.11 takes a minute longer over the pages of the index than that of constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 # pip would compile everything, with one core; what is imported is compiled then, once, if Python may write it down
 unexport PYTHONDONTWRITEBYTECODE
 SETTINGS ?=
 PAIRS ?=
 
-.PHONY: run test check bridges versions fuzz docs format install clean
+.PHONY: run test check types quick bridges versions fuzz docs format install clean
 
 install: .venv/installed
 
-.venv/installed: pyproject.toml constraints.txt
+.venv/pip:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hyperadapters needs Python 3.11 or newer; set PYTHON=python3.11")'
 	test -d .venv || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) --upgrade pip
+	touch $@
+
+.venv/installed: pyproject.toml constraints.txt .venv/pip
+	$(PIP) -e '.[dev]'
 	touch $@
 
 run: install
@@ -27,13 +33,16 @@ test: install
 check: .venv/bridges
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(MAKE) --jobs 2 types quick
+
+types: .venv/bridges
 	$(BIN)/mypy
+
+quick: .venv/bridges
 	$(BIN)/python -m pytest -m 'not cluster and not slow'
 
-.venv/bridges: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hyperadapters needs Python 3.11 or newer; set PYTHON=python3.11")'
-	test -d .venv || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,bridges]'
+.venv/bridges: pyproject.toml constraints.txt .venv/pip
+	$(PIP) -e '.[dev,bridges]'
 	touch .venv/installed $@
 
 bridges: .venv/bridges
@@ -44,7 +53,7 @@ versions: install
 	$(BIN)/python tests/versions.py $(PAIRS)
 
 .venv/docs: .venv/installed
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	$(PIP) -e '.[dev,docs]'
 	touch $@
 
 docs: .venv/docs

@@ -1,5 +1,7 @@
 """Fixtures. Tests in `SHAPES_CHECKED` check the shapes in `hyperadapters.layers`; compiled code runs in a process."""
 
+import copy
+import functools
 import gc
 import hashlib
 import json
@@ -73,11 +75,20 @@ def tiny_config(**changes: object) -> T5Config:
     return T5Config(**{**values, **changes})
 
 
-def make_tiny(**changes: object) -> T5ForConditionalGeneration:
+@functools.cache
+def first_tiny(**changes: object) -> tuple[T5ForConditionalGeneration, torch.Tensor]:
+    """Return the T5 that others are copies of, in half the time, and where the random numbers stand after it."""
     torch.manual_seed(0)
     backbone = T5ForConditionalGeneration(tiny_config(**changes)).eval()
     backbone.requires_grad_(False)
-    return backbone
+    return backbone, torch.get_rng_state()
+
+
+def make_tiny(**changes: object) -> T5ForConditionalGeneration:
+    backbone, random = first_tiny(**changes)
+    torch.manual_seed(0)
+    torch.set_rng_state(random)
+    return copy.deepcopy(backbone)
 
 
 @pytest.fixture

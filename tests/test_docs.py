@@ -72,6 +72,10 @@ def python_of(page: Path) -> str:
 
 
 BRIDGES = [page for page in PAGES if page.parent.name == "bridges" and blocks(page, "python")]
+OF_BRIDGES = [
+    pytest.param(page, marks=pytest.mark.slow if page.stem == "export" else ())  # tests/serving/test_exporting.py
+    for page in BRIDGES
+]
 WITH_PYTHON = [
     pytest.param(page, marks=() if page == README else pytest.mark.slow)
     for page in PAGES
@@ -84,7 +88,7 @@ def test_the_python_examples_of_a_page_run(page, tmp_path):
     succeeds([sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", python_of(page)], tmp_path)
 
 
-@pytest.mark.parametrize("page", BRIDGES, ids=named)
+@pytest.mark.parametrize("page", OF_BRIDGES, ids=named)
 def test_the_python_examples_of_a_bridge_run(page, tmp_path, monkeypatch):
     code = python_of(page)
     monkeypatch.chdir(tmp_path)

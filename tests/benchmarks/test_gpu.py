@@ -63,6 +63,7 @@ def test_the_rehearsal_runs_every_entry_and_settles_every_decision(tmp_path, ver
         assert (": open" in verdict[name]) == (by in skipped or name == "CUDA graphs"), verdict[name]
 
 
+@pytest.mark.slow  # starts processes
 def test_entries_that_fail_or_run_over_do_not_stop_the_others(gpu, place, tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "BEGINNING", 0)
     monkeypatch.setattr(gpu, "ENDING", 0)

@@ -270,6 +270,7 @@ def test_predict_never_replaces_a_column_of_its_answers_name(trained, tmp_path):
     assert not (tmp_path / "o.jsonl").exists()
 
 
+@pytest.mark.slow  # starts a process; what is written is tested in this one
 def test_predict_writes_rows_alone_to_standard_output(trained, files):
     words = [sys.executable, "-m", "hyperadapters.cli", "predict", str(trained[0]), "--file", str(files[2])]
     done = subprocess.run([*words, "--output", "/dev/stdout"], capture_output=True, text=True, check=True)
@@ -393,6 +394,7 @@ def few_shot(mixed, files):
     return ("train", "--from", mixed[0], *own(files), "--test", files[2], "--json")
 
 
+@pytest.mark.slow  # tests/runs/test_warm_start.py has it from Python
 def test_a_new_task_joins_a_trained_adapter_from_few_rows(mixed, files, tmp_path):
     words = (*few_shot(mixed, files), "--init-task", "sentiment", "--max-train", "4", "--steps", "3")
     value = one_json(works(*words, "--output", tmp_path / "new"))

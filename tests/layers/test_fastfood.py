@@ -77,7 +77,7 @@ def test_the_gradient_is_the_transposed_projection_and_not_off_by_a_factor_of_it
     torch.testing.assert_close(theta.grad, expected)
 
 
-@pytest.mark.parametrize(("shape", "inputs"), [((6, 8), 10), ((8, 8), 100), ((40,), 7)])
+@pytest.mark.parametrize(("shape", "inputs"), [((3, 4), 10), ((3, 3), 20), ((20,), 7)])
 def test_gradcheck_in_double_precision(shape, inputs, stretches):
     base = torch.randn(shape, dtype=torch.float64, requires_grad=True)
     theta = torch.randn(inputs, dtype=torch.float64, requires_grad=True)

@@ -7,6 +7,7 @@ import pytest
 from hyperadapters import METHODS
 from hyperadapters.papers.parameter_counts import _BASE, _TABLES, count_paper_methods
 
+pytestmark = pytest.mark.slow  # counts all of it at T5's size; tests/methods/test_counts.py has every closed form
 T5_BASE = 222_882_048
 
 
@@ -22,7 +23,6 @@ def row(found, table, method, backbone="", **changes):
     return line
 
 
-@pytest.mark.slow  # tests/methods/test_counts.py has the counts
 def test_every_percentage_that_we_have_of_the_papers_is_ours_too(found):
     assert [line for line in found if line.differs] == []
     assert sum(line.printed is not None for line in found) == 2 * len(_BASE) + 2

@@ -60,6 +60,7 @@ def test_on_encoders_and_decoders_too(name, tmp_path):
     ends_as_alone(pack, trained(pack), make, data)
 
 
+@pytest.mark.slow  # other packs end where each run ends by itself in `make check`
 def test_a_batch_in_parts_gives_the_same(tmp_path):
     runs = [experiment(accumulation=2, **changes) for changes in VARIED]
     pack = pack_of(make_tiny(), runs, toy(), tmp_path)

@@ -90,6 +90,7 @@ def test_a_resumed_race_names_the_setting_that_differs(tuned, folder):
         tune(other, folder / "tuned", rates=(1e-3, 1e-2), resume=True, quiet=True)
 
 
+@pytest.mark.slow  # test_sweeping.py tries failures again
 def test_runs_that_failed_are_tried_again_when_resumed(tmp_path, monkeypatch):
     """A metric of the user's that is right about right answers, and fails at those of a run until it is mended."""
     broken = {"answers": True}

@@ -12,6 +12,7 @@ def test_gpus_are_dealt_out_in_turn(visible, expected, monkeypatch):
     assert [_WorkerProcess(number, 3)._environment()["CUDA_VISIBLE_DEVICES"] for number in range(3)] == expected
 
 
+@pytest.mark.slow  # an interrupted sweep is in `make check`
 def test_a_worker_that_is_interrupted_before_it_starts_does_nothing(tmp_path, monkeypatch):
     worker = _WorkerProcess(0, 1)
     job = _Job("a", {}, str(tmp_path), keep=False)

@@ -209,6 +209,7 @@ def test_the_answer_is_the_best_of_all_windows_whatever_their_number(encoder, tm
     assert [row["prediction"] for row in rows_of(tmp_path / "a.jsonl")] == wanted
 
 
+@pytest.mark.slow  # a run whose answers stand in the text is in `make check`
 def test_a_text_without_an_answer_is_answered_with_nothing(encoder, tmp_path):
     draw = random.Random(3)
     rows = [paragraph(draw, 9, colour=number % 3 > 0) for number in range(120)]

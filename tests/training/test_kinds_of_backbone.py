@@ -96,6 +96,7 @@ def test_an_adapter_of_another_backbone_is_refused_with_one_line_and_nothing_is_
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow  # so does test_heads_of_different_sizes.py
 def test_tasks_with_different_numbers_of_classes_share_an_encoder(folders, tmp_path):
     """Trained, scored, answered by row, baked, and continued with a task of another number of classes."""
     short = short_run(rows=32)
