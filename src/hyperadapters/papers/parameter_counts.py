@@ -165,9 +165,13 @@ def _count_on_papers_backbone(
 ) -> ParameterCount:
     """Return what a method trains on one of the papers' backbones, with `tasks` tasks in one Delta."""
     names = [str(number) for number in range(tasks)] if tasks > 1 else []
-    return count_parameters(attach(_papers_backbone(backbone), method_named(method, dict(changes)), tasks=names))
+    delta = attach(_papers_backbone(backbone), method_named(method, dict(changes)), tasks=names)
+    found = count_parameters(delta)
+    delta.detach()
+    return found
 
 
+@cache
 def _papers_backbone(name: str) -> nn.Module:
     """Return a paper's backbone on the meta device, shapes without weights; a T5 has Compacter's vocabulary."""
     config = shape_config(name)
