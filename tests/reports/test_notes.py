@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from hyperadapters.papers.published_scores import _COMPACTER_PLUS_PLUS
+from hyperadapters.reports.comparison import comparison_cells, comparison_title
 from hyperadapters.reports.estimates import _intervals_overlap
-from hyperadapters.reports.notes import _compare_with_paper, _indistinguishable_from_best
+from hyperadapters.reports.notes import _compare_with_paper, _indistinguishable_from_best, _splits
 from hyperadapters.reports.tables import _score_tables
-from results import ROWS, published_run
+from results import ROWS, published_run, result
 
 
 def test_one_seed_cannot_tell_8662_from_8650():
@@ -51,3 +52,41 @@ def test_the_papers_average_is_said_to_lie_in_our_interval_or_not():
     (sentence,) = _compare_with_paper(table)
     assert sentence.startswith("compacter++: the paper's 86.47 lies inside our 95 % interval")
     assert _compare_with_paper(_score_tables(published_run("compacter++")[:-1])[0]) == []  # not over the same columns
+
+
+def on_splits(task, method="houlsby", **metrics):
+    """A run with these metrics in percent, by split."""
+    of_split = {split: {name: value / 100 for name, value in found.items()} for split, found in metrics.items()}
+    names = list(of_split.get("test", of_split["validation"]))
+    whole = result(method, task, dict.fromkeys(names, 50))
+    return dataclasses.replace(whole, metrics=of_split, intervals={})
+
+
+def test_a_table_says_of_which_split_its_scores_are():
+    (tested,) = _score_tables([on_splits("mine", validation={"accuracy": 60}, test={"accuracy": 50})])
+    assert _splits(tested) == "of the test split"
+    (validated,) = _score_tables([on_splits("mine", validation={"accuracy": 60})])
+    assert _splits(validated) == "of the validation split, which chose the weights too"
+    assert validated.averages()[0][1].mean == 60
+
+
+def test_tasks_of_a_mixture_without_test_rows_are_shown_by_validation_and_said_to_be():
+    both = {"first.accuracy": 60, "second.accuracy": 70}
+    run = on_splits("own/first,own/second", validation=both, test={"first.accuracy": 50})
+    (table,) = _score_tables([run])
+    assert _splits(table) == (
+        "of the test split; without test rows, of the validation split, which chose the weights too: own/second"
+    )
+    assert {task: score.mean for (task, _), score in table.rows[0].columns.items()} == {
+        "own/first": 50,
+        "own/second": 70,
+    }
+    assert run.score == pytest.approx(0.6)
+    assert "test split (second: validation split)" in comparison_title([run])
+    cells = comparison_cells(run)
+    assert (cells["score"], cells["first.accuracy"], cells["second.accuracy"]) == ("60.00", "50.00", "70.00")
+    apart = on_splits("first,second", validation=both, test={"first.accuracy": 50})
+    assert {table.benchmark: _splits(table)[:17] for table in _score_tables([apart])} == {
+        "first": "of the test split",
+        "second": "of the validation",
+    }

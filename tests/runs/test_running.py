@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 from small_backbones import small_run  # noqa: F401 (a fixture)
 
-from hyperadapters import InputError, evaluate, fit, load_backbone, run
+from hyperadapters import METHODS, Experiment, InputError, NamedTask, Training, evaluate, fit, load_backbone, run
 from hyperadapters._utils.output_folders import _LOCK
 from hyperadapters.runs.result import RESULT, read_result
 
@@ -66,3 +66,12 @@ def test_a_result_says_how_many_rows_were_used_and_how_many_there_are(small, tmp
     assert found.rows == {"train": 16, "validation": 8}
     assert found.rows_available == {"train": 24, "validation": 12}
     assert read_result(tmp_path / "out") == found
+
+
+def test_a_run_that_is_refused_when_it_begins_leaves_nothing_behind(tmp_path):
+    task = NamedTask(name="demo/sentiment")
+    low = Experiment(method=METHODS["houlsby"], task=task, training=Training(lr=1e-3, reuse="fp32", steps=1))
+    for place in (tmp_path / "new" / "out", tmp_path):
+        with pytest.raises(InputError, match="so that nothing can be kept"):
+            run(low, place, quiet=True)
+        assert not [*tmp_path.iterdir()]

@@ -27,7 +27,7 @@ def comparison_cells(result: Result) -> dict[str, str]:
     `score` is the mean of the metrics, which follow where there are several; `invalid` is the percentage of generated
     answers that are none; `time` is that of the training; `step` to `peak memory` are what `measure` found.
     """
-    metrics = result.metrics[result.split]
+    metrics = result.reported
     return {
         "method": result.method,
         "trained": f"{result.trained:,}",
@@ -47,8 +47,10 @@ def comparison_cells(result: Result) -> dict[str, str]:
 def comparison_title(results: Sequence[Result]) -> str:
     """Return the task, backbone, split and device that the results have in common."""
     first = results[0]
-    backbone = first.experiment["backbone"]
-    return f"{first.task} on {backbone} ({first.total:,} parameters), {first.split} split, {first.device}"
+    backbone, split = first.experiment["backbone"], f"{first.split} split"
+    if first.untested:
+        split += f" ({', '.join(first.untested)}: validation split)"
+    return f"{first.task} on {backbone} ({first.total:,} parameters), {split}, {first.device}"
 
 
 def _comparison_figure(results: Sequence[Result]) -> Figure:

@@ -139,8 +139,7 @@ def _column_of(result: Result, name: str) -> _Column:
 
 def _scores_by_column(result: Result) -> dict[_Column, float]:
     """Return every metric of a result's reported split, shares in percent."""
-    found = result.metrics[result.split]
-    return {_column_of(result, name): metric_scale(name).factor * value for name, value in found.items()}
+    return {_column_of(result, name): metric_scale(name).factor * value for name, value in result.reported.items()}
 
 
 def _estimate_columns(results: Sequence[Result], benchmark: str) -> dict[_Column, _Estimate]:

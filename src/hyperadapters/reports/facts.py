@@ -1,11 +1,19 @@
 """What a result says of its run: its tasks, and how much of their data it was given."""
 
+from hyperadapters._utils import short_names
 from hyperadapters.runs import Result
 
 
 def _task_names(result: Result) -> list[str]:
     """Return the names of a run's tasks: one, or those of its mixture."""
     return [entry["name"] for entry in result.experiment["task"].get("tasks", [{"name": result.task}])]
+
+
+def _validated_tasks(result: Result) -> list[str]:
+    """Return the names of a run's tasks whose scores are of the validation split, because they have no test rows."""
+    if result.split == "validation":
+        return _task_names(result)
+    return [name for name, end in short_names(_task_names(result)).items() if end in result.untested]
 
 
 def _is_mixture(result: Result) -> bool:

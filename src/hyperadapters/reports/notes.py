@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from hyperadapters.reports.estimates import _Column, _Estimate, _intervals_overlap
-from hyperadapters.reports.facts import _is_limited
+from hyperadapters.reports.facts import _is_limited, _task_names, _validated_tasks
 from hyperadapters.reports.tables import _ScoreTable
 from hyperadapters.runs import Result
 
@@ -12,14 +12,26 @@ from hyperadapters.runs import Result
 def _table_notes(table: _ScoreTable) -> list[str]:
     """Return the notes below a score table."""
     return [
-        "Scores in percent, of the test split; ± is the standard deviation over seeds, brackets the 95 % interval by "
-        "bootstrap over the test rows. Total × is the parameters of all these tasks together in units of the "
+        f"Scores in percent, {_splits(table)}; ± is the standard deviation over seeds, brackets the 95 % interval by "
+        "bootstrap over these rows. Total × is the parameters of all these tasks together in units of the "
         "backbone, norms left out as in the papers; stored is all that is saved for them, norms included.",
         *_settings_notes(table),
         *_data_notes(table),
         *_indistinguishable_from_best(table),
         *_compare_with_paper(table),
     ]
+
+
+def _splits(table: _ScoreTable) -> str:
+    """Return of which split the scores are, in words."""
+    runs = [run for row in table.rows for run in row.results]
+    validated = {task for run in runs for task in _validated_tasks(run)}
+    tested = {task for run in runs for task in _task_names(run) if task not in _validated_tasks(run)}
+    of_validation = "of the validation split, which chose the weights too"
+    if not tested.intersection(table.tasks):
+        return of_validation
+    named = ", ".join(task for task in table.tasks if task in validated)
+    return "of the test split" + (f"; without test rows, {of_validation}: {named}" if named else "")
 
 
 def _settings_notes(table: _ScoreTable) -> list[str]:

@@ -86,7 +86,7 @@ def _summarize(
         task=task_name(experiment.task),
         metrics={split: found.metrics for split, found in scores.items()},
         averages={split: found.mean for split, found in scores.items()},
-        intervals=_bootstrap_intervals(data, reported, scores[reported].answers),
+        intervals=_bootstrap_intervals(data, scores),
         baselines=_find_baselines(experiment),
         constant_answer=_constant_answer(scores[reported].answers),
         invalid={split: found.invalid for split, found in scores.items()},
@@ -129,29 +129,30 @@ def _sum_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return dict(total)
 
 
-def _bootstrap_intervals(data: Data | Mixture, split: str, answers: Sequence[str]) -> dict[str, list[float]]:
-    """Return the 95 % interval of each metric over resampled rows of a split, where a task has few enough rows.
+def _bootstrap_intervals(data: Data | Mixture, scores: Mapping[str, Scores]) -> dict[str, list[float]]:
+    """Return the 95 % interval of each metric over resampled rows of a task's reported split, if these are few enough.
 
     Args:
         data: what was scored.
-        split: its name.
-        answers: of all rows of the split, one task after the other.
+        scores: by split; answers are of all its rows, one task after the other.
 
     Returns:
         Lower and upper end, by the metric's name; in a mixture by `task.metric`.
     """
-    tasks = [task for task in tasks_of(data) if split in task.splits]
     names = short_names([task.form.name for task in tasks_of(data)])
-    found, start = {}, 0
-    for task in tasks:
-        references = task.references[split]
-        texts = answers[start : start + len(references)]
-        start += len(references)
-        if len(references) <= _BOOTSTRAP_ROWS:
-            prefix = f"{names[task.form.name]}." if isinstance(data, Mixture) else ""
-            predictions = [task.form.target.decode(text) for text in texts]
-            for metric in task.metrics:
-                found[f"{prefix}{metric.__name__}"] = list(bootstrap(metric, predictions, references))
+    found = {}
+    for split, scored in scores.items():
+        start = 0
+        for task in [task for task in tasks_of(data) if split in task.splits]:
+            references = task.references[split]
+            texts = scored.answers[start : start + len(references)]
+            start += len(references)
+            reported = "test" if "test" in task.splits else "validation"
+            if split == reported and len(references) <= _BOOTSTRAP_ROWS:
+                prefix = f"{names[task.form.name]}." if isinstance(data, Mixture) else ""
+                predictions = [task.form.target.decode(text) for text in texts]
+                for metric in task.metrics:
+                    found[f"{prefix}{metric.__name__}"] = list(bootstrap(metric, predictions, references))
     return found
 
 

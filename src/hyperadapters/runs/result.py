@@ -105,9 +105,22 @@ class Result:
         return "test" if "test" in self.metrics else "validation"
 
     @property
+    def untested(self) -> list[str]:
+        """Tasks of a mixture that have no test rows where others have: validation is reported for them."""
+        tested, validated = ([name.rpartition(".")[0] for name in self.metrics[s]] for s in (self.split, "validation"))
+        return [task for task in dict.fromkeys(validated) if task not in tested]
+
+    @property
+    def reported(self) -> dict[str, float]:
+        """The metrics to report: of the test split where a task has one, else of validation."""
+        untested = self.untested
+        rest = {n: value for n, value in self.metrics["validation"].items() if n.rpartition(".")[0] in untested}
+        return {**self.metrics[self.split], **rest}
+
+    @property
     def score(self) -> float:
         """Mean of the task's metrics on the reported split (`mean_score`)."""
-        return mean_score(self.metrics[self.split])
+        return mean_score(self.reported)
 
 
 def read_result(folder: Path) -> Result:

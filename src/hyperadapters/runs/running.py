@@ -9,6 +9,7 @@ import torch
 from accelerate.tracking import GeneralTracker
 
 from hyperadapters._utils import (
+    CannotWriteError,
     InputError,
     alone_in,
     check_output,
@@ -172,14 +173,29 @@ def check_experiment(experiment: Experiment) -> None:
 def _locked_run_folder(output: Path, experiment: Experiment, *, resume: bool) -> Iterator[None]:
     """Keep other processes out of a run's folder, and write there which experiment it holds.
 
+    A run that is refused before it has written anything else takes that back.
+
     Raises:
         InputError: it cannot be written, another process works in it, or has filled it meanwhile.
     """
+    made = [folder for folder in (output, *output.absolute().parents) if not folder.exists()]
     make_output(output)
     with alone_in(output):
         check_output(output, resume=resume, marker=EXPERIMENT)
+        begins = not (output / EXPERIMENT).exists()
         write_json(output / EXPERIMENT, experiment.to_json())
-        yield
+        try:
+            yield
+            return
+        except CannotWriteError:  # where there is room, it may go on
+            raise
+        except InputError as error:
+            refusal = error
+            if refused := begins and not [path for path in output.glob("[!.]*") if path.name != EXPERIMENT]:
+                (output / EXPERIMENT).unlink()
+    for folder in made if refused else []:
+        folder.rmdir()
+    raise refusal
 
 
 def _evaluate_splits(
