@@ -695,7 +695,8 @@ def test_all_methods_are_those_that_fit_the_backbone(tmp_path):
     assert "--memory nan: must be a number of GB" in refuses(*options, "--memory", "nan")
 
 
-@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.slow)])
+@pytest.mark.slow  # starts a process
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_output_of_another_encoding_is_escaped_and_json_stays_json(encoding, monkeypatch):
     words = [sys.executable, "-m", "hyperadapters.cli", "predict", "no/sunlight/☀"]
     env = {**os.environ, "PYTHONIOENCODING": encoding}

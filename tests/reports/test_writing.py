@@ -80,6 +80,7 @@ def test_every_figure_stands_beside_markdown_and_latex(written):
     assert all(path.read_bytes().startswith(b"%PDF") for path in (folder / "figures").glob("*.pdf"))
 
 
+@pytest.mark.slow  # draws eight figures
 def test_titles_that_differ_in_signs_alone_get_figures_and_places_of_their_own(tmp_path):
     names = [("full", "models/t5_v1"), ("full", "models/t5-v1"), ("phm", "models/t5_v1"), ("phm", "models/t5-v1")]
     runs = [result(m, task, {"accuracy": 60}, backbone=b) for m, b in names for task in ("电影", "音乐")]

@@ -89,6 +89,7 @@ def test_a_model_without_a_head_gives_its_last_states_and_one_task_of_several_it
         agrees(found.path, delta, found.inputs, "last_hidden_state")
 
 
+@pytest.mark.slow  # one task of several is exported in `make check` too
 def test_logits_are_those_of_the_tasks_own_classes(tokenizer, tmp_path):
     delta = moved(FAMILIES["bert"].make(), "houlsby", tasks=["a", "b"], outputs={"a": 2, "b": 5})
     found = ha.export(delta, tokenizer, tmp_path / "out", format="torch", task="a")

@@ -72,6 +72,7 @@ def test_a_race_that_is_over_is_not_run_again(raced, folder):
     assert race(field(folder), folder / "race", executor=unused, quiet=True) == raced
 
 
+@pytest.mark.slow  # so does the run that was never paused, below
 def test_a_race_with_another_rate_compares_runs_as_they_stood(tmp_path):
     first = race(field(tmp_path)[:3], tmp_path / "race", executor=here, quiet=True).races[0]
     wider = race(field(tmp_path)[:4], tmp_path / "race", executor=here, quiet=True).races[0]

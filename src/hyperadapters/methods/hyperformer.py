@@ -229,6 +229,8 @@ class HyperFormerPlusPlus(_DenseHyperMethod):
 class HyperFormer(_DenseHyperMethod):
     """HyperFormer: every layer and position has a generator of dense adapters (arXiv:2106.04489v1, §2.2)."""
 
+    small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder": 1e-4}
+
     @property
     def task_width(self) -> int:
         """Width of a task embedding: 512, or the generators' input width if there is no projector."""
