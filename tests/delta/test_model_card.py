@@ -68,7 +68,7 @@ def test_no_path_stands_in_a_card(describe, tmp_path, monkeypatch, place):
     text = _render_model_card(describe(name))
     assert "secret" not in text
     assert str(tmp_path) not in text
-    assert "A Compacter adapter for a t5 that is not on the Hub" in text
+    assert "An adapter (Compacter) for a t5 that is not on the Hub" in text
     assert "--backbone FOLDER_OF_THE_BACKBONE" in text
 
 
@@ -103,6 +103,16 @@ def test_scores_become_a_model_index_with_the_names_of_the_hub(describe):
         ("nyu-mll/glue", "mrpc", "test", "accuracy", 0.5),
         ("nyu-mll/glue", "mrpc", "test", "f1", 0.25),
     ]
+
+
+def test_scores_of_a_mixture_stand_under_the_tasks_that_they_are_of(describe):
+    """A mixture calls its metrics by the ends of its tasks' names."""
+    names = ("glue/mrpc", "glue/rte", "superglue/rte")
+    forms = {name: {**FORM, "name": name, "dataset": {**FORM["dataset"], "config": name}} for name in names}
+    scores = {"test": {"mrpc.accuracy": 0.5, "glue/rte.accuracy": 0.25, "superglue/rte.accuracy": 0.75}}
+    data = read(_render_model_card(describe("t5-base", tasks=[*names], forms=forms, scores=scores))).data
+    found = [(r.dataset_name, r.dataset_config, r.metric_type, r.metric_value) for r in data.eval_results]
+    assert found == [(name, name, "accuracy", value) for name, value in zip(names, (0.5, 0.25, 0.75), strict=True)]
 
 
 def test_own_files_are_no_data_set_of_the_hub(describe):

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hyperadapters._utils import hub_name, slug
+from hyperadapters._utils import hub_name, short_names, slug
 from hyperadapters.backbones import EMBEDDED
 
 if TYPE_CHECKING:
@@ -113,8 +113,9 @@ def _results(config: Mapping[str, Any]) -> "Iterator[EvalResult]":
 
 
 def _split_key(key: str, forms: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the task and the metric of a score, which a mixture calls `task.metric`."""
-    named = max((name for name in forms if key.startswith(f"{name}.")), key=len, default="")
-    if named:
-        return named, key[len(named) + 1 :]
+    """Return the task and the metric of a score, which a mixture calls by the end of the task's name: `end.metric`."""
+    names = {end: name for name, end in short_names([*forms]).items()}
+    end = max((end for end in names if key.startswith(f"{end}.")), key=len, default="")
+    if end:
+        return names[end], key[len(end) + 1 :]
     return (next(iter(forms)) if len(forms) == 1 else ""), key
