@@ -92,6 +92,21 @@ def test_own_files_share_an_adapter_through_every_command(kind, backbones, folde
         assert answered("info", folder / "next")["backbone"]["outputs"] == {**sizes, "others": 3}
 
 
+def test_tasks_without_test_rows_beside_one_that_has_some_are_told_and_reported(folder, backbones):
+    entries = [{**ENTRIES[0], "test": "data/reviews.jsonl"}, ENTRIES[1]]
+    (folder / "tasks.yaml").write_text(yaml.safe_dump(entries))
+    given = ("--tasks", folder / "tasks.yaml", "--backbone", backbones["encoder"], "--method", "houlsby", *SHORT)
+    trained = works("train", *given, "--output", folder / "mix")
+    assert "for comparison, test split (topics: validation split)" in " ".join(trained.stdout.split())
+    found = works("evaluate", folder / "mix")
+    assert "test split, 12 rows" in found.stdout
+    assert "without test rows, and left out: topics (--split validation has all)" in " ".join(found.stderr.split())
+    works("report", folder / "mix", "--output", folder / "report")
+    text = (folder / "report" / "report.md").read_text()
+    assert text.count("Scores in percent, of the test split;") == 1
+    assert text.count("Scores in percent, of the validation split, which chose the weights too;") == 1
+
+
 def test_a_run_of_own_files_is_of_their_content_and_finds_them_where_they_were_moved(folder, backbones):
     given = ("--backbone", backbones["encoder"], "--method", "houlsby", *SHORT)
     mix = folder / "mix"

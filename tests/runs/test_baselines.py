@@ -132,3 +132,17 @@ def test_a_mixture_whose_rows_are_all_answered_alike_says_so_without_baselines_t
     assert describe_baselines(run) == []
     (line,) = describe_baselines(replace(run, constant_answer="1"))
     assert "houlsby has not learned: every row is answered '1'" in line
+
+
+def test_tasks_of_a_mixture_without_test_rows_are_compared_on_validation():
+    both = {"first.accuracy": 0.5, "second.accuracy": 0.7}
+    run = replace(
+        result("houlsby", "own/first,own/second", {"first.accuracy": 50, "second.accuracy": 50}),
+        metrics={"validation": both, "test": {"second.accuracy": 0.9}},
+        baselines={CONSTANT: {"validation": {"first.accuracy": 0.6, "second.accuracy": 0.4}}},
+    )
+    compared, advice = describe_baselines(run)
+    assert compared == (
+        "for comparison, test split (first: validation split): constant: first.accuracy 60.00  second.accuracy 40.00"
+    )
+    assert "has not learned first: it does no better" in advice

@@ -99,6 +99,8 @@ def evaluate(
     rows = load_task(experiment, tokenizer, model)
     if not split and scored != "test":
         console.print("there is no test split: validation is scored")
+    if left := [part.form.name for part in tasks_of(rows) if scored not in part.splits]:
+        console.print(f"without {scored} rows, and left out: {', '.join(left)} (--split validation has all)")
     found = score(delta, rows, scored, how, quiet=False)
     count = sum(len(part.splits.get(scored, [])) for part in tasks_of(rows))
     _show_scores(found, task_name(experiment.task), scored, "", count, json_output)

@@ -168,6 +168,9 @@ class HyperSideAdapter(_LadderMethod):
     one the projection at the end; the ladder is that of `SideAdapter` with dense projections.
     """
 
+    small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder": 3e-4}
+    large_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder": 3e-4}
+    """The best of three on a small encoder (`results/raced-rates.json`); no wide one was searched."""
     entry_rates: ClassVar[Mapping[BackboneKind, float]] = HyperMethod.entry_rates
 
     def plain(self) -> Method:

@@ -47,10 +47,8 @@ def comparison_cells(result: Result) -> dict[str, str]:
 def comparison_title(results: Sequence[Result]) -> str:
     """Return the task, backbone, split and device that the results have in common."""
     first = results[0]
-    backbone, split = first.experiment["backbone"], f"{first.split} split"
-    if first.untested:
-        split += f" ({', '.join(first.untested)}: validation split)"
-    return f"{first.task} on {backbone} ({first.total:,} parameters), {split}, {first.device}"
+    backbone = first.experiment["backbone"]
+    return f"{first.task} on {backbone} ({first.total:,} parameters), {first.split_in_words}, {first.device}"
 
 
 def _comparison_figure(results: Sequence[Result]) -> Figure:
@@ -68,7 +66,7 @@ def _comparison_figure(results: Sequence[Result]) -> Figure:
         ]
         for result in results
     }
-    y_title = f"score on {shortened(results[0].task, 30)}, {results[0].split} split"
+    y_title = f"score on {shortened(results[0].task, 30)}, {results[0].split_in_words}"
     sizes = _circle_sizes([result.cost.peak_memory for result in results])
     names: dict[str, Any] = {"x_title": _TRAINED_AXIS, "y_title": y_title, "sizes_title": _MEMORY_TITLE}
     return Figure("trade-off", series, **names, log_x=True, joined=False, sizes=sizes)

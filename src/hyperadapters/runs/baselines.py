@@ -127,15 +127,21 @@ def describe_baselines(result: Result, *, raced: bool = False) -> list[str]:
         result: of any task; without baselines nothing is said of them.
         raced: its rate was raced already.
     """
-    split = result.split
     lines = [
-        f"{name}: {'  '.join(f'{metric} {shown_metric(metric, value)}' for metric, value in found[split].items())}"
-        for name, found in result.baselines.items()
-        if split in found
+        f"{name}: {'  '.join(f'{metric} {shown_metric(metric, value)}' for metric, value in found.items())}"
+        for name in result.baselines
+        if (found := _reported(result, name))
     ]
-    before = [f"for comparison, {split} split: " + "; ".join(lines)] if lines else []
+    before = [f"for comparison, {result.split_in_words}: " + "; ".join(lines)] if lines else []
     unlearned = _unlearned(result)
     return before + ([_advice(result, unlearned, raced=raced)] if unlearned is not None else [])
+
+
+def _reported(result: Result, baseline: str) -> dict[str, float]:
+    """Return the scores of a baseline on the split that each task is reported on."""
+    splits = result.baselines.get(baseline, {})
+    found = {**splits.get("validation", {}), **splits.get(result.split, {})}
+    return {name: value for name, value in found.items() if name in result.reported}
 
 
 def _unlearned(result: Result) -> list[str] | None:
@@ -144,8 +150,8 @@ def _unlearned(result: Result) -> list[str] | None:
     An empty list means the whole run: of one task, or one that answers all rows of a mixture alike. What is compared is
     what chooses the best weights: the metric asked for, or the mean of the task's.
     """
-    constant = result.baselines.get(CONSTANT, {}).get(result.split, {})
-    own = {name: value for name, value in result.metrics[result.split].items() if name in constant}
+    constant = _reported(result, CONSTANT)
+    own = {name: value for name, value in result.reported.items() if name in constant}
     chosen = result.experiment.get("evaluation", {}).get("metric", "").rpartition(":")[2]
     if result.experiment.get("task", {}).get("type") == "mixture":
         tasks = dict.fromkeys(name.rpartition(".")[0] for name in own)

@@ -111,6 +111,11 @@ class Result:
         return [task for task in dict.fromkeys(validated) if task not in tested]
 
     @property
+    def split_in_words(self) -> str:
+        """The split to report, and the tasks that are reported on another one."""
+        return f"{self.split} split" + (f" ({', '.join(self.untested)}: validation split)" if self.untested else "")
+
+    @property
     def reported(self) -> dict[str, float]:
         """The metrics to report: of the test split where a task has one, else of validation."""
         untested = self.untested
