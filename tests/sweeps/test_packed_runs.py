@@ -10,7 +10,7 @@ from packs import CLOSE, experiment
 from safetensors.torch import load_file
 from sweep_runs import here, rows
 
-from hyperadapters import METHODS, Experiment, Text, Training
+from hyperadapters import METHODS, Evaluation, Experiment, Text, Training
 from hyperadapters.delta.saving import TENSORS
 from hyperadapters.runs.result import RESULT, read_result
 from hyperadapters.runs.running import EXPERIMENT, run
@@ -105,3 +105,22 @@ def test_a_pack_that_fails_is_tried_once(tmp_path, monkeypatch):
     )
     assert [len(pack) for pack in tried] == [2]
     assert len(swept.results) == 2
+
+
+@pytest.mark.parametrize(
+    ("training", "evaluation", "message"),
+    [
+        ({"class_weights": "balanced"}, {}, "the answers of rows are not one class a row"),
+        ({}, {"metric": "accuracy"}, "no metric for answers that are a text"),
+        ({"reuse": "fp32"}, {}, "so that nothing can be kept"),
+    ],
+)
+def test_what_a_run_by_itself_refuses_its_pack_refuses_too(training, evaluation, message, tmp_path):
+    runs = [sweepable(tmp_path, lr=lr, **training) for lr in (1e-3, 1e-2)]
+    task = replace(runs[0].task, answers="text")
+    runs = [replace(one, task=task, evaluation=Evaluation(**evaluation)) for one in runs]
+    found = sweep(runs, tmp_path / "out", executor=here, pack=1, quiet=True)
+    assert not found.results
+    assert all(message in why for why in found.failed.values())
+    assert len(found.failed) == 2
+    assert not [path for path in (tmp_path / "out").iterdir() if path.is_dir()]

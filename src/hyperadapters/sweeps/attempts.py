@@ -90,6 +90,8 @@ def _attempt_pack(job: _Job) -> None:
             failed = _run_together(together, job.until, job.states)
         except InputError:  # each run says by itself what is wrong with it
             failed = {}
+            for one in mine:
+                _discard_unbegun(one)
         except Exception:
             traceback.print_exc()  # for the log
             failed = {}

@@ -124,8 +124,11 @@ def _discard(place: Path) -> None:
 
 
 def _discard_unbegun(job: _Job) -> None:
-    """Remove a run's folder that a kill left without `experiment.json`: no run can be resumed from it."""
-    if not (job.place / EXPERIMENT).exists():
+    """Remove a run's folder from which no run can be resumed, after a kill or a refusal.
+
+    It has no `experiment.json`, or nothing else.
+    """
+    if not (job.place / EXPERIMENT).exists() or [path.name for path in job.place.iterdir()] == [EXPERIMENT]:
         _discard(job.place)
 
 

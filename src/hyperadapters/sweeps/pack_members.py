@@ -11,7 +11,7 @@ from torch import nn
 from hyperadapters.delta import Delta, Method
 from hyperadapters.methods import attach
 from hyperadapters.runs import Experiment, attach_for
-from hyperadapters.training import Data, Trainer
+from hyperadapters.training import Data, Trainer, check_fit, check_metric
 
 
 @dataclass(eq=False)
@@ -70,9 +70,14 @@ def start_member(
         backbone: of the whole pack.
         data: the rows of its task.
         clock: counts its share of the seconds.
+
+    Raises:
+        InputError: something given is wrong, as `run` finds it.
     """
     torch.manual_seed(experiment.training.seed)
     delta = attach_for(experiment, backbone, data)
+    check_fit(delta, data, experiment.training)
+    check_metric(data, experiment.evaluation)
     trainer = Trainer(delta, data, experiment.training, experiment.evaluation, output, quiet=True, clock=clock)
     trainer.begin(resume=True)
     delta.detach()

@@ -51,11 +51,12 @@ def _run_together(
     for output, experiment in experiments.items():
         rows = data.of(experiment)
         experiment = with_labels(experiment, rows)  # noqa: PLW2901
-        make_output(output)
-        write_json(output / EXPERIMENT, experiment.to_json())
         members.append(start_member(len(members), experiment, output, backbone, rows, clock))
         if until:
             members[-1].trainer.pause_at(until)
+    for member, output in zip(members, experiments, strict=True):  # all are right
+        make_output(output)
+        write_json(output / EXPERIMENT, member.experiment.to_json())
     stack = stack_members(backbone, first.method, members)
     kept = costs.of(members[0]).saved_activations
     most = max(1, free_memory(members[0].trainer.device) // (2 * max(1, kept)))
