@@ -1,7 +1,7 @@
 """`run(experiment, folder) -> Result`: the whole story on one page."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -193,8 +193,9 @@ def _locked_run_folder(output: Path, experiment: Experiment, *, resume: bool) ->
             refusal = error
             if refused := begins and not [path for path in output.glob("[!.]*") if path.name != EXPERIMENT]:
                 (output / EXPERIMENT).unlink()
-    for folder in made if refused else []:
-        folder.rmdir()
+    with suppress(OSError):  # somebody has put something there
+        for folder in made if refused else []:
+            folder.rmdir()
     raise refusal
 
 
