@@ -28,13 +28,13 @@ SOURCE_LENGTH = 64
 """Tokens; BoolQ's passages are cut."""
 SEEDS = (1, 2, 3)
 GENERATED = (3e-5, 1e-4, 3e-4)
-"""Rates for networks that generate dense adapters: encoders want low ones (results/raced-rates.json)."""
+"""Rates for networks that generate weights: encoders want low ones (results/raced-rates.json)."""
 ARMS: dict[str, tuple[float, ...]] = {
     "hyperformer++": GENERATED,
     "adapters-multitask": (1e-4, 3e-4, 1e-3),
     "houlsby": GRIDS["houlsby"],
     "full-multitask": (5e-5, 1.5e-4, 5e-4),
-    "hyper-compacter": (1e-4, 3e-4, 1e-3),
+    "hyper-compacter": GENERATED,
     "hyperformer": GENERATED,
     "hyper-phm": GENERATED,
 }
