@@ -138,6 +138,8 @@ class SideAdapter(_LadderMethod):
     encoder-decoder it stands at the decoder and reads the encoder's last states.
     """
 
+    small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder": 2e-3}
+
     projections: Projections = field(default_factory=DenseProjections, metadata=settings.one_of(_PROJECTIONS))
     """How the projections between backbone and ladder are parametrised."""
 
