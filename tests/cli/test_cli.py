@@ -711,6 +711,7 @@ def test_output_of_another_encoding_is_escaped_and_json_stays_json(encoding, mon
     assert json.loads(printed.decode("ascii")) == {"label": "☀ é"}
 
 
+@pytest.mark.slow  # starts a process
 def test_standard_output_on_a_full_disk_is_the_users_side():
     with open("/dev/full", "w") as full:
         words = [sys.executable, "-m", "hyperadapters.cli", "methods", "--json"]

@@ -20,6 +20,7 @@ def svg(figure):
     return render_figure(figure, "svg")["svg"].decode()
 
 
+@pytest.mark.slow  # renders six files
 def test_the_same_figure_gives_the_same_bytes():
     figures = [Figure("t", {"a": [Mark(1, 10, "low"), Mark(9, 20, "high", margin=(1, 2))]}, "x", "y") for _ in range(2)]
     assert render_figure(figures[0], "svg", "pdf", "png") == render_figure(figures[1], "svg", "pdf", "png")

@@ -23,6 +23,7 @@ def test_latex_escapes_what_it_must():
     assert r"\textasciitilde{}x\textasciicircum{}2 \$ & \textbackslash{}y \\" in text
 
 
+@pytest.mark.slow  # runs pdflatex, where it is installed
 def test_latex_compiles(written, tmp_path):
     if not shutil.which("pdflatex"):
         pytest.skip("there is no pdflatex on this machine")

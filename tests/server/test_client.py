@@ -91,6 +91,7 @@ def test_a_key_is_sent(adapters):
         works("predict", "words", "x", "--server", running.url, "--api-key", "secret")
 
 
+@pytest.mark.slow  # starts a process
 def test_the_load_test_of_the_examples_asks_all_adapters_of_one_column(running):
     command = [sys.executable, EXAMPLES / "load_test.py", running.url, "--requests", "40", "--connections", "8"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

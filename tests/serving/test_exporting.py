@@ -76,6 +76,7 @@ def test_onnx_agrees(family, method, tokenizer, tmp_path):
     assert (described["inputs"], described["output"]) == (list(found.inputs), "logits")
 
 
+@pytest.mark.slow  # the one that differs is exported in `make check`
 def test_a_model_without_a_head_gives_its_last_states_and_one_task_of_several_its_own(tokenizer, tmp_path):
     bare = hf.AutoModel.from_config(FAMILIES["bert"].make().config).eval()
     delta = moved(bare, "houlsby", tasks=["a", "b"])
