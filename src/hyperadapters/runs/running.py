@@ -11,6 +11,7 @@ from accelerate.tracking import GeneralTracker
 from hyperadapters._utils import (
     CannotWriteError,
     InputError,
+    NonFiniteLossError,
     alone_in,
     check_output,
     console,
@@ -187,7 +188,7 @@ def _locked_run_folder(output: Path, experiment: Experiment, *, resume: bool) ->
         try:
             yield
             return
-        except CannotWriteError:  # where there is room, it may go on
+        except (CannotWriteError, NonFiniteLossError):  # it had begun
             raise
         except InputError as error:
             refusal = error
