@@ -181,23 +181,24 @@ def _locked_run_folder(output: Path, experiment: Experiment, *, resume: bool) ->
     """
     made = [folder for folder in (output, *output.absolute().parents) if not folder.exists()]
     make_output(output)
-    with alone_in(output):
-        check_output(output, resume=resume, marker=EXPERIMENT)
-        begins = not (output / EXPERIMENT).exists()
-        write_json(output / EXPERIMENT, experiment.to_json())
-        try:
-            yield
-            return
-        except (CannotWriteError, NonFiniteLossError):  # it had begun
-            raise
-        except InputError as error:
-            refusal = error
-            if refused := begins and not [path for path in output.glob("[!.]*") if path.name != EXPERIMENT]:
-                (output / EXPERIMENT).unlink()
-    with suppress(OSError):  # somebody has put something there
-        for folder in made if refused else []:
-            folder.rmdir()
-    raise refusal
+    try:
+        with alone_in(output):
+            check_output(output, resume=resume, marker=EXPERIMENT)
+            begins = not (output / EXPERIMENT).exists()
+            write_json(output / EXPERIMENT, experiment.to_json())
+            try:
+                yield
+            except (CannotWriteError, NonFiniteLossError):  # it had begun
+                raise
+            except InputError:
+                if begins and not [path for path in output.glob("[!.]*") if path.name != EXPERIMENT]:
+                    (output / EXPERIMENT).unlink()
+                raise
+    except InputError:
+        with suppress(OSError):  # it is not empty
+            for folder in made:
+                folder.rmdir()
+        raise
 
 
 def _evaluate_splits(
