@@ -1,5 +1,7 @@
 """One run in two processes, started by torchrun, over gloo: it is the run that one process makes."""
 
+import json
+
 import pytest
 import torch
 from mixture_runs import trained
@@ -14,6 +16,7 @@ from hyperadapters.runs.running import run
 SHORT = Training(lr=1e-3, epochs=2, batch_size=10)
 
 PROGRAM = """
+import json
 import sys
 from pathlib import Path
 from accelerate import PartialState
@@ -22,11 +25,10 @@ state = PartialState(cpu=True)
 assert state.num_processes == 2
 rank, folder = state.process_index, Path(sys.argv[1])
 
-from hyperadapters import Training, run
+from hyperadapters import Experiment, Training, run
 from hyperadapters.training import Trainer
 from mixture_runs import trained
 SHORT = Training(lr=1e-3, epochs=2, batch_size=10)
-from sweep_runs import experiment
 
 _, whole = trained("hyperformer++", SHORT, output=folder / f"whole-{rank}")
 
@@ -46,7 +48,8 @@ state.wait_for_everyone()
 _, halves = trained("hyperformer++", SHORT, output=folder / "halves", resume=True)
 assert halves.history == whole.history
 
-run(experiment(folder), folder / f"run-{rank}", quiet=True)
+experiment = Experiment.from_json(json.loads((folder / "experiment.json").read_text()))
+run(experiment, folder / f"run-{rank}", quiet=True)
 """
 
 
@@ -54,7 +57,7 @@ run(experiment(folder), folder / f"run-{rank}", quiet=True)
 def together(tmp_path_factory):
     """The folder in which two processes trained a mixture at once, and in two halves, and made a whole run."""
     folder = tmp_path_factory.mktemp("together")
-    experiment(folder)  # writes the backbone and the rows, which two processes cannot write at once
+    (folder / "experiment.json").write_text(json.dumps(experiment(folder).to_json()))  # and its backbone and rows
     return run_in_two_processes(folder, PROGRAM, ACCELERATE_USE_CPU="true")
 
 

@@ -17,5 +17,5 @@ def run_in_two_processes(folder, program, *words, **environment):
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr[-20_000:]  # the process that failed first comes before what it broke
     return folder
