@@ -7,9 +7,10 @@ import sys
 import pytest
 import torch
 from families import FAMILIES
+from tiny_encoders import tiny_encoder
 
 from conftest import make_tiny
-from hyperadapters import METHODS, InputError, attach, count_parameters, load, method_named
+from hyperadapters import METHODS, InputError, attach, count_parameters, load, load_backbone, method_named
 from hyperadapters._utils import read_json, write_json
 from hyperadapters.delta.method import method_to_json
 from hyperadapters.delta.saving import CONFIG
@@ -129,6 +130,25 @@ def test_what_peft_cannot_do_is_said_before_anything_changes(name, changes, mess
         attach(tiny, method_named(name, changes))
     assert list(tiny.state_dict()) == keys
     assert torch.equal(logits(tiny, batch), base)
+
+
+def test_all_linear_layers_are_those_of_the_backbone_and_not_of_its_head(tmp_path):
+    backbone, _ = load_backbone(str(tiny_encoder(tmp_path / "tiny", "modernbert")))
+    delta = attach(backbone, method_named("peft:lora", {"target_modules": "all-linear"}), outputs=3)
+    linear = [path for path, module in backbone.named_modules() if isinstance(module, torch.nn.Linear)]
+    changed = {path.removesuffix(".base_layer") for path in linear if path.endswith(".base_layer")}
+    trained = [name.partition(".lora_")[0] for name in delta.trained() if ".lora_" in name]
+    assert changed == {name.removeprefix("peft.model.") for name in trained}
+    others = [path for path in linear if ".lora_" not in path and not path.endswith(".base_layer")]
+    assert {path.partition(".")[0] for path in others} == {"head", "classifier"}
+    delta.save(tmp_path / "saved")
+    assert load(tmp_path / "saved", load_backbone(str(tmp_path / "tiny"))[0]).trained().keys() == delta.trained().keys()
+
+
+def test_where_peft_knows_no_modules_the_error_names_those_there_are(tmp_path):
+    backbone, _ = load_backbone(str(tiny_encoder(tmp_path, "modernbert")))
+    with pytest.raises(InputError, match=r"no modules to change in modernbert.*=all-linear, or .*: Wqkv, Wo, Wi"):
+        attach(backbone, "peft:lora", outputs=2)
 
 
 def test_without_peft_the_error_says_how_to_get_it(monkeypatch):

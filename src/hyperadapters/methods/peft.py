@@ -5,7 +5,8 @@ Delta is in use, the backbone's state-dict keys are therefore those of peft; at 
 """
 
 import copy
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -23,6 +24,9 @@ _STARTS = (True, False, "gaussian", "orthogonal")
 
 _PREFIX = "peft:"
 """Start of the names of these methods."""
+
+_ALL = "all-linear"
+"""The value of `target_modules` that means every linear layer."""
 
 _ADAPTER = "default"
 """The adapter's name inside peft."""
@@ -115,6 +119,8 @@ def _wrap(backbone: nn.Module, config: Any) -> tuple[dict[str, nn.Module], dict[
         tuner = PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type](backbone, config, _ADAPTER)
         tuned = {name: tensor for name, tensor in tuner.named_parameters() if tensor.requires_grad}
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, NotImplementedError) as error:
+        if "target_modules" in str(error) and getattr(config, "target_modules", "") is None:
+            raise InputError(f"{name}: {_which_modules(backbone)}") from error
         raise InputError(f"{name}: peft refuses this backbone: {' '.join(str(error).split())}") from error
     finally:
         after = dict(backbone.named_modules(remove_duplicate=False))
@@ -141,6 +147,16 @@ def _wrap(backbone: nn.Module, config: Any) -> tuple[dict[str, nn.Module], dict[
             "use other settings."
         )
     return wrappers, tuned
+
+
+def _which_modules(backbone: nn.Module) -> str:
+    """Return what to do about a backbone for which peft does not know the modules to change."""
+    linear = {path.rpartition(".")[2]: None for path, each in backbone.named_modules() if isinstance(each, nn.Linear)}
+    family = getattr(getattr(backbone, "config", None), "model_type", type(backbone).__name__)
+    return (
+        f"peft knows no modules to change in {family}. Name them, as in --set method.target_modules=all-linear, or as "
+        f"a JSON list of the last parts of their names: {', '.join(list(linear)[:12])}."
+    )
 
 
 def _versions_of(tensors: Mapping[str, Tensor]) -> list[tuple[int, int]]:
@@ -217,21 +233,37 @@ class Peft(Method):
         Raises:
             InputError: as `wrap`; also if peft wraps the task head.
         """
-        part = self.made(backbone)
+        part = self.made(backbone, structure.head)
         wrapped = [path for path in part.wrappers if any(is_inside(parameter, path) for parameter in structure.head)]
         if wrapped:
             raise InputError(f"{self.label}: it wraps the head ({wrapped[0]}), of which the Delta has its own.")
         return {"peft": part}
 
-    def made(self, backbone: nn.Module) -> _PeftModules:
-        """Make the part; on the meta device without memory for tensors, unless peft computes while it initialises."""
+    def made(self, backbone: nn.Module, head: Sequence[str] = ()) -> _PeftModules:
+        """Make the part; on the meta device without memory for tensors, unless peft computes while it initialises.
+
+        Args:
+            backbone: the model.
+            head: paths of the parameters of its task head, whose modules `all-linear` does not mean.
+
+        Raises:
+            InputError: as `wrap`.
+        """
+
+        def config() -> Any:
+            chosen = self.peft_config()
+            everything = str(getattr(chosen, "target_modules", "")).lower() == _ALL
+            if everything and head and getattr(chosen, "exclude_modules", _ALL) is None:
+                chosen.exclude_modules = "|".join(sorted({re.escape(path.rpartition(".")[0]) for path in head}))
+            return chosen
+
         if torch.get_default_device().type == "meta":
             with suppress(InputError):
-                return _PeftModules(backbone, self.peft_config())
+                return _PeftModules(backbone, config())
         if any(tensor.is_meta for tensor in backbone.parameters()):
             backbone = copy.deepcopy(backbone).to_empty(device="cpu")
         with torch.device("cpu"):
-            return _PeftModules(backbone, self.peft_config())
+            return _PeftModules(backbone, config())
 
 
 def _peft_types() -> dict[str, Any]:
