@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from hyperadapters import METHODS, Experiment, NamedTask, Result, Training
+from hyperadapters.reports.estimates import _scores_by_column
 from hyperadapters.sweeps.selection import distinguish_tasks, select
 
 
@@ -97,6 +98,34 @@ def test_files_of_one_name_are_tasks_of_their_own():
         "data (films, b)",
         "data",
     ]
+
+
+def mixed(*trains, metrics, **fields):
+    """A mixture of the tasks `data` and `more`, of these files."""
+    entries = [
+        {**of_files(train).experiment["task"], "name": name}
+        for train, name in zip(trains, ("data", "more"), strict=True)
+    ]
+    found = result(task="data+more", **fields)
+    experiment = {**found.experiment, "task": {"type": "mixture", "tasks": entries, "temperature": 10.0}}
+    return dataclasses.replace(found, experiment=experiment, metrics={"validation": metrics})
+
+
+def test_files_of_one_name_in_mixtures_are_tasks_of_their_own():
+    """A column of a report then has scores on the same rows."""
+    scores = {"data.accuracy": 0.5, "more.accuracy": 0.6}
+    runs = [mixed("films/data.jsonl", "more.jsonl", metrics=scores, seed=seed) for seed in (1, 2)]
+    runs += [mixed("laptops/data.jsonl", "more.jsonl", metrics=scores), of_files("films/data.jsonl")]
+    found = distinguish_tasks(runs)
+    assert [each.task for each in found] == [
+        "data (films, a)+more",
+        "data (films, a)+more",
+        "data (laptops, a)+more",
+        "data (films, a)",
+    ]
+    assert _scores_by_column(found[0]) == {("data (films, a)", "accuracy"): 50, ("more", "accuracy"): 60}
+    assert distinguish_tasks(found) == found
+    assert distinguish_tasks(runs[:2]) == runs[:2]
 
 
 def test_files_that_are_the_same_keep_their_name():

@@ -17,3 +17,4 @@ from .registry import count_parameters as count_parameters
 from .registry import method_from_json as method_from_json
 from .registry import method_named as method_named
 from .registry import seeded as seeded
+from .side import HyperSideAdapter as HyperSideAdapter

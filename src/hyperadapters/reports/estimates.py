@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hyperadapters._utils import metric_scale, short_names
-from hyperadapters.reports.facts import _is_mixture, _task_names
+from hyperadapters._utils import metric_scale
+from hyperadapters.reports.facts import _is_mixture, _tasks_by_prefix
 from hyperadapters.runs import Result
 
 _Column = tuple[str, str]
@@ -133,8 +133,8 @@ def _column_of(result: Result, name: str) -> _Column:
     """Return the task and metric behind the name of a result's metric; a mixture's are called `task.metric`."""
     if not _is_mixture(result):
         return result.task, name
-    short, metric = name.rsplit(".", 1)
-    return {end: task for task, end in short_names(_task_names(result)).items()}[short], metric
+    prefix, metric = name.rsplit(".", 1)
+    return _tasks_by_prefix(result)[prefix], metric
 
 
 def _scores_by_column(result: Result) -> dict[_Column, float]:

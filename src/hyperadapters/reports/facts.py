@@ -2,18 +2,26 @@
 
 from hyperadapters._utils import short_names
 from hyperadapters.runs import Result
+from hyperadapters.sweeps import KNOWN_AS
 
 
 def _task_names(result: Result) -> list[str]:
     """Return the names of a run's tasks: one, or those of its mixture."""
-    return [entry["name"] for entry in result.experiment["task"].get("tasks", [{"name": result.task}])]
+    entries = result.experiment["task"].get("tasks", [{"name": result.task}])
+    return [entry.get(KNOWN_AS, entry["name"]) for entry in entries]
+
+
+def _tasks_by_prefix(result: Result) -> dict[str, str]:
+    """Return the names of a mixture's tasks by what its metrics call them."""
+    names = [entry["name"] for entry in result.experiment["task"]["tasks"]]
+    return dict(zip(short_names(names).values(), _task_names(result), strict=True))
 
 
 def _validated_tasks(result: Result) -> list[str]:
     """Return the names of a run's tasks whose scores are of the validation split, because they have no test rows."""
     if result.split == "validation":
         return _task_names(result)
-    return [name for name, end in short_names(_task_names(result)).items() if end in result.untested]
+    return [_tasks_by_prefix(result)[prefix] for prefix in result.untested]
 
 
 def _is_mixture(result: Result) -> bool:

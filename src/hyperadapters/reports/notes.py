@@ -56,7 +56,8 @@ def _data_notes(table: _ScoreTable) -> list[str]:
     notes = []
     if len(table.averaged) < len(table.columns):
         over = ", ".join(map(_column_title, table.averaged))
-        notes.append(f"Averages are over {over}, which half of the methods or more have.")
+        said = f"Averages are over {over}, which" if over else "There are no averages: no column is one that"
+        notes.append(f"{said} half of the methods or more have.")
     if table.limits:
         limits = ", ".join(f"{task} {rows:,}" for task, rows in sorted(table.limits.items()))
         notes.append(f"Trained on a part of the training rows: {limits}.")

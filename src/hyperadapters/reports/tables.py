@@ -91,9 +91,9 @@ class _ScoreTable:
         return tuple(column for column in shares if 2 * counts[column] >= len(self.rows))
 
     def average(self, row: _ScoreRow, *, per_task: bool = False) -> _Estimate | None:
-        """Return a row's average over metrics or tasks; None if it lacks a column that averages are over."""
+        """Return a row's average over metrics or tasks; None if it lacks one of the columns, or none is averaged."""
         columns = {column: row.columns[column] for column in self.averaged if column in row.columns}
-        return _average(columns, per_task=per_task) if len(columns) == len(self.averaged) else None
+        return _average(columns, per_task=per_task) if columns and len(columns) == len(self.averaged) else None
 
     def averages(self) -> list[tuple[_ScoreRow, _Estimate]]:
         """Return the rows that have an average over metrics, with it."""

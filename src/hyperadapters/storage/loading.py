@@ -44,7 +44,8 @@ from hyperadapters.delta import (
     deciding_digest,
     describe_delta,
 )
-from hyperadapters.methods import HyperMethod, method_from_json
+from hyperadapters.layers import TaskStates
+from hyperadapters.methods import HyperMethod, HyperSideAdapter, method_from_json
 from hyperadapters.storage.adapterhub import _load_adapterhub, adapterhub_backbone, is_adapterhub
 from hyperadapters.storage.repositories import locate_adapter
 
@@ -333,18 +334,15 @@ def outline(
     return Delta(backbone, method, name, structure, parts, tasks, slots)
 
 
-_EMBEDDINGS = "adapters.tasks"
-"""The saved tensor that holds a hypernetwork's task embeddings, one row per task."""
-
-
 def task_embeddings(folder: str | Path) -> dict[str, Tensor]:
-    """Return the trained embedding of each task of a saved HyperFormer, by the task's name.
+    """Return the embedding that a saved hypernetwork reads for each of its tasks, by the task's name.
 
     Args:
         folder: of the adapter.
 
     Returns:
-        Tensors of shape (width,); empty if there is no adapter in the folder or it has no task embeddings.
+        Tensors of shape (width,), trained ones or read from the task's description; empty where there is no adapter in
+        the folder, no hypernetwork, no task with a name, or one without a description.
 
     Raises:
         InputError: the adapter's files are damaged.
@@ -353,12 +351,31 @@ def task_embeddings(folder: str | Path) -> dict[str, Tensor]:
     if not (folder / CONFIG).is_file():
         return {}
     config = read_config(folder)
-    if not isinstance(method_from_json(config["method"]), HyperMethod):
+    names = config["tasks"]
+    if not names or not isinstance(method_from_json(config["method"]), HyperMethod | HyperSideAdapter):
         return {}
-    rows = read_adapter(folder, deciding_digest(config)).get(_EMBEDDINGS, torch.empty(0))
-    if len(rows) != len(config["tasks"]):
+    tensors = read_adapter(folder, deciding_digest(config))
+    try:
+        rows = _embeddings_of(tensors)
+    except (KeyError, RuntimeError) as error:
+        raise InputError(f"{folder / TENSORS} is damaged: no embeddings of its tasks. Use an intact copy.") from error
+    if rows is not None and len(rows) != len(names):
         raise InputError(
-            f"{folder / TENSORS} is damaged: {len(rows)} embeddings for {len(config['tasks'])} tasks. Use an intact "
-            "copy."
+            f"{folder / TENSORS} is damaged: {len(rows)} embeddings for {len(names)} tasks. Use an intact copy."
         )
-    return dict(zip(config["tasks"], rows, strict=True))
+    return {} if rows is None else dict(zip(names, rows, strict=True))
+
+
+def _embeddings_of(tensors: Mapping[str, Tensor]) -> Tensor | None:
+    """Return the task embeddings among a hypernetwork's tensors; None if a task has no description to read one from.
+
+    Raises:
+        KeyError, RuntimeError: there are none, or their sizes do not go together.
+    """
+    described = {name.rpartition(".")[2]: tensor for name, tensor in tensors.items() if ".task_states." in name}
+    if not described:
+        return next((tensor for name, tensor in tensors.items() if name.endswith(".tasks")), torch.empty(0))
+    with torch.device("meta"):
+        known = TaskStates(len(described["states"]), *described["projection"].shape[1:])
+    known.load_state_dict(described, assign=True)
+    return known.embeddings(known.of(None)) if known.are_all_known() else None

@@ -19,6 +19,7 @@ from .processes import local_executor as local_executor
 from .racing import Race as Race
 from .racing import race as race
 from .ray_cluster import ray_executor as ray_executor
+from .selection import KNOWN_AS as KNOWN_AS
 from .selection import Choice as Choice
 from .selection import distinguish_tasks as distinguish_tasks
 from .selection import group_of as group_of

@@ -11,6 +11,9 @@ from typing import Any
 from hyperadapters.runs import Result, without_places
 from hyperadapters.sweeps.paths import _setting_at, _without_paths
 
+KNOWN_AS = "known_as"
+"""Where `distinguish_tasks` puts the distinct name of a task of a mixture, in the task's JSON."""
+
 _SEED = "training.seed"
 
 
@@ -60,25 +63,52 @@ def select(
 def distinguish_tasks(results: Sequence[Result]) -> list[Result]:
     """Return the results with distinct task names: own files of one name get their folder and answer column added.
 
-    Files are one and the same where their checksums say so, wherever they lay.
+    Files are one and the same where their checksums say so, wherever they lay. In a mixture each entry has its distinct
+    name under `KNOWN_AS` in the result's experiment, if that is another than its own, which its metrics go by.
     """
     alike: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for result in results:
-        task = result.experiment["task"]
-        if without_places(task) not in map(without_places, alike[result.task]):
-            alike[result.task].append(task)
-    return [replace(result, task=_distinct_name(result, alike[result.task])) for result in results]
+        for name, entry in _entries_of(result):
+            if _identity(entry) not in map(_identity, alike[name]):
+                alike[name].append(entry)
+    return [_distinguished(result, alike) for result in results]
 
 
-def _distinct_name(result: Result, alike: Sequence[Mapping[str, Any]]) -> str:
-    """Return a name for a run's task among those of the same name; with a number where folder and answer agree too."""
-    if len(alike) == 1 or "train" not in result.experiment["task"]:
-        return result.task
-    itself = without_places(result.experiment["task"])
-    task = next(other for other in alike if without_places(other) == itself)
+def _entries_of(result: Result) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return a run's tasks, as JSON, with their names."""
+    task = result.experiment["task"]
+    if "tasks" not in task:
+        return [(result.task, task)]
+    return [(entry.get(KNOWN_AS, entry["name"]), entry) for entry in task["tasks"]]
+
+
+def _identity(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tells a task from others of its name: in a mixture it says its name, alone it may not."""
+    return {key: value for key, value in without_places(entry).items() if key not in ("name", KNOWN_AS)}
+
+
+def _distinguished(result: Result, alike: Mapping[str, Sequence[Mapping[str, Any]]]) -> Result:
+    """Return a run's result with distinct names, given the different tasks of each name."""
+    names = [_distinct_name(name, entry, alike[name]) for name, entry in _entries_of(result)]
+    task = result.experiment["task"]
+    if "tasks" in task:
+        entries = [
+            entry if name == entry["name"] else {**entry, KNOWN_AS: name}
+            for name, entry in zip(names, task["tasks"], strict=True)
+        ]
+        result = replace(result, experiment={**result.experiment, "task": {**task, "tasks": entries}})
+    return replace(result, task="+".join(names))
+
+
+def _distinct_name(name: str, entry: Mapping[str, Any], alike: Sequence[Mapping[str, Any]]) -> str:
+    """Return a name for a task among those of the same name; with a number where folder and answer agree too."""
+    if len(alike) == 1 or "train" not in entry:
+        return name
+    itself = _identity(entry)
+    task = next(other for other in alike if _identity(other) == itself)
     same = [other for other in alike if "train" in other and _folder_and_answer(other) == _folder_and_answer(task)]
     number = [str(same.index(task) + 1)] if len(same) > 1 else []
-    return f"{result.task} ({', '.join([*_folder_and_answer(task), *number])})"
+    return f"{name} ({', '.join([*_folder_and_answer(task), *number])})"
 
 
 def _folder_and_answer(task: Mapping[str, Any]) -> list[str]:
