@@ -1,12 +1,13 @@
 """Files of rows: the formats, and every way a line can be wrong."""
 
+import csv
 import gzip
 import json
 
 import pytest
 
 from hyperadapters import InputError
-from hyperadapters.tasks.readers import _read_rows
+from hyperadapters.tasks.readers import _read_rows, iterate_rows
 
 COLUMNS = {"text": "text", "label": "label"}
 ROWS = [{"text": "one two", "label": "0"}, {"text": "drei", "label": "1"}]
@@ -49,6 +50,47 @@ def test_quotes_matter_in_csv_and_not_in_tsv(tmp_path):
     assert _read_rows(tmp_path / "a.tsv", COLUMNS)[0].values["text"] == '"a b'
 
 
+TEXTS = ['he said "no"', "plain", "two\nlines", "a\ttab", '"', ""]
+
+
+@pytest.mark.parametrize("style", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_tsv_that_a_program_with_quotes_has_written_is_read_as_its_csv(style, end, tmp_path, capsys):
+    """Pandas writes so, and Excel and R: the texts would hold the marks, twice each."""
+    for name, separator in (("a.csv", ","), ("a.tsv", "\t"), ("a.txt", "\t")):
+        with (tmp_path / name).open("w", newline="") as file:
+            writer = csv.writer(file, delimiter=separator, quoting=style, lineterminator=end)
+            writer.writerows([["text", "label"], *[[text or "x", str(i)] for i, text in enumerate(TEXTS)]])
+    found = [
+        [row.values for row in iterate_rows(tmp_path / f"a.{ending}", COLUMNS)] for ending in ("csv", "tsv", "txt")
+    ]
+    assert found[0] == found[1] == found[2]
+    assert [values["text"] for values in found[0]] == [text or "x" for text in TEXTS]
+    assert "a.tsv: cells stand in quotes." in capsys.readouterr().err.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ['"a b\t1', 'he said ""no""\t1'],
+        ['"whole"\t1', "plain\t1"],
+        ['5" nails\t1'],
+        ['"a ""b"" c"\t1', '"whole"\t1'],
+        ['"a ""b"" c"\t1', 'and "d"\t1'],
+    ],
+)
+def test_quotation_marks_of_a_tsv_without_quoting_are_text(lines, tmp_path):
+    (tmp_path / "a.tsv").write_text("\n".join(["text\tlabel", *lines, ""]))
+    found = [row.values["text"] for row in iterate_rows(tmp_path / "a.tsv", COLUMNS)]
+    assert found == [line.split("\t")[0] for line in lines]
+
+
+def test_a_benchmarks_own_tsv_is_read_without_quoting_as_in_the_papers_code(tmp_path):
+    (tmp_path / "a.tsv").write_text('text\tlabel\n"he said ""no"""\t1\n')
+    assert _read_rows(tmp_path / "a.tsv", COLUMNS)[0].values["text"] == '"he said ""no"""'
+    assert next(iterate_rows(tmp_path / "a.tsv", COLUMNS)).values["text"] == 'he said "no"'
+
+
 def test_blank_lines_in_quotes_are_text_and_between_records_are_nothing(tmp_path):
     (tmp_path / "a.csv").write_bytes(b'\ntext,label\n\n"para one\n\npara two\r\n",1\n  \n\nplain,0\n\n')
     rows = _read_rows(tmp_path / "a.csv", COLUMNS)
@@ -62,6 +104,7 @@ def test_blank_lines_in_quotes_are_text_and_between_records_are_nothing(tmp_path
         (b'text,label\n\n"a\n\nb",1\n\nragged\n', "a.csv:7: 1 cells, expected 2"),
         (b'text,label\n\na,1\n"open\n\n', r"a.csv:4: not CSV \(unexpected end of data\)"),
         (b"text,label\n\n\xff,1\nragged\n", r"a.csv:3: not UTF-8 \(byte 0\)\n  a.csv:4: 1 cells"),
+        (b"text,label\na\rb,1\n", r"a.csv:2: not CSV \(a carriage return in a cell without quotes\)"),
         (b"text,text,label\na,b,1\n", "a.csv has several columns 'text': rename them"),
     ],
 )

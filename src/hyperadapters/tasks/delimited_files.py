@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator
+from io import StringIO
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,21 +20,26 @@ _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 
 def _delimited(
-    path: Path, problems: _Problems, reading: Reading, *, header: bool
+    path: Path, problems: _Problems, reading: Reading, *, header: bool, official: bool
 ) -> Iterator[tuple[int, dict[str | int, Any]]]:
     """Yield the records of a file with a cell for every column, each with its line.
 
     Args:
-        path: CSV, whose cells may stand in quotes; TSV or TXT, whose cells stand between tabs without quoting.
+        path: CSV, whose cells may stand in quotes; TSV or TXT, whose cells stand between tabs.
         problems: collects bad lines, which are left out.
         reading: its encoding, and its columns where the file has no header line.
         header: whether the first line names the columns; without it, and without `reading.columns`, they are numbered.
+        official: the file is a benchmark's own: in TSV, quotation marks are part of the text, as in the papers' code.
+            In others they are so unless a program that puts cells in quotes has written the file.
 
     Raises:
         InputError: the header cannot be read, has a name twice, or is there though `reading` names the columns.
     """
     if path.name.endswith(".csv"):
         cells = _csv_cells(path, problems, reading, header=header)
+    elif not official and _is_quoted(path, reading):
+        _say_once(f"{path}: cells stand in quotes.")
+        cells = _csv_cells(path, problems, reading, header=header, separator="\t")
     else:
         cells = ((number, line.split("\t")) for number, line in _lines(path, problems, reading))
     names, width = list(reading.columns), len(reading.columns)
@@ -63,19 +69,28 @@ def _header(path: Path, row: list[str]) -> list[str]:
     return names
 
 
-def _csv_cells(path: Path, problems: _Problems, reading: Reading, *, header: bool) -> Iterator[tuple[int, list[str]]]:
-    """Yield records that are not blank, with the line in which each begins; arguments are those of `_delimited`.
+def _csv_cells(
+    path: Path, problems: _Problems, reading: Reading, *, header: bool, separator: str = ""
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield records that are not blank, with the line in which each begins.
+
+    Args:
+        path: as for `_delimited`.
+        problems: likewise.
+        reading: likewise.
+        header: likewise.
+        separator: what stands between cells; empty: the first line tells.
 
     Raises:
         InputError: bad rows are to be left out, and one would take all that follows with it.
     """
     csv.field_size_limit(_LONGEST_CELL)
-    lines, separator = _raw_lines(path, problems, reading), ","
-    if header or reading.columns:
+    lines: Iterator[str] = _raw_lines(path, problems, reading)
+    if not separator and (header or reading.columns):
         before = list(_up_to_text(lines))
         lines = chain(before, lines)
         separator = _separator(path, before[-1] if before else "", len(reading.columns))
-    reader = csv.reader(lines, delimiter=separator, strict=True)
+    reader = csv.reader(lines, delimiter=separator or ",", strict=True)
     begin, more = 1, True
     while more:
         try:
@@ -89,8 +104,48 @@ def _csv_cells(path: Path, problems: _Problems, reading: Reading, *, header: boo
                     f"{path.name}:{begin}: a quotation mark begins a cell that does not end; --skip-bad-rows would "
                     "leave out all rows after it. Close the quotation, or write the mark twice."
                 ) from error
-            problems.add(f"{path.name}:{begin}", f"not CSV ({error})")
+            inside = "new-line character" in str(error)  # whose words are about Python's own arguments
+            why = "a carriage return in a cell without quotes" if inside else error
+            problems.add(f"{path.name}:{begin}", f"not CSV ({why})")
         begin = reader.line_num + 1
+
+
+def _is_quoted(path: Path, reading: Reading) -> bool:
+    """Return whether a program that puts cells in quotes has written a file with tabs, as pandas, Excel and R do.
+
+    Quotation marks of texts that were written without quoting, as GLUE's files are, do not look like that: such a
+    program puts a cell in quotes where it holds a mark, which it writes twice, or puts every cell in quotes.
+    """
+    if not any('"' in line for line in _raw_lines(path, _Problems(), reading)):
+        return False
+    csv.field_size_limit(_LONGEST_CELL)
+    taken: list[str] = []
+    reader = csv.reader(_noted(_raw_lines(path, _Problems(), reading), taken), delimiter="\t", strict=True)
+    styles = [csv.QUOTE_MINIMAL, csv.QUOTE_ALL]
+    try:
+        for cells in reader:
+            raw = "".join(taken).rstrip("\r\n")
+            taken.clear()
+            styles = [style for style in styles if not raw or _written(cells, style) == raw]
+            if not styles:
+                return False
+    except csv.Error:
+        return False
+    return True
+
+
+def _noted(lines: Iterator[str], taken: list[str]) -> Iterator[str]:
+    """Yield lines and append each to a list."""
+    for line in lines:
+        taken.append(line)
+        yield line
+
+
+def _written(cells: list[str], style: Any) -> str:
+    """Return cells as a line with tabs that Python's writer writes in a style of quoting."""
+    text = StringIO()
+    csv.writer(text, delimiter="\t", quoting=style).writerow(cells)
+    return text.getvalue().removesuffix("\r\n")
 
 
 def _up_to_text(lines: Iterator[str]) -> Iterator[str]:

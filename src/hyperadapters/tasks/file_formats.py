@@ -27,7 +27,7 @@ def _existing(path: Path) -> Path:
 
 
 def _read_records(
-    path: Path, problems: _Problems, reading: Reading = AS_USUAL, *, header: bool
+    path: Path, problems: _Problems, reading: Reading = AS_USUAL, *, header: bool = True, official: bool = False
 ) -> Iterator[tuple[int, dict[str | int, Any]]]:
     """Yield a file's records as they are, each with its line or number.
 
@@ -36,6 +36,7 @@ def _read_records(
         problems: collects bad lines, which are left out.
         reading: encoding of a text file, and its columns if it names none.
         header: whether the first line of a CSV or TSV names the columns; without it they are numbered from 0.
+        official: the file is a benchmark's own (`_delimited`).
 
     Raises:
         InputError: the format is unknown, the file is damaged as a whole, column names occur twice, or `reading` names
@@ -43,7 +44,7 @@ def _read_records(
     """
     name = path.name
     if name.endswith(_DELIMITED):
-        yield from _delimited(path, problems, reading, header=header)
+        yield from _delimited(path, problems, reading, header=header, official=official)
         return
     if not name.endswith(_FORMATS):
         raise InputError(f"{path}: cannot tell its format. Use a name that ends in {', '.join(_FORMATS)}.")

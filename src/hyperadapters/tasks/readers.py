@@ -34,7 +34,7 @@ _Unfold = Callable[[Mapping[Any, Any]], Iterable[dict[str, Any]]]
 def _read_rows(
     path: Path, columns: Mapping[str, str | int], *, header: bool = True, whole_rows_only: bool = False
 ) -> list[_Record]:
-    """Read some columns of a file, as text.
+    """Read some columns of a benchmark's file, as text.
 
     Args:
         path: JSONL (plain or .gz), CSV, TSV (read without quoting, as GLUE's are) or Parquet, by its ending.
@@ -47,7 +47,7 @@ def _read_rows(
             non-text values): the first ten, each with file and line number.
     """
     problems = _Problems()
-    rows = list(_rows(_located(path, problems, header=header), columns, problems, path))
+    rows = list(_rows(_located(path, problems, header=header, official=True), columns, problems, path))
     if whole_rows_only:
         return [row for row in rows if len(row.values) == len(columns)]
     problems.raise_any(path)
@@ -55,7 +55,7 @@ def _read_rows(
 
 
 def _read_unfolded(path: Path, unfold: _Unfold, *, header: bool = True) -> list[_Record]:
-    """Read a file whose records are nested or hold several rows.
+    """Read a benchmark's file whose records are nested or hold several rows.
 
     Args:
         path: as for `read_rows`.
@@ -66,7 +66,7 @@ def _read_unfolded(path: Path, unfold: _Unfold, *, header: bool = True) -> list[
         InputError: as for `read_rows`, or a record is not made as `unfold` expects.
     """
     problems = _Problems()
-    rows = list(_unfolded(_located(path, problems, header=header), unfold, problems))
+    rows = list(_unfolded(_located(path, problems, header=header, official=True), unfold, problems))
     problems.raise_any(path)
     return rows
 
@@ -89,9 +89,9 @@ def iterate_unfolded(path: Path, unfold: _Unfold, reading: Reading = AS_USUAL) -
     return _checked(_unfolded(_located(path, problems, reading), unfold, problems, keep=True), problems, path)
 
 
-def _located(path: Path, problems: _Problems, reading: Reading = AS_USUAL, *, header: bool = True) -> _Located:
+def _located(path: Path, problems: _Problems, reading: Reading = AS_USUAL, **how: bool) -> _Located:
     """Yield a file's records, each after its place; arguments and errors are those of `_read_records`."""
-    for number, record in _read_records(_existing(path), problems, reading, header=header):
+    for number, record in _read_records(_existing(path), problems, reading, **how):
         yield f"{path.name}:{number}", record
 
 
@@ -116,7 +116,7 @@ def iterate_tasks(
         InputError: as for `read_rows`, at the first bad line; or from `fields`.
     """
     problems, checked = _Problems(), False
-    for number, record in _read_records(path, problems, reading, header=True):
+    for number, record in _read_records(path, problems, reading):
         if not checked:
             _check_columns(path, {"task": "task"}, record)
             checked = True
