@@ -8,7 +8,7 @@ import pytest
 from hyperadapters.papers.published_scores import _COMPACTER_PLUS_PLUS
 from hyperadapters.reports.comparison import comparison_cells, comparison_title
 from hyperadapters.reports.estimates import _intervals_overlap
-from hyperadapters.reports.notes import _compare_with_paper, _indistinguishable_from_best, _splits
+from hyperadapters.reports.notes import _compare_with_paper, _indistinguishable_from_best, _splits, _table_notes
 from hyperadapters.reports.tables import _score_tables
 from results import ROWS, published_run, result
 
@@ -90,3 +90,34 @@ def test_tasks_of_a_mixture_without_test_rows_are_shown_by_validation_and_said_t
         "first": "of the test split",
         "second": "of the validation",
     }
+
+
+def of_rows_split_off(validation, seeds, *splits):
+    """Runs on own files that report these splits."""
+    runs = [result("full", "films", {"accuracy": 60}, seed=seed) for seed in seeds]
+    task = {"type": "files", "train": "films.csv", "validation": validation, "answer": "stars"}
+    scores = {split: {"accuracy": 0.6} for split in ("validation", *splits)}
+    return [
+        dataclasses.replace(
+            run,
+            experiment={**run.experiment, "task": {**task, "split_seed": seed if "%" in validation else 42}},
+            metrics=scores,
+        )
+        for run, seed in zip(runs, seeds, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        (of_rows_split_off("20%", (1, 2)), True),
+        (of_rows_split_off("20%", (1,)), False),
+        (of_rows_split_off("v.csv", (1, 2)), False),
+        (of_rows_split_off("20%", (1, 2), "test"), False),
+    ],
+)
+def test_it_is_said_where_every_seed_was_scored_on_rows_of_its_own(runs, said):
+    (table,) = _score_tables(runs)
+    assert len(table.rows[0].results) == len(runs)
+    drew = "Each seed drew its own validation rows from the training rows: films."
+    assert (drew in _table_notes(table)) is said

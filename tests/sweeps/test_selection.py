@@ -100,6 +100,25 @@ def test_files_of_one_name_are_tasks_of_their_own():
     ]
 
 
+def drawn(seed, split_seed, validation="20%", score=0.5):
+    """A run on own files, of which a share validates."""
+    found = of_files("films/data.jsonl", score, seed=seed)
+    task = {**found.experiment["task"], "validation": validation, "split_seed": split_seed}
+    return dataclasses.replace(found, experiment={**found.experiment, "task": task})
+
+
+def test_seeds_that_each_draw_their_validation_rows_are_seeds_of_one_task():
+    runs = [drawn(1, 1), drawn(2, 2)]
+    assert [found.task for found in distinguish_tasks(runs)] == ["data", "data"]
+    for per_task in (False, True):
+        (choice,) = select(runs, per_task=per_task)
+        assert len(choice.results) == 2
+    files = [drawn(1, 42, "v.jsonl"), drawn(42, 42, "v.jsonl")]  # where nothing is drawn, the number says nothing
+    assert [found.task for found in distinguish_tasks(files)] == ["data", "data"]
+    other = [drawn(1, 1), drawn(1, 7)]
+    assert [found.task for found in distinguish_tasks(other)] == ["data (films, a, 1)", "data (films, a, 2)"]
+
+
 def mixed(*trains, metrics, **fields):
     """A mixture of the tasks `data` and `more`, of these files."""
     entries = [

@@ -3,6 +3,7 @@
 from hyperadapters._utils import short_names
 from hyperadapters.runs import Result
 from hyperadapters.sweeps import KNOWN_AS
+from hyperadapters.tasks import share_of
 
 
 def _task_names(result: Result) -> list[str]:
@@ -22,6 +23,13 @@ def _validated_tasks(result: Result) -> list[str]:
     if result.split == "validation":
         return _task_names(result)
     return [_tasks_by_prefix(result)[prefix] for prefix in result.untested]
+
+
+def _drawn_tasks(result: Result) -> list[str]:
+    """Return the names of a run's tasks whose validation rows are a share of the training rows, drawn by a seed."""
+    task = result.experiment["task"]
+    entries = zip(_task_names(result), task.get("tasks", [task]), strict=True)
+    return [name for name, entry in entries if share_of(str(entry.get("validation", "")))]
 
 
 def _is_mixture(result: Result) -> bool:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from hyperadapters.reports.estimates import _Column, _Estimate, _intervals_overlap
-from hyperadapters.reports.facts import _is_limited, _task_names, _validated_tasks
+from hyperadapters.reports.facts import _drawn_tasks, _is_limited, _task_names, _validated_tasks
 from hyperadapters.reports.tables import _ScoreTable
 from hyperadapters.runs import Result
 
@@ -17,6 +17,7 @@ def _table_notes(table: _ScoreTable) -> list[str]:
         "backbone, norms left out as in the papers; stored is all that is saved for them, norms included.",
         *_settings_notes(table),
         *_data_notes(table),
+        *_drawn_notes(table),
         *_indistinguishable_from_best(table),
         *_compare_with_paper(table),
     ]
@@ -32,6 +33,16 @@ def _splits(table: _ScoreTable) -> str:
         return of_validation
     named = ", ".join(task for task in table.tasks if task in validated)
     return "of the test split" + (f"; without test rows, {of_validation}: {named}" if named else "")
+
+
+def _drawn_notes(table: _ScoreTable) -> list[str]:
+    """Return for which tasks every seed has its own validation rows, of those whose scores are of these rows."""
+    seeds: dict[str, set[int]] = defaultdict(set)
+    for run in (run for row in table.rows for run in row.results):
+        for task in {*_drawn_tasks(run)} & {*_validated_tasks(run)}:
+            seeds[task].add(run.experiment["training"]["seed"])
+    several = ", ".join(task for task in table.tasks if len(seeds[task]) > 1)
+    return [f"Each seed drew its own validation rows from the training rows: {several}."] if several else []
 
 
 def _settings_notes(table: _ScoreTable) -> list[str]:

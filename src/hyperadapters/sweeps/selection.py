@@ -10,6 +10,7 @@ from typing import Any
 
 from hyperadapters.runs import Result, without_places
 from hyperadapters.sweeps.paths import _setting_at, _without_paths
+from hyperadapters.tasks import share_of
 
 KNOWN_AS = "known_as"
 """Where `distinguish_tasks` puts the distinct name of a task of a mixture, in the task's JSON."""
@@ -75,11 +76,27 @@ def distinguish_tasks(results: Sequence[Result]) -> list[Result]:
 
 
 def _entries_of(result: Result) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return a run's tasks, as JSON, with their names."""
-    task = result.experiment["task"]
+    """Return a run's tasks, as `_task_of` has them, with their names."""
+    task = _task_of(result)
     if "tasks" not in task:
         return [(result.task, task)]
     return [(entry.get(KNOWN_AS, entry["name"]), entry) for entry in task["tasks"]]
+
+
+def _task_of(result: Result) -> dict[str, Any]:
+    """Return the JSON of a run's task, or of its mixture, as runs that differ in the seed alone have in common.
+
+    A share of the training rows that is split off to validate is drawn by the run's seed: it is then no other task.
+    """
+    task, seed = result.experiment["task"], result.experiment["training"]["seed"]
+
+    def without_seed(entry: Mapping[str, Any]) -> dict[str, Any]:
+        drawn = share_of(str(entry.get("validation", ""))) and entry.get("split_seed") != seed
+        return {name: value for name, value in entry.items() if drawn or name != "split_seed"}
+
+    if "tasks" in task:
+        return {**task, "tasks": [without_seed(entry) for entry in task["tasks"]]}
+    return without_seed(task)
 
 
 def _identity(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,7 +218,7 @@ def group_of(result: Result, vary: Sequence[str], *, per_task: bool) -> str:
     A mixture's tasks stay: a model of eight tasks and one of two are never compared.
     """
     left = _without_paths(result.experiment, (*vary, _SEED, *_RECIPE, *_WHEREABOUTS))
-    left["task"] = without_places(left["task"])
+    left["task"] = without_places(_task_of(result))
     if not per_task and "tasks" not in left["task"]:
         left.pop("task")
     return json.dumps(left, sort_keys=True)
