@@ -9,6 +9,7 @@ import pytest
 
 from hyperadapters import InputError
 from hyperadapters.serving.prediction_file import as_json, check_prediction_file, write_predictions
+from hyperadapters.tasks.readers import iterate_rows
 
 ROWS = [{"id": 7, "text": "a film"}, {"id": 8, "text": "a dull film"}]
 
@@ -16,12 +17,12 @@ ROWS = [{"id": 7, "text": "a film"}, {"id": 8, "text": "a dull film"}]
 class Answered:
     """What answers every row alike; it fails at the row after the last, if it is to."""
 
-    def __init__(self, fails: bool = False) -> None:
-        self.fails = fails
+    def __init__(self, fails: bool = False, **more: object) -> None:
+        self.fails, self.more = fails, more
 
     def file(self, path, *, top=0, reading=None):
         for line in path.read_text().splitlines():
-            yield {**json.loads(line), "prediction": "good"}
+            yield {**json.loads(line), "prediction": "good", **self.more}
         if self.fails:
             raise InputError("a bad row")
 
@@ -48,6 +49,35 @@ def test_a_file_of_answers_is_whole_or_as_it_was(source, tmp_path):
     assert read(output) == [{**row, "prediction": "good"} for row in ROWS]
     assert output.stat().st_mode & 0o777 == 0o640
     assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.jsonl", "rows.jsonl"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_answers_in_cells_are_read_back_as_they_were(ending, tmp_path):
+    texts = ['he said "no"', "two\nlines", "a\ttab, a comma", "cr\rhere", "plain", "é 日本 😀", '"']
+    rows = [{"text": text, "id": number, "none": None} for number, text in enumerate(texts)]
+    source, output = tmp_path / "rows.jsonl", tmp_path / f"answers.{ending}"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert write_predictions(Answered(scores={"good": 0.75}), source, output) == len(texts)
+    columns = {"text": "text", "id": "id", "prediction": "prediction", "scores": "scores"}
+    found = list(iterate_rows(output, columns))
+    assert [row.values["text"] for row in found] == texts
+    assert [row.values["id"] for row in found] == [str(number) for number in range(len(texts))]
+    assert all(row.given["none"] == "" and row.values["prediction"] == "good" for row in found)
+    assert all(json.loads(row.values["scores"]) == {"good": 0.75} for row in found)
+
+
+def test_rows_of_several_kinds_are_no_table(tmp_path):
+    source, output = tmp_path / "rows.jsonl", tmp_path / "answers.csv"
+    source.write_text('{"text": "a"}\n{"text": "b", "id": 1}\n')
+    with pytest.raises(InputError, match=r"row 2 has the columns text, id, prediction, .* answers.jsonl can hold"):
+        write_predictions(Answered(), source, output)
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("name", ["answers.parquet", "answers.jsonl.gz", "answers.xlsx"])
+def test_a_name_of_a_format_that_is_not_written_is_refused(name, source, tmp_path):
+    with pytest.raises(InputError, match=r"answers are written as .jsonl, .csv or .tsv, not as"):
+        write_predictions(Answered(), source, tmp_path / name)
 
 
 @pytest.mark.parametrize("link", [os.symlink, os.link])

@@ -39,7 +39,10 @@ def predict(
         str, typer.Option(help="File of rows to answer: JSONL, CSV, TSV or Parquet with the task's columns.")
     ] = "",
     output: Annotated[
-        str, typer.Option(help="JSONL file to write the rows and their answers to; default: standard output.")
+        str,
+        typer.Option(
+            help="File to write the rows and their answers to: JSONL, CSV or TSV; default: JSONL to standard output."
+        ),
     ] = "",
     scores: Annotated[bool, typer.Option("--scores", help="Give the probability of every label too.")] = False,
     top: Annotated[

@@ -1,9 +1,11 @@
 """Answers to a whole file of rows, written as a stream."""
 
+import csv
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -23,6 +25,12 @@ _ANSWER = "prediction"
 
 _SCORES = "scores"
 """The column that the probabilities of labels are written to."""
+
+_CELLS = {".csv": ",", ".tsv": "\t"}
+"""What stands between the cells of files with these endings."""
+
+_OTHER_FORMATS = (".parquet", ".gz", ".xlsx", ".xls", ".conll")
+"""Endings that promise what is not written."""
 
 _MARKS = ("adapter_config.json", "config.json")
 """The files by which a folder is known to hold an adapter or a model."""
@@ -46,7 +54,10 @@ def write_predictions(
     top: int | None = 0,
     reading: Reading = AS_USUAL,
 ) -> int:
-    """Answer a file row by row into JSONL: every column of a row as it was given, and its `prediction`.
+    """Answer a file row by row: every column of a row as it was given, and its `prediction`.
+
+    A file of answers that is called .csv or .tsv is written as such, with a header line, and what is no text, number or
+    nothing as JSON in its cell; any other is JSON, a row in each line.
 
     The file appears at `output` when it is whole. A device or a pipe is written to as it is; of a link, the file that
     it leads to is replaced.
@@ -62,20 +73,59 @@ def write_predictions(
         The number of rows.
 
     Raises:
-        InputError: `output` is the file of rows or one of an adapter or a model, or cannot be written; or what
-            `predictor.file` raises.
+        InputError: `output` is the file of rows or one of an adapter or a model, has a name of another format, or
+            cannot be written; a row of a CSV or TSV file has other columns than the first; or what `predictor.file`
+            raises.
     """
     source, output = expand_path(source), expand_path(output)
     check_prediction_file(source, output)
     count, shown = 0, time.monotonic()
+    in_lines = _in_cells if output.suffix in _CELLS else _in_json_lines
     with open_output(output) as file:
-        for row in predictor.file(source, top=top, reading=reading):
-            file.write(f"{json.dumps(as_json(row), ensure_ascii=False)}\n".encode(errors="backslashreplace"))
+        for line in in_lines(map(as_json, predictor.file(source, top=top, reading=reading)), output):
+            file.write(line.encode(errors="backslashreplace"))
             count += 1
             if time.monotonic() - shown > SECONDS_BETWEEN_LINES:
                 console.print(f"predict  {count:,} rows")
                 shown = time.monotonic()
     return count
+
+
+def _in_json_lines(rows: Iterable[dict[str, Any]], output: Path) -> Iterator[str]:
+    """Yield each row as a line of JSON."""
+    return (f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+
+
+def _in_cells(rows: Iterable[dict[str, Any]], output: Path) -> Iterator[str]:
+    """Yield each row as a line of CSV or TSV, the first one after the header.
+
+    Raises:
+        InputError: a row has other columns than the first.
+    """
+    separator, columns = _CELLS[output.suffix], list[str]()
+    for number, row in enumerate(rows, 1):
+        header = "" if columns else _line(list(row), separator)
+        columns = columns or list(row)
+        if row.keys() != {*columns}:
+            raise InputError(
+                f"--output {output}: row {number} has the columns {', '.join(row)}, but the first one has "
+                f"{', '.join(columns)}. {output.with_suffix('.jsonl').name} can hold rows of several kinds."
+            )
+        yield header + _line([_cell(row[column]) for column in columns], separator)
+
+
+def _cell(value: Any) -> str:
+    """Return a value of JSON as text: a text as it is, nothing where there is none, else JSON."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _line(cells: Sequence[str], separator: str) -> str:
+    """Return cells as a line, in quotes where they have to be."""
+    text = StringIO()
+    csv.writer(text, delimiter=separator).writerow(cells)  # its line ends have it quote both kinds of them
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def check_prediction_file(source: Path, output: Path) -> None:
@@ -92,6 +142,10 @@ def check_prediction_file(source: Path, output: Path) -> None:
         raise InputError(f"--output {output} is the file of the rows to answer: name another file.")
     if is_stream(output):
         return
+    if output.suffix in _OTHER_FORMATS:
+        raise InputError(
+            f"--output {output}: answers are written as .jsonl, .csv or .tsv, not as {output.suffix}: name such a file."
+        )
     if not target.absolute().parent.is_dir():
         raise InputError(f"--output {output}: there is no folder {target.absolute().parent}.")
     if target.suffix in _THEIRS and any((target.parent / mark).exists() for mark in _MARKS):
