@@ -580,7 +580,7 @@ WRONG = [
     ),
     (("--task", "glue/rte"), "could not be read"),
     (("--task", "glue/rte", "--train", "a.jsonl"), "give one or the other"),
-    (("--train", "a.jsonl"), "your own files need --validation, --text (or --template), --label"),
+    (("--train", "a.jsonl"), "your own files need --validation (a file, or 10%), --text (or --template), --label"),
     (("--train", "a", "--validation", "b", "--text", "c", "--label", "d", "--target", "e"), "give one of them"),
     (("--train", "a.jsonl", "--validation", "b", "--text", "c", "--label", "d"), "a.jsonl, b do not exist (looked in"),
     (("--train", "a.jsonl", "--validation", __file__), "a.jsonl does not exist (looked in"),

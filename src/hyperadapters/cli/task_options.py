@@ -66,7 +66,8 @@ def _choose_files(options: _TaskOptions, seed: int) -> "FilesTask | Instructions
     named = {option: column for option, column in options.answers.items() if column}
     options = replace(options, text="question,context") if options.span and not options.text else options
     columns = bool(options.text or options.template or named or options.labels or options.separator)
-    missing = [f"--{name}" for name in ("train", "validation") if not options.files[name]]
+    wanted = {"train": "--train", "validation": "--validation (a file, or 10%)"}
+    missing = [option for name, option in wanted.items() if not options.files[name]]
     for name in ("train", "test"):
         if share_of(options.files[name]):
             raise InputError(f"--{name} {options.files[name]}: only --validation can be a share of the training rows.")
