@@ -7,14 +7,20 @@ import json
 import math
 import sys
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hyperadapters.runs import RESULT, Result, read_result
 from own_sets import set_of
 
-STOPS = (0.1, 0.2, 0.4)
-"""The shares of steps after which a race of five compares its runs (`ha.race`)."""
+Plan = tuple[tuple[float, int], ...]
+"""After which shares of the steps a race compares its runs, and how many go on."""
+Rank = Callable[[Result, float], tuple[float, ...]]
+"""By what a race ranks a run after a share of its steps: higher is better."""
+
+HALVING: Plan = ((0.1, 3), (0.2, 2), (0.4, 1))
+"""Of five runs the better half, as `ha.race` has it."""
 
 
 def standing(result: Result, share: float) -> tuple[float, float]:
@@ -23,24 +29,23 @@ def standing(result: Result, share: float) -> tuple[float, float]:
     return max(float(entry["rank"]) for entry in until), -until[-1]["loss"]
 
 
-def play(grid: dict[float, Result]) -> tuple[float, int]:
+def play(grid: Mapping[float, Result], plan: Plan = HALVING, rank: Rank = standing) -> tuple[float, int]:
     """Return the rate that wins a race, and the steps that it takes."""
     left, made = list(grid), dict.fromkeys(grid, 0)
-    for share in STOPS:
+    for share, kept in plan:
         made |= {rate: round(share * grid[rate].steps) for rate in left}
-        order = sorted(left, key=lambda rate: standing(grid[rate], share), reverse=True)
-        left = order[: math.ceil(len(left) / 2)]
+        left = sorted(left, key=lambda rate: rank(grid[rate], share), reverse=True)[:kept]
     (winner,) = left
     made[winner] = grid[winner].steps
     return winner, sum(made.values())
 
 
-def compare(grid: dict[float, Result]) -> dict[str, Any]:
+def compare(grid: Mapping[float, Result], plan: Plan = HALVING, rank: Rank = standing) -> dict[str, Any]:
     """Return what the race and the grid found, in percent of validation rows, and whether the race is as good.
 
     The standard error is that of a share of the rows.
     """
-    winner, steps = play(grid)
+    winner, steps = play(grid, plan, rank)
     scores = {rate: result.averages["validation"] for rate, result in grid.items()}
     best = max(scores.values())
     error = math.sqrt(best * (1 - best) / next(iter(grid.values())).rows["validation"])
@@ -56,14 +61,19 @@ def compare(grid: dict[float, Result]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    folder, output = map(Path, sys.argv[1:])
+def grids_in(folder: Path) -> dict[str, dict[float, Result]]:
+    """Return the whole grids among the runs in a folder, by set and seed."""
     grids: dict[str, dict[float, Result]] = defaultdict(dict)
     for path in sorted(folder.glob(f"*/{RESULT}")):
         result = read_result(path.parent)
         task, training = (result.experiment[part] for part in ("task", "training"))
         grids[f"{set_of(task)}, seed {training['seed']}"][training["lr"]] = result
-    table = {name: compare(grid) for name, grid in sorted(grids.items()) if len(grid) == 5}
+    return {name: grid for name, grid in sorted(grids.items()) if len(grid) == 5}
+
+
+def main() -> None:
+    folder, output = map(Path, sys.argv[1:])
+    table = {name: compare(grid) for name, grid in grids_in(folder).items()}
     output.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     print(f"{sum(row['found'] for row in table.values())} of {len(table)} races as good as the grid")
 
