@@ -44,9 +44,9 @@ APART: dict[str, tuple[float, ...]] = {
     "adapterdrop": MIDDLE,
     "side-compacter": MIDDLE,
     "peft:ia3": HIGH,
-    "intrinsic-said": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-    "prompt-r": (1e-2, 3e-2, 1e-1, 3e-1),
     "prompt-t": (1e-2, 3e-2, 1e-1, 3e-1),
+    "prompt-r": (1e-2, 3e-2, 1e-1, 3e-1),
+    "intrinsic-said": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
 }
 
 

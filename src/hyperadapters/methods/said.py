@@ -3,7 +3,7 @@
 Aghajanyan et al., arXiv:2012.13255v1, §3; compared with in Compacter, arXiv:2106.04647v2, §4.2.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
-from hyperadapters.backbones import ModelStructure, tensor_users
+from hyperadapters.backbones import BackboneKind, ModelStructure, tensor_users
 from hyperadapters.delta import Handle, Method, ParameterKind, Part, Place, check_writable, shadow
 from hyperadapters.layers import AdapterIndex, fastfood_multiply, projection_key
 
@@ -107,6 +107,9 @@ class IntrinsicSAID(Method):
     """
 
     learning_rate: ClassVar[float] = 3e-2
+    small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder": 2e-3}
+    large_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder": 1e-3}
+    """On a small encoder 1e-3 and 3e-3 learn and 1e-2 does not (`results/raced-rates.json`); no wide one was searched."""
 
     intrinsic_dim: int = 20_000
     """The number d' of trained parameters: θ, and a λ for each of the backbone's tensors."""
