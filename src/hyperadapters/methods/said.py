@@ -109,7 +109,7 @@ class IntrinsicSAID(Method):
     learning_rate: ClassVar[float] = 3e-2
     small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder": 2e-3}
     large_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder": 1e-3}
-    """On a small encoder 1e-3 and 3e-3 learn and 1e-2 does not (`results/raced-rates.json`); no wide one was searched."""
+    """On a small encoder 1e-3 and 3e-3 learn, 1e-2 does not (`results/raced-rates.json`); no wide one was searched."""
 
     intrinsic_dim: int = 20_000
     """The number d' of trained parameters: θ, and a λ for each of the backbone's tensors."""
