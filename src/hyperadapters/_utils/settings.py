@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import json
 import operator
+import os
 import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -91,6 +92,53 @@ def typed(cls: type, changes: Mapping[str, Any], where: str) -> dict[str, Any]:
     adapter = _partial_adapter(cls, known)
     plain = {name: _from_text(hints[name], value) if name in known else value for name, value in changes.items()}
     return dict(vars(_validated(adapter, cls, plain, where, given=changes)))
+
+
+def check(settings: Any, where: str) -> None:
+    """Check the fields of a new dataclass, for its `__post_init__`: what stands for their type is made it, as 1 is 1.0.
+
+    Args:
+        settings: a dataclass, which may be frozen.
+        where: what errors call it, such as "training".
+
+    Raises:
+        InputError: values of a wrong type, all of them in one error.
+    """
+    cls: Any = type(settings)
+    bad = []
+    for each in dataclasses.fields(settings):
+        known, hint = _types_of(each), _hints(cls)[each.name]
+        types = [*known.values()] or [one for one in (hint, *get_args(hint)) if dataclasses.is_dataclass(one)]
+        held = [one for one in _items(getattr(settings, each.name)) if one is not None] if types else []
+        wrong = [one for one in held if not dataclasses.is_dataclass(one) or isinstance(one, type)]
+        words = ", ".join(f"{one.__name__}(...)" for one in types)
+        bad += [f"{where}.{each.name}={reprlib.repr(one)}: give {'one of ' if known else ''}{words}." for one in wrong]
+    if bad:
+        raise InputError(listed(bad))
+    names = _plain_fields(cls)
+    given = {name: _plain(getattr(settings, name)) for name in names}
+    found = _validated(_partial_adapter(cls, names), cls, given, where)
+    for name in names:
+        object.__setattr__(settings, name, getattr(found, name))
+
+
+def _items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, tuple | list) else [value]
+
+
+@functools.cache
+def _plain_fields(cls: Any) -> tuple[str, ...]:
+    """Return the fields of a dataclass that hold no other dataclasses."""
+    hints = _hints(cls)
+    nested = [name for name, hint in hints.items() if any(map(dataclasses.is_dataclass, (hint, *get_args(hint))))]
+    return tuple(each.name for each in dataclasses.fields(cls) if not _types_of(each) and each.name not in nested)
+
+
+def _plain(value: Any) -> Any:
+    """Return a path as its text, and a number of NumPy or torch as Python's; other values as they are."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
 
 
 @functools.cache

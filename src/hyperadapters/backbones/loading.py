@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -120,9 +120,15 @@ def load_backbone(
         The model, in evaluation mode and with every parameter frozen, and its tokenizer, which has a padding token.
 
     Raises:
-        InputError: the backbone is not found, lacks weights or has none in safetensors, or is no model of text.
+        InputError: the backbone is not found, lacks weights or has none in safetensors, or is no model of text; or there
+            is no such precision, head or device.
     """
-    source, dtype = find_backbone(name), torch_dtype(precision)
+    dtype = torch_dtype(precision)
+    if head not in get_args(HeadKind):
+        raise InputError(f"head={head!r}: one of {', '.join(get_args(HeadKind))} is needed.")
+    if not device_map:
+        _check_device(device)
+    source = find_backbone(name)
     config = _load_config(name, source)
     try:
         spread = {"device_map": device_map, "offload_folder": offload_folder} if device_map else {}
@@ -134,6 +140,15 @@ def load_backbone(
     prepare_backbone(backbone)
     placed: Backbone = backbone if device_map else backbone.to(device)
     return placed, tokenizer
+
+
+def _check_device(device: str | torch.device) -> None:
+    """Raise InputError if there is no such device."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        why = str(error).splitlines()[0]
+        raise InputError(f"device={str(device)!r} cannot be used: {why}") from error
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:

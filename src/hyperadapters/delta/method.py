@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from torch import nn
 
@@ -38,6 +38,10 @@ class Method(ABC):
     """The learning rates to start from where what one task has for itself trains alone (`Delta.train_only`), by kind of
     backbone; a kind that is not there: as where everything trains."""
 
+    def __post_init__(self) -> None:
+        """Raise InputError if a field holds what it cannot, such as a misspelt choice."""
+        settings.check(self, "method")
+
     @property
     @abstractmethod
     def learning_rate(self) -> float:
@@ -54,7 +58,13 @@ class Method(ABC):
             kind: of the backbone.
             d_model: its width.
             entry_only: whether only what one task has for itself trains: `entry_rates` are of any width.
+
+        Raises:
+            InputError: there is no such kind, or no such width.
         """
+        if kind not in get_args(BackboneKind) or d_model < 1:
+            kinds = ", ".join(get_args(BackboneKind))
+            raise InputError(f"kind={kind!r}, d_model={d_model}: one of {kinds} is needed, and a width of 1 or more.")
         like: BackboneKind = "encoder" if kind == "encoder" else "encoder-decoder"
         if entry_only and like in self.entry_rates:
             return self.entry_rates[like]

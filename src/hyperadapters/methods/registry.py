@@ -5,11 +5,12 @@ new method needs no registration.
 """
 
 import importlib
+import operator
 import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from torch import nn
@@ -71,10 +72,15 @@ def seeded(seed: int | None) -> Iterator[None]:
 
     Args:
         seed: of the generator; None: draw from the global one.
+
+    Raises:
+        InputError: it is no whole number.
     """
+    if seed is not None and not isinstance(seed, SupportsIndex):
+        raise InputError(f"seed={seed!r}: a whole number is needed, or None.")
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
-            torch.default_generator.manual_seed(seed)
+            torch.default_generator.manual_seed(operator.index(seed))
         yield
 
 

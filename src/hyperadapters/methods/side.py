@@ -72,6 +72,10 @@ class CompacterProjections:
     rank: int = 1
     """Rank of sᵢ·tᵢ."""
 
+    def __post_init__(self) -> None:
+        """Raise InputError if a value is of a wrong type."""
+        settings.check(self, "method.projections")
+
     def check(self, d_model: int, bottleneck: int) -> None:
         """Raise InputError for a rank below 1, and if n does not divide both widths."""
         _check_rank(type(self).__name__, self.rank)

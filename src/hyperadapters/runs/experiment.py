@@ -28,6 +28,10 @@ class WarmStart:
     freeze: bool = False
     """Train the new task's own entry alone."""
 
+    def __post_init__(self) -> None:
+        """Raise InputError if a value is of a wrong type."""
+        settings.check(self, "start")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
@@ -56,6 +60,7 @@ class Experiment:
             )
         if problems:
             raise InputError(listed(problems))
+        settings.check(self, "experiment")
 
     def to_json(self) -> dict[str, Any]:
         """Return the experiment as plain JSON; the method and the task say by `type` which they are."""

@@ -33,6 +33,10 @@ class _Checked:
     """SHA-256 of each file by its split, and of the labels under `labels`. A run fills them in; one that is given them
     refuses other data."""
 
+    def __post_init__(self) -> None:
+        """Raise InputError if a value is of a wrong type."""
+        settings.check(self, "task")
+
 
 @dataclass(frozen=True, kw_only=True)
 class NamedTask(_Checked):
@@ -65,6 +69,7 @@ class _OwnFiles(_Checked):
 
     def __post_init__(self) -> None:
         """Raise InputError for a name that no task can have, a share of rows that is none, or a seed that is none."""
+        super().__post_init__()
         if self.name:
             _check_name(self.name)
         share_of(self.validation)
@@ -97,9 +102,9 @@ class FilesTask(_OwnFiles):
 
     def __post_init__(self) -> None:
         """Raise InputError for a template that is malformed, or what any own files cannot have."""
-        super().__post_init__()
         if isinstance(self.text, str):
             raise InputError(f"text={self.text!r}: give a tuple of columns, ({self.text!r},).")
+        super().__post_init__()
         if self.template:
             template_fields(self.template)
 
@@ -134,6 +139,7 @@ class MixtureTask:
         Raises:
             InputError: two have one name, a name is none that a task can have, or JSON cannot hold the temperature.
         """
+        settings.check(self, "task")
         if not math.isfinite(self.temperature):
             raise InputError(f"task.temperature={self.temperature}: a number, such as 10; 1e9 draws all tasks alike.")
         object.__setattr__(self, "tasks", tuple(replace(task, name=task_name(task)) for task in self.tasks))

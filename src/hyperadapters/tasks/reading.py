@@ -3,7 +3,7 @@
 import codecs
 from dataclasses import dataclass
 
-from hyperadapters._utils import InputError, listed
+from hyperadapters._utils import InputError, listed, settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,7 @@ class Reading:
 
     def __post_init__(self) -> None:
         """Raise InputError for columns that occur twice or have no name, or an encoding that is none of lines."""
+        settings.check(self, "reading")
         problems = []
         if any(not name.strip() for name in self.columns):
             problems.append(f"columns {','.join(self.columns)}: one has no name.")

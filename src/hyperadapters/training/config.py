@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from hyperadapters._utils import InputError, listed
+from hyperadapters._utils import InputError, listed, settings
 from hyperadapters.backbones import Precision
 
 
@@ -67,7 +67,8 @@ class Training:
     the lengths that a run of one task on one device meets often enough; `graphs`: with CUDA graphs too."""
 
     def __post_init__(self) -> None:
-        """Raise InputError if numbers are out of range, with all of them in one error."""
+        """Raise InputError if values are of a wrong type, or numbers out of range, with all of them in one error."""
+        settings.check(self, "training")
         rates = ("lr", "max_grad_norm")
         counts = ("epochs", "steps", "min_steps", "batch_size", "accumulation", "evaluate_steps", "patience")
         positive = (*rates, *counts)
@@ -111,7 +112,8 @@ class Evaluation:
     of them does."""
 
     def __post_init__(self) -> None:
-        """Raise InputError if a number is out of range."""
+        """Raise InputError if a value is of a wrong type, or a number is out of range."""
+        settings.check(self, "evaluation")
         for name in ("batch_size", "beams"):
             if getattr(self, name) < 1:
                 raise InputError(f"evaluation.{name}={getattr(self, name)}: must be 1 or more.")

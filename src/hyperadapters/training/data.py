@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from hyperadapters._utils import InputError, expand_path, few_names, html_table
+from hyperadapters._utils import InputError, expand_path, few_names, html_table, listed, settings
 from hyperadapters.backbones import BackboneKind, kind_of
 from hyperadapters.delta import MOST_EXAMPLES, write_example
 from hyperadapters.tasks import Example, Metric, Task, TaskFormat, check_metrics, permutation, task_named
@@ -33,6 +33,20 @@ class Text:
     pooling: Literal["auto", "model", "first", "mean"] = "auto"
     """What the task head of an encoder reads, as for `ha.attach`; "auto": what the backbone was trained for, where
     files of sentence-transformers beside its weights say so, else "model"."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError if a value is of a wrong type, or a number is below 1."""
+        settings.check(self, "text")
+        counts = {
+            name: getattr(self, name) for name in ("source_length", "target_length", "train_rows", "evaluation_rows")
+        }
+        bad = [
+            f"text.{name}={count}: must be 1 or more"
+            for name, count in counts.items()
+            if count is not None and count < 1
+        ]
+        if bad:
+            raise InputError(listed(bad))
 
 
 @dataclass(frozen=True)
