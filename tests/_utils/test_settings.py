@@ -51,7 +51,7 @@ def test_all_that_is_wrong_is_in_one_error_with_its_neighbours():
     "field", ["lr", "epochs", "batch_size", "accumulation", "max_grad_norm", "patience", "evaluate_steps", "steps"]
 )
 def test_numbers_that_make_no_sense_are_refused(field):
-    with pytest.raises(InputError, match=f"training.{field}=0: must be more than 0"):
+    with pytest.raises(InputError, match=rf"training.{field}=0(\.0)?: must be more than 0"):
         Training(**{"lr": 1e-3, **{field: 0}})
 
 

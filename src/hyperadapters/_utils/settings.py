@@ -108,7 +108,9 @@ def check(settings: Any, where: str) -> None:
     bad = []
     for each in dataclasses.fields(settings):
         known, hint = _types_of(each), _hints(cls)[each.name]
-        types = [*known.values()] or [one for one in (hint, *get_args(hint)) if dataclasses.is_dataclass(one)]
+        types: list[Any] = [*known.values()] or [
+            one for one in (hint, *get_args(hint)) if dataclasses.is_dataclass(one)
+        ]
         held = [one for one in _items(getattr(settings, each.name)) if one is not None] if types else []
         wrong = [one for one in held if not dataclasses.is_dataclass(one) or isinstance(one, type)]
         words = ", ".join(f"{one.__name__}(...)" for one in types)

@@ -120,8 +120,8 @@ def load_backbone(
         The model, in evaluation mode and with every parameter frozen, and its tokenizer, which has a padding token.
 
     Raises:
-        InputError: the backbone is not found, lacks weights or has none in safetensors, or is no model of text; or there
-            is no such precision, head or device.
+        InputError: the backbone is not found, lacks weights or has none in safetensors, or is no model of text; or
+            there is no such precision, head or device.
     """
     dtype = torch_dtype(precision)
     if head not in get_args(HeadKind):
