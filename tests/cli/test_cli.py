@@ -425,7 +425,7 @@ WRONG_STARTS = [
     (("--init-task", "rte"), "knows no task 'rte'. It knows demo/paraphrase, demo/sentiment"),
     (("--method", "compacter"), "which a run that goes on from it keeps; given: Compacter"),
     (("--set", "method.bottleneck=8"), "which a run that goes on from it keeps"),
-    (("--max-train", "0"), "text.train_rows=0: mine"),
+    (("--max-train", "0"), "text.train_rows=0: must be 1 or more"),
     (("--max-train", "25"), "has 24 training rows; take 1 to 24"),
     (("--steps", "0"), "training.steps=0: must be more than 0"),
     (("--from", "absent"), "there is no adapter at absent"),

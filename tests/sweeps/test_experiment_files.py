@@ -28,7 +28,7 @@ FAULTS = [
     ("def experiments(:\n    return []\n", "runs.py:1: SyntaxError: "),
     ("import no_such_module\n", "runs.py:1: ModuleNotFoundError: No module named 'no_such_module'"),
     ("from neighbour import x\n", "neighbour.py:2: SyntaxError: "),
-    ("import hyperadapters as ha\n\nha.Training(lr=0)\n", "runs.py:3: training.lr=0: must be more than 0"),
+    ("import hyperadapters as ha\n\nha.Training(lr=0)\n", r"runs.py:3: training.lr=0.0: must be more than 0"),
 ]
 
 

@@ -6,7 +6,7 @@ position the head reads.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -17,7 +17,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError, PerThread
-from hyperadapters.backbones import ModelStructure, cache_in, cached_tokens, holds_tokens, positions_of, value_of
+from hyperadapters.backbones import (
+    BackboneKind,
+    ModelStructure,
+    cache_in,
+    cached_tokens,
+    holds_tokens,
+    positions_of,
+    value_of,
+)
 from hyperadapters.delta import (
     ByRow,
     Handle,
@@ -266,6 +274,9 @@ class PromptTuning(Method):
     """
 
     many_tasks: ClassVar[bool] = True
+    small_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder": 2e-2}
+    large_rates: ClassVar[Mapping[BackboneKind, float]] = {"encoder": 2e-2}
+    """Between the two best on a small encoder (`results/raced-rates.json`); no wide one was searched."""
 
     prompt_length: int = 100
     """Number of vectors, which is the number of positions that the prompt takes."""
