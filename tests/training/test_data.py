@@ -129,10 +129,9 @@ def test_evaluation_rows_are_the_same_for_every_seed(tokenizer):
         found(1, 0)
 
 
-@pytest.mark.parametrize("count", [0, 10**6])
-def test_a_number_of_rows_there_are_not_is_refused(count, tokenizer):
+def test_more_rows_than_there_are_is_refused(tokenizer):
     with pytest.raises(InputError, match="has 2000 training rows; take 1 to 2000"):
-        load_data("demo/acceptability", tokenizer, text=Text(train_rows=count))
+        load_data("demo/acceptability", tokenizer, text=Text(train_rows=10**6))
 
 
 def test_lengths_that_hold_no_text_are_refused(tokenizer):
