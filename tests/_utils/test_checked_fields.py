@@ -82,7 +82,7 @@ def test_all_that_is_wrong_is_in_one_error():
 
 @pytest.mark.parametrize("name", ["source_length", "target_length", "train_rows", "evaluation_rows"])
 def test_texts_have_at_least_one_of_each(name):
-    with pytest.raises(InputError, match=f"text.{name}=0: must be 1 or more"):
+    with pytest.raises(InputError, match=f"text.{name}=0: must be {2 if 'length' in name else 1} or more"):
         Text(**{name: 0})
 
 

@@ -135,7 +135,7 @@ def test_more_rows_than_there_are_is_refused(tokenizer):
 
 
 def test_lengths_that_hold_no_text_are_refused(tokenizer):
-    with pytest.raises(InputError, match="2 tokens at least"):
+    with pytest.raises(InputError, match="text.target_length=1: must be 2 or more"):
         load_data("demo/acceptability", tokenizer, text=Text(target_length=1))
 
 

@@ -35,15 +35,14 @@ class Text:
     files of sentence-transformers beside its weights say so, else "model"."""
 
     def __post_init__(self) -> None:
-        """Raise InputError if a value is of a wrong type, or a number is below 1."""
+        """Raise InputError if a value is of a wrong type, a length holds no text, or a number of rows is below 1."""
         settings.check(self, "text")
-        counts = {
-            name: getattr(self, name) for name in ("source_length", "target_length", "train_rows", "evaluation_rows")
-        }
+        least = {"source_length": 2, "target_length": 2, "train_rows": 1, "evaluation_rows": 1}
+        numbers = {name: getattr(self, name) for name in least}
         bad = [
-            f"text.{name}={count}: must be 1 or more"
-            for name, count in counts.items()
-            if count is not None and count < 1
+            f"text.{name}={number}: must be {least[name]} or more"
+            for name, number in numbers.items()
+            if number is not None and number < least[name]
         ]
         if bad:
             raise InputError(listed(bad))
@@ -183,8 +182,6 @@ def load_data(
             label is longer than `text.target_length`.
     """
     text = text or Text()
-    if text.source_length < 2 or text.target_length < 2:
-        raise InputError("text.source_length and text.target_length are 2 tokens at least.")
     task = task_named(task) if isinstance(task, str) else task
     check_metrics(task.metrics)
     kind: BackboneKind = "encoder-decoder" if backbone is None else kind_of(backbone.config)
@@ -250,18 +247,16 @@ def _limit_rows(
         at_most: take all training rows where there are fewer than `train_rows`.
 
     Raises:
-        InputError: fewer than one row is asked for, or, unless `at_most`, more than there are to train on.
+        InputError: unless `at_most`, more rows are asked for than there are to train on.
     """
     train, others = examples.get("train"), {split: rows for split, rows in examples.items() if split != "train"}
     if train is not None and text.train_rows is not None:
-        if text.train_rows < 1 or not (at_most or text.train_rows <= len(train)):
+        if not at_most and text.train_rows > len(train):
             raise InputError(
                 f"text.train_rows={text.train_rows}: {task} has {len(train)} training rows; take 1 to {len(train)}."
             )
         train = draw_rows(train, text.train_rows, seed)
     if text.evaluation_rows is not None:
-        if text.evaluation_rows < 1:
-            raise InputError(f"text.evaluation_rows={text.evaluation_rows}: must be 1 or more.")
         others = {split: draw_rows(rows, text.evaluation_rows, 0) for split, rows in others.items()}
     return others if train is None else {"train": train, **others}
 
