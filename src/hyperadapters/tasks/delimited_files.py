@@ -111,7 +111,7 @@ def _csv_cells(
 
 
 def _is_quoted(path: Path, reading: Reading) -> bool:
-    """Return whether a program that puts cells in quotes has written a file with tabs, as pandas, Excel and R do.
+    """Return whether a program that puts cells in quotes has written a file with tabs, as pandas does.
 
     Quotation marks of texts that were written without quoting, as GLUE's files are, do not look like that: such a
     program puts a cell in quotes where it holds a mark, which it writes twice, or puts every cell in quotes.
