@@ -53,14 +53,14 @@ def test_quotes_matter_in_csv_and_not_in_tsv(tmp_path):
 TEXTS = ['he said "no"', "plain", "two\nlines", "a\ttab", '"', ""]
 
 
-@pytest.mark.parametrize("style", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+@pytest.mark.parametrize("style", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_tsv_that_a_program_with_quotes_has_written_is_read_as_its_csv(style, end, tmp_path, capsys):
     """Pandas writes so, and Excel and R: the texts would hold the marks, twice each."""
     for name, separator in (("a.csv", ","), ("a.tsv", "\t"), ("a.txt", "\t")):
         with (tmp_path / name).open("w", newline="") as file:
             writer = csv.writer(file, delimiter=separator, quoting=style, lineterminator=end)
-            writer.writerows([["text", "label"], *[[text or "x", str(i)] for i, text in enumerate(TEXTS)]])
+            writer.writerows([["text", "label"], *[[text or "x", i] for i, text in enumerate(TEXTS)]])
     found = [
         [row.values for row in iterate_rows(tmp_path / f"a.{ending}", COLUMNS)] for ending in ("csv", "tsv", "txt")
     ]
@@ -75,7 +75,9 @@ def test_a_tsv_that_a_program_with_quotes_has_written_is_read_as_its_csv(style, 
         ['"a b\t1', 'he said ""no""\t1'],
         ['"whole"\t1', "plain\t1"],
         ['5" nails\t1'],
-        ['"a ""b"" c"\t1', '"whole"\t1'],
+        ['"a ""b"" c"\t1', '"whole"\t1', "plain\t1"],
+        ['"the only row"\t1'],
+        ['"one"\t1', 'NA "two"\t1'],
         ['"a ""b"" c"\t1', 'and "d"\t1'],
     ],
 )
@@ -83,6 +85,19 @@ def test_quotation_marks_of_a_tsv_without_quoting_are_text(lines, tmp_path):
     (tmp_path / "a.tsv").write_text("\n".join(["text\tlabel", *lines, ""]))
     found = [row.values["text"] for row in iterate_rows(tmp_path / "a.tsv", COLUMNS)]
     assert found == [line.split("\t")[0] for line in lines]
+
+
+def test_a_column_in_quotes_may_lack_cells_as_r_writes_them(tmp_path):
+    (tmp_path / "a.tsv").write_text('"text"\t"score"\n"one ""two"""\t1\nNA\t2\n')
+    found = [row.values for row in iterate_rows(tmp_path / "a.tsv", {"text": "text", "score": "score"})]
+    assert found[0] == {"text": 'one "two"', "score": "1"}
+    assert found[1]["text"] == "NA"
+
+
+def test_marks_inside_of_a_column_in_quotes_must_be_written_twice(tmp_path):
+    (tmp_path / "a.tsv").write_text('"text"\t"label"\n"he said \\"no\\""\t1\n"plain"\t0\n')
+    with pytest.raises(InputError, match=r'every cell of a column stands .* qmethod="double"'):
+        list(iterate_rows(tmp_path / "a.tsv", COLUMNS))
 
 
 def test_a_benchmarks_own_tsv_is_read_without_quoting_as_in_the_papers_code(tmp_path):

@@ -15,6 +15,9 @@ from hyperadapters.tasks.text_lines import _lines, _Problems, _raw_lines
 _LONGEST_CELL = 2**31 - 1
 """Characters of a cell of CSV, the most that Python's reader takes everywhere."""
 
+_MISSING = ("", "NA")
+"""How programs write a cell that is missing without quotes, in a column whose cells stand in them."""
+
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 """What may stand between the cells of a CSV file: programs of many countries write semicolons."""
 
@@ -111,27 +114,84 @@ def _csv_cells(
 
 
 def _is_quoted(path: Path, reading: Reading) -> bool:
-    """Return whether a program that puts cells in quotes has written a file with tabs, as pandas does.
+    """Return whether a program that puts cells in quotes has written a file with tabs, as pandas and R do.
 
     Quotation marks of texts that were written without quoting, as GLUE's files are, do not look like that: such a
-    program puts a cell in quotes where it holds a mark, which it writes twice, or puts every cell in quotes.
+    program puts a cell in quotes where it holds a mark, which it writes twice, or puts all cells of a column in quotes.
+
+    Raises:
+        InputError: all cells of a column stand in quotes, and some hold marks that are not written twice.
     """
     if not any('"' in line for line in _raw_lines(path, _Problems(), reading)):
         return False
     csv.field_size_limit(_LONGEST_CELL)
     taken: list[str] = []
     reader = csv.reader(_noted(_raw_lines(path, _Problems(), reading), taken), delimiter="\t", strict=True)
-    styles = [csv.QUOTE_MINIMAL, csv.QUOTE_ALL]
+    minimal, columns = True, _QuotedColumns()
     try:
         for cells in reader:
             raw = "".join(taken).rstrip("\r\n")
             taken.clear()
-            styles = [style for style in styles if not raw or _written(cells, style) == raw]
-            if not styles:
+            if raw:
+                minimal = minimal and _written(cells) == raw
+                columns.add(cells, raw)
+            if not minimal and columns.broken:
                 return False
-    except csv.Error:
+        return minimal or columns.is_told
+    except csv.Error as error:
+        if _quoted_in_lines(path, reading):
+            raise InputError(
+                f"{path.name}: every cell of a column stands in quotation marks, but a mark inside of a cell is not "
+                'written twice. Write it with two marks (R: qmethod="double"), or without any quoting (R: quote=FALSE).'
+            ) from error
         return False
-    return True
+
+
+class _QuotedColumns:
+    """Whether each column of a file has all its cells in quotes or none; missing ones and the header may differ."""
+
+    def __init__(self) -> None:
+        self.broken = False
+        """Whether some column has both, or the file is not written like that at all."""
+        self.is_told = False
+        """Whether it has two rows to tell, or a header in quotes: of one row a text may have marks of its own."""
+        self._rows = 0
+        self._quoted: list[bool | None] = []
+
+    def add(self, cells: list[str], raw: str) -> None:
+        """Take the cells of the next row, and the row as it stands in the file."""
+        found = self._as_written(cells, raw)
+        self._rows += 1
+        if found is None or (self._quoted and len(found) != len(self._quoted)):
+            self.broken = True
+            return
+        self.is_told |= self._rows > 2 or (self._rows == 1 and True in found)
+        if self._rows > 1:
+            known = self._quoted or [None] * len(found)
+            self._quoted = [old if new is None else new for old, new in zip(known, found, strict=True)]
+            self.broken |= any(old not in (None, now) for old, now in zip(known, self._quoted, strict=True))
+
+    @staticmethod
+    def _as_written(cells: list[str], raw: str) -> list[bool | None] | None:
+        """Return of each cell whether it stands in quotes, None where it is missing; None if none could stand so."""
+        found: list[bool | None] = []
+        for cell in cells:
+            quoted = '"' + cell.replace('"', '""') + '"'
+            is_quoted = raw.startswith(quoted)
+            if not is_quoted and ('"' in cell or not raw.startswith(cell)):
+                return None
+            raw = raw[len(quoted if is_quoted else cell) :].removeprefix("\t")
+            found.append(None if not is_quoted and cell in _MISSING else is_quoted)
+        return found if not raw else None
+
+
+def _quoted_in_lines(path: Path, reading: Reading) -> bool:
+    """Return whether all cells of a column but its first stand between quotation marks, where lines are rows."""
+    rows = [line.split("\t") for _, line in _lines(path, _Problems(), reading)][1:]
+    if len(rows) < 2 or len({len(row) for row in rows}) > 1:
+        return False
+    marked = [[len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in row] for row in rows]
+    return any(map(all, zip(*marked, strict=True)))
 
 
 def _noted(lines: Iterator[str], taken: list[str]) -> Iterator[str]:
@@ -141,10 +201,10 @@ def _noted(lines: Iterator[str], taken: list[str]) -> Iterator[str]:
         yield line
 
 
-def _written(cells: list[str], style: Any) -> str:
-    """Return cells as a line with tabs that Python's writer writes in a style of quoting."""
+def _written(cells: list[str]) -> str:
+    """Return cells as a line with tabs in which those stand in quotes that need it."""
     text = StringIO()
-    csv.writer(text, delimiter="\t", quoting=style).writerow(cells)
+    csv.writer(text, delimiter="\t").writerow(cells)
     return text.getvalue().removesuffix("\r\n")
 
 
