@@ -62,6 +62,17 @@ def test_a_merged_model_is_saved_and_loaded_by_transformers_alone(tmp_path):
     torch.testing.assert_close(logits(read, batch), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("names", [["neg", "pos"], ["neg", "pos", "neutral"]])
+def test_the_merged_backbone_states_the_classes_of_the_head_that_it_got(names, tmp_path):
+    backbone = FAMILIES["bert"].make()
+    backbone.config.id2label, backbone.config.label2id = {0: "pos", 1: "neg"}, {"pos": 0, "neg": 1}
+    merged = attach(backbone, Adapter(bottleneck=8, activation="identity"), outputs=names).merge()
+    merged.save_pretrained(tmp_path)
+    for config in (merged.config, type(merged).from_pretrained(tmp_path).config):
+        assert config.id2label == dict(enumerate(names))
+        assert config.label2id == {name: number for number, name in enumerate(names)}
+
+
 def test_one_task_of_a_hypernetwork_is_merged_after_it_was_baked():
     backbone, batch = FAMILIES["t5"].make(), FAMILIES["t5"].batch()
     method = METHODS["hyperformer++"].changed({"activation": "identity", "conditional_norm": False, "bottleneck": 8})

@@ -6,19 +6,32 @@ from families import FAMILIES
 
 from hyperadapters import METHODS, InputError, attach, load, method_named
 
+TRAINING_THE_VOCABULARY = {
+    "bitfit": METHODS["bitfit"],
+    "output layer": method_named("houlsby", {"output_layer": True, "bottleneck": 8}),
+    "said": method_named("intrinsic-said", {"intrinsic_dim": 300}),
+}
+
 
 @pytest.mark.parametrize(
-    ("family", "method"), [("t5", "bitfit"), ("t5", "output layer"), ("llama", "output layer"), ("llama", "bitfit")]
+    ("family", "method"),
+    [
+        ("t5", "bitfit"),
+        ("t5", "output layer"),
+        ("llama", "output layer"),
+        ("llama", "bitfit"),
+        ("llama", "said"),
+        ("bert", "said"),
+    ],
 )
 def test_a_pass_says_both_sizes_where_the_delta_trains_the_vocabulary(family, method):
     backbone, batch = FAMILIES[family].make(), FAMILIES[family].batch()
-    own = METHODS["bitfit"] if method == "bitfit" else method_named("houlsby", {"output_layer": True, "bottleneck": 8})
-    delta = attach(backbone, own)
+    delta = attach(backbone, TRAINING_THE_VOCABULARY[method])
     backbone.resize_token_embeddings(100, mean_resizing=False)
     with pytest.raises(InputError, match=r"has 100 tokens, but 96 when .* Resize first .*, then attach"):
         backbone(**batch)
     delta.detach()
-    assert backbone(**batch).logits.shape[-1] == 100
+    assert backbone(**batch).logits.shape[-1] == (2 if family == "bert" else 100)
 
 
 def test_adapters_answer_as_before_on_a_resized_vocabulary():

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from disturbed import disturb
 from families import FAMILIES
 from tiny_encoders import tiny_encoder
 
@@ -121,15 +122,47 @@ def test_an_experiment_holds_only_what_was_changed():
         ("peft:adalora", {}, "peft:adalora: AdaLoRA does not work when `total_step` is None"),
         ("peft:adalora", {"total_step": "10"}, "wants a call of its own after every update"),
         ("peft:lora", {"init_lora_weights": "pissa"}, "writes the backbone's own weights, or wants data for its start"),
+        ("peft:poly", {}, "computes in a forward pass of its own around the whole backbone"),
+        ("peft:trainable_tokens", {}, "say which tokens' embeddings train"),
+        ("peft:lora", {"alora_invocation_tokens": [5]}, "would leave LoRA out here. Leave it out"),
+        ("peft:lora", {"eva_config": {}}, "eva_config cannot be saved with the adapter"),
         ("peft:lora", {"init_lora_weights": "olora"}, "Use one of True, False, gaussian, orthogonal"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:aLoRA is", "ignore:.eva_config. specified")
 def test_what_peft_cannot_do_is_said_before_anything_changes(name, changes, message, tiny, batch):
     base, keys = logits(tiny, batch), list(tiny.state_dict())
     with pytest.raises(InputError, match=message):
         attach(tiny, method_named(name, changes))
     assert list(tiny.state_dict()) == keys
     assert torch.equal(logits(tiny, batch), base)
+
+
+@pytest.mark.parametrize(("name", "changes"), [("lora", {"lora_dropout": 0.5}), ("pvera", {})])
+def test_dropout_and_what_is_drawn_at_random_follow_the_backbone_in_use_and_at_rest(name, changes, tmp_path):
+    backbone, batch = FAMILIES["llama"].make(), FAMILIES["llama"].batch()
+    delta = disturb(attach(backbone, method_named(f"peft:{name}", changes)))
+    expected = logits(backbone, batch)
+    assert torch.equal(logits(backbone, batch), expected)
+    delta.save(tmp_path)
+    assert torch.equal(logits(load(tmp_path, FAMILIES["llama"].make()).backbone, batch), expected)
+    for training in (True, False):
+        delta.rest()
+        backbone.train(training)
+        delta.use()
+        assert torch.equal(logits(backbone, batch), logits(backbone, batch)) is not training
+    assert torch.equal(logits(backbone, batch), expected)
+
+
+@pytest.mark.parametrize("name", ["lora", "vera", "randlora"])
+def test_fixed_tensors_of_peft_are_converted_at_rest_too(name):
+    backbone, batch = FAMILIES["llama"].make(), FAMILIES["llama"].batch()
+    delta = disturb(attach(backbone, method_named(f"peft:{name}")))
+    expected = logits(backbone, batch)
+    delta.rest()
+    backbone.double()
+    delta.use()
+    torch.testing.assert_close(logits(backbone, batch).float(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_all_linear_layers_are_those_of_the_backbone_and_not_of_its_head(tmp_path):

@@ -27,6 +27,21 @@ def by_hand(backbone, delta, batch):
         return backbone(inputs_embeds=embeddings, attention_mask=mask, labels=batch["labels"])
 
 
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama", "deberta-v2", "modernbert"])
+def test_all_states_of_a_model_have_the_positions_of_the_tokens(family):
+    backbone, batch = FAMILIES[family].make(), FAMILIES[family].batch()
+    attach(backbone, method_named("prompt-r", {"prompt_length": 3}))
+    with torch.no_grad():
+        expected = backbone(**batch).logits
+        found = backbone(**batch, output_hidden_states=True)
+        inner = backbone.base_model(**batch, output_hidden_states=True)
+        plain = backbone(**batch, output_hidden_states=True, return_dict=False)
+    assert {states.shape[1] for states in found.hidden_states} == {batch["input_ids"].shape[1]}
+    assert torch.equal(inner.hidden_states[-1], inner.last_hidden_state)
+    assert torch.equal(found.logits, expected)
+    assert any(isinstance(one, torch.Tensor) and torch.equal(one, expected) for one in plain)
+
+
 @PROMPTS
 def test_the_prompt_stands_before_the_embeddings_and_their_dropout_and_the_decoder_sees_it(name, batch):
     backbone = make_tiny(dropout_rate=0.3).train()

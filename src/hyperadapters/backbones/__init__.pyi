@@ -48,6 +48,7 @@ from .modes import in_mode as in_mode
 from .modules import CONTAINER as CONTAINER
 from .modules import is_inside as is_inside
 from .modules import is_quantized as is_quantized
+from .modules import module_at as module_at
 from .modules import out_width as out_width
 from .modules import own_modules as own_modules
 from .modules import positions_of as positions_of

@@ -1,6 +1,7 @@
 """Finding modules of a backbone by path, and recognising what they are."""
 
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,44 @@ def own_modules(backbone: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for path, module in backbone.named_modules():
         if not is_inside(path, CONTAINER):
             yield path, module
+
+
+def _inside_wrapper(module: nn.Module) -> str:
+    """Return under which name a layer of PEFT holds the module that it has replaced; empty if it is no such layer."""
+    tuners, others = sys.modules.get("peft.tuners.tuners_utils"), sys.modules.get("peft.utils.other")
+    if tuners is not None and isinstance(module, tuners.BaseTunerLayer):
+        name = "base_layer"
+    elif others is not None and isinstance(module, others.AuxiliaryTrainingWrapper):
+        name = "original_module"
+    else:
+        return ""
+    return name if name in module._modules else ""
+
+
+def wrapped_by_peft(backbone: nn.Module) -> dict[str, str]:
+    """Return the paths of PEFT's layers in a backbone, those inside of others first, and of what each has replaced.
+
+    Args:
+        backbone: a model of the transformers library.
+    """
+    found = {path: _inside_wrapper(module) for path, module in own_modules(backbone)}
+    paths = sorted((path for path, name in found.items() if name), key=len, reverse=True)
+    return {path: f"{path}.{found[path]}" for path in paths}
+
+
+def module_at(backbone: nn.Module, path: str) -> nn.Module:
+    """Return the module that is at a path, or was there before PEFT has put a layer of its own around it.
+
+    Args:
+        backbone: a model of the transformers library.
+        path: of the module when the Delta was attached.
+    """
+    module = backbone
+    for name in filter(None, path.split(".")):
+        module = module.get_submodule(name)
+        while inside := _inside_wrapper(module):
+            module = module.get_submodule(inside)
+    return module
 
 
 def is_inside(path: str, root: str) -> bool:

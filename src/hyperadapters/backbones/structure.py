@@ -11,9 +11,17 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, few_names
 from hyperadapters.backbones.kinds import BackboneKind, Stack, kind_of
-from hyperadapters.backbones.modules import _base_path, _d_model_of, _is_norm, is_inside, is_quantized, own_modules
+from hyperadapters.backbones.modules import (
+    _base_path,
+    _d_model_of,
+    _is_norm,
+    is_inside,
+    is_quantized,
+    own_modules,
+    wrapped_by_peft,
+)
 from hyperadapters.backbones.offloading import _is_offloaded
 from hyperadapters.backbones.pooling import Pooling, _check_pooling
 from hyperadapters.backbones.sites import Layout, Site, _entry_points, _found_sites, _named_sites
@@ -65,8 +73,9 @@ def read_structure(backbone: nn.Module, layout: Layout | None = None, pooling: P
         pooling: what the Delta's head is to read, as for `ha.attach`.
 
     Raises:
-        InputError: the model is not of transformers, it has no head that can read this, or its sites were not found.
-            The error then shows the block, the candidates in it, and how to name the sites.
+        InputError: the model is not of transformers, PEFT has wrapped modules of it, it has no head that can read this,
+            or its sites were not found. The error then shows the block, the candidates in it, and how to name the
+            sites.
     """
     if not hasattr(backbone, "config"):
         raise InputError(
@@ -74,6 +83,12 @@ def read_structure(backbone: nn.Module, layout: Layout | None = None, pooling: P
             "subclass of PreTrainedModel whose config has a hidden_size: its sites are then found, or named by hand."
         )
     _check_pooling(backbone, pooling)
+    if wrapped := wrapped_by_peft(backbone):
+        raise InputError(
+            f"PEFT stands around {len(wrapped)} modules of this backbone ({few_names(sorted(wrapped))}); adapters "
+            "there would read something else once it is merged or unloaded. Before you attach a Delta, call "
+            "model.merge_and_unload() or model.unload()."
+        )
     base = _base_path(backbone)
     entries = _entry_points(backbone, base)
     sites = _named_sites(backbone, entries, layout) if layout else _found_sites(backbone, entries)

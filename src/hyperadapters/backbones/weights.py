@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from hyperadapters.backbones.modules import CONTAINER, _base_path, is_inside
+from hyperadapters.backbones.modules import CONTAINER, _base_path, is_inside, wrapped_by_peft
 
 
 def _output_modules(backbone: nn.Module) -> tuple[str, ...]:
@@ -27,11 +27,20 @@ def _head_parameters(backbone: nn.Module) -> tuple[str, ...]:
 def own_parameters(backbone: nn.Module) -> dict[str, nn.Parameter]:
     """Return the backbone's own parameters by path, tied ones once, without those of Deltas and of a task head.
 
+    Without those of PEFT's layers too: what these stand around has the path that it had before.
+
     Args:
         backbone: a model of the transformers library.
     """
     head = set(_head_parameters(backbone))
-    return {n: p for n, p in backbone.named_parameters() if not is_inside(n, CONTAINER) and n not in head}
+    own = {n: p for n, p in backbone.named_parameters() if not is_inside(n, CONTAINER) and n not in head}
+    for path, inside in wrapped_by_peft(backbone).items():
+        own = {
+            path + n.removeprefix(inside) if is_inside(n, inside) else n: p
+            for n, p in own.items()
+            if is_inside(n, inside) or not is_inside(n, path)
+        }
+    return own
 
 
 def _is_pooler(path: str) -> bool:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hyperadapters.backbones import Placement, Site, residual_of
+from hyperadapters.backbones import Placement, Site, module_at, residual_of
 from hyperadapters.delta.by_row import _cast, _common_dtype, _of_sites
 from hyperadapters.delta.part import Handle, ParameterKind, Part, Place
 from hyperadapters.delta.residual_inputs import _ResidualInput
@@ -96,15 +96,15 @@ class AdaptersAtSites(Part):
         Raises:
             InputError: they read it, and where it can be seen is not known.
         """
-        self.linear = [backbone.get_submodule(site.linear) for site in self.sites]
+        self.linear = [module_at(backbone, site.linear) for site in self.sites]
         inputs = [self.residual_input(backbone, site) for site in self.sites]
         handles: list[Handle] = []
         for index, (site, found) in enumerate(zip(self.sites, inputs, strict=True)):
             if found is not None:
-                seen = backbone.get_submodule(found.residual.module)
+                seen = module_at(backbone, found.residual.module)
                 handles.append(seen.register_forward_pre_hook(found.keep, with_kwargs=True))
             hook = partial(self.adapt, place(index), read=found)
-            handles.append(backbone.get_submodule(site.module).register_forward_hook(hook))
+            handles.append(module_at(backbone, site.module).register_forward_hook(hook))
         return handles
 
     def residual_input(self, backbone: nn.Module, site: Site) -> _ResidualInput | None:
@@ -112,9 +112,7 @@ class AdaptersAtSites(Part):
         if self.placement == "in_line":
             return None
         residual = residual_of(backbone, site)
-        return _ResidualInput(
-            self.placement, residual, backbone.get_submodule(residual.norm) if residual.norm else None
-        )
+        return _ResidualInput(self.placement, residual, module_at(backbone, residual.norm) if residual.norm else None)
 
     def adapt(
         self,

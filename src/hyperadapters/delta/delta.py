@@ -1,5 +1,6 @@
 """The Delta: a method attached to a backbone, with the tensors that it trains."""
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -543,6 +544,22 @@ class Delta(nn.Module):
             raise InputError(
                 f"the Delta {self.name!r} is at rest: the backbone does not compute with it. Call its `use` first."
             )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Delta":
+        """Copy the Delta with its backbone.
+
+        Raises:
+            InputError: a part of the backbone is copied by itself, in which the hooks would be those of another Delta.
+        """
+        if id(self.backbone) not in memo and any(id(module) in memo for module in self.backbone.modules()):
+            raise InputError(
+                f"a module of the backbone is copied by itself while it computes with the Delta {self.name!r}, as "
+                "get_peft_model copies a head (modules_to_save, or a task_type with one). Call the Delta's `detach` "
+                "first, or copy the backbone as a whole."
+            )
+        copied = memo[id(self)] = type(self).__new__(type(self))
+        copied.__setstate__(copy.deepcopy(self.__dict__, memo))  # type: ignore[no-untyped-call]
+        return copied
 
     def _check_idle(self) -> None:
         """Raise InputError if another thread computes with this Delta, whose pass would continue without it."""

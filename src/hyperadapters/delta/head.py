@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hyperadapters.backbones import ModelStructure, pool_states
+from hyperadapters.backbones import ModelStructure, module_at, pool_states
 from hyperadapters.delta.by_row import ByRow, by_rows, for_batch, only
 from hyperadapters.delta.owned_tensors import OwnedTensors, _places
 from hyperadapters.delta.part import Handle, Place
@@ -88,7 +88,7 @@ class _Head(OwnedTensors):
         handles = [*super().install(backbone, place), *pool_states(backbone, self.pooling)]
         if self.adapters > 1:
             self._padding = self._make_padding()
-            last = backbone.get_submodule(self.tensors[-1][0].rpartition(".")[0])
+            last = module_at(backbone, self.tensors[-1][0].rpartition(".")[0])
             handles.append(last.register_forward_hook(partial(_mask_padding, place(len(self.tensors)))))
         return [*handles, _Logits(backbone, self.outputs)]
 

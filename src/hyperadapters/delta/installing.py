@@ -6,7 +6,7 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from hyperadapters.backbones import discard_compiled_code
+from hyperadapters.backbones import discard_compiled_code, module_at
 from hyperadapters.delta.frozen_by_others import _warn_if_frozen
 from hyperadapters.delta.generation import _Generation
 from hyperadapters.delta.part import Handle
@@ -33,11 +33,11 @@ def _install_hooks(delta: "Delta", generation: _Generation) -> list[Handle]:
         handles.append(backbone.register_forward_pre_hook(generation.before_model))
         handles.append(backbone.register_forward_hook(generation.after_model, always_call=True))
     for stack, entry in entries.items():
-        before, module = partial(generation.before_stack, stack), backbone.get_submodule(entry)
+        before, module = partial(generation.before_stack, stack), module_at(backbone, entry)
         handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
         handles.append(module.register_forward_hook(generation.after_stack, always_call=True))
 
-    first = backbone.get_submodule(next(iter(entries.values())))
+    first = module_at(backbone, next(iter(entries.values())))
     handles.append(first.register_forward_pre_hook(partial(_warn_if_frozen, delta)))
 
     def place(name: str, index: int) -> Callable[[], Any]:

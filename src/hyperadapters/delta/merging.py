@@ -16,6 +16,7 @@ from hyperadapters.backbones import Backbone, is_quantized, is_sharded
 from hyperadapters.delta.adapters_at_sites import AdaptersAtSites
 from hyperadapters.delta.container import attached
 from hyperadapters.delta.head import _Head, _Logits
+from hyperadapters.delta.named_classes import _state_names
 from hyperadapters.delta.owned_tensors import OwnedTensors
 from hyperadapters.layers import SINGLE_ADAPTER
 
@@ -122,8 +123,10 @@ def _merge(delta: "Delta", *, add_biases: bool) -> Backbone:
         for path, value in values.items():
             _write_parameter(backbone, path, value)
         for part in owned:
-            if isinstance(part, _Head) and part.outputs != backbone.config.num_labels:
-                _Logits(backbone, part.outputs)
+            if isinstance(part, _Head):
+                if part.outputs != backbone.config.num_labels:
+                    _Logits(backbone, part.outputs)
+                _state_names(backbone, part.outputs, delta.about)
     return delta.detach()
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
-from hyperadapters.backbones import is_quantized, value_at, vectors
+from hyperadapters.backbones import is_quantized, module_at, value_at, vectors
 from hyperadapters.delta.by_row import ByRow, _cast, _common_dtype, _of_sites, by_rows
 from hyperadapters.delta.part import Handle, ParameterKind, Part, Place
 from hyperadapters.delta.shadowing import shadow
@@ -118,7 +118,7 @@ class OwnedTensors(Part):
         for index, paths in enumerate(self.tensors):
             for path in paths:
                 module, _, attribute = path.rpartition(".")
-                owner = backbone.get_submodule(module)
+                owner = module_at(backbone, module)
                 self.theirs[self.places[index][0]].append((owner, attribute))
                 handles += shadow(owner, attribute, place(index))
         return handles

@@ -53,12 +53,14 @@ def _save_delta(delta: "Delta", folder: Path, *, beside_model: bool = False) -> 
         beside_model: the folder holds files of a model, which is not there itself.
 
     Raises:
-        InputError: the folder holds a model.
+        InputError: the folder holds a model, or the Delta is on the meta device.
     """
     if not beside_model:
         _check_no_model(folder)
     config, together = describe_delta(delta), is_sharded(delta.backbone)
     tensors = {name: whole_tensor(tensor.detach()) for name, tensor in delta.tensors().items()}
+    if any(tensor.is_meta for tensor in tensors.values()):
+        raise InputError(f"the Delta {delta.name!r} is on the meta device: it has no values that could be saved.")
     if together:
         on_first_process(partial(write_adapter, folder, config, tensors))
     else:

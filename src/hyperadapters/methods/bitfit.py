@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
-from hyperadapters.backbones import BackboneKind, ModelStructure, out_width, own_modules, value_of
+from hyperadapters.backbones import BackboneKind, ModelStructure, module_at, out_width, own_modules, value_of
 from hyperadapters.delta import (
     ByRow,
     Handle,
@@ -71,7 +71,7 @@ class _Biases(Part):
         """Shadow the biases of modules that have one, and register a hook on modules that have none."""
         handles: list[Handle] = []
         for index, path in enumerate(self.paths):
-            module = backbone.get_submodule(path)
+            module = module_at(backbone, path)
             if _has_bias(module):
                 handles += shadow(module, "bias", place(index))
             else:

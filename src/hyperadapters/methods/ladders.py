@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError, PerThread
-from hyperadapters.backbones import ModelStructure, Stack
+from hyperadapters.backbones import ModelStructure, Stack, module_at
 from hyperadapters.delta import Handle, ParameterKind, Part, Place
 from hyperadapters.layers import (
     PROJECTED,
@@ -135,13 +135,13 @@ class _LadderPart(Part):
 
     def install(self, backbone: nn.Module, place: Place) -> list[Handle]:
         """Register a pre-hook on the stack, and a hook on each of the layers."""
-        entry = backbone.get_submodule(self.entry)
+        entry = module_at(backbone, self.entry)
         begin = partial(self.begin, tuple(inspect.signature(entry.forward).parameters))
         handles: list[Handle] = [entry.register_forward_pre_hook(begin, with_kwargs=True)]
         read = place(len(self.layers)) if self.kind_of_backbone == "encoder-decoder" else None
         for rung, path in enumerate(self.layers):
             hook = partial(self.climb, place(rung), read if rung == 0 else None)
-            handles.append(backbone.get_submodule(path).register_forward_hook(hook))
+            handles.append(module_at(backbone, path).register_forward_hook(hook))
         return handles
 
     def begin(self, names: Sequence[str], stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ Delta is in use, the backbone's state-dict keys are therefore those of peft; at 
 """
 
 import copy
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +22,11 @@ from hyperadapters.layers import AdapterIndex
 
 _STARTS = (True, False, "gaussian", "orthogonal")
 """Values of `init_lora_weights` with which LoRA does not change the backbone's own weights."""
+
+_UNFIT = {
+    "alora_invocation_tokens": "works in a PeftModel's own forward pass alone, which would leave LoRA out here",
+}
+"""Fields of peft's configurations that do nothing in its layers, and why."""
 
 _PREFIX = "peft:"
 """Start of the names of these methods."""
@@ -46,16 +52,32 @@ class _PeftModules(Part):
     def __init__(self, backbone: nn.Module, config: Any) -> None:
         super().__init__()
         self.before = dict(own_parameters(backbone))
+        own = set(backbone.modules())
         self.wrappers, self.tuned = _wrap(backbone, config)
+        inside = (module for wrapper in self.wrappers.values() for module in wrapper.modules())
+        self.added = [module for module in dict.fromkeys(inside) if module not in own]
+        """What peft computes with besides the backbone's modules: at rest nothing else holds it."""
         self.installed = False
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "_PeftModules":
-        """Move or convert the tensors that peft trains, which are in its wrappers and not in this module."""
-        for tensor in self.tuned.values():
-            moved = fn(tensor.data)
+        """Move or convert the tensors of peft's modules, trained and fixed, which are not in this module."""
+        kept = {id(tensor) for tensor in self.before.values()}
+        tensors = [tensor for module in self.added for tensor in module._parameters.values() if tensor is not None]
+        for tensor in {id(one): one for one in (*self.tuned.values(), *tensors)}.values():
+            moved = tensor.data if id(tensor) in kept else fn(tensor.data)
             if moved.is_meta == tensor.is_meta:  # on a backbone without weights they remain as they were made
                 tensor.data = moved
+        for module in self.added:
+            for name, buffer in module._buffers.items():
+                if buffer is not None and (moved := fn(buffer)).is_meta == buffer.is_meta:
+                    module._buffers[name] = moved
         return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
+
+    def train(self, mode: bool = True) -> "_PeftModules":
+        """Let peft's modules compute as in training, or not: their dropout, and what else they draw at random."""
+        for module in self.added:
+            module.training = mode
+        return super().train(mode)
 
     def kind(self, tensor: str) -> ParameterKind:
         """Return "adapter" for every tensor."""
@@ -108,6 +130,7 @@ def _wrap(backbone: nn.Module, config: Any) -> tuple[dict[str, nn.Module], dict[
         InputError: peft refuses the backbone, trains or writes its own tensors, or changes more than modules.
     """
     from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING  # noqa: PLC0415 (an optional package)
+    from peft.tuners.tuners_utils import BaseTuner  # noqa: PLC0415
 
     name = _PREFIX + config.peft_type.value.lower()
     modules = dict(backbone.named_modules(remove_duplicate=False))
@@ -138,6 +161,11 @@ def _wrap(backbone: nn.Module, config: Any) -> tuple[dict[str, nn.Module], dict[
     if hasattr(tuner, "update_and_allocate"):
         raise InputError(
             f"{name}: it wants a call of its own after every update, which `fit` does not make. Use another method."
+        )
+    if type(tuner).forward is not BaseTuner.forward:
+        raise InputError(
+            f"{name}: it computes in a forward pass of its own around the whole backbone, and not in its layers "
+            "alone. Use another method."
         )
     if {id(tensor) for tensor in tuned.values()} & {id(tensor) for tensor in own.values()}:
         raise InputError(f"{name}: with these settings it trains the backbone's own tensors. Leave `bias` at none.")
@@ -198,12 +226,21 @@ class Peft(Method):
 
     def check(self, structure: ModelStructure) -> None:
         """Raise InputError if peft is missing, has no such method, or refuses or cannot undo these settings."""
-        start = getattr(self.peft_config(), "init_lora_weights", True)
+        config = self.peft_config()
+        start = getattr(config, "init_lora_weights", True)
         if start not in _STARTS:
             raise InputError(
                 f"{self.label}: init_lora_weights={start!r} writes the backbone's own weights, or wants data for its "
                 f"start. Use one of {', '.join(map(str, _STARTS))}."
             )
+        for name, why in _UNFIT.items():
+            if getattr(config, name, None) is not None:
+                raise InputError(f"{self.label}: {name} {why}. Leave it out.")
+        if getattr(config, "token_indices", None) == []:
+            raise InputError(
+                f"{self.label}: say which tokens' embeddings train, as in --set method.token_indices='[5, 17]'."
+            )
+        _check_plain(self)
 
     def config_type(self) -> Any:
         """Return the class of the method's configuration in peft.
@@ -264,6 +301,15 @@ class Peft(Method):
             backbone = copy.deepcopy(backbone).to_empty(device="cpu")
         with torch.device("cpu"):
             return _PeftModules(backbone, config())
+
+
+def _check_plain(method: Peft) -> None:
+    """Raise InputError for settings that cannot be saved: what is no plain JSON is of starts that want data."""
+    for name, value in method.config.items():
+        try:
+            json.dumps(value)
+        except TypeError as error:
+            raise InputError(f"{method.label}: {name} cannot be saved with the adapter. Leave it out.") from error
 
 
 def _peft_types() -> dict[str, Any]:

@@ -23,6 +23,7 @@ from hyperadapters.backbones import (
     cache_in,
     cached_tokens,
     holds_tokens,
+    module_at,
     positions_of,
     value_of,
 )
@@ -90,7 +91,7 @@ class _Prompt(Part):
 
     def install(self, backbone: nn.Module, place: Place) -> list[Handle]:
         """Register a pre-hook on every stack, and a hook after the stack if there is only one."""
-        first, *others = (backbone.get_submodule(entry) for entry in self.entries)
+        first, *others = (module_at(backbone, entry) for entry in self.entries)
         names = tuple(inspect.signature(first.forward).parameters)
         prepend = partial(self.prepend, place(0), names)
         handles: list[Handle] = [first.register_forward_pre_hook(prepend, with_kwargs=True)]
@@ -180,18 +181,36 @@ class _Prompt(Part):
         return args, {**kwargs, "encoder_attention_mask": mask}
 
     def cut(self, stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        """Remove the prompt's positions from output and mask, and mark its cache (a hook after the only stack).
+        """Remove the prompt's positions from states and mask, and mark its cache (a hook after the only stack).
 
         Later hooks of this stack, such as the head's, find as many states as their mask has tokens.
         """
         if self.pass_of_thread.prepended:
-            cache = cache_in(output)
+            cache = cache_in(dict(enumerate(output)) if isinstance(output, tuple) else output)
             if cache is not None:
                 _mark(cache, self.vectors.shape[1])
-            states, after = output.last_hidden_state, self.before + self.vectors.shape[1]
-            output.last_hidden_state = torch.cat([states[:, : self.before], states[:, after:]], dim=1)
+            output = self.without_prompt(output)
             if kwargs.get("attention_mask") is not None:
                 kwargs["attention_mask"] = kwargs["attention_mask"][:, self.vectors.shape[1] :]
+        return output
+
+    def without_prompt(self, output: Any) -> Any:
+        """Return a stack's output, whose states of the last layer and of all have the tokens' positions alone."""
+        states = output[0] if isinstance(output, tuple) else output.last_hidden_state
+        positions = states.shape[1]
+
+        def cut(value: Any) -> Any:
+            if isinstance(value, tuple):
+                return tuple(map(cut, value))
+            if not isinstance(value, Tensor) or value.dim() != 3 or value.shape[1] != positions:
+                return value
+            return torch.cat([value[:, : self.before], value[:, self.before + self.vectors.shape[1] :]], dim=1)
+
+        if isinstance(output, tuple):
+            return cut(output)
+        for name in ("last_hidden_state", "hidden_states"):
+            if output.get(name) is not None:
+                output[name] = cut(output[name])
         return output
 
 

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperadapters._utils import InputError
-from hyperadapters.backbones import BackboneKind, ModelStructure, tensor_users
-from hyperadapters.delta import Handle, Method, ParameterKind, Part, Place, check_writable, shadow
+from hyperadapters.backbones import BackboneKind, ModelStructure, module_at, tensor_users
+from hyperadapters.delta import Handle, Method, ParameterKind, Part, Place, Vocabulary, check_writable, shadow
 from hyperadapters.layers import AdapterIndex, fastfood_multiply, projection_key
 
 
@@ -67,6 +67,7 @@ class _Subspace(Part):
         super().__init__()
         self.entries = tuple(structure.entries.values())
         self.users = tensor_users(backbone)
+        self._vocabulary = Vocabulary(backbone)
         self.keys = [projection_key(seed, index) for index in range(len(self.users))]
         start = torch.zeros(adapters, intrinsic_dim)
         start[:, intrinsic_dim - len(self.users) :] = 1
@@ -77,7 +78,12 @@ class _Subspace(Part):
         return "adapter"
 
     def generate(self, rows: AdapterIndex) -> _MovedTensors:
-        """Return the backbone's moved tensors, which are computed when they are first used."""
+        """Return the backbone's moved tensors, which are computed when they are first used.
+
+        Raises:
+            InputError: the vocabulary was resized: a projection depends on the shape of its tensor.
+        """
+        self._vocabulary.check()
         theta, scales = self.vector[0].tensor_split([-len(self.users)])
         return _MovedTensors((scales[:, None] * theta).unbind(0), self.users, self.keys)
 
@@ -87,7 +93,7 @@ class _Subspace(Part):
         Embedding tables are also shadowed while the module around them runs, because it may read the table without
         calling the embedding (DeBERTa does).
         """
-        entries = [backbone.get_submodule(path) for path in self.entries]
+        entries = [module_at(backbone, path) for path in self.entries]
         around = {child: module for entry in entries for module in entry.modules() for child in module.children()}
         handles: list[Handle] = []
         for index, users in enumerate(self.users):
