@@ -22,6 +22,7 @@ def _score_file(
     metric: str,
     backbone: str,
     reading: "Reading",
+    separator: str,
 ) -> tuple[str, "Scores", int]:
     """Score an adapter on the rows of a file.
 
@@ -35,6 +36,7 @@ def _score_file(
         metric: another metric to compute besides the task's own; empty: none.
         backbone: where to load the backbone from; empty: from where the adapter says.
         reading: how the file is read.
+        separator: what stands between the labels of a row, if that is no semicolon.
 
     Returns:
         The task's name, the scores and the number of rows.
@@ -49,7 +51,8 @@ def _score_file(
 
     form, text, saved = saved_task(config, adapter, task)
     how = replace(settings.updated(saved, {"decode": decode} if decode else {}, "evaluation"), metric=metric)
-    rows = labelled_task(form, Path(file), label or answer_column(config, adapter, task), TASKS.get(form.name), reading)
+    answer = label or answer_column(config, adapter, task)
+    rows = labelled_task(form, Path(file), answer, TASKS.get(form.name), reading, separator=separator)
     from hyperadapters.storage import backbone_of, load
     from hyperadapters.training import evaluate, load_data
 

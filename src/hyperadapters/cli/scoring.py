@@ -45,6 +45,10 @@ def evaluate(
     label: Annotated[
         str, typer.Option(help="With --file: the column of the answers, if it is called otherwise than in training.")
     ] = "",
+    separator: Annotated[
+        str,
+        typer.Option(help="With --file: what stands between the labels of a row, if it is neither a list nor ';'."),
+    ] = "",
     columns: _Columns = "",
     encoding: _Encoding = "utf-8",
     skip_bad_rows: Annotated[
@@ -74,13 +78,15 @@ def evaluate(
     from hyperadapters.runs import entries_of
     from hyperadapters.storage import backbone_of, load, locate_adapter, read_config
 
-    _check_evaluate(split, data, file, label)
+    _check_evaluate(split, data, file, label, separator)
     reading = _reading_of_file(file, columns, encoding, skip_bad_rows=skip_bad_rows)
     folder = locate_adapter(adapter)
     config = read_config(folder)
     if file:
         chosen = _metric_to_compute(metric, "")
-        name, found, count = _score_file(folder, config, file, label, task, decode, chosen, backbone, reading)
+        name, found, count = _score_file(
+            folder, config, file, label, task, decode, chosen, backbone, reading, separator
+        )
         _show_scores(found, name, "", file, count, json_output)
         return
     experiment = _experiment_to_score(folder, config, task)
@@ -106,7 +112,7 @@ def evaluate(
     _show_scores(found, task_name(experiment.task), scored, "", count, json_output)
 
 
-def _check_evaluate(split: str, data: str, file: str, label: str) -> None:
+def _check_evaluate(split: str, data: str, file: str, label: str, separator: str) -> None:
     """Raise InputError if the options of `evaluate` do not go together, or name what is not there."""
     if split not in ("", "train", "validation", "test"):
         raise InputError(f"--split {split}: one of train, validation, test.")
@@ -115,8 +121,9 @@ def _check_evaluate(split: str, data: str, file: str, label: str) -> None:
     both = [f"--{name}" for name, value in {"split": split, "data": data}.items() if value and file]
     if both:
         raise InputError(f"--file names the rows to score: leave out {' and '.join(both)}.")
-    if label and not file:
-        raise InputError("--label goes with --file.")
+    for name, value in {"label": label, "separator": separator}.items():
+        if value and not file:
+            raise InputError(f"--{name} goes with --file.")
     if file:
         _check_file(file)
 

@@ -30,9 +30,12 @@ class Vocabulary:
 
         The Delta's tensors would be too short or too long, or hooks would stand on a layer that was replaced.
         """
-        if self._config is not None and not torch.compiler.is_compiling() and self._config.vocab_size != self._size:
+        if self._config is None or torch.compiler.is_compiling():
+            return
+        size = getattr(self._config, "vocab_size", 0)  # images have none
+        if size != self._size:
             raise InputError(
-                f"the backbone's vocabulary has {self._config.vocab_size} tokens, but {self._size} when the Delta was "
+                f"the backbone's vocabulary has {size} tokens, but {self._size} when the Delta was "
                 f"attached, which changes {self._changed}. Resize first (resize_token_embeddings), then attach; or use "
                 "a method that leaves them as they are."
             )

@@ -186,7 +186,9 @@ class _Prompt(Part):
         Later hooks of this stack, such as the head's, find as many states as their mask has tokens.
         """
         if self.pass_of_thread.prepended:
-            cache = cache_in(dict(enumerate(output)) if isinstance(output, tuple) else output)
+            cache = cache_in(
+                {str(place): one for place, one in enumerate(output)} if isinstance(output, tuple) else output
+            )
             if cache is not None:
                 _mark(cache, self.vectors.shape[1])
             output = self.without_prompt(output)

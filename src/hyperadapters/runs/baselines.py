@@ -19,6 +19,7 @@ from hyperadapters.tasks import (
     TagSequence,
     Task,
     metric_named,
+    permutation,
 )
 from hyperadapters.training import Text, load_examples
 
@@ -95,7 +96,9 @@ def _answers_of_words(rows: Mapping[str, Sequence[Example]]) -> dict[str, list[i
     except ImportError:
         return {}
     model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression(max_iter=1000))
-    train = rows["train"][:_WORD_ROWS]
+    train = rows["train"]
+    if len(train) > _WORD_ROWS:  # not the first ones: a file may be sorted by class
+        train = [train[number] for number in permutation(len(train))[:_WORD_ROWS]]
     if len({row.reference for row in train}) < 2:
         return {}
     try:

@@ -6,7 +6,7 @@ from typing import Any
 from hyperadapters._utils import InputError, few_names
 from hyperadapters.tasks.conversation import _rows_to_learn
 from hyperadapters.tasks.own_answers import AnswerType, _answers_of, _misfit
-from hyperadapters.tasks.own_rows import _OwnRows
+from hyperadapters.tasks.own_rows import _OwnRows, holds_lists
 from hyperadapters.tasks.reading import AS_USUAL, Reading
 from hyperadapters.tasks.span_rows import _span_rows
 from hyperadapters.tasks.splits import _as_given
@@ -18,7 +18,13 @@ _REMEDY = "The adapter knows the answers of its training alone: correct these ro
 
 
 def labelled_task(
-    form: TaskFormat, path: Path, answer: str, known: Task | None = None, reading: Reading = AS_USUAL
+    form: TaskFormat,
+    path: Path,
+    answer: str,
+    known: Task | None = None,
+    reading: Reading = AS_USUAL,
+    *,
+    separator: str = "",
 ) -> Task:
     """Return a task whose test split is a labelled file, with the metrics of the task that an adapter was trained on.
 
@@ -28,6 +34,8 @@ def labelled_task(
         answer: the column of the answers; conversations hold them in their turns.
         known: the package's task of that name, whose metrics are taken; None: there is none.
         reading: how the file is read.
+        separator: what stands between the labels of a row, where each may have several and they are no lists; empty:
+            a semicolon.
 
     Raises:
         InputError: there is no such file, it lacks a column, or the task is scored by more than text and answer.
@@ -44,7 +52,9 @@ def labelled_task(
         conversations = _OwnRows(places={"test": path}, reading=reading, unfold=_rows_to_learn)
         return Task(form, metrics, conversations, _as_given, chosen_by=chosen_by)
     _check_columns(path, form, answer, reading)
-    lists = {"label_set": {apart: LabelSet.SEPARATOR.strip()}, "tags": {**form.lists, apart: ""}}
+    as_lists = form.answers == "label_set" and not separator and holds_lists({"train": path}, answer, reading)
+    between = "" if as_lists else separator or LabelSet.SEPARATOR.strip()
+    lists = {"label_set": {apart: between}, "tags": {**form.lists, apart: ""}}
     kind: AnswerType = "tags" if form.answers == "tags" else "score" if isinstance(form.target, Numeric) else "text"
     source = _OwnRows(
         places={"test": path},

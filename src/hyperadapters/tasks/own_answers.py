@@ -259,6 +259,7 @@ def _tags(values: Sequence[tuple[Sequence[str], str]], column: _Column) -> tuple
     if len(places) < 2:
         held = few_names(places, none="no tags")
         raise InputError(f"{column} holds {len(places)} tag(s) ({held}); to learn tags takes two.")
+    _check_alike(f"{column}", places)
     spaced = [f"{tag!r} ({place})" for tag, place in places.items() if len(tag.split()) != 1]
     if spaced:
         raise InputError(f"{column} holds tags with white space inside: {few_names(spaced)}. Write each as one word.")
@@ -317,7 +318,7 @@ def _misfit(answers: AnswerType, text: str, answer: str) -> Callable[[Mapping[st
     def why(values: Mapping[str, Any]) -> str:
         if answers == "score" and any_number.decode(values[answer]) is None:
             return f"the answer {shortened(values[answer])!r} is no finite number"
-        if answers == "tags" and len(values[text]) != len(values[answer]):
+        if answers == "tags" and (len(values[text]) != len(values[answer]) or not values[text]):
             return f"{len(values[text]):,} word(s) and {len(values[answer]):,} tag(s): each word needs one"
         return ""
 

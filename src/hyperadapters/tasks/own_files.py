@@ -69,7 +69,8 @@ def own_task(
     fields, style = _source_form(fields, template)
     _check_answers(fields, answer, answers, template=template, classes=classes, separator=separator)
     apart = f"answer to {', '.join(fields)}"  # longer than any of them: a text column may be called `label`
-    places, split = _places_and_split(files, split_seed, apart if answers == "label" else "")
+    alike = fields[-1:] if answers == "span" else fields
+    places, split = _places_and_split(files, split_seed, apart if answers == "label" else "", alike)
     lists = {"labels": {apart: separator}, "tags": {fields[0]: "", apart: ""}}.get(answers, {})
     source = _OwnRows(
         places=places,

@@ -1,11 +1,11 @@
 """The source of a user's own rows."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hyperadapters._utils import listed
+from hyperadapters._utils import listed, short_names
 from hyperadapters.tasks.hub_rows import _hub_records, _parse_hub_place
 from hyperadapters.tasks.list_cells import _is_list
 from hyperadapters.tasks.notices import _say_once
@@ -124,12 +124,14 @@ def _sources(place: str | Path, split: str, problems: _Problems, reading: Readin
     if is_on_hub(place):
         yield str(place), _hub_records(str(place), split)
         return
-    for path in files_at(place):
-        yield str(path), _located(path, problems, reading)
+    paths = files_at(place)
+    names = short_names([path.as_posix() for path in paths])
+    for path in paths:
+        yield str(path), _located(path, problems, reading, name=names[path.as_posix()])
 
 
 def _places_and_split(
-    files: Mapping[str, str | Path], seed: int, answer: str = ""
+    files: Mapping[str, str | Path], seed: int, answer: str = "", alike: Sequence[str] = ()
 ) -> tuple[dict[str, str | Path], _Split]:
     """Return where rows are, and how train and validation become of them.
 
@@ -137,6 +139,7 @@ def _places_and_split(
         files: of each split; of validation perhaps a share of the training rows.
         seed: draws that share.
         answer: the column whose classes the share has in proportion; empty: any rows.
+        alike: columns of which rows that hold the same stay together, in the share or outside.
 
     Raises:
         InputError: a share is not between 0 and 100 %.
@@ -144,4 +147,6 @@ def _places_and_split(
     share = share_of(files["validation"])
     if share is None:
         return dict(files), _as_given
-    return {split: place for split, place in files.items() if split != "validation"}, _hold_out(share, seed, answer)
+    return {split: place for split, place in files.items() if split != "validation"}, _hold_out(
+        share, seed, answer, alike
+    )

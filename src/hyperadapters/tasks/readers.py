@@ -89,10 +89,13 @@ def iterate_unfolded(path: Path, unfold: _Unfold, reading: Reading = AS_USUAL) -
     return _checked(_unfolded(_located(path, problems, reading), unfold, problems, keep=True), problems, path)
 
 
-def _located(path: Path, problems: _Problems, reading: Reading = AS_USUAL, **how: bool) -> _Located:
-    """Yield a file's records, each after its place; arguments and errors are those of `_read_records`."""
+def _located(path: Path, problems: _Problems, reading: Reading = AS_USUAL, *, name: str = "", **how: bool) -> _Located:
+    """Yield a file's records, each after its place; arguments and errors are those of `_read_records`.
+
+    `name` is what places call the file; by default its own name, without its folder.
+    """
     for number, record in _read_records(_existing(path), problems, reading, **how):
-        yield f"{path.name}:{number}", record
+        yield f"{name or path.name}:{number}", record
 
 
 def _checked(rows: Iterator[_Record], problems: _Problems, path: Path) -> Iterator[_Record]:

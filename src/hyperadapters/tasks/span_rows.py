@@ -56,6 +56,8 @@ def _parts_of(value: Any, context: str, column: str) -> list[_Part]:
     Raises:
         InputError: the cell is missing or malformed, or an answer does not stand where it says.
     """
+    if isinstance(value, str) and value.strip() and value.strip() in context:
+        return [_part(value, context, column)]  # "[1]" is a list of JSON too
     try:
         value = _parsed(value)
     except ValueError as error:

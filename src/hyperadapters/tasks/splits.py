@@ -2,9 +2,8 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from itertools import groupby
-from operator import attrgetter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -70,29 +69,45 @@ def _as_given(splits: _Splits) -> _Splits:
     return splits
 
 
-def _hold_out(share: float, seed: int, answer: str) -> _Split:
+def _hold_out(share: float, seed: int, answer: str, alike: Sequence[str] = ()) -> _Split:
     """Return a split that takes a share of the training rows for validation.
 
-    Rows that were made of one record, as the turns of a conversation, stay together.
+    Rows that were made of one record, as the turns of a conversation, stay together, and so do rows of the same texts.
 
     Args:
         share: of the rows, between 0 and 1.
         seed: draws them.
         answer: the column whose classes are taken in proportion, each with a row left to train on; empty: any rows.
+        alike: columns of which rows that hold the same stay together: a text and its copies, the questions on a text.
     """
 
     def cut(splits: _Splits) -> _Splits:
-        records = [list(rows) for _, rows in groupby(splits["train"], key=attrgetter("place"))]
+        records = _together(splits["train"], alike)
         classes: dict[str, list[int]] = defaultdict(list)
         for number, rows in enumerate(records):
-            classes[rows[0].values[answer].strip() if answer else ""].append(number)
+            classes[splits["train"][rows[0]].values[answer].strip() if answer else ""].append(number)
         counts = _counts_by_class({name: len(found) for name, found in classes.items()}, share)
         drawn = {found[i] for name, found in classes.items() for i in permutation(len(found), seed)[: counts[name]]}
-        kept = [row for number, rows in enumerate(records) if number not in drawn for row in rows]
-        held_out = [row for number, rows in enumerate(records) if number in drawn for row in rows]
+        taken = {number for record in drawn for number in records[record]}
+        kept = [row for number, row in enumerate(splits["train"]) if number not in taken]
+        held_out = [row for number, row in enumerate(splits["train"]) if number in taken]
         return {**splits, "train": kept, "validation": held_out}
 
     return cut
+
+
+def _together(rows: Sequence[_Record], alike: Sequence[str]) -> list[list[int]]:
+    """Return the numbers of the rows that stay together, in the order of the first of each.
+
+    Args:
+        rows: of a split.
+        alike: columns of which rows that hold the same stay together, beside those that one record has made.
+    """
+    found: dict[Any, list[int]] = {}
+    for number, row in enumerate(rows):
+        key = tuple(str(row.values[column]) for column in alike) if alike else row.place
+        found.setdefault(key, []).append(number)
+    return list(found.values())
 
 
 def _counts_by_class(sizes: Mapping[str, int], share: float) -> dict[str, int]:
@@ -111,9 +126,10 @@ def _counts_by_class(sizes: Mapping[str, int], share: float) -> dict[str, int]:
     wanted = round(share * rows)
     counts = {name: min(math.floor(share * size), size - 1) for name, size in sizes.items()}
     largest_remainder_first = sorted(sizes, key=lambda name: (counts[name] - share * sizes[name], -sizes[name]))
-    for name in largest_remainder_first:
-        if sum(counts.values()) < wanted and counts[name] < sizes[name] - 1:
-            counts[name] += 1
+    while sum(counts.values()) < min(wanted, rows - len(sizes)):
+        for name in largest_remainder_first:
+            if sum(counts.values()) < wanted and counts[name] < sizes[name] - 1:
+                counts[name] += 1
     if not sum(counts.values()):
         why = "each of them is the only one of its class" if wanted and rows > 1 else "that is less than a row"
         raise InputError(

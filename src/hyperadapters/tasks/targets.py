@@ -184,6 +184,9 @@ class AnswerSpan(_Target):
     def hint(self, raw: Sequence[str]) -> str:
         return " (no answer, which no training row has)"
 
+    def as_given(self, value: str | Sequence[str]) -> str:
+        return value if isinstance(value, str) else next(iter(value), "")
+
 
 class Numeric(_Target):
     """Numbers, which encoders learn by regression; metrics see the number, or None for an invalid answer."""
@@ -284,7 +287,8 @@ class _Number(Numeric):
             value = float(text)
         except ValueError:
             return None
-        return value if math.isfinite(value) else None
+        python_alone = "_" in text or not text.isascii()  # 1_000, and digits of other scripts
+        return None if python_alone or not math.isfinite(value) else value
 
     def expected(self) -> str:
         return "a number"

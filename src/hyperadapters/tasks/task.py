@@ -166,12 +166,20 @@ class Task:
                 + (f"\n  {self.remedy}" if self.remedy else "")
             )
         numbers = [target.decode(answer) if isinstance(target, Numeric) else None for answer in answers]
-        return [
-            self.form.example(
-                row.values, text or "", self.reference(target.decode(text or ""), row), prefix=prefix
-            )._replace(number=number, span=row.values.get(_PLACE, (0, 0)))
-            for row, text, number in zip(rows, targets, numbers, strict=True)
-        ]
+        found = []
+        for row, text, number in zip(rows, targets, numbers, strict=True):
+            reference = self.reference(target.decode(text or ""), row)
+            example = self.form.example(row.values, text or "", reference, prefix=prefix)
+            found.append(example._replace(number=number, span=self._span_of(row, example)))
+        return found
+
+    def _span_of(self, row: _Record, example: Example) -> tuple[int, int] | None:
+        """Return where a row's answer stands in the last text of its form, which may begin with the task's name."""
+        span: tuple[int, int] | None = row.values.get(_PLACE, (0, 0))
+        if span is None or _PLACE not in row.values:
+            return span
+        before = len(example.texts[-1]) - len(row.values[self.form.fields[-1]].strip())
+        return (span[0] + before, span[1] + before)
 
     def _check_matching(self, rows: Sequence[_Record]) -> None:
         """Raise InputError if the answers of rows do not go with their sources; names the first ten."""

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hyperadapters._utils import InputError
 from hyperadapters.tasks import AnswerSpan, Example, TaskFormat
 from hyperadapters.training.encoded import Encoded, _Cut
 from hyperadapters.training.tensors import _target_losses
@@ -58,6 +59,7 @@ def _encode_spans(
     encoded, questions_cut, answers_cut = [], 0, 0
     for number, row in enumerate(rows):
         windows = _windows_of(found, [number], len(row.texts) - 1)
+        row = row._replace(span=_span_in_tokens(windows[0], row.span))  # noqa: PLW2901 (the same row)
         if len(windows[0].source) > source_length:
             windows, cut = _cut_into_windows(row, windows[0], tokenizer, source_length, target_length)
             questions_cut += cut
@@ -66,6 +68,19 @@ def _encode_spans(
         first, *others = [_as_row(window, row, target) for window, target in zip(windows, targets, strict=True)]
         encoded.append(first._replace(windows=others))
     return encoded, _Cut(questions_cut, answers_cut)
+
+
+def _span_in_tokens(whole: _Window, span: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Return which characters of an answer tokens stand for: there may be none for those at its ends, such as accents.
+
+    Args:
+        whole: all of the row's text.
+        span: the answer's first character and the one after the last; equal of a row to be answered; None: no answer.
+    """
+    if span is None or span[1] <= span[0]:
+        return span
+    own = [place for place in whole.offsets if place[1] > place[0] and place[0] < span[1] and place[1] > span[0]]
+    return (max(span[0], own[0][0]), min(span[1], own[-1][1])) if own else span
 
 
 def _as_row(window: _Window, row: Example, target: list[int]) -> Encoded:
@@ -101,6 +116,9 @@ def _cut_into_windows(
 
     Neighbours share a third of the text's tokens in a window, or as many as an answer may have, but half of them at
     most.
+
+    Raises:
+        InputError: the limit leaves no token for the text.
     """
     *questions, context = row.texts
     own = sum(end > start for start, end in whole.offsets)
@@ -117,7 +135,12 @@ def _cut_into_windows(
         )
         questions = [questions[0][: kept.offset_mapping[-1][1]]]
         others = len(tokenizer(*questions, context, verbose=False).input_ids) - own
-    room = max(1, source_length - others)
+    room = source_length - others
+    if room < 1:
+        raise InputError(
+            f"windows of {source_length} tokens have no room for the text beside the question and {others} tokens of "
+            f"both together: --set text.source_length={4 * max(others, 8)}, or more."
+        )
     found = tokenizer(
         *([text] for text in (*questions, context)),
         verbose=False,

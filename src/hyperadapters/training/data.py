@@ -116,6 +116,12 @@ class Mixture:
         names = [data.form.name for data in self.tasks]
         if not names or len(set(names)) < len(names):
             raise InputError(f"a mixture holds each task once; given: {few_names(names)}.")
+        heads = {_what_a_head_reads(data) for data in self.tasks}
+        if len(heads) > 1:
+            raise InputError(
+                f"a mixture has one kind of answers on an encoder, these tasks have {few_names(sorted(heads))}: train "
+                "them apart."
+            )
         empty = [data.form.name for data in self.tasks if not data.splits["train"]]
         if empty:
             raise InputError(f"{few_names(empty)}: no training rows.")
@@ -129,6 +135,13 @@ class Mixture:
         """Return the same as a table for notebooks."""
         rows = {data.form.name: _row_counts(data) for data in self.tasks}
         return html_table(f"Mixture of {len(rows)} tasks, temperature {self.temperature:g}", rows)
+
+
+def _what_a_head_reads(data: Data) -> str:
+    """Return what the answers of a task are to a head of an encoder; empty on another backbone."""
+    if data.kind != "encoder":
+        return ""
+    return {"tags": "a tag for each word", "span": "a part of the text"}.get(data.form.answers, "one answer to a text")
 
 
 def _row_counts(data: Data) -> dict[str, int]:

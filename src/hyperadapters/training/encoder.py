@@ -92,7 +92,7 @@ class _Encoder(_Encoding):
         if not any(row.target for row in rows):  # a process without a row of its own: it takes part with a loss of zero
             return 0.0 * logits.flatten(1)[:, 0]
         sizes = outputs or [logits.shape[-1]] * len(rows)
-        if rows[0].places:
+        if any(row.places for row in rows):
             return _tag_losses(logits, rows, sizes, smoothing)
         if rows[0].offsets:
             return _span_losses(logits, rows, smoothing)
@@ -122,7 +122,7 @@ class _Encoder(_Encoding):
         decoding: Decoding,
         generated: Sequence[RowGeneration] = (),
     ) -> list[str]:
-        if rows[0].places:
+        if isinstance(forms[0].target, TagSequence):
             logits = backbone(**_encoder_batch(rows, tokenizer.pad_token_id, backbone)).logits
             return [_read_tags(*each) for each in zip(logits, rows, forms, strict=True)]
         if rows[0].offsets:

@@ -18,6 +18,9 @@ from hyperadapters.training.encodings import ENCODINGS
 from hyperadapters.training.label_strings import label_probabilities
 from hyperadapters.training.task_adapters import using_tasks
 
+_TIE = 1e-9
+"""The weight of the other metrics between weights that are equal in those that choose."""
+
 _T = TypeVar("_T")
 
 
@@ -58,11 +61,11 @@ class Scores:
     def rank(self) -> float:
         """By which the best weights are chosen: the mean and, between weights equal in it, the other metrics.
 
-        These weigh less than one more right answer does. They are left out where the mean is no share of answers.
+        These weigh next to nothing. They are left out where the mean is no share of answers.
         """
         others = {n: v for n, v in self.metrics.items() if n not in self._chosen and metric_scale(n).share}
         shares = any(metric_scale(name).share for name in self._chosen)
-        return self.mean + mean_score(others) / (2 * len(self.answers)) if others and shares else self.mean
+        return self.mean + _TIE * mean_score(others) if others and shares else self.mean
 
     @property
     def _chosen(self) -> dict[str, float]:

@@ -270,7 +270,7 @@ class Trainer:
         """
         processes = self._accelerator.num_processes
         own = rows[self._accelerator.process_index :: processes]
-        target_tokens = sum(len(row.target) for row in rows)
+        target_tokens = max(1, sum(len(row.target) for row in rows))  # none: of no word of the rows is there a token
         rows_each = math.ceil(len(rows) / processes)
         size = math.ceil(rows_each / self.training.accumulation)
         total: float = 0.0

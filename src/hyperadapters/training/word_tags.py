@@ -1,6 +1,7 @@
 """Tags of words on an encoder: which token stands for each word, the loss, and the answers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Any
 
 from jaxtyping import Float
@@ -20,21 +21,24 @@ def _encode_words(
 ) -> tuple[list[Encoded], _Cut]:
     """Return rows of words in tokens; the first token of each word carries its tag.
 
+    The words are read as running text, with a space between two: byte-level tokenizers have other tokens for a word
+    after a space than for one alone.
+
     Args:
         rows: with their words.
         form: whose target is a tag for each word.
-        tokenizer: the backbone's; one of the fast ones, which say of each token what word it is of.
+        tokenizer: the backbone's; one of the fast ones, which say of each token where it stands.
         source_length: longest row in tokens; of longer ones, the words at the end are lost.
 
     Raises:
         InputError: the tokenizer does not say it.
     """
     _require_fast(form, tokenizer, "tags of words", "the tokens of each word")
-    words = [list(row.words) for row in rows]
-    found = tokenizer(words, is_split_into_words=True, verbose=False, truncation=True, max_length=source_length)
+    texts = [" ".join(row.words) for row in rows]
+    found = tokenizer(texts, verbose=False, truncation=True, max_length=source_length, return_offsets_mapping=True)
     encoded, cut = [], 0
     for number, row in enumerate(rows):
-        places = _first_tokens(found.word_ids(number), len(row.words))
+        places = _first_tokens(found.offset_mapping[number], row.words)
         source = found.input_ids[number]
         cut += len(source) == source_length and _NO_TOKEN in places
         encoded.append(Encoded(source, _tags_of(row, form, places), places=places))
@@ -57,17 +61,25 @@ def _require_fast(form: TaskFormat, tokenizer: Any, answers: str, known: str) ->
         )
 
 
-def _first_tokens(word_of: Sequence[int | None], words: int) -> list[int]:
+def _first_tokens(offsets: Iterable[tuple[int, int]], words: Sequence[str]) -> list[int]:
     """Return the place of the first token of each word.
 
     Args:
-        word_of: the number of each token's word; None for special tokens.
-        words: how many there are.
+        offsets: of each token, its first character in the text and the one after the last; equal for special tokens.
+        words: of the text, in which a space stands between two.
     """
-    places = [_NO_TOKEN] * words
-    for place, word in enumerate(word_of):
-        if word is not None and places[word] == _NO_TOKEN:
-            places[word] = place
+    places, ends = [_NO_TOKEN] * len(words), list(accumulate(len(word) + 1 for word in words))
+    number = 0
+    for place, (start, end) in enumerate(offsets):
+        if end <= start:
+            continue
+        while number < len(words) and ends[number] - 1 <= start:
+            number += 1
+        begun = number  # a token may hold the space before its word, or several words
+        while begun < len(words) and ends[begun] - 1 - len(words[begun]) < end:
+            if places[begun] == _NO_TOKEN:
+                places[begun] = place
+            begun += 1
     return places
 
 
