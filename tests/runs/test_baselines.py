@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from small_backbones import small_run  # noqa: F401 (a fixture)
 
 from hyperadapters import FilesTask, MixtureTask, NamedTask
+from hyperadapters.runs import baselines
 from hyperadapters.runs.baselines import CONSTANT, WORDS, _find_baselines, describe_baselines
 from hyperadapters.tasks import named_metrics
 from results import result
@@ -146,3 +147,9 @@ def test_tasks_of_a_mixture_without_test_rows_are_compared_on_validation():
         "for comparison, test split (first: validation split): constant: first.accuracy 60.00  second.accuracy 40.00"
     )
     assert "has not learned first: it does no better" in advice
+
+
+def test_a_file_that_is_sorted_by_class_has_a_model_of_the_words_too(reviews, tmp_path, monkeypatch):
+    monkeypatch.setattr(baselines, "_WORD_ROWS", 60)
+    task = replace(reviews.task, train=rows(tmp_path / "sorted.jsonl", ["good"] * 100 + ["bad"] * 100))
+    assert _find_baselines(replace(reviews, task=task))[WORDS]["validation"]["accuracy"] == 1.0

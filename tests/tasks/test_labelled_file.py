@@ -50,6 +50,23 @@ def test_a_task_of_the_package_takes_its_own_metrics_and_label_names(tmp_path):
     assert [row.target for row in labelled_task(known.form, path, "label", known).examples(None)["test"]] == ["2"]
 
 
+@pytest.mark.parametrize(
+    ("cells", "separator"),
+    [(['["a", "b"]', '["b"]'], ""), (["a|b", "b"], "|"), (["a;b", "b"], ""), ([["a", "b"], ["b"]], "")],
+)
+def test_several_labels_are_read_in_every_form_that_training_takes(cells, separator, tmp_path):
+    path = rows_at(tmp_path / "rows.jsonl", [{"t": f"text {i}", "y": cell} for i, cell in enumerate(cells)])
+    form = own_task(
+        {"train": rows_at(tmp_path / "train.jsonl", [{"t": "x", "y": ["a", "b"]}]), "validation": path},
+        ("t",),
+        "y",
+        answers="labels",
+        name="mine",
+    ).form
+    found = labelled_task(form, path, "y", separator=separator).examples(None)["test"]
+    assert [row.target for row in found] == ["a; b", "b"]
+
+
 def test_what_is_scored_by_more_than_text_and_answer_is_refused(tmp_path):
     path = rows_at(tmp_path / "rows.jsonl", [{"question": "a", "answer": "b", "paragraph": "c", "label": "0"}])
     known = TASKS["superglue/multirc"]

@@ -66,6 +66,7 @@ def test_the_form_of_numbers_is_saved(tmp_path):
     ("numbers", "message"),
     [
         ([1.0, "many", 2.0, "inf"], r"2 answer\(s\) that are no finite number.*\n  .*:2: 'many'\n  .*:4: 'inf'"),
+        ([1, "1_000", "\uff11\uff12"], r"2 answer\(s\) that are no finite number.*\n  .*:2: '1_000'"),
         ([2, 2.0], r"holds the number 2 alone: to learn numbers takes two"),
         ([-1e308, 1e308, 1e308], r"standard deviation is not finite or 0 in double precision"),
     ],

@@ -11,6 +11,7 @@ from hyperadapters import METHODS, Experiment, FilesTask, InputError, Training, 
 from hyperadapters._utils.errors import UnavailableError
 from hyperadapters._utils.hub import HubAnswer
 from hyperadapters.runs import check_sources
+from hyperadapters.tasks.splits import _counts_by_class
 
 
 def labelled(path, *labels):
@@ -156,3 +157,39 @@ def test_a_hub_that_does_not_answer_is_asked_once_and_nothing_is_loaded(monkeypa
     with pytest.raises(UnavailableError, match="hf://owner/films could not be read.*does not answer. Connect to"):
         check_sources(runs)
     assert asked == ["owner/films"]
+
+
+def test_copies_of_a_text_are_all_trained_on_or_all_held_out(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"t": f"text {i % 20}", "y": "ab"[i % 2]}) + "\n" for i in range(60)))
+    found = split_off(path, "25%")
+    assert len(found["train"]) == 45
+    assert not {text for text, _ in found["train"]} & {text for text, _ in found["validation"]}
+
+
+def test_questions_on_one_text_are_all_trained_on_or_all_held_out(tmp_path):
+    rows = [{"question": f"{i}?", "context": f"text {i // 4}", "answers": "text"} for i in range(80)]
+    train = tmp_path / "a.jsonl"
+    train.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = {"train": train, "validation": "20%"}
+    task = own_task(files, ("question", "context"), "answers", answers="span", name="quiz")
+    found = {split: [row.texts[1] for row in own] for split, own in task.examples(None).items()}
+    assert (len(found["train"]), len(found["validation"])) == (64, 16)
+    assert not {*found["train"]} & {*found["validation"]}
+
+
+def test_rows_of_files_of_one_name_are_told_apart(tmp_path):
+    for number in range(10):
+        (tmp_path / f"d{number}").mkdir()
+        labelled(tmp_path / f"d{number}" / "row.jsonl", "ab"[number % 2]).write_text(
+            json.dumps({"t": f"row {number}", "y": "ab"[number % 2]}) + "\n"
+        )
+    found = split_off(f"{tmp_path}/d*/row.jsonl", "20%")
+    assert (len(found["train"]), len(found["validation"])) == (8, 2)
+
+
+@pytest.mark.parametrize(("sizes", "share", "taken"), [([1] * 4 + [8], 0.5, 6), ([5] * 11, 0.9, 44), ([3, 3], 0.5, 3)])
+def test_as_many_rows_are_held_out_as_the_share_says_if_a_row_of_each_class_is_left(sizes, share, taken):
+    counts = _counts_by_class({str(number): size for number, size in enumerate(sizes)}, share)
+    assert sum(counts.values()) == taken
+    assert all(counts[str(number)] < size for number, size in enumerate(sizes))

@@ -5,6 +5,7 @@ from tiny_encoders import rows_in
 
 from hyperadapters import InputError, Reading
 from hyperadapters.tasks.own_files import own_task
+from hyperadapters.tasks.readers import iterate_rows
 from hyperadapters.tasks.tag_metrics import _spans, span_f1, tag_accuracy
 from hyperadapters.tasks.task_format import TaskFormat
 
@@ -73,6 +74,22 @@ def test_a_conll_file_has_words_and_tags_in_its_first_and_last_columns(tmp_path)
     assert [row.target for row in rows] == ["B-PER I-PER O", "B-LOC"]
     path.write_text("Ann B-PER\nLee\n\nran O\n")
     with pytest.raises(InputError, match=r"names.conll:2: a word without a tag"):
+        own_task(files, ("tokens",), "tags", answers="tags", name="names")
+
+
+def test_words_of_a_conll_file_keep_their_white_space_and_may_lack_tags_all_together(tmp_path):
+    path = tmp_path / "names.conll"
+    path.write_text("I\tO\nNew York\tB-LOC\n\n10\u00a0000 B-NUM\nx \t O\t\n")
+    files = {"train": path, "validation": path}
+    rows = own_task(files, ("tokens",), "tags", answers="tags", name="names").examples(None)["train"]
+    assert [row.words for row in rows] == [("I", "New York"), ("10\u00a0000", "x")]
+    assert [row.target for row in rows] == ["O B-LOC", "B-NUM O"]
+    path.write_text("Ann\nran\n\nLee\n")
+    assert [row.values for row in iterate_rows(path, {"tokens": "tokens"}, lists={"tokens": ""})] == [
+        {"tokens": ("Ann", "ran")},
+        {"tokens": ("Lee",)},
+    ]
+    with pytest.raises(InputError, match="tags"):
         own_task(files, ("tokens",), "tags", answers="tags", name="names")
 
 

@@ -7,6 +7,8 @@ import random
 import pytest
 from command_line import one_json, refuses, works
 from tiny_encoders import own_files, rows_in, tiny_encoder
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from hyperadapters import InputError, load_backbone
 from hyperadapters.tasks import AnswerSpan, TaskFormat, own_task
@@ -192,6 +194,69 @@ def test_what_is_too_long_is_cut_and_counted():
     found, _, cut = windows_of(row, 200, span=None)
     assert found.target == [0, 0]
     assert cut == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "learned"),
+    [("love this phone \u2764\ufe0f", "love this phone \u2764"), ("\ufe0f", None), ("phone", "phone")],
+)
+def test_ends_of_an_answer_that_no_token_stands_for_are_no_part_of_what_is_learned(answer, learned, encoder):
+    """Tokenizers drop selectors of emoji and combining accents."""
+    inner = Tokenizer(models.WordLevel({"<pad>": 0, "?": 1, "\u2764": 2, "phone": 3}, unk_token="?"))
+    inner.normalizer = normalizers.Replace("\ufe0f", "")
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>")
+    context = "I love this phone \u2764\ufe0f"
+    start = context.index(answer)
+    example = FORM.example({"question": "what", "context": context}, prefix=False)
+    example = example._replace(span=(start, start + len(answer)))
+    (row,), cut = encode([example], FORM, tokenizer, Text(), "encoder")
+    first, last = row.target
+    assert cut.targets == (learned is None)
+    if learned is not None:
+        assert context[row.offsets[first][0] : row.offsets[last][1]].startswith(learned)
+
+
+def test_a_prefix_moves_the_place_of_the_answer(tmp_path):
+    rows = [{"context": "  Ann lives in Paris", "answers": "Paris"}, {"context": "in Rome", "answers": "Rome"}]
+    files = dict.fromkeys(("train", "validation"), rows_in(tmp_path / "rows.jsonl", rows))
+    for fields in (("context",), ("question", "context")):
+        if "question" in fields:
+            rows_in(tmp_path / "rows.jsonl", [{"question": "where?", **row} for row in rows])
+        task = own_task(files, fields, "answers", answers="span", name="quiz")
+        for prefix in (False, True):
+            found = task.examples(None, prefix=prefix)["train"]
+            assert [row.texts[-1][slice(*row.span)] for row in found] == ["Paris", "Rome"]
+
+
+def test_an_answer_that_stands_in_the_text_is_that_answer_though_it_is_a_list_of_json_too(tmp_path):
+    row = {"question": "which?", "context": "the first 1 is shown in [1] of the film", "answers": "[1]"}
+    (found,) = examples_of(tmp_path / "rows.jsonl", [row])
+    assert found.reference == ("[1]",)
+    assert found.span == (24, 27)
+    (found,) = examples_of(tmp_path / "rows.jsonl", [{**row, "answers": '["first", "film"]'}])
+    assert found.reference == ("first", "film")
+
+
+def test_a_function_of_ones_own_gets_answers_and_references_as_texts():
+    target = AnswerSpan()
+    assert [target.as_given(value) for value in ("a", ("b", "c"), ())] == ["a", "b", ""]
+
+
+def test_windows_without_room_for_the_text_are_refused():
+    row = paragraph(random.Random(1), 12)
+    with pytest.raises(InputError, match=r"windows of 2 tokens have no room .* --set text.source_length="):
+        windows_of(row, 2, span=(0, 1))
+
+
+def test_questions_without_answers_can_be_answered_and_not_learned(questions, encoder, tmp_path):
+    rows = [{key: row[key] for key in ("question", "context")} for row in rows_of(questions)[:4]]
+    whole = squad_file(tmp_path / "new.json", rows)
+    assert "no column" in refuses("train", *own_files(whole, span="answers", backbone=encoder))
+    words = own_files(questions, span="answers", backbone=encoder, output=tmp_path / "out")
+    works("train", *words, "--steps", "1")
+    works("predict", tmp_path / "out", "--file", whole, "--output", tmp_path / "answers.jsonl")
+    assert [row["context"] for row in rows_of(tmp_path / "answers.jsonl")] == [row["context"] for row in rows]
 
 
 def test_the_answer_is_the_best_of_all_windows_whatever_their_number(encoder, tmp_path):

@@ -100,6 +100,7 @@ def test_the_best_weights_are_chosen_by_the_strict_metric_and_the_others_decide_
     assert best.rank > scores(0.4, 1.0).rank
     assert scores(0.5, 0.2).rank > best.rank
     assert scores(0.0, 0.3).rank > scores(0.0, 0.2).rank
+    assert scores(0.5001, 0.0).rank > scores(0.5, 1.0).rank  # shares of words go by less than one of ten answers
 
 
 def test_the_best_weights_are_chosen_by_the_mean_where_no_metric_is_named():
