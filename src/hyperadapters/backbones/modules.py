@@ -36,7 +36,7 @@ def _inside_wrapper(module: nn.Module) -> str:
     return name if name in module._modules else ""
 
 
-def wrapped_by_peft(backbone: nn.Module) -> dict[str, str]:
+def _wrapped_by_peft(backbone: nn.Module) -> dict[str, str]:
     """Return the paths of PEFT's layers in a backbone, those inside of others first, and of what each has replaced.
 
     Args:

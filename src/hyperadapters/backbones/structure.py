@@ -17,10 +17,10 @@ from hyperadapters.backbones.modules import (
     _base_path,
     _d_model_of,
     _is_norm,
+    _wrapped_by_peft,
     is_inside,
     is_quantized,
     own_modules,
-    wrapped_by_peft,
 )
 from hyperadapters.backbones.offloading import _is_offloaded
 from hyperadapters.backbones.pooling import Pooling, _check_pooling
@@ -83,7 +83,7 @@ def read_structure(backbone: nn.Module, layout: Layout | None = None, pooling: P
             "subclass of PreTrainedModel whose config has a hidden_size: its sites are then found, or named by hand."
         )
     _check_pooling(backbone, pooling)
-    if wrapped := wrapped_by_peft(backbone):
+    if wrapped := _wrapped_by_peft(backbone):
         raise InputError(
             f"PEFT stands around {len(wrapped)} modules of this backbone ({few_names(sorted(wrapped))}); adapters "
             "there would read something else once it is merged or unloaded. Before you attach a Delta, call "

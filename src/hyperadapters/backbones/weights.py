@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from hyperadapters.backbones.modules import CONTAINER, _base_path, is_inside, wrapped_by_peft
+from hyperadapters.backbones.modules import CONTAINER, _base_path, _wrapped_by_peft, is_inside
 
 
 def _output_modules(backbone: nn.Module) -> tuple[str, ...]:
@@ -34,7 +34,7 @@ def own_parameters(backbone: nn.Module) -> dict[str, nn.Parameter]:
     """
     head = set(_head_parameters(backbone))
     own = {n: p for n, p in backbone.named_parameters() if not is_inside(n, CONTAINER) and n not in head}
-    for path, inside in wrapped_by_peft(backbone).items():
+    for path, inside in _wrapped_by_peft(backbone).items():
         own = {
             path + n.removeprefix(inside) if is_inside(n, inside) else n: p
             for n, p in own.items()
