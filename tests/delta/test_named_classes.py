@@ -83,6 +83,15 @@ def test_the_names_of_a_backbone_are_kept_where_the_head_is_a_copy_of_its_own(tm
     assert ha.attach(named, "houlsby", "three", outputs=3).about == {}
 
 
+@pytest.mark.parametrize("method", ["hyper-compacter", "adapters-multitask"])
+def test_an_adapter_that_was_made_of_one_task_has_the_names_too(method, tmp_path):
+    backbone = FAMILIES["bert"].make(id2label={0: "pos", 1: "neg"}, label2id={"pos": 0, "neg": 1})
+    plain = ha.attach(backbone, method, tasks=["a", "b"], outputs=["neg", "pos"]).bake("a")
+    assert backbone.config.id2label == {0: "neg", 1: "pos"}
+    again = ha.load(plain.save(tmp_path), FAMILIES["bert"].make())
+    assert again.backbone.config.id2label == {0: "neg", 1: "pos"}
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [(["a"], "fewer than two classes"), (["a", "a"], "a stands twice"), (["a", " ", 3], "' ', 3 is no name")],

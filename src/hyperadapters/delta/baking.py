@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from hyperadapters.delta.describing import DESCRIPTIONS
+from hyperadapters.delta.named_classes import _LABELS
 
 if TYPE_CHECKING:
     from hyperadapters.delta.delta import Delta
@@ -36,7 +37,8 @@ def _bake(delta: "Delta", task: str, name: str) -> "Delta":
         for key, tensor in plain.tensors().items():
             tensor.copy_(values[key])
     forms = delta.about.get("forms", {})
-    plain.about = {"task": forms[delta.tasks[number]]} if delta.tasks[number] in forms else {}
+    named = {_LABELS: delta.about[_LABELS]} if len(delta.about.get(_LABELS, ())) == plain.outputs else {}
+    plain.about = {"task": forms[delta.tasks[number]]} if delta.tasks[number] in forms else named
     if said := delta.about.get(DESCRIPTIONS, {}).get(delta.tasks[number]):
         plain.about = {**plain.about, DESCRIPTIONS: {delta.tasks[number]: said}}
     return plain
