@@ -56,7 +56,7 @@ def in_packages() -> Iterator[tuple[str, Path, ast.ImportFrom]]:
 
 def test_the_folders_are_the_packages():
     assert sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()) == sorted(ORDER)
-    assert sorted(path.name for path in PACKAGE.glob("*.py*")) == ["__init__.py", "__init__.pyi"]
+    assert sorted(path.name for path in PACKAGE.glob("*.py*")) == ["__init__.py", "__init__.pyi", "__main__.py"]
 
 
 def test_no_package_imports_one_below_it():
@@ -104,7 +104,12 @@ def test_what_no_other_package_uses_has_an_underscore():
     public = []
     for path in PACKAGE.rglob("*.py"):
         package = path.relative_to(PACKAGE).parts[0]
-        if package in ("cli", "_utils", "__init__.py"):  # commands are used by a shell, `files` as a module
+        if package in (
+            "cli",
+            "_utils",
+            "__init__.py",
+            "__main__.py",
+        ):  # commands are used by a shell, `files` as a module
             continue
         exported = set(importlib.import_module(f"hyperadapters.{package}").__all__) | set(hyperadapters.__all__)
         for node in ast.parse(path.read_text(encoding="utf-8")).body:

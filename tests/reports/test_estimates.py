@@ -98,3 +98,10 @@ def test_multirc_is_resampled_by_question():
     low, high = bootstrap(question_exact_match, predictions, references)
     assert low <= 0.3
     assert high >= 0.7
+
+
+def test_an_average_over_a_metric_without_an_interval_has_none_of_rows():
+    """That of a large test set is narrow, and is left out; that of a metric that nobody resampled is not known."""
+    known, unknown = _Estimate(seeds(80.0), (3.0, 2.0)), _Estimate(seeds(40.0))
+    assert _average({("a", "accuracy"): known, ("b", "accuracy"): unknown}).margin == (1.5, 1.0)
+    assert _average({("a", "accuracy"): known, ("a", "roc_auc"): unknown}).margin is None

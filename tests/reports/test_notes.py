@@ -10,6 +10,7 @@ from hyperadapters.reports.comparison import comparison_cells, comparison_title
 from hyperadapters.reports.estimates import _intervals_overlap
 from hyperadapters.reports.notes import _compare_with_paper, _indistinguishable_from_best, _splits, _table_notes
 from hyperadapters.reports.tables import _score_tables
+from hyperadapters.sweeps import distinguish_tasks
 from results import ROWS, published_run, result
 
 
@@ -92,7 +93,7 @@ def test_tasks_of_a_mixture_without_test_rows_are_shown_by_validation_and_said_t
     }
 
 
-def of_rows_split_off(validation, seeds, *splits):
+def of_rows_split_off(validation, seeds, *splits, split_seed=None):
     """Runs on own files that report these splits."""
     runs = [result("full", "films", {"accuracy": 60}, seed=seed) for seed in seeds]
     task = {"type": "files", "train": "films.csv", "validation": validation, "answer": "stars"}
@@ -100,7 +101,10 @@ def of_rows_split_off(validation, seeds, *splits):
     return [
         dataclasses.replace(
             run,
-            experiment={**run.experiment, "task": {**task, "split_seed": seed if "%" in validation else 42}},
+            experiment={
+                **run.experiment,
+                "task": {**task, "split_seed": split_seed or (seed if "%" in validation else 42)},
+            },
             metrics=scores,
         )
         for run, seed in zip(runs, seeds, strict=True)
@@ -112,6 +116,7 @@ def of_rows_split_off(validation, seeds, *splits):
     [
         (of_rows_split_off("20%", (1, 2)), True),
         (of_rows_split_off("20%", (1,)), False),
+        (of_rows_split_off("20%", (42, 43, 44), split_seed=42), False),
         (of_rows_split_off("v.csv", (1, 2)), False),
         (of_rows_split_off("20%", (1, 2), "test"), False),
     ],
@@ -121,3 +126,23 @@ def test_it_is_said_where_every_seed_was_scored_on_rows_of_its_own(runs, said):
     assert len(table.rows[0].results) == len(runs)
     drew = "Each seed drew its own validation rows from the training rows: films."
     assert (drew in _table_notes(table)) is said
+
+
+def test_runs_of_one_seed_on_different_validation_rows_are_of_two_tasks():
+    runs = [*of_rows_split_off("20%", (1, 2), split_seed=7), *of_rows_split_off("20%", (1, 2), split_seed=8)]
+    tables = _score_tables(distinguish_tasks(runs))
+    found = [(task, estimate.seeds) for table in tables for (task, _), estimate in table.rows[0].columns.items()]
+    assert found == [("films (stars, 1)", 2), ("films (stars, 2)", 2)]
+
+
+def test_of_errors_the_lowest_is_the_best():
+    runs = [
+        dataclasses.replace(
+            result(method, "own/n", {"rmse": 1.0}),
+            metrics={split: {"rmse": value} for split in ("validation", "test")},
+            intervals={},
+        )
+        for method, value in (("full", 0.2), ("phm", 0.9))
+    ]
+    (table,) = _score_tables(runs)
+    assert any(note.startswith("full 0.20 against phm 0.90") for note in _table_notes(table))

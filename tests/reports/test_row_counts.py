@@ -1,6 +1,8 @@
 """Comparisons over the number of training rows."""
 
+from hyperadapters.reports.notes import _table_notes
 from hyperadapters.reports.row_counts import _ALL_ROWS, _compare_training_rows
+from hyperadapters.reports.tables import _score_tables
 from results import result
 
 
@@ -47,3 +49,18 @@ def test_runs_from_a_trained_model_are_a_line_of_their_own():
     lines = {row.label: row for row in part.tables[16].rows}
     assert lines.keys() == {"hyperformer++", "hyperformer++, from a trained model"}
     assert lines["hyperformer++, from a trained model"].columns["scitail", "accuracy"].seeds == 2
+
+
+def test_a_mixture_on_few_rows_stands_in_no_table_with_those_on_all():
+    both = {"p.accuracy": 90, "q.accuracy": 90}
+    runs = [result("hyperformer++", "demo/p,demo/q", both, available=2000)]
+    runs += [result("hyperformer++", "demo/p,demo/q", both, rows=100, available=2000, seed=seed) for seed in (1, 2)]
+    runs += [result("full-multitask", "demo/p,demo/q", both, available=2000)]
+    (table,) = _score_tables(runs)
+    assert {(row.family.split(",")[0], len(row.results)) for row in table.rows} == {
+        ("hyperformer++", 1),
+        ("full-multitask", 1),
+    }
+    (table,) = _score_tables(runs[1:3])
+    assert table.limits == {"demo/p+demo/q": 100}
+    assert "Trained on a part of the training rows: demo/p+demo/q 100." in _table_notes(table)

@@ -75,3 +75,9 @@ def test_a_run_that_is_refused_when_it_begins_leaves_nothing_behind(tmp_path):
         with pytest.raises(InputError, match="so that nothing can be kept"):
             run(low, place, quiet=True)
         assert not [*tmp_path.iterdir()]
+
+
+def test_the_metric_that_chose_the_weights_has_an_interval_too(small, tmp_path):
+    chosen = run(replace(small, evaluation=replace(small.evaluation, metric="matthews")), tmp_path / "out", quiet=True)
+    assert set(chosen.intervals) == set(chosen.metrics["validation"])
+    assert "matthews" in chosen.intervals

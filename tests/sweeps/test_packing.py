@@ -1,12 +1,12 @@
 """Which runs are trained together."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from packs import experiment
 
-from hyperadapters import METHODS, MixtureTask, NamedTask, Text, method_named
-from hyperadapters.sweeps.packing import _packs
+from hyperadapters import METHODS, MixtureTask, NamedTask, Text, Training, method_named
+from hyperadapters.sweeps.packing import _OWN, _packs
 
 
 def test_runs_that_differ_in_training_are_packed_and_others_are_not():
@@ -20,6 +20,7 @@ def test_runs_that_differ_in_training_are_packed_and_others_are_not():
         "batch": experiment(batch_size=7),
         "backbone in bf16": experiment(backbone_precision="bf16"),
         "adapter in bf16": experiment(adapter_precision="bf16"),
+        "reused states": experiment(reuse="fp32"),
         "computed again": experiment(gradient_checkpointing=True),
         "text": replace(base, text=Text(source_length=64)),
         "task": replace(base, task=NamedTask(name="glue/cola")),
@@ -27,6 +28,14 @@ def test_runs_that_differ_in_training_are_packed_and_others_are_not():
         "houlsby again": experiment("houlsby", lr=1e-4),
     }
     assert _packs(runs) == [["base", "rate", "few", "seed"], ["houlsby", "houlsby again"]]
+
+
+def test_of_the_settings_that_a_pack_may_mix_each_run_has_its_own_and_every_other_is_shared():
+    """A new setting of training is shared until it is said that each run of a pack can have its own."""
+    shared = {"batch_size", "accumulation", "label_smoothing", "precision", "backbone_precision", "adapter_precision"}
+    shared |= {"gradient_checkpointing", "reuse", "fast_dropout", "compile"}
+    assert {field.name for field in fields(Training)} == shared | {*_OWN}
+    assert not shared & {*_OWN}
 
 
 @pytest.mark.parametrize(

@@ -155,3 +155,11 @@ def test_files_that_are_the_same_keep_their_name():
 def test_the_order_of_results_does_not_matter():
     results = [result(lr=lr, task=task) for lr in (1e-3, 1e-2) for task in ("glue/rte", "glue/mrpc")]
     assert select(results)[0].setting == select(results[::-1])[0].setting
+
+
+def test_weights_chosen_by_different_metrics_are_not_compared():
+    runs = [result(validation=0.9), result(validation=0.8)]
+    other = {**runs[1].experiment, "evaluation": {**runs[1].experiment["evaluation"], "metric": "matthews"}}
+    (choice,) = select([runs[0], dataclasses.replace(runs[1], experiment=other)])
+    assert sorted(run.task for run in choice.results) == ["glue/rte (by its own metrics)", "glue/rte (by matthews)"]
+    assert [run.task for run in distinguish_tasks(runs)] == ["glue/rte", "glue/rte"]

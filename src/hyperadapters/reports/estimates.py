@@ -116,7 +116,15 @@ def _column_weights(columns: Sequence[_Column], *, per_task: bool) -> dict[_Colu
 
 
 def _average_margin(columns: Mapping[_Column, _Estimate], weights: Mapping[_Column, float]) -> _Margin | None:
-    """Return a weighted average's bootstrap margin: summed within a task, joined as independent between tasks."""
+    """Return a weighted average's bootstrap margin: summed within a task, joined as independent between tasks.
+
+    None where a task has margins of some metrics and not of others: it is not for the size of its test set then.
+    """
+    known: dict[str, set[bool]] = defaultdict(set)
+    for (task, _), estimate in columns.items():
+        known[task].add(estimate.bootstrap_margin is not None)
+    if any(len(both) > 1 for both in known.values()):
+        return None
     by_task: dict[str, list[_Margin]] = defaultdict(list)
     for column, estimate in columns.items():
         if estimate.bootstrap_margin is not None:

@@ -25,11 +25,11 @@ def _validated_tasks(result: Result) -> list[str]:
     return [_tasks_by_prefix(result)[prefix] for prefix in result.untested]
 
 
-def _drawn_tasks(result: Result) -> list[str]:
-    """Return the names of a run's tasks whose validation rows are a share of the training rows, drawn by a seed."""
+def _drawn_tasks(result: Result) -> dict[str, int]:
+    """Return of a run's tasks whose validation rows are a share of the training rows the seed that drew them."""
     task = result.experiment["task"]
     entries = zip(_task_names(result), task.get("tasks", [task]), strict=True)
-    return [name for name, entry in entries if share_of(str(entry.get("validation", "")))]
+    return {name: entry["split_seed"] for name, entry in entries if share_of(str(entry.get("validation", "")))}
 
 
 def _is_mixture(result: Result) -> bool:

@@ -17,7 +17,8 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, lab
     """
     align = ["left"] * labels + ["right"] * (len(columns) - labels)
     cells = [[cell.replace("|", r"\|") for cell in row] for row in rows]
-    table: str = tabulate(cells, headers=columns, tablefmt="pipe", disable_numparse=True, colalign=align)
+    headings = [heading.replace("|", r"\|") for heading in columns]
+    table: str = tabulate(cells, headers=headings, tablefmt="pipe", disable_numparse=True, colalign=align)
     return table
 
 

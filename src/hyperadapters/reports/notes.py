@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
+from hyperadapters._utils import metric_scale
 from hyperadapters.reports.estimates import _Column, _Estimate, _intervals_overlap
 from hyperadapters.reports.facts import _drawn_tasks, _is_limited, _task_names, _validated_tasks
 from hyperadapters.reports.tables import _ScoreTable
@@ -39,8 +40,9 @@ def _drawn_notes(table: _ScoreTable) -> list[str]:
     """Return for which tasks every seed has its own validation rows, of those whose scores are of these rows."""
     seeds: dict[str, set[int]] = defaultdict(set)
     for run in (run for row in table.rows for run in row.results):
-        for task in {*_drawn_tasks(run)} & {*_validated_tasks(run)}:
-            seeds[task].add(run.experiment["training"]["seed"])
+        drawn = _drawn_tasks(run)
+        for task in drawn.keys() & {*_validated_tasks(run)}:
+            seeds[task].add(drawn[task])
     several = ", ".join(task for task in table.tasks if len(seeds[task]) > 1)
     return [f"Each seed drew its own validation rows from the training rows: {several}."] if several else []
 
@@ -87,9 +89,10 @@ def _column_title(column: _Column) -> str:
 def _indistinguishable_from_best(table: _ScoreTable) -> list[str]:
     """Return which averages have intervals that overlap with the best one's, and for which none is known."""
     averages = {row.label: estimate for row, estimate in table.averages()}
-    if len(averages) < 2:
+    lower = {metric_scale(metric).lower_is_better for _, metric in table.averaged}
+    if len(averages) < 2 or len(lower) > 1:
         return []
-    best = max(averages, key=lambda label: averages[label].mean)
+    best = (min if lower == {True} else max)(averages, key=lambda label: averages[label].mean)
     top = averages.pop(best)
     overlaps = {label: _intervals_overlap(top, estimate) for label, estimate in averages.items()}
     alike = ", ".join(f"{label} {_describe(averages[label])}" for label, overlap in overlaps.items() if overlap)

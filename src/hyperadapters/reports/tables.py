@@ -115,8 +115,8 @@ def _score_tables(results: Sequence[Result]) -> list[_ScoreTable]:
     tables = []
     for (benchmark, backbone), runs in _by_benchmark(results).items():
         usual = _most_common_rows(runs)
-        alike = [run for run in runs if _is_mixture(run) or _training_rows(run) == usual[run.task]]
-        limited = [run for run in alike if not _is_mixture(run) and _is_limited(run, "train")]
+        alike = [run for run in runs if _training_rows(run) == usual[run.task]]
+        limited = [run for run in alike if _is_limited(run, "train")]
         table = _score_table(benchmark, backbone, alike)
         tables.append(replace(table, limits={run.task: _training_rows(run) for run in limited}))
     return tables
@@ -132,11 +132,10 @@ def _by_benchmark(results: Iterable[Result]) -> dict[tuple[str, str], list[Resul
 
 
 def _most_common_rows(results: Iterable[Result]) -> dict[str, int]:
-    """Return, for each task outside mixtures, the number of training rows that most methods have, the larger of two."""
+    """Return, for each task and mixture, the number of training rows that most methods have, the larger of two."""
     methods: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
     for result in results:
-        if not _is_mixture(result):
-            methods[result.task][_training_rows(result)].add(group_of(result, ("training.lr",), per_task=False))
+        methods[result.task][_training_rows(result)].add(group_of(result, ("training.lr",), per_task=False))
     return {task: max(by_rows, key=lambda rows: (len(by_rows[rows]), rows)) for task, by_rows in methods.items()}
 
 

@@ -18,8 +18,20 @@ from hyperadapters.runs.display_names import label_of
 from hyperadapters.runs.experiment import Experiment
 from hyperadapters.runs.result import RESULT, Result
 from hyperadapters.runs.task_choice import task_name
-from hyperadapters.tasks import bootstrap
-from hyperadapters.training import CHECKPOINT, STATES, Cost, Data, FitResult, Mixture, Scores, log_metrics, tasks_of
+from hyperadapters.tasks import OF_PROBABILITIES, bootstrap
+from hyperadapters.training import (
+    CHECKPOINT,
+    STATES,
+    Cost,
+    Data,
+    Evaluation,
+    FitResult,
+    Mixture,
+    Scores,
+    log_metrics,
+    metrics_of,
+    tasks_of,
+)
 
 _BOOTSTRAP_ROWS = 5000
 """The most test rows for which a score's interval is found by bootstrap; with more it is narrow."""
@@ -86,7 +98,7 @@ def _summarize(
         task=task_name(experiment.task),
         metrics={split: found.metrics for split, found in scores.items()},
         averages={split: found.mean for split, found in scores.items()},
-        intervals=_bootstrap_intervals(data, scores),
+        intervals=_bootstrap_intervals(data, scores, experiment.evaluation),
         baselines=_find_baselines(experiment),
         constant_answer=_constant_answer(scores[reported].answers),
         invalid={split: found.invalid for split, found in scores.items()},
@@ -129,17 +141,24 @@ def _sum_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return dict(total)
 
 
-def _bootstrap_intervals(data: Data | Mixture, scores: Mapping[str, Scores]) -> dict[str, list[float]]:
+def _bootstrap_intervals(
+    data: Data | Mixture, scores: Mapping[str, Scores], evaluation: Evaluation
+) -> dict[str, list[float]]:
     """Return the 95 % interval of each metric over resampled rows of a task's reported split, if these are few enough.
+
+    Metrics of probabilities have none, because the answers alone are kept; nor have those of a library or of the user's
+    own, which may take long for each of a thousand samples.
 
     Args:
         data: what was scored.
         scores: by split; answers are of all its rows, one task after the other.
+        evaluation: says which metric chose the weights, beside the tasks' own.
 
     Returns:
         Lower and upper end, by the metric's name; in a mixture by `task.metric`.
     """
     names = short_names([task.form.name for task in tasks_of(data)])
+    slow = {evaluation.metric.partition(":")[2], "rouge_l", "bleu"}
     found = {}
     for split, scored in scores.items():
         start = 0
@@ -151,7 +170,9 @@ def _bootstrap_intervals(data: Data | Mixture, scores: Mapping[str, Scores]) -> 
             if split == reported and len(references) <= _BOOTSTRAP_ROWS:
                 prefix = f"{names[task.form.name]}." if isinstance(data, Mixture) else ""
                 predictions = [task.form.target.decode(text) for text in texts]
-                for metric in task.metrics:
+                for metric in metrics_of(task, evaluation):
+                    if metric in OF_PROBABILITIES or metric.__name__ in slow:
+                        continue
                     found[f"{prefix}{metric.__name__}"] = list(bootstrap(metric, predictions, references))
     return found
 

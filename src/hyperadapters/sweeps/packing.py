@@ -15,18 +15,21 @@ from hyperadapters.delta import Part
 from hyperadapters.methods import attach
 from hyperadapters.runs import Experiment, MixtureTask
 
-_ALIKE = (
-    "batch_size",
-    "accumulation",
-    "label_smoothing",
-    "precision",
-    "backbone_precision",
-    "adapter_precision",
-    "gradient_checkpointing",
-    "fast_dropout",
-    "compile",
+_OWN = (
+    "lr",
+    "seed",
+    "epochs",
+    "steps",
+    "min_steps",
+    "warmup_steps",
+    "weight_decay",
+    "class_weights",
+    "max_grad_norm",
+    "evaluate_steps",
+    "patience",
+    "checkpoint_seconds",
 )
-"""Settings of training that all runs of a pack share; of the others each run has its own."""
+"""Settings of training of which each run of a pack has its own; all others they share."""
 
 
 def _packs(experiments: Mapping[str, Experiment], least: int = 1) -> list[list[str]]:
@@ -55,7 +58,7 @@ def _evenly(keys: list[str], parts: int) -> list[list[str]]:
 def _shared_settings(experiment: Experiment) -> str:
     """Return, as JSON, what must be the same for two runs to be trained together."""
     values = experiment.to_json()
-    values["training"] = {name: getattr(experiment.training, name) for name in _ALIKE}
+    values["training"] = {name: value for name, value in values["training"].items() if name not in _OWN}
     values["text"].pop("train_rows")
     return json.dumps(values, sort_keys=True)
 

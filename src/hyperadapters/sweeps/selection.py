@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
@@ -67,36 +67,62 @@ def distinguish_tasks(results: Sequence[Result]) -> list[Result]:
     Files are one and the same where their checksums say so, wherever they lay. In a mixture each entry has its distinct
     name under `KNOWN_AS` in the result's experiment, if that is another than its own, which its metrics go by.
     """
+    crossed = _crossed_splits(results)
     alike: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    metrics: dict[str, set[str]] = defaultdict(set)
     for result in results:
-        for name, entry in _entries_of(result):
+        for name, entry in _entries_of(result, crossed):
+            metrics[name].add(_chosen_by(result))
             if _identity(entry) not in map(_identity, alike[name]):
                 alike[name].append(entry)
-    return [_distinguished(result, alike) for result in results]
+    several = {name for name, found in metrics.items() if len(found) > 1}
+    return [_distinguished(result, alike, crossed, several) for result in results]
 
 
-def _entries_of(result: Result) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return a run's tasks, as `_task_of` has them, with their names."""
-    task = _task_of(result)
+def _entries_of(result: Result, crossed: Collection[str]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return a run's tasks, as `_task_of` has them, with their names; those of `_crossed_splits` as they are."""
+    task, given = _task_of(result), result.experiment["task"]
+    pairs = zip(task.get("tasks", [task]), given.get("tasks", [given]), strict=True)
+    entries = [own if _as_key(entry) in crossed else entry for entry, own in pairs]
     if "tasks" not in task:
-        return [(result.task, task)]
-    return [(entry.get(KNOWN_AS, entry["name"]), entry) for entry in task["tasks"]]
+        return [(result.task, entries[0])]
+    return [(entry.get(KNOWN_AS, entry["name"]), entry) for entry in entries]
 
 
 def _task_of(result: Result) -> dict[str, Any]:
-    """Return the JSON of a run's task, or of its mixture, as runs that differ in the seed alone have in common.
+    """Return the JSON of a run's task, or of its mixture, without the seeds that draw rows to validate on.
 
-    A share of the training rows that is split off to validate is drawn by the run's seed: it is then no other task.
+    Runs of several seeds are of one task, whether each draws its own validation rows or all have the same.
     """
-    task, seed = result.experiment["task"], result.experiment["training"]["seed"]
+    task = result.experiment["task"]
 
     def without_seed(entry: Mapping[str, Any]) -> dict[str, Any]:
-        drawn = share_of(str(entry.get("validation", ""))) and entry.get("split_seed") != seed
-        return {name: value for name, value in entry.items() if drawn or name != "split_seed"}
+        return {name: value for name, value in entry.items() if name != "split_seed"}
 
     if "tasks" in task:
         return {**task, "tasks": [without_seed(entry) for entry in task["tasks"]]}
     return without_seed(task)
+
+
+def _crossed_splits(results: Sequence[Result]) -> set[str]:
+    """Return the tasks, as JSON, of which runs of one seed validate on different shares of the training rows."""
+    found: dict[str, dict[int, set[Any]]] = defaultdict(lambda: defaultdict(set))
+    for result in results:
+        task, given = _task_of(result), result.experiment["task"]
+        for entry, own in zip(task.get("tasks", [task]), given.get("tasks", [given]), strict=True):
+            drawn = share_of(str(own.get("validation", "")))
+            split = own.get("split_seed") if drawn else None
+            found[_as_key(entry)][result.experiment["training"]["seed"]].add(split)
+    return {key for key, seeds in found.items() if any(len(splits) > 1 for splits in seeds.values())}
+
+
+def _as_key(entry: Mapping[str, Any]) -> str:
+    return json.dumps(_identity(entry), sort_keys=True)
+
+
+def _chosen_by(result: Result) -> str:
+    """Return the metric that chose the weights of a run; empty where that was the task's own choice."""
+    return str(result.experiment["evaluation"].get("metric", ""))
 
 
 def _identity(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,9 +130,25 @@ def _identity(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in without_places(entry).items() if key not in ("name", KNOWN_AS)}
 
 
-def _distinguished(result: Result, alike: Mapping[str, Sequence[Mapping[str, Any]]]) -> Result:
-    """Return a run's result with distinct names, given the different tasks of each name."""
-    names = [_distinct_name(name, entry, alike[name]) for name, entry in _entries_of(result)]
+def _distinguished(
+    result: Result,
+    alike: Mapping[str, Sequence[Mapping[str, Any]]],
+    crossed: Collection[str],
+    several: Collection[str],
+) -> Result:
+    """Return a run's result with distinct names.
+
+    Args:
+        result: of one or several tasks.
+        alike: the different tasks of each name.
+        crossed: as `_crossed_splits` gives them.
+        several: names of which weights were chosen by different metrics: such runs are not compared.
+    """
+    by = f" (by {_chosen_by(result) or 'its own metrics'})"
+    names = [
+        _distinct_name(name, entry, alike[name]) + (by if name in several else "")
+        for name, entry in _entries_of(result, crossed)
+    ]
     task = result.experiment["task"]
     if "tasks" in task:
         entries = [

@@ -29,6 +29,7 @@ from .evaluation import Scores as Scores
 from .evaluation import answer_rows as answer_rows
 from .evaluation import check_metric as check_metric
 from .evaluation import evaluate as evaluate
+from .evaluation import metrics_of as metrics_of
 from .evaluation import probabilities_of_rows as probabilities_of_rows
 from .evaluation import score_answers as score_answers
 from .fitting import check_fit as check_fit

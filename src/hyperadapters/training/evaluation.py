@@ -260,6 +260,11 @@ def _chosen_metrics(data: Data, evaluation: Evaluation) -> tuple[tuple[Metric, .
     return (chosen, *others) if chosen not in data.metrics else data.metrics, (chosen,)
 
 
+def metrics_of(data: Data, evaluation: Evaluation) -> tuple[Metric, ...]:
+    """Return the metrics of a task with the one that chooses the best weights; errors as `evaluate`."""
+    return _chosen_metrics(data, evaluation)[0]
+
+
 def check_metric(data: Data | Mixture, evaluation: Evaluation) -> None:
     """Raise InputError if `evaluation.metric` cannot be computed for the answers of a task.
 
