@@ -40,6 +40,25 @@ def test_a_folder_with_only_what_a_kill_left_half_written_is_as_good_as_empty(tm
         check_output(tmp_path, resume=False)
 
 
+def test_of_two_writers_of_a_file_each_writes_a_whole_one_and_the_last_one_stays(tmp_path):
+    path = tmp_path / "a.bin"
+    with replacing(path) as first:
+        first.write(b"A" * 20000)
+        with replacing(path) as second:
+            second.write(b"B" * 12000)
+        assert path.read_bytes() == b"B" * 12000
+    assert path.read_bytes() == b"A" * 20000
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_beside_a_file_is_not_written_through(tmp_path):
+    (tmp_path / "theirs").write_text("kept")
+    (tmp_path / "a.json.tmp").symlink_to(tmp_path / "theirs")
+    write_text(tmp_path / "a.json", "{}")
+    assert (tmp_path / "theirs").read_text() == "kept"
+    assert not (tmp_path / "a.json").is_symlink()
+
+
 @pytest.mark.parametrize("mask", [0o022, 0o077])
 def test_tensors_may_be_read_by_those_who_may_read_the_rest(mask, tmp_path):
     before = os.umask(mask)

@@ -1,10 +1,12 @@
 """Where a Delta is saved, and what transformers and PEFT find there."""
 
+import copy
 import json
 
 import pytest
 from transformers import AutoModelForSeq2SeqLM
 
+from conftest import make_tiny
 from hyperadapters import METHODS, InputError, attach, load
 
 
@@ -54,3 +56,22 @@ def test_the_files_say_what_transformers_and_peft_look_for(delta, tiny, tmp_path
     assert peft.PeftModel.from_pretrained(again, tmp_path / "adapter").active_adapters == ["default"]
     with pytest.raises(ValueError, match="HYPERADAPTERS"):
         AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "adapter")
+
+
+def test_a_state_of_a_delta_of_another_name_is_refused_and_one_that_lacks_some_is_not(tiny):
+    """Trainer goes on from a checkpoint without `strict`: the Delta would keep what it has."""
+    one = attach(tiny, "houlsby", "one")
+    state = dict(tiny.state_dict())
+    other = make_tiny()
+    attach(other, "houlsby", "other")
+    with pytest.raises(InputError, match=r"holds the Delta\(s\) one, and the backbone has other"):
+        other.load_state_dict(state, strict=False)
+    again = make_tiny()
+    attach(again, "houlsby", "one")
+    again.load_state_dict(state)
+    attach(again, "houlsby", "two")
+    again.load_state_dict(state, strict=False)
+    again.load_state_dict({}, strict=False)
+    copied = copy.deepcopy(again)
+    copied.load_state_dict(state, strict=False)
+    assert one.in_use

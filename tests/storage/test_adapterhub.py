@@ -164,6 +164,16 @@ def test_a_head_of_another_size_comes_with_the_adapter_unless_it_is_left_out(tmp
     assert load(folder, FAMILIES["roberta"].make(), without_head=True).outputs == 2
 
 
+def test_the_names_of_the_classes_go_both_ways(tmp_path):
+    folder, _ = written("bert", METHODS["double_seq_bn"], tmp_path / "a", outputs=["bad", "fair", "good"])
+    said = json.loads((folder / "head_config.json").read_text())
+    assert said["label2id"] == {"bad": 0, "fair": 1, "good": 2}
+    assert load(folder, FAMILIES["bert"].make()).backbone.config.id2label == {0: "bad", 1: "fair", 2: "good"}
+    for others in ({"bad": 0, "good": 5}, {"bad": "x"}, [], {"": 0, "a": 1, "b": 2}):
+        (folder / "head_config.json").write_text(json.dumps({**said, "label2id": others}))
+        assert load(folder, FAMILIES["bert"].make()).about == {}
+
+
 def flexible_head(folder, layers, **config):
     """Give a folder a head of the library's own kind."""
     sizes = {1: {"heads.own.1": (3, 32)}, 2: {"heads.own.1": (32, 32), "heads.own.4": (3, 32)}}[layers]
@@ -221,6 +231,20 @@ def test_configs_of_other_methods_and_backbones_are_named(tmp_path):
     refuses(folder, bert, "factorized_phm_W=False", "shared_W_phm=True, phm_bias=False")
     (folder / CONFIG).write_text(json.dumps({"config": {"architecture": "lora"}, "model_type": "bert", "version": "1"}))
     refuses(folder, bert, "architecture='lora'", "config.mh_adapter: missing")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"leave_out": 5}, "config.leave_out=5: a list of layers' numbers is needed"),
+        ({"phm_rank": 10**15}, "expected"),
+        ({"reduction_factor": 1e-300}, "asks for impossible sizes"),
+    ],
+)
+def test_damaged_sizes_are_refused_and_take_no_memory(changes, message, tmp_path):
+    folder, _ = written("bert", METHODS["compacter"], tmp_path / "a")
+    edit(folder / CONFIG, **changes)
+    refuses(folder, FAMILIES["bert"].make(), message)
 
 
 def test_tensors_that_are_missing_left_over_or_of_other_shapes_are_named(tmp_path):

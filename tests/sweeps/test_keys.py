@@ -20,7 +20,7 @@ def test_a_key_tells_experiments_apart_but_not_where_their_data_lie(tmp_path):
 def test_a_key_of_very_many_tasks_is_a_name_that_a_file_can_have():
     many = MixtureTask.named(*TASKS)
     runs = [Experiment(method=METHODS["hyperformer"], task=many, training=Training(lr=lr)) for lr in (1e-3, 1e-2)]
-    assert max(len(f"{experiment_key(run)}.failed.json.tmp".encode()) for run in runs) <= 255
+    assert max(len(f"{experiment_key(run)}.failed.json".encode()) for run in runs) <= 255
     assert len({experiment_key(run) for run in runs}) == 2
     eight = replace(runs[0], task=MixtureTask.named("glue/mrpc", "glue/rte"))
     assert experiment_key(eight).startswith("glue-mrpc+glue-rte_hyperformer_")

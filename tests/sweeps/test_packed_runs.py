@@ -77,12 +77,12 @@ def test_a_packed_sweep_leaves_the_files_of_an_unpacked_one(tmp_path):
 
 @pytest.mark.slow
 def test_a_pack_that_fails_is_run_one_by_one_and_what_is_done_or_elsewhere_is_left(tmp_path):
-    """A folder where a result should be written breaks the pack off; it is then cleared away."""
+    """A folder where a file should be written breaks the pack off; it is then cleared away."""
     runs = [sweepable(tmp_path, seed=seed) for seed in (1, 2, 3, 4)]
     output = tmp_path / "out"
     sweep(runs[:1], output, executor=here, quiet=True)
     before = (output / experiment_key(runs[0]) / RESULT).read_bytes()
-    (output / experiment_key(runs[1]) / f"{RESULT}.tmp").mkdir(parents=True)
+    (output / experiment_key(runs[1]) / "README.md").mkdir(parents=True)
     (output / experiment_key(runs[1]) / EXPERIMENT).write_text(json.dumps(runs[1].to_json()))
     with FileLock(output / f"{experiment_key(runs[3])}.lock"):
         swept = sweep(runs, output, executor=here, pack=1, quiet=True)

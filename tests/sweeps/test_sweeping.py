@@ -46,10 +46,10 @@ def test_a_result_is_left_without_its_adapter_unless_it_is_wanted(tmp_path):
 
 
 def test_a_failure_is_tried_once_more(tmp_path):
-    """A folder where the result should be written makes the first attempt fail; it is then cleared away."""
+    """A folder where a file should be written makes the first attempt fail; it is then cleared away."""
     run = experiment(tmp_path)
     place = tmp_path / "out" / experiment_key(run)
-    (place / "result.json.tmp").mkdir(parents=True)
+    (place / "README.md").mkdir(parents=True)
     write_json(place / "experiment.json", with_checksums(run).to_json())
     swept = sweep([run], tmp_path / "out", executor=here, quiet=True)
     assert swept.failed == {}

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -37,19 +38,20 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """Yield a file to write whose content takes the place of `path` when the context ends, whole or not at all.
 
     Every file that we write goes through here: a crash leaves the old one or the new one, an error the old one alone.
-    Where `path` is a link, the file that it points to is replaced.
+    Where `path` is a link, the file that it points to is replaced. Of several writers the last one's content stays.
 
     Raises:
         CannotWriteError: the disk is full, there is no permission, or `path` is a folder, a device or a pipe.
     """
     with writing(path):
         target = follow_links(path)
-        temporary = target.with_name(target.name + UNFINISHED)
+        temporary = target.with_name(f".{secrets.token_hex(8)}{UNFINISHED}")
         if target.exists() and not target.is_file():
-            raise CannotWriteError(f"{path} cannot be written: it is no regular file. Name a new file.")
+            folder = IsADirectoryError(target) if target.is_dir() else None  # a sweep clears it away
+            raise CannotWriteError(f"{path} cannot be written: it is no regular file. Name a new file.") from folder
     try:
-        with io.BufferedWriter(_Output(temporary, "wb", path)) as file:
-            if target.exists():
+        with io.BufferedWriter(_Output(temporary, "xb", path)) as file:
+            with suppress(FileNotFoundError):  # what was there before has a mode to keep
                 shutil.copymode(target, temporary)
             yield file
             file.flush()

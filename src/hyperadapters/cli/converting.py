@@ -167,7 +167,7 @@ def _open_source(
             f"the adapter at {adapter} holds several tasks ({', '.join(config['tasks'])}): name one, --task."
         )
     model, tokenizer = backbone_of(config, backbone)
-    delta = load(folder, model, name="several" if several else None)
+    delta = load(folder, model, name="several tasks" if several else None)
     return _Source(delta.bake(whole) if several else delta, tokenizer, config, folder)
 
 

@@ -1,12 +1,12 @@
 """The Deltas of a backbone, which are submodules of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from hyperadapters._utils import InputError
+from hyperadapters._utils import InputError, few_names
 from hyperadapters.backbones import CONTAINER, disable_bnb_cpu_packing, inner_model
 from hyperadapters.delta.saved_backbone import _change_saving, _give_back_saving
 
@@ -20,6 +20,23 @@ class _Deltas(nn.ModuleDict):
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         self._required = {name: tensor.requires_grad for name, tensor in backbone.named_parameters()}
+
+    def _load_from_state_dict(self, state: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+        """Refuse a state dict of other Deltas than those that are attached.
+
+        Trainer and others load without `strict`, so that a Delta of another name would keep the values that it has.
+
+        Raises:
+            InputError: it holds a Delta that is not attached, and not all that are.
+        """
+        there = {key.removeprefix(prefix).partition(".")[0] for key in state if key.startswith(prefix)}
+        here = {*self._modules}
+        if there - here and here - there:
+            raise InputError(
+                f"what is loaded holds the Delta(s) {few_names(sorted(there))}, and the backbone has "
+                f"{few_names(sorted(here))}: attach under the name that was saved, or load with ha.load."
+            )
+        super()._load_from_state_dict(state, prefix, *rest)
 
     def give_back(self, backbone: nn.Module) -> None:
         """Let a backbone's parameters require gradients as before."""

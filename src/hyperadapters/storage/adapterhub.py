@@ -20,11 +20,11 @@ from hyperadapters._utils import (
     write_text,
 )
 from hyperadapters.backbones import ModelStructure, StorageDtype, read_structure, value_at
-from hyperadapters.delta import CONFIG, Delta, SiteAdapters, at_rest, build_parts, check_name
+from hyperadapters.delta import CONFIG, Delta, SiteAdapters, at_rest, build_parts, check_name, class_names
 from hyperadapters.layers import SINGLE_ADAPTER
 from hyperadapters.methods import LowRankAdapter, SiteMethod, attach
 from hyperadapters.storage.adapterhub_config import VERSION, _read_method, _rename_activation, _write_method
-from hyperadapters.storage.adapterhub_heads import _read_head
+from hyperadapters.storage.adapterhub_heads import _read_head, _read_labels
 from hyperadapters.storage.adapterhub_tensors import _check_family, _read_tensors, _write_tensors
 from hyperadapters.storage.repositories import _ADAPTERHUB_FILES, _HEAD_CONFIG, _HEAD_FILES
 
@@ -38,6 +38,8 @@ class _Read(NamedTuple):
     """Of the part `adapters`, by name in the part."""
     head: dict[str, Tensor]
     """By path in the backbone."""
+    labels: list[str]
+    """The names of the head's classes; empty where it says none."""
 
 
 def is_adapterhub(folder: Path) -> bool:
@@ -89,7 +91,8 @@ def _load_adapterhub(
         found = _read_folder(folder, backbone, structure, allow_bin=allow_bin, without_head=without_head)
     own = _delta_name(found.name) if name is None else name
     check_name(backbone, own)
-    outputs = len(found.head[structure.head[-1]]) if found.head else None
+    size = len(found.head[structure.head[-1]]) if found.head else None
+    outputs = found.labels if found.labels and len(found.labels) == size else size
     with torch.random.fork_rng(devices=[]):
         delta = attach(backbone, found.method, own, outputs=outputs, precision=precision or "fp32")
     values = {f"adapters.{key}": tensor for key, tensor in found.tensors.items()}
@@ -127,9 +130,11 @@ def _read_folder(
     largest = structure.parameters * 4
     tensors = read_foreign_tensors(_file_of(folder, _ADAPTERHUB_FILES, allow_bin=allow_bin), largest)
     head: dict[str, Tensor] = {}
+    labels: list[str] = []
     if (folder / _HEAD_CONFIG).is_file() and not without_head:
         file = _file_of(folder, _HEAD_FILES, allow_bin=allow_bin)
         said = read_unchecked_json(folder / _HEAD_CONFIG)
+        labels = _read_labels(said)
         head, of_head = _read_head(backbone, structure, said, read_foreign_tensors(file, largest))
         problems += of_head
         if of_head:
@@ -140,8 +145,11 @@ def _read_folder(
     name = str(whole.get("name") or "")
     if not problems:
         method.check(structure)
-        with torch.device("meta"):
-            part = build_parts(backbone, method, structure, None)["adapters"]
+        try:
+            with torch.device("meta"):
+                part = build_parts(backbone, method, structure, None)["adapters"]
+        except (RuntimeError, OverflowError, TypeError) as error:
+            raise InputError(f"{folder / CONFIG} asks for impossible sizes: {method}. Use an intact copy.") from error
         sites = method.sites(structure)
         values = _read_tensors(backbone, method, sites, name, tensors, part.held(), problems)
     if problems:
@@ -149,7 +157,7 @@ def _read_folder(
             f"the adapter at {folder}, which AdapterHub's library wrote, cannot be mapped onto "
             f"{type(backbone).__name__}:\n  " + listed(problems, most=50)
         )
-    return _Read(method, name, values, head)
+    return _Read(method, name, values, head, labels)
 
 
 def _wrong_backbone(config: Mapping[str, Any], backbone: nn.Module, d_model: int) -> list[str]:
@@ -218,7 +226,8 @@ def export_adapterhub(delta: Delta, folder: str | Path) -> Path:
     if "head" in delta.parts:
         head = {path: tensor.float() for path, tensor in delta.parts["head"].of_only_adapter().items()}  # type: ignore[operator]
         size = delta.outputs if isinstance(delta.outputs, int) else len(head[delta.structure.head[-1]])
-        labels = {f"LABEL_{number}": number for number in range(size)}
+        names = class_names(delta.about) if len(class_names(delta.about)) == size else []
+        labels = {name: number for number, name in enumerate(names or [f"LABEL_{n}" for n in range(size)])}
         write_tensors(folder / _HEAD_FILES[0], head)
         _write_config(
             folder / _HEAD_CONFIG, {**about, "config": None, "name": None, "num_labels": size, "label2id": labels}

@@ -143,6 +143,9 @@ def _read_layers(config: Mapping[str, Any], structure: ModelStructure, problems:
     wanted: dict[Position, Any] = {"attention": config["mh_adapter"], "feed_forward": config["output_adapter"]}
     positions = tuple(position for position, there in wanted.items() if there)
     left_out = config["leave_out"] or []
+    if not isinstance(left_out, list) or not all(isinstance(number, int) for number in left_out):
+        problems.append(f"config.leave_out={left_out!r}: a list of layers' numbers is needed")
+        left_out = []
     kept = {
         stack: [layer for layer, number in numbers.items() if number not in left_out]
         for stack, numbers in _layer_numbers(structure).items()

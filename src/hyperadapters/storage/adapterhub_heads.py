@@ -43,6 +43,21 @@ def _read_head(
     return {path: tensor.float() for path, tensor in values.items()}, problems
 
 
+def _read_labels(config: Mapping[str, Any]) -> list[str]:
+    """Return the names of a head's classes; none where it says none, or those that every model has.
+
+    Args:
+        config: what `head_config.json` says.
+    """
+    own = config.get("config")
+    said = (own if isinstance(own, Mapping) else config).get("label2id")
+    if not isinstance(said, Mapping) or sorted(map(str, said.values())) != sorted(map(str, range(len(said)))):
+        return []
+    names = sorted(said, key=lambda name: int(said[name]))
+    plain = all(isinstance(name, str) and name.strip() for name in names) and len(names) > 1
+    return names if plain and names != [f"LABEL_{number}" for number in range(len(names))] else []
+
+
 def _read_static(
     backbone: nn.Module, structure: ModelStructure, found: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], list[str]]:

@@ -130,10 +130,10 @@ def _read_tensors(
         shape = tuple(like.shape[::-1]) if transposed else tuple(like.shape)
         if tensor is None:
             problems.append(f"{key}: missing")
-            return torch.zeros(shape).T if transposed else torch.zeros(shape)
+            return torch.empty(0)
         if tuple(tensor.shape) != shape or not tensor.is_floating_point():
             problems.append(f"{key}: {tensor.dtype} of shape {[*tensor.shape]}, expected {[*shape]}")
-            return torch.zeros(shape).T if transposed else torch.zeros(shape)
+            return torch.empty(0)
         return (tensor.T if transposed else tensor).float()
 
     scalings = [left.pop(f"{module}.scaling", torch.ones(())).float() for module in modules]
@@ -146,7 +146,8 @@ def _read_tensors(
         each = [take(f"{module}.{theirs}", like, transposed=transposed) for module in modules]
         if ours in _LAST:
             each = [tensor * scaling for tensor, scaling in zip(each, scalings, strict=True)]
-        values[ours] = torch.stack(each)
+        if not problems:  # else some are not there, and nothing is made of the others
+            values[ours] = torch.stack(each)
     problems += [f"{key}: has no counterpart" for key in left]
     return {ours: value.unsqueeze(0) for ours, value in values.items()}
 

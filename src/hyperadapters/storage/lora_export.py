@@ -1,7 +1,7 @@
 """Adapters without a non-linearity written as LoRA weights, in the form that the peft library reads."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hyperadapters._utils import InputError, expand_path, write_tensors, write_text
-from hyperadapters.backbones import value_of
+from hyperadapters.backbones import value_at, value_of
 from hyperadapters.delta import CONFIG, TENSORS, Delta, LinearChange, OwnedTensors, is_transposed, linear_changes
 
 _PREFIX = "base_model.model."
@@ -37,6 +37,7 @@ def export_lora(delta: Delta, folder: str | Path) -> Path:
     """
     folder = expand_path(folder)
     changes, whole = linear_changes(delta), _whole_modules(delta)
+    whole |= _rest_of_modules(delta, whole)
     tensors: dict[str, Tensor] = {}
     has_bias = any(bool(change.bias.abs().max() > 0) for change in changes)
     for change in changes:
@@ -94,8 +95,6 @@ def _lora_config(
         has_bias: whether B has a bias.
     """
     backbone, rank = delta.backbone, changes[0].down.shape[-1]
-    head = {path for path in whole if path in delta.structure.head}
-    saved = {path.partition(".")[0] if path in head else path.rpartition(".")[0] for path in whole}
     return {
         "peft_type": "LORA",
         "task_type": _task_type(delta),
@@ -108,8 +107,25 @@ def _lora_config(
         "bias": "none",
         "fan_in_fan_out": is_transposed(backbone.get_submodule(changes[0].path)),
         "target_modules": [change.path for change in changes],
-        "modules_to_save": sorted(saved) or None,
+        "modules_to_save": sorted(_saved_modules(delta, whole)) or None,
     }
+
+
+def _saved_modules(delta: Delta, whole: Iterable[str]) -> set[str]:
+    """Return the modules that peft is to replace as a whole: those of these tensors, and the head's outermost."""
+    head = {path for path in whole if path in delta.structure.head}
+    return {path.partition(".")[0] if path in head else path.rpartition(".")[0] for path in whole}
+
+
+def _rest_of_modules(delta: Delta, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of the modules that peft is to replace which the Delta does not train: the backbone's own."""
+    backbone = delta.backbone
+    paths = [
+        f"{path}.{name}"
+        for path in _saved_modules(delta, whole)
+        for name, _ in backbone.get_submodule(path).named_parameters()
+    ]
+    return {path: value_at(backbone, path) for path in paths if path not in whole}
 
 
 def _task_type(delta: Delta) -> str | None:
