@@ -14,7 +14,7 @@ from hyperadapters import InputError
 from hyperadapters._utils import CannotWriteError
 from hyperadapters._utils.files import open_output, replacing, write_bytes, write_text
 from hyperadapters._utils.json_files import read_json, write_json
-from hyperadapters._utils.output_folders import check_output, make_output
+from hyperadapters._utils.output_folders import alone_in, check_output, make_output
 from hyperadapters._utils.tensor_files import read_tensors, write_tensors
 
 TENSORS = {"half": torch.ones(3, dtype=torch.bfloat16), "a": torch.randn(2, 3), "count": torch.tensor(4.0)}
@@ -49,6 +49,14 @@ def test_of_two_writers_of_a_file_each_writes_a_whole_one_and_the_last_one_stays
         assert path.read_bytes() == b"B" * 12000
     assert path.read_bytes() == b"A" * 20000
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_kill_left_half_written_is_removed_by_the_next_process_in_the_folder(tmp_path):
+    with contextlib.suppress(ZeroDivisionError), alone_in(tmp_path):
+        (tmp_path / ".0123456789abcdef.tmp").touch()
+        raise ZeroDivisionError
+    with alone_in(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_a_link_beside_a_file_is_not_written_through(tmp_path):

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -48,6 +48,8 @@ _LOCK = ".lock"
 def alone_in(folder: Path) -> Iterator[None]:
     """Lock a folder against other processes; the system releases the lock even when this process is killed.
 
+    What a killed process has left half written there is removed.
+
     Raises:
         InputError: another process works in it.
     """
@@ -58,6 +60,9 @@ def alone_in(folder: Path) -> Iterator[None]:
     except Timeout as error:
         raise InputError(f"another process is at work in {folder}: wait for it, or name another folder.") from error
     try:
+        for left in folder.glob(f".*{UNFINISHED}"):
+            with suppress(OSError):
+                left.unlink()
         yield
     finally:
         (folder / _LOCK).unlink(missing_ok=True)
